@@ -1,0 +1,116 @@
+use std::time::SystemTime;
+
+use http::header::AUTHORIZATION;
+use http::{HeaderMap, StatusCode, request};
+
+/// What proves the caller to the upstream: a bearer token, cookies, a signed header.
+///
+/// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they should neither
+/// block nor take long; none of them is called while a lock of this crate is held.
+///
+/// A credential may be logged by accident: give it a `Debug` that shows no secret, as [`Token`](crate::Token) does,
+/// or none at all.
+///
+/// # Examples
+///
+/// ```
+/// use http::{HeaderValue, Request, header, request};
+/// use tower_refresh::Credential;
+///
+/// /// A session cookie that was checked when it was received.
+/// struct SessionCookie(HeaderValue);
+///
+/// impl Credential for SessionCookie {
+///     fn apply(&self, request: &mut request::Parts) {
+///         request.headers.insert(header::COOKIE, self.0.clone());
+///     }
+///
+///     fn is_present(request: &request::Parts) -> bool {
+///         request.headers.contains_key(header::COOKIE)
+///     }
+/// }
+///
+/// let (mut request, ()) = Request::new(()).into_parts();
+/// SessionCookie(HeaderValue::from_static("sid=31d4d96e")).apply(&mut request);
+/// assert!(SessionCookie::is_present(&request));
+/// ```
+pub trait Credential: Send + Sync + 'static {
+    /// Puts the credential on an outgoing request head, replacing what an earlier one put there.
+    ///
+    /// Called immediately before every send, the replay included. It can't fail: what can, must fail when the
+    /// credential is made.
+    fn apply(&self, request: &mut request::Parts);
+
+    /// When the upstream stops accepting the credential, if that is known.
+    ///
+    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended machine. A time
+    /// that has already passed by then counts as unknown: local clocks are wrong, and the upstream decides.
+    ///
+    /// Unknown by default.
+    fn expires_at(&self) -> Option<SystemTime> {
+        None
+    }
+
+    /// Whether the caller authorised this request itself; it then passes untouched.
+    ///
+    /// Asked also when the session holds no credential, so it has no `self`.
+    ///
+    /// By default: whether the request has an `Authorization` header.
+    fn is_present(request: &request::Parts) -> bool
+    where
+        Self: Sized,
+    {
+        request.headers.contains_key(AUTHORIZATION)
+    }
+
+    /// Sees the head of every response to a request that carried this credential: rolling cookies, nonces.
+    ///
+    /// Does nothing by default.
+    #[expect(unused_variables, reason = "the names are documentation")]
+    fn observe(&self, status: StatusCode, headers: &HeaderMap) {}
+
+    /// Whether the upstream would treat `other` like this one.
+    ///
+    /// A refresh that yields the rejected credential again has failed; without this method that goes unnoticed until
+    /// the replay is rejected as well.
+    ///
+    /// `false` by default.
+    #[expect(unused_variables, reason = "the name is documentation")]
+    fn is_same(&self, other: &Self) -> bool
+    where
+        Self: Sized,
+    {
+        false
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+
+    use super::*;
+
+    struct Bare;
+
+    impl Credential for Bare {
+        fn apply(&self, _: &mut request::Parts) {}
+    }
+
+    fn head(request: request::Builder) -> request::Parts {
+        request.body(()).unwrap().into_parts().0
+    }
+
+    #[test]
+    fn a_request_is_authorised_by_its_authorization_header_unless_told_otherwise() {
+        assert!(!Bare::is_present(&head(Request::builder())));
+        assert!(!Bare::is_present(&head(Request::builder().header("proxy-authorization", "Basic eDp5"))));
+        assert!(Bare::is_present(&head(Request::builder().header("authorization", ""))));
+    }
+
+    #[test]
+    fn nothing_more_is_known_of_a_credential_unless_it_says_so() {
+        assert_eq!(Bare.expires_at(), None);
+        assert!(!Bare.is_same(&Bare));
+        Bare.observe(StatusCode::OK, &HeaderMap::new());
+    }
+}

@@ -1,0 +1,420 @@
+use std::error::Error;
+use std::fmt;
+use std::sync::Arc;
+use std::time::{Duration, SystemTime};
+
+use http::header::AUTHORIZATION;
+use http::{HeaderValue, request};
+
+use crate::credential::Credential;
+
+const SCHEME: &str = "Bearer ";
+
+/// A bearer token ([RFC 6750]), with the refresh token and the expiry that came with it.
+///
+/// It goes into the `Authorization` header ([RFC 6750 §2.1]) and takes the place of everything that was there. Clones
+/// are cheap and share the text.
+///
+/// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive, which keeps it out of
+/// the `Debug` of a request and out of the HPACK table of an HTTP/2 connection.
+///
+/// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
+/// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+///
+/// # Examples
+///
+/// ```
+/// use http::Request;
+/// use tower_refresh::{Credential, Token};
+///
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_refresh_token("tGzv3JOkF0XG5Qx2TlKWIA");
+///
+/// let (mut request, ()) = Request::new(()).into_parts();
+/// token.apply(&mut request);
+/// assert_eq!(request.headers["authorization"], "Bearer mF_9.B5f-4.1JqM");
+/// # Ok(())
+/// # }
+/// ```
+#[derive(Clone)]
+pub struct Token {
+    /// `Bearer ` and the access token: visible ASCII, and sensitive.
+    header: HeaderValue,
+    refresh_token: Option<Arc<str>>,
+    expires_at: Option<SystemTime>,
+}
+
+/// An access token can't be sent as a bearer token.
+///
+/// The text says which rule is broken, and where, without showing any of the token. Neither the text nor what `Debug`
+/// shows is stable.
+///
+/// # Examples
+///
+/// ```
+/// use tower_refresh::Token;
+///
+/// let error = Token::bearer("s3cr3t\n").unwrap_err();
+/// assert_eq!(error.to_string(), "the access token has a forbidden byte at position 6");
+/// ```
+#[derive(Clone, Debug)]
+pub struct InvalidToken {
+    kind: InvalidTokenKind,
+}
+
+#[derive(Clone, Copy, Debug)]
+enum InvalidTokenKind {
+    Empty,
+    Forbidden { position: usize },
+}
+
+struct Redacted;
+
+// === impl Token ===
+
+impl Token {
+    /// The token to send as `Authorization: Bearer <access_token>`.
+    ///
+    /// Any visible ASCII is taken (0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the space), which is more
+    /// than the `b64token` of [RFC 6750 §2.1]: tokens outside of it are in use.
+    ///
+    /// # Errors
+    ///
+    /// If the token is empty, or has any other character: a space, a line break, anything that is not ASCII. It is not
+    /// trimmed.
+    ///
+    /// [RFC 6749 §A.12]: https://www.rfc-editor.org/rfc/rfc6749#appendix-A.12
+    /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_refresh::Token;
+    ///
+    /// assert!(Token::bearer("mF_9.B5f-4.1JqM").is_ok());
+    /// assert!(Token::bearer("").is_err());
+    /// assert!(Token::bearer("two words").is_err());
+    /// ```
+    pub fn bearer(access_token: impl AsRef<str>) -> Result<Self, InvalidToken> {
+        let access_token = access_token.as_ref();
+        let kind = if access_token.is_empty() {
+            Some(InvalidTokenKind::Empty)
+        } else {
+            access_token
+                .bytes()
+                .position(|byte| !byte.is_ascii_graphic())
+                .map(|position| InvalidTokenKind::Forbidden { position })
+        };
+        if let Some(kind) = kind {
+            return Err(InvalidToken { kind });
+        }
+
+        let mut header = HeaderValue::try_from(format!("{SCHEME}{access_token}"))
+            .expect("visible ASCII is a header value");
+        header.set_sensitive(true);
+        Ok(Self { header, refresh_token: None, expires_at: None })
+    }
+
+    /// With the refresh token that belongs to it ([RFC 6749 §1.5]).
+    ///
+    /// It is kept for the refresher and never put on a request. An empty one counts as none: some token endpoints
+    /// answer `""` where they mean nothing.
+    ///
+    /// [RFC 6749 §1.5]: https://www.rfc-editor.org/rfc/rfc6749#section-1.5
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_refresh::Token;
+    ///
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_refresh_token("tGzv3JOkF0XG5Qx2TlKWIA");
+    /// assert_eq!(token.refresh_token(), Some("tGzv3JOkF0XG5Qx2TlKWIA"));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_refresh_token(mut self, refresh_token: impl Into<Arc<str>>) -> Self {
+        self.refresh_token = Some(refresh_token.into()).filter(|token| !token.is_empty());
+        self
+    }
+
+    /// With the time at which the upstream stops accepting it.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::{Duration, SystemTime};
+    /// use tower_refresh::{Credential, Token};
+    ///
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// let exp = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
+    /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_at(exp);
+    /// assert_eq!(token.expires_at(), Some(exp));
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_expires_at(mut self, expires_at: SystemTime) -> Self {
+        self.expires_at = Some(expires_at);
+        self
+    }
+
+    /// With its lifetime from now on, the `expires_in` of [RFC 6749 §5.1].
+    ///
+    /// A lifetime so long that the clock can't express its end makes the expiry unknown.
+    ///
+    /// [RFC 6749 §5.1]: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_refresh::{Credential, Token};
+    ///
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_in(Duration::from_secs(3600));
+    /// assert!(token.expires_at().is_some());
+    ///
+    /// assert_eq!(token.with_expires_in(Duration::MAX).expires_at(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn with_expires_in(mut self, lifetime: Duration) -> Self {
+        self.expires_at = SystemTime::now().checked_add(lifetime);
+        self
+    }
+
+    /// The access token, without the scheme.
+    ///
+    /// A secret: it belongs in no log.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_refresh::Token;
+    ///
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// assert_eq!(Token::bearer("mF_9.B5f-4.1JqM")?.access_token(), "mF_9.B5f-4.1JqM");
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn access_token(&self) -> &str {
+        self.header
+            .to_str()
+            .ok()
+            .and_then(|header| header.strip_prefix(SCHEME))
+            .expect("the header is the scheme and visible ASCII")
+    }
+
+    /// The refresh token, if one came with it.
+    ///
+    /// A secret: it belongs in no log.
+    ///
+    /// # Examples
+    ///
+    /// ```
+    /// use tower_refresh::Token;
+    ///
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// assert_eq!(Token::bearer("mF_9.B5f-4.1JqM")?.refresh_token(), None);
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn refresh_token(&self) -> Option<&str> {
+        self.refresh_token.as_deref()
+    }
+}
+
+impl Credential for Token {
+    fn apply(&self, request: &mut request::Parts) {
+        request.headers.insert(AUTHORIZATION, self.header.clone());
+    }
+
+    fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    /// Whether the access tokens are equal: the upstream sees nothing else.
+    fn is_same(&self, other: &Self) -> bool {
+        self.header == other.header
+    }
+}
+
+impl fmt::Debug for Token {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Token")
+            .field("access_token", &Redacted)
+            .field("refresh_token", &self.refresh_token().map(|_| Redacted))
+            .field("expires_at", &self.expires_at)
+            .finish()
+    }
+}
+
+// === impl InvalidToken ===
+
+impl fmt::Display for InvalidToken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.kind {
+            InvalidTokenKind::Empty => f.write_str("the access token is empty"),
+            InvalidTokenKind::Forbidden { position } => {
+                write!(f, "the access token has a forbidden byte at position {position}")
+            }
+        }
+    }
+}
+
+impl Error for InvalidToken {}
+
+// === impl Redacted ===
+
+impl fmt::Debug for Redacted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("[redacted]")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use http::Request;
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const _: fn() = || {
+        fn is_credential<T: Credential + Clone + fmt::Debug>() {}
+        fn is_error<T: Error + Clone + Send + Sync + 'static>() {}
+        is_credential::<Token>();
+        is_error::<InvalidToken>();
+    };
+
+    #[test]
+    fn what_a_header_could_not_carry_is_refused_without_being_shown() {
+        let cases = [
+            ("", "the access token is empty"),
+            (" ", "the access token has a forbidden byte at position 0"),
+            ("abc\r", "the access token has a forbidden byte at position 3"),
+            ("a\nb", "the access token has a forbidden byte at position 1"),
+            ("a b", "the access token has a forbidden byte at position 1"),
+            ("ab\t", "the access token has a forbidden byte at position 2"),
+            ("caf\u{e9}", "the access token has a forbidden byte at position 3"),
+            ("a\u{7f}", "the access token has a forbidden byte at position 1"),
+            ("\0", "the access token has a forbidden byte at position 0"),
+        ];
+        for (token, text) in cases {
+            let error = Token::bearer(token).expect_err(token);
+            assert_eq!(error.to_string(), text, "{token:?}");
+        }
+        let error = Token::bearer("hush hush").unwrap_err();
+        assert!(!format!("{error} {error:?} {error:#?}").contains("hush"));
+    }
+
+    #[test]
+    fn any_string_type_makes_a_token() {
+        for token in
+            [Token::bearer("t"), Token::bearer(String::from("t")), Token::bearer(Arc::<str>::from("t"))]
+        {
+            let token = token
+                .unwrap()
+                .with_refresh_token("r")
+                .with_refresh_token(String::from("r"))
+                .with_refresh_token(Arc::<str>::from("r"));
+            assert_eq!(token.access_token(), "t");
+            assert_eq!(token.refresh_token(), Some("r"));
+        }
+    }
+
+    #[test]
+    fn applying_replaces_every_authorization_there_was() {
+        let (mut request, ()) = Request::builder()
+            .header("authorization", "Basic eDp5")
+            .header("accept", "*/*")
+            .header("authorization", "Bearer old")
+            .body(())
+            .unwrap()
+            .into_parts();
+
+        let token = Token::bearer("new").unwrap().with_refresh_token("hush");
+        token.apply(&mut request);
+        token.apply(&mut request);
+
+        let values: Vec<_> = request.headers.get_all(AUTHORIZATION).iter().collect();
+        assert_eq!(values, ["Bearer new"]);
+        assert_eq!(request.headers.len(), 2);
+        assert!(values[0].is_sensitive());
+        assert!(Token::is_present(&request));
+    }
+
+    #[test]
+    fn debug_shows_neither_token() {
+        let token = Token::bearer("hush-access").unwrap();
+        assert_eq!(
+            format!("{token:?}"),
+            "Token { access_token: [redacted], refresh_token: None, expires_at: None }"
+        );
+
+        let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
+        let token = token.with_refresh_token("hush-refresh").with_expires_at(time);
+        assert_eq!(
+            format!("{token:?}"),
+            format!(
+                "Token {{ access_token: [redacted], refresh_token: Some([redacted]), \
+                 expires_at: Some({time:?}) }}"
+            )
+        );
+        assert!(!format!("{token:#?}").contains("hush"));
+
+        let (mut request, ()) = Request::new(()).into_parts();
+        token.apply(&mut request);
+        assert!(!format!("{request:?}").contains("hush"));
+    }
+
+    #[test]
+    fn tokens_are_the_same_when_their_access_tokens_are() {
+        let token = Token::bearer("a").unwrap();
+        let dressed = token.clone().with_refresh_token("r").with_expires_in(Duration::ZERO);
+        assert!(token.is_same(&dressed));
+        assert!(!token.is_same(&Token::bearer("A").unwrap()));
+        assert!(!token.is_same(&Token::bearer("aa").unwrap()));
+    }
+
+    #[test]
+    fn a_lifetime_counts_from_now() {
+        let before = SystemTime::now();
+        let token = Token::bearer("t").unwrap().with_expires_in(Duration::from_secs(60));
+        let lifetime = token.expires_at().unwrap().duration_since(before).unwrap();
+        assert!(lifetime >= Duration::from_secs(60) && lifetime < Duration::from_secs(120));
+    }
+
+    #[test]
+    fn a_lifetime_without_an_expressible_end_is_unknown_even_after_a_known_one() {
+        let token = Token::bearer("t")
+            .unwrap()
+            .with_expires_at(SystemTime::UNIX_EPOCH)
+            .with_expires_in(Duration::MAX);
+        assert_eq!(token.expires_at(), None);
+    }
+
+    #[test]
+    fn an_empty_refresh_token_is_none() {
+        let token = Token::bearer("t").unwrap().with_refresh_token("r");
+        assert_eq!(token.with_refresh_token("").refresh_token(), None);
+    }
+
+    proptest! {
+        #[test]
+        fn visible_ascii_is_a_token_and_comes_back_as_it_was(text in "[!-~]{1,40}") {
+            let token = Token::bearer(&text).unwrap();
+            prop_assert_eq!(token.access_token(), text);
+        }
+
+        #[test]
+        fn nothing_else_is_a_token(text in any::<String>()) {
+            let legal = !text.is_empty() && text.bytes().all(|byte| (0x21..=0x7e).contains(&byte));
+            prop_assert_eq!(Token::bearer(text).is_ok(), legal);
+        }
+    }
+}

@@ -1,0 +1,44 @@
+//! Whether a response says that the credential is no good.
+//!
+//! A [`Detect`] looks at the head of every response to a request that carried a credential. [`Unauthorized`] is the
+//! default and right for HTTP; [`detect_fn()`] turns a closure into one for the upstream that has its own idea.
+//!
+//! # Examples
+//!
+//! The default, asked by hand:
+//!
+//! ```
+//! use http::{HeaderMap, StatusCode};
+//! use tower_refresh::{Detect, Unauthorized, Verdict};
+//!
+//! let headers = HeaderMap::new();
+//! assert_eq!(Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Rejected);
+//! assert_eq!(Unauthorized.inspect(StatusCode::FORBIDDEN, &headers), Verdict::Accepted);
+//! ```
+//!
+//! An upstream that answers an expired session with 419, besides what the default knows:
+//!
+//! ```
+//! use http::{HeaderMap, StatusCode};
+//! use tower_refresh::{Detect, Unauthorized, Verdict, detect_fn};
+//!
+//! # fn main() -> Result<(), http::status::InvalidStatusCode> {
+//! let detect = detect_fn(|status, headers| {
+//!     status.as_u16() == 419 || Unauthorized.inspect(status, headers) == Verdict::Rejected
+//! });
+//!
+//! let expired = StatusCode::from_u16(419)?;
+//! assert_eq!(detect.inspect(expired, &HeaderMap::new()), Verdict::Rejected);
+//! # Ok(())
+//! # }
+//! ```
+
+mod challenge;
+mod detect_fn;
+mod unauthorized;
+mod verdict;
+
+pub use detect_fn::{DetectFn, detect_fn};
+pub use unauthorized::Unauthorized;
+pub use verdict::{Detect, Verdict};
+

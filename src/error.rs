@@ -1,0 +1,240 @@
+//! What can go wrong, and how to tell.
+//!
+//! A [`Refresh`](crate::Refresh) service answers with a [`BoxError`](tower::BoxError): errors of the inner service
+//! pass through as they are, and those of the session are an [`Error`], found by a downcast:
+//!
+//! ```
+//! use tower_refresh::{Error, ErrorKind};
+//!
+//! fn is_logged_out(error: &tower::BoxError) -> bool {
+//!     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Terminated)
+//! }
+//! # assert!(!is_logged_out(&"connection refused".into()));
+//! ```
+//!
+//! A [`RefreshError`] is what a [`Refresher`](crate::Refresher) fails with. Its kind decides what becomes of the
+//! login, so it is worth getting right:
+//!
+//! | kind | says | the login |
+//! |---|---|---|
+//! | [terminal](RefreshErrorKind::Terminal) | the session was refused: log in again | ends |
+//! | [transient](RefreshErrorKind::Transient) | unreachable, overloaded, broken: try later | goes on |
+//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, but not answered: it may have happened | goes on |
+//!
+//! The texts are for people and may change; the kinds are stable. No text and no `Debug` output of this crate holds
+//! a credential. The cause that a refresher hands over is shown by `Debug` and through `source()` as the refresher
+//! made it, so put no secret into it.
+
+use crate::credential::InvalidToken;
+use http::StatusCode;
+use std::{error, fmt, sync::Arc};
+use tower::BoxError;
+
+/// Why the session could not let a request through.
+///
+/// Clones share the cause: every request that waited for one flight fails with the same one.
+#[derive(Clone, Debug)]
+pub struct Error {
+    kind: ErrorKind,
+    source: Option<RefreshError>,
+}
+
+/// What an [`Error`] means for the caller.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum ErrorKind {
+    /// The login is over, or there never was one. Nothing is sent until the next login. The source is the refusal, if
+    /// a refusal ended it.
+    Terminated,
+    /// While the request waited, somebody else logged in. It was not sent in their name.
+    LoginChanged,
+    /// There is no newer credential, and the one there was is not good enough. The login goes on: try later. The
+    /// source says what happened to the refresh.
+    RefreshFailed,
+    /// The credential would have travelled in cleartext. See
+    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext).
+    Cleartext,
+    /// A refresher waited for the flight that it is itself.
+    Recursive,
+    /// A refresh was due, and there is no Tokio runtime to run it.
+    NoRuntime,
+}
+
+/// How a refresh failed. Made by a [`Refresher`](crate::Refresher).
+///
+/// Clones share the cause.
+///
+/// ```
+/// use tower_refresh::{RefreshError, RefreshErrorKind};
+///
+/// let error = RefreshError::transient("connection refused");
+/// assert_eq!(error.kind(), RefreshErrorKind::Transient);
+/// assert_eq!(std::error::Error::source(&error).unwrap().to_string(), "connection refused");
+/// ```
+#[derive(Clone)]
+pub struct RefreshError {
+    kind: RefreshErrorKind,
+    source: Arc<dyn error::Error + Send + Sync>,
+}
+
+/// What a [`RefreshError`] says about the login.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum RefreshErrorKind {
+    /// The session was refused: nothing but a new login helps.
+    Terminal,
+    /// Nothing was decided about the session: try later.
+    Transient,
+    /// The refresh was sent and not answered, so it may or may not have happened. This matters where refresh tokens
+    /// are used once.
+    Ambiguous,
+}
+
+/// The refresh endpoint answered with this status.
+#[derive(Debug)]
+struct UnexpectedStatus(StatusCode);
+
+// === impl Error ===
+
+impl Error {
+    /// What it means for the caller.
+    pub fn kind(&self) -> ErrorKind {
+        self.kind
+    }
+
+    pub(crate) fn terminated(cause: Option<RefreshError>) -> Self {
+        Self { kind: ErrorKind::Terminated, source: cause }
+    }
+
+    pub(crate) fn refresh_failed(cause: RefreshError) -> Self {
+        Self { kind: ErrorKind::RefreshFailed, source: Some(cause) }
+    }
+
+    pub(crate) fn login_changed() -> Self {
+        Self { kind: ErrorKind::LoginChanged, source: None }
+    }
+
+    pub(crate) fn cleartext() -> Self {
+        Self { kind: ErrorKind::Cleartext, source: None }
+    }
+
+    pub(crate) fn recursive() -> Self {
+        Self { kind: ErrorKind::Recursive, source: None }
+    }
+
+    pub(crate) fn no_runtime() -> Self {
+        Self { kind: ErrorKind::NoRuntime, source: None }
+    }
+}
+
+impl fmt::Display for Error {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match (self.kind, &self.source) {
+            (ErrorKind::Terminated, Some(_)) => "the login was ended by a refused refresh",
+            (ErrorKind::Terminated, None) => "not logged in",
+            (ErrorKind::LoginChanged, _) => "another login took the place of the request's own",
+            (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
+            (ErrorKind::Cleartext, _) => "refused to send a credential in cleartext",
+            (ErrorKind::Recursive, _) => "a refresher can't wait for its own refresh",
+            (ErrorKind::NoRuntime, _) => "no Tokio runtime to run the refresh on",
+        })
+    }
+}
+
+impl error::Error for Error {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        self.source.as_ref().map(|source| source as _)
+    }
+}
+
+// === impl RefreshError ===
+
+impl RefreshError {
+    /// The session was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a 401 or 403 of the
+    /// refresh endpoint.
+    pub fn terminal(cause: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Terminal, cause.into())
+    }
+
+    /// The refresh did not happen, and nothing was said about the session: the endpoint is unreachable, limits the
+    /// rate or is broken.
+    pub fn transient(cause: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Transient, cause.into())
+    }
+
+    /// The refresh was sent and not answered.
+    pub fn ambiguous(cause: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Ambiguous, cause.into())
+    }
+
+    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403 are terminal, everything
+    /// else is transient.
+    ///
+    /// ```
+    /// use http::StatusCode;
+    /// use tower_refresh::RefreshError;
+    ///
+    /// assert!(RefreshError::from_status(StatusCode::UNAUTHORIZED).is_terminal());
+    /// assert!(!RefreshError::from_status(StatusCode::TOO_MANY_REQUESTS).is_terminal());
+    /// ```
+    pub fn from_status(status: StatusCode) -> Self {
+        let kind = match status {
+            StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefreshErrorKind::Terminal,
+            _ => RefreshErrorKind::Transient,
+        };
+        Self::new(kind, UnexpectedStatus(status).into())
+    }
+
+    /// What it says about the login.
+    pub fn kind(&self) -> RefreshErrorKind {
+        self.kind
+    }
+
+    /// Whether nothing but a new login helps.
+    pub fn is_terminal(&self) -> bool {
+        self.kind == RefreshErrorKind::Terminal
+    }
+
+    fn new(kind: RefreshErrorKind, cause: BoxError) -> Self {
+        Self { kind, source: cause.into() }
+    }
+}
+
+impl fmt::Debug for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshError").field("kind", &self.kind).field("source", &self.source).finish()
+    }
+}
+
+impl fmt::Display for RefreshError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.kind {
+            RefreshErrorKind::Terminal => "the refresh was refused",
+            RefreshErrorKind::Transient => "the refresh failed",
+            RefreshErrorKind::Ambiguous => "the refresh got no answer",
+        })
+    }
+}
+
+impl error::Error for RefreshError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&*self.source)
+    }
+}
+
+/// A refresh endpoint that hands out what no header may carry is broken; it said nothing about the session.
+impl From<InvalidToken> for RefreshError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::transient(invalid)
+    }
+}
+
+// === impl UnexpectedStatus ===
+
+impl fmt::Display for UnexpectedStatus {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "the refresh endpoint answered {}", self.0)
+    }
+}
+
+impl error::Error for UnexpectedStatus {}

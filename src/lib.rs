@@ -1,0 +1,107 @@
+#![cfg_attr(docsrs, feature(doc_cfg))]
+//! A [Tower] layer that keeps the credential of an HTTP or gRPC client fresh: however many requests an expired token
+//! fails, it is refreshed once, and each of them is sent again.
+//!
+//! The first request that is rejected starts the one refresh. Everything else that is rejected, or that comes
+//! meanwhile, waits for it and is sent with the new credential. When the refresh is refused, all of them are told, the
+//! application's hook runs once, and later requests fail at once until somebody logs in.
+//!
+//! ```no_run
+//! use bytes::Bytes;
+//! use http::Request;
+//! use http_body_util::Full;
+//! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
+//! use tower::{Layer, ServiceExt};
+//! use tower_refresh::{RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+//!
+//! # async fn ask_token_endpoint(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
+//! # #[tokio::main(flavor = "current_thread")]
+//! # async fn main() -> Result<(), tower::BoxError> {
+//! let refresher = refresher_fn(|context: RefreshContext| async move {
+//!     let refresh_token = context.current().and_then(|token| token.refresh_token());
+//!     let refresh_token = refresh_token.ok_or_else(|| RefreshError::terminal("no refresh token"))?;
+//!     let (access, refresh) = ask_token_endpoint(refresh_token).await.map_err(RefreshError::ambiguous)?;
+//!     Ok(Token::bearer(access)?.with_refresh_token(refresh))
+//! });
+//! let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
+//!
+//! let client = Client::builder(TokioExecutor::new()).build_http();
+//! let client = RefreshLayer::new(session.clone()).layer(client);
+//!
+//! let request = Request::get("http://localhost:8080/api/user").body(Full::<Bytes>::default())?;
+//! let response = client.oneshot(request).await?;
+//! # drop(response);
+//! # Ok(()) }
+//! ```
+//!
+//! # The parts
+//!
+//! - A [`Session`] is what all clones of a client share: the current credential, and where it stands. Several layers
+//!   may wear one session. Its [module docs](session) have the state machine and the guarantees.
+//! - A [`RefreshLayer`] puts a [`Refresh`] around any HTTP service: hyper-util's client, a tonic channel, a stack.
+//! - Three seams say what differs from one use to the next: a [`Credential`] is put on a request ([`Token`] is the
+//!   ready-made one), a [`Refresher`] obtains the next one, and a [`Detect`] recognises a response that rejects it.
+//!
+//! # Errors
+//!
+//! A [`Refresh`] answers with a [`BoxError`](tower::BoxError): the inner service's own errors as they are, and an
+//! [`Error`] where the session is the reason. [`Error::kind`] says what it means.
+//!
+//! # Cancel safety
+//!
+//! Any request, and every future of this crate, may be dropped at any time. The refresh is a task of its own: it is
+//! never lost with whoever started it.
+//!
+//! # Order in a stack
+//!
+//! From the outside in: what shapes failures into responses, `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**,
+//! `Retry` for transport errors, tracing per attempt, concurrency limits, the client. The wait for a refresh counts
+//! towards the time-out of the request. Inside `FollowRedirect` each hop would carry the credential: set
+//! [`RefreshLayer::origins`].
+//!
+//! # The runtime
+//!
+//! Refreshes run as Tokio tasks, with time enabled. See [`session`](session#the-runtime).
+//!
+//! # Minimum supported Rust version
+//!
+//! 1.88. Raising it is a minor change.
+//!
+//! [Tower]: https://docs.rs/tower
+
+pub mod credential;
+pub mod detect;
+pub mod error;
+pub mod future;
+pub mod refresher;
+pub mod session;
+
+mod call;
+mod drain;
+mod layer;
+mod marker;
+mod origin;
+mod policy;
+mod replay;
+mod service;
+mod stamp;
+
+pub use credential::{Credential, InvalidToken, Token};
+pub use detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn};
+pub use error::{Error, ErrorKind, RefreshError, RefreshErrorKind};
+pub use layer::RefreshLayer;
+pub use marker::{Anonymous, NoReplay};
+pub use origin::{InvalidOrigin, Origin};
+pub use policy::FailureMode;
+pub use refresher::{BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Rejection, refresher_fn};
+pub use replay::ReplayBody;
+pub use service::Refresh;
+pub use session::{
+    Closed, Failure, Flight, Generation, Login, Logout, Phase, Session, SessionBuilder, State, Terminated,
+    Termination, Watcher, WeakSession,
+};
+pub use stamp::Stamp;
+
+#[cfg(doctest)]
+#[doc = include_str!("../README.md")]
+struct ReadMe;

@@ -1,0 +1,143 @@
+use std::{
+    fmt,
+    pin::Pin,
+    task::{Context, Poll, ready},
+};
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
+use tower::BoxError;
+
+use crate::replay::{
+    kept::Kept,
+    source::{Output, poll_bytes},
+    streaming::Streaming,
+};
+
+/// The body of a request that can be sent a second time when its credential was rejected.
+///
+/// The service inside `Refresh` gets its requests with this body. It yields the frames of the caller's body `B`, with
+/// its data as [`Bytes`] and its own errors, boxed and otherwise untouched. A copy whose upload was taken over by the
+/// replay ends with an error.
+///
+/// `B` need not be `Clone` or `Sync`. A body that is there already (bytes, JSON, a unary message) is kept as handles on
+/// its bytes; one that arrives over time is sent as it comes and recorded up to the layer's replay limit and 1024
+/// frames. Size hints are those of `B`, less what was sent: neither attempt gets a `content-length` that the other
+/// wouldn't have.
+pub struct ReplayBody<B>(Kind<B>);
+
+enum Kind<B> {
+    /// Never replayed: the caller's body speaks for itself.
+    Passing(Passing<B>),
+    /// Had whole before it is sent.
+    Kept(Kept),
+    /// Sent as it comes.
+    Streaming(Streaming<B>),
+}
+
+struct Passing<B> {
+    body: B,
+    progress: Progress,
+}
+
+enum Progress {
+    Open,
+    Over,
+    Failed,
+}
+
+// === impl ReplayBody ===
+
+impl<B> ReplayBody<B> {
+    /// The body of a request that is never replayed.
+    pub(crate) fn passthrough(body: B) -> Self {
+        Self(Kind::Passing(Passing { body, progress: Progress::Open }))
+    }
+
+    pub(super) fn kept(kept: Kept) -> Self {
+        Self(Kind::Kept(kept))
+    }
+
+    pub(super) fn streaming(streaming: Streaming<B>) -> Self {
+        Self(Kind::Streaming(streaming))
+    }
+}
+
+impl<B> Body for ReplayBody<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        match &mut self.get_mut().0 {
+            Kind::Passing(passing) => passing.poll_frame(cx),
+            Kind::Kept(kept) => Poll::Ready(kept.next().map(Ok)),
+            Kind::Streaming(streaming) => streaming.poll_frame(cx),
+        }
+    }
+
+    fn is_end_stream(&self) -> bool {
+        match &self.0 {
+            Kind::Passing(passing) => passing.is_over(),
+            Kind::Kept(kept) => kept.is_over(),
+            Kind::Streaming(streaming) => streaming.is_over(),
+        }
+    }
+
+    fn size_hint(&self) -> SizeHint {
+        match &self.0 {
+            Kind::Passing(passing) => passing.body.size_hint(),
+            Kind::Kept(kept) => kept.size_hint(),
+            Kind::Streaming(streaming) => streaming.size_hint(),
+        }
+    }
+}
+
+impl<B: Default> Default for ReplayBody<B> {
+    fn default() -> Self {
+        Self::passthrough(B::default())
+    }
+}
+
+impl<B> fmt::Debug for ReplayBody<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // Bodies hold secrets: a login's password, for one.
+        f.debug_struct("ReplayBody").finish_non_exhaustive()
+    }
+}
+
+// === impl Passing ===
+
+impl<B> Passing<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+        if !matches!(self.progress, Progress::Open) {
+            return Poll::Ready(None);
+        }
+        let output = ready!(poll_bytes(&mut self.body, cx));
+        match &output {
+            Some(Ok(_)) => {}
+            Some(Err(_)) => self.progress = Progress::Failed,
+            None => self.progress = Progress::Over,
+        }
+        Poll::Ready(output)
+    }
+
+    fn is_over(&self) -> bool {
+        match self.progress {
+            Progress::Open => self.body.is_end_stream(),
+            Progress::Over => true,
+            // Not an end that anybody should take for a clean one.
+            Progress::Failed => false,
+        }
+    }
+}

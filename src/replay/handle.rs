@@ -1,0 +1,96 @@
+use http_body::Body;
+use tower::BoxError;
+
+use crate::replay::{
+    body::ReplayBody,
+    early::Early,
+    hint::Remaining,
+    kept::Kept,
+    record::{Ahead, Record},
+    shared::{Recording, TakenOver, share},
+    source::Tail,
+    streaming::Streaming,
+};
+
+/// What is kept for the second attempt while the first one is under way.
+///
+/// Dropping it stops recording and frees what was recorded; the first attempt's body carries on untouched.
+#[must_use = "dropping it gives the replay up"]
+pub(crate) struct Replay<B>(Kind<B>);
+
+enum Kind<B> {
+    Impossible,
+    Kept(Kept),
+    Recording { start: Remaining, recording: Recording<B> },
+}
+
+// === impl ReplayBody ===
+
+impl<B> ReplayBody<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    /// The first attempt's body, and what the second one's is made of.
+    ///
+    /// With `may_poll_early` the body is polled here and now, until it has to wait or gets longer than `limit` bytes.
+    pub(crate) fn recording(body: B, limit: usize, may_poll_early: bool) -> (Self, Replay<B>) {
+        let hint = body.size_hint();
+        let is_too_long = limit == 0 || hint.lower() > limit as u64;
+        let start = Remaining::new(hint);
+        if body.is_end_stream() {
+            return Self::kept_twice(Kept::over(start));
+        }
+        if is_too_long {
+            return (Self::passthrough(body), Replay(Kind::Impossible));
+        }
+        let record = Record::new(limit);
+        if !may_poll_early {
+            return Self::shared(body, start, record);
+        }
+        match Early::poll(body, record) {
+            Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
+            Early::Waits(body, record) => Self::shared(body, start, record),
+            Early::TooLong(record, frame, tail) => Self::once(start, Ahead::new(record, Some(frame)), tail),
+            Early::Failed(record, error) => {
+                Self::once(start, Ahead::new(record, None), Tail::Failed(Some(error)))
+            }
+        }
+    }
+
+    fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
+        (Self::kept(kept.clone()), Replay(Kind::Kept(kept)))
+    }
+
+    fn shared(body: B, start: Remaining, polled: Record) -> (Self, Replay<B>) {
+        let (recorder, recording) = share(body, polled.clone());
+        let first = Streaming::recorded(start.clone(), polled, recorder);
+        (Self::streaming(first), Replay(Kind::Recording { start, recording }))
+    }
+
+    fn once(start: Remaining, ahead: Ahead, tail: Tail<B>) -> (Self, Replay<B>) {
+        (Self::streaming(Streaming::alone(start, ahead, tail)), Replay(Kind::Impossible))
+    }
+}
+
+// === impl Replay ===
+
+impl<B> Replay<B> {
+    /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be had.
+    ///
+    /// `interrupt` says whether an upload in progress may be taken over; the first attempt's copy then ends with an
+    /// error. Without it, the body must be recorded whole or its first copy be dropped.
+    pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
+        match self.0 {
+            Kind::Impossible => None,
+            Kind::Kept(kept) => Some(ReplayBody::kept(kept)),
+            Kind::Recording { start, recording } => {
+                let second = match recording.take_over(interrupt)? {
+                    TakenOver::Now(handover) => Streaming::handed(start, handover),
+                    TakenOver::Soon(claim) => Streaming::awaited(start, claim),
+                };
+                Some(ReplayBody::streaming(second))
+            }
+        }
+    }
+}

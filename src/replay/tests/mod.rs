@@ -1,0 +1,4 @@
+mod behaviour;
+mod hammer;
+mod random;
+mod script;

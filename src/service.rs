@@ -1,0 +1,213 @@
+use crate::{
+    call::{Call, Message, Shared},
+    credential::{Credential, Token},
+    future::ResponseFuture,
+    policy::{Policy, Route},
+    replay::ReplayBody,
+    session::{Session, State},
+};
+use http::{Request, Response};
+use http_body::Body;
+use std::{
+    fmt, mem,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::sync::watch;
+use tower::{BoxError, Service};
+
+/// The service of a [`RefreshLayer`](crate::RefreshLayer).
+///
+/// # Clones
+///
+/// share the session. Each keeps a snapshot of its state, so that a request with a fresh credential takes no lock; an
+/// idle clone keeps the credential that it saw last alive until it is used again or dropped.
+///
+/// # Readiness
+///
+/// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
+/// come and wait, and holds no readiness of the inner service meanwhile. It fails only if the inner service does.
+pub struct Refresh<S, C = Token> {
+    inner: S,
+    readiness: Readiness,
+    view: View<C>,
+    shared: Arc<Shared<C>>,
+}
+
+/// What the inner service was asked for, and not used for yet.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+enum Readiness {
+    #[default]
+    Unasked,
+    Asked,
+    Ready,
+}
+
+/// The latest state, read without a lock while it does not change.
+struct View<C> {
+    changes: watch::Receiver<State<C>>,
+    latest: State<C>,
+}
+
+// === impl Refresh ===
+
+impl<S, C> Refresh<S, C> {
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, C: Credential> Refresh<S, C> {
+    pub(crate) fn new(inner: S, session: Session<C>, policy: Policy) -> Self {
+        let view = View::new(session.changes());
+        let shared = Arc::new(Shared::new(session, policy));
+        Self { inner, readiness: Readiness::Unasked, view, shared }
+    }
+}
+
+impl<S: Clone, C> Refresh<S, C> {
+    /// Gives up what the inner service may have reserved for this instance: a permit, a place in its queue.
+    fn give_up_readiness(&mut self) {
+        if mem::take(&mut self.readiness) != Readiness::Unasked {
+            self.inner = self.inner.clone();
+        }
+    }
+}
+
+impl<S, C, B, ResBody> Service<Request<B>> for Refresh<S, C>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    C: Credential,
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    ResBody: Body,
+{
+    type Response = Response<ResBody>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, C, B, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        let session = &self.shared.session;
+        if self.view.latest().sendable(|| session.now()).is_none() {
+            self.give_up_readiness();
+            return Poll::Ready(Ok(()));
+        }
+        self.readiness = Readiness::Asked;
+        ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
+        self.readiness = Readiness::Ready;
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (head, body) = request.into_parts();
+        match self.shared.route(&head) {
+            Route::Carry => self.carry(Message::new(head, body, self.shared.policy.replay_limit)),
+            Route::Pass => self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
+            Route::Refuse(error) => {
+                self.give_up_readiness();
+                ResponseFuture::failed(error)
+            }
+        }
+    }
+}
+
+impl<S, C> Refresh<S, C>
+where
+    S: Clone,
+    C: Credential,
+{
+    fn carry<B, ResBody>(&mut self, message: Message<B>) -> ResponseFuture<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        let session = &self.shared.session;
+        let state = self.view.latest();
+        let credential = state.sendable(|| session.now()).cloned();
+        let (login, stamped) = (state.login(), state.stamp());
+        match credential {
+            // ## The fresh path: no lock, nothing boxed
+            Some(credential) if self.readiness == Readiness::Ready => {
+                self.readiness = Readiness::Unasked;
+                let call = Call::new(self.shared.clone(), self.inner.clone(), login);
+                let (future, sent) = call.send(&mut self.inner, message, credential, stamped);
+                ResponseFuture::calling(call, future, sent)
+            }
+            _ => {
+                self.give_up_readiness();
+                let call = Call::new(self.shared.clone(), self.inner.clone(), login);
+                ResponseFuture::admitting(call, message)
+            }
+        }
+    }
+
+    fn pass<B, ResBody>(&mut self, request: Request<ReplayBody<B>>) -> ResponseFuture<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        if self.readiness == Readiness::Ready {
+            self.readiness = Readiness::Unasked;
+            ResponseFuture::passing(self.inner.call(request))
+        } else {
+            self.give_up_readiness();
+            ResponseFuture::readying_to_pass(self.inner.clone(), request)
+        }
+    }
+}
+
+impl<S: Clone, C> Clone for Refresh<S, C> {
+    /// The clone has asked for no readiness yet.
+    fn clone(&self) -> Self {
+        Self {
+            inner: self.inner.clone(),
+            readiness: Readiness::Unasked,
+            view: self.view.clone(),
+            shared: self.shared.clone(),
+        }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Refresh")
+            .field("inner", &self.inner)
+            .field("shared", &self.shared)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl View ===
+
+impl<C> View<C> {
+    fn new(mut changes: watch::Receiver<State<C>>) -> Self {
+        let latest = changes.borrow_and_update().clone();
+        Self { changes, latest }
+    }
+
+    /// One atomic load, unless something has changed since it was asked last.
+    fn latest(&mut self) -> &State<C> {
+        // It can't be closed: the service holds the session.
+        if self.changes.has_changed().unwrap_or(true) {
+            let latest = self.changes.borrow_and_update().clone();
+            self.latest = latest;
+        }
+        &self.latest
+    }
+}
+
+impl<C> Clone for View<C> {
+    fn clone(&self) -> Self {
+        Self { changes: self.changes.clone(), latest: self.latest.clone() }
+    }
+}

@@ -1,0 +1,391 @@
+use crate::{
+    credential::{Credential, Token},
+    error::Error,
+    refresher::{Refresher, Rejection},
+    session::{
+        builder::{SessionBuilder, Settings},
+        flight,
+        hook::{self, Logout},
+        identity::{Generation, Login},
+        scope::{self, Role, SessionId},
+        state::{Flight, Held, Phase, Stamped, State},
+        transition::{Admission, Ended, Reaction, Step},
+        watcher::Watcher,
+    },
+};
+use std::{
+    fmt, mem,
+    sync::{
+        Arc, OnceLock, Weak,
+        atomic::{AtomicUsize, Ordering},
+    },
+    time::{Duration, SystemTime},
+};
+use tokio::{runtime::Handle, sync::watch};
+
+/// What all clones of a client share: the current credential, and where it stands.
+///
+/// It is a handle: clones are the same session. See the [module docs](crate::session) for how it behaves.
+///
+/// ```
+/// use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+///
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("log in again")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+/// assert_eq!(session.credential().unwrap().access_token(), "at-1");
+///
+/// session.login(Token::bearer("at-2")?);
+/// assert_eq!(session.credential().unwrap().access_token(), "at-2");
+/// # Ok(()) }
+/// ```
+pub struct Session<C = Token>(Arc<Inner<C>>);
+
+/// A handle that does not keep the session alive.
+pub struct WeakSession<C = Token>(Weak<Inner<C>>);
+
+struct Inner<C> {
+    id: SessionId,
+    state: watch::Sender<State<C>>,
+    waiters: AtomicUsize,
+    settings: Settings<C>,
+    /// The first runtime that was seen, for calls from a thread that has none.
+    runtime: OnceLock<Handle>,
+}
+
+/// The flight that a login waits for, if it has to.
+type Joined = (Login, Option<Flight>);
+
+/// Counts a request among the waiters for as long as it lives.
+struct Waiter<C>(Session<C>);
+
+// === impl Session ===
+
+impl<C: Credential> Session<C> {
+    /// A session that starts logged in with this credential, and all settings at their defaults.
+    pub fn new(credential: C, refresher: impl Refresher<C>) -> Self {
+        Self::builder(refresher).credential(credential).build()
+    }
+
+    /// Starts a session with settings of its own.
+    pub fn builder(refresher: impl Refresher<C>) -> SessionBuilder<C> {
+        SessionBuilder::new(refresher)
+    }
+
+    /// Begins a new login with this credential, from any phase.
+    ///
+    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it fail with
+    /// [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook does not run for the login that is
+    /// replaced; call [`logout`](Self::logout) first where it should.
+    pub fn login(&self, credential: C) -> Login {
+        let held = Held::new(Arc::new(credential), self.now());
+        self.step_without_flight(|state| state.log_in(&held)).0
+    }
+
+    /// Takes a newer credential of that login, obtained elsewhere: by another process, by a cookie that rolled.
+    ///
+    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it go on
+    /// with this credential.
+    ///
+    /// # Errors
+    ///
+    /// Gives the credential back when that login is over.
+    pub fn replace(&self, login: Login, credential: C) -> Result<Generation, C> {
+        let held = Held::new(Arc::new(credential), self.now());
+        match self.step_without_flight(|state| state.replace(login, &held)).0 {
+            Some(generation) => Ok(generation),
+            None => Err(Arc::into_inner(held.into_credential()).expect("a refused credential is not shared")),
+        }
+    }
+
+    /// Ends the login, when this is called. The returned future ends when the hook has; it may be dropped.
+    ///
+    /// Requests that wait fail with [`ErrorKind::Terminated`](crate::ErrorKind::Terminated), as do all later ones,
+    /// until somebody logs in. A refresh in progress runs to its end, but changes nothing any more; what it brings is
+    /// handed to the hook. Where there is no login, nothing happens.
+    ///
+    /// Called by a refresher of this session, the future ends at once: the hook waits for that refresher.
+    ///
+    /// The hook runs on the Tokio runtime of the caller, or on the first one that this session has seen.
+    pub fn logout(&self) -> Logout {
+        let ((), logout) = self.step_without_flight(State::log_out);
+        match scope::role_in(self.id()) {
+            Some(Role::Flight) => Logout::nothing(),
+            _ => logout,
+        }
+    }
+
+    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::Cause::Missing)) and begins a new login
+    /// with it, where there is none. Otherwise hands out the current credential, after a refresh if it has expired or
+    /// the last one failed. The flight has started, or was joined, when this returns.
+    ///
+    /// # Errors
+    ///
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed. The new login goes on without a
+    ///   credential, and the next request tries again.
+    /// - [`Terminated`](crate::ErrorKind::Terminated): the refresher was refused, or somebody logged out.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the flight as it is.
+    pub fn acquire(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        let now = self.now();
+        self.renewed(self.join(|state| state.acquire(now).map(Ok)))
+    }
+
+    /// Refreshes the credential, whatever its state: joins the flight in progress, or starts one
+    /// ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when this returns.
+    ///
+    /// # Errors
+    ///
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login goes on.
+    /// - [`Terminated`](crate::ErrorKind::Terminated): the login is over.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in meanwhile.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future leaves the flight as it is.
+    pub fn refresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        self.renewed(self.join(|state| {
+            let login = state.login();
+            state.refresh().map(|flight| Ok((login, Some(flight?))))
+        }))
+    }
+
+    /// The current credential, whether or not it has expired.
+    pub fn credential(&self) -> Option<Arc<C>> {
+        self.0.state.borrow().credential().cloned()
+    }
+
+    /// A snapshot of the state.
+    pub fn state(&self) -> State<C> {
+        self.0.state.borrow().clone()
+    }
+
+    /// A view of the state that can wait for changes. It does not keep the session alive.
+    pub fn subscribe(&self) -> Watcher<C> {
+        Watcher::new(self.changes())
+    }
+
+    /// How many requests wait for a refresh at the moment.
+    pub fn waiters(&self) -> usize {
+        self.0.waiters.load(Ordering::Relaxed)
+    }
+
+    /// A handle that does not keep the session alive.
+    pub fn downgrade(&self) -> WeakSession<C> {
+        WeakSession(Arc::downgrade(&self.0))
+    }
+}
+
+// What the service, its future and the flight use.
+impl<C: Credential> Session<C> {
+    pub(super) fn with_state(state: State<C>, settings: Settings<C>) -> Self {
+        let session = Self(Arc::new(Inner {
+            id: SessionId::next(),
+            state: watch::Sender::new(state),
+            waiters: AtomicUsize::new(0),
+            settings,
+            runtime: OnceLock::new(),
+        }));
+        session.runtime();
+        session
+    }
+
+    pub(super) fn id(&self) -> SessionId {
+        self.0.id
+    }
+
+    pub(crate) fn now(&self) -> SystemTime {
+        (self.0.settings.clock)()
+    }
+
+    pub(crate) fn changes(&self) -> watch::Receiver<State<C>> {
+        self.0.state.subscribe()
+    }
+
+    pub(super) fn refresher(&self) -> &dyn Refresher<C> {
+        &*self.0.settings.refresher
+    }
+
+    pub(super) fn refresh_timeout(&self) -> Duration {
+        self.0.settings.refresh_timeout
+    }
+
+    /// Whether the current task is a flight or a hook of this session: what it sends passes untouched.
+    pub(crate) fn is_recursive(&self) -> bool {
+        scope::role_in(self.id()).is_some()
+    }
+
+    /// Asks for a request of `login` that is about to be sent.
+    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Result<Admission<C>, Error> {
+        let now = self.now();
+        self.step(|state| state.admit(login, may_elect, now)).map(|(admission, _)| admission)
+    }
+
+    /// Reports that a request which was sent with this stamp was rejected.
+    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>) -> Result<Reaction, Error> {
+        self.step(|state| state.rejected(stamp, rejection)).map(|(reaction, _)| reaction)
+    }
+
+    /// Waits for a flight to settle, as a request that is counted from this call on.
+    pub(crate) fn wait(&self, flight: Flight) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
+        let waiter = Waiter::new(self);
+        let settled = flight::settled(self, flight);
+        async move {
+            let outcome = settled.await;
+            drop(waiter);
+            outcome.into_result()
+        }
+    }
+
+    /// Waits for the flight that was joined, and hands out the credential that there is then.
+    fn renewed(
+        &self,
+        joined: Result<Joined, Error>,
+    ) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        let joined =
+            joined.map(|(login, flight)| (login, flight.map(|flight| flight::settled(self, flight))));
+        let session = self.clone();
+        async move {
+            let (login, settled) = joined?;
+            if let Some(settled) = settled {
+                settled.await.into_result()?;
+            }
+            session.credential_of(login)
+        }
+    }
+
+    /// Joins the flight that a transition finds or starts.
+    fn join(
+        &self,
+        transition: impl FnOnce(&State<C>) -> Step<C, Result<Joined, Error>>,
+    ) -> Result<Joined, Error> {
+        match scope::role_in(self.id()) {
+            Some(Role::Flight) => Err(Error::recursive()),
+            _ => self.step(transition)?.0,
+        }
+    }
+
+    /// The credential of that login, after a flight that renewed it.
+    fn credential_of(&self, login: Login) -> Result<Arc<C>, Error> {
+        let state = self.state();
+        match (state.credential(), state.phase()) {
+            _ if state.login() != login => Err(Error::login_changed()),
+            (_, Phase::Terminated(termination)) => Err(termination.to_error()),
+            (credential, _) => Ok(credential.expect("a login that was renewed has a credential").clone()),
+        }
+    }
+
+    /// Takes a step that starts no flight.
+    pub(super) fn step_without_flight<A>(
+        &self,
+        transition: impl FnOnce(&State<C>) -> Step<C, A>,
+    ) -> (A, Logout) {
+        self.step(transition).expect("a step that starts no flight needs no runtime")
+    }
+
+    /// Takes one step of the state machine: the only way in which the state changes.
+    ///
+    /// # Errors
+    ///
+    /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run it on.
+    fn step<A>(&self, transition: impl FnOnce(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
+        let runtime = self.runtime();
+        let mut taken = None;
+        self.0.state.send_if_modified(|state| {
+            let step = taken.insert(transition(state));
+            let Some(next) = &mut step.next else { return false };
+            if step.effects.launch.is_some() && runtime.is_none() {
+                return false;
+            }
+            mem::swap(state, next);
+            // Told before the lock is released, so that nobody sees a state whose flight has no outcome.
+            if let Some((flight, outcome)) = step.effects.settled.take() {
+                flight.outcome.set(outcome);
+            }
+            true
+        });
+        let Step { answer, next: displaced, effects } =
+            taken.expect("the closure of `send_if_modified` was called");
+        if let Some(launch) = effects.launch {
+            flight::launch(self, launch, &runtime.clone().ok_or_else(Error::no_runtime)?);
+        }
+        let logout = self.run_hook(effects.ended, runtime.as_ref());
+        // Last, and outside the lock: the `Drop` of a credential may do anything, panic or call the session.
+        drop(displaced);
+        Ok((answer, logout))
+    }
+
+    fn run_hook(&self, ended: Option<Ended<C>>, runtime: Option<&Handle>) -> Logout {
+        match (ended, &self.0.settings.on_terminated) {
+            (Some(ended), Some(hook)) => hook::launch(hook.clone(), self.id(), ended, runtime),
+            _ => Logout::nothing(),
+        }
+    }
+
+    /// The runtime of the caller, or the first one that was seen.
+    fn runtime(&self) -> Option<Handle> {
+        match Handle::try_current() {
+            Ok(current) => {
+                self.0.runtime.get_or_init(|| current.clone());
+                Some(current)
+            }
+            Err(_) => self.0.runtime.get().cloned(),
+        }
+    }
+}
+
+impl<C> Clone for Session<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for Session<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let state = self.0.state.borrow().clone();
+        f.debug_struct("Session").field("state", &state).finish_non_exhaustive()
+    }
+}
+
+// === impl WeakSession ===
+
+impl<C> WeakSession<C> {
+    /// The session, unless it is gone.
+    pub fn upgrade(&self) -> Option<Session<C>> {
+        self.0.upgrade().map(Session)
+    }
+}
+
+impl<C> Clone for WeakSession<C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<C> fmt::Debug for WeakSession<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("WeakSession").finish_non_exhaustive()
+    }
+}
+
+// === impl Waiter ===
+
+impl<C: Credential> Waiter<C> {
+    fn new(session: &Session<C>) -> Self {
+        session.0.waiters.fetch_add(1, Ordering::Relaxed);
+        Self(session.clone())
+    }
+}
+
+impl<C> Drop for Waiter<C> {
+    fn drop(&mut self) {
+        self.0.0.waiters.fetch_sub(1, Ordering::Relaxed);
+    }
+}

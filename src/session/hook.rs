@@ -1,0 +1,128 @@
+use crate::{
+    credential::Token,
+    refresher::BoxFuture,
+    session::{
+        identity::Login,
+        scope::{Role, Scope, SessionId},
+        state::Termination,
+        transition::Ended,
+    },
+};
+use std::{
+    fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tokio::{runtime::Handle, task::JoinHandle};
+
+/// What an `on_terminated` hook is told about the login that is over.
+pub struct Terminated<C = Token> {
+    login: Login,
+    termination: Termination,
+    credential: Option<Arc<C>>,
+}
+
+/// Ends when the hook of the login that was logged out has ended; at once when there is nothing to wait for.
+///
+/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned.
+///
+/// # Cancel safety
+///
+/// May be dropped at any time: the hook runs on. Only where no Tokio runtime was known at the call, the hook runs in
+/// this future, and is dropped with it.
+pub struct Logout(Hooked);
+
+/// The user's hook.
+pub(super) type Hook<C> = Arc<dyn Fn(Terminated<C>) -> BoxFuture<'static, ()> + Send + Sync>;
+
+enum Hooked {
+    Nothing,
+    Task(JoinHandle<()>),
+    Inline(BoxFuture<'static, ()>),
+}
+
+/// Runs the hook in a task of its own, so that nothing it does can hurt whoever ended the login.
+pub(super) fn launch<C: Send + Sync + 'static>(
+    hook: Hook<C>,
+    session: SessionId,
+    ended: Ended<C>,
+    runtime: Option<&Handle>,
+) -> Logout {
+    let scope = Scope::enter(session, Role::Hook);
+    let run = scope.run(async move {
+        let late = ended.outstanding.finished().await;
+        let Ended { login, termination, credential, .. } = ended;
+        hook(Terminated { login, termination, credential: late.or(credential) }).await;
+    });
+    Logout(match runtime {
+        Some(runtime) => Hooked::Task(runtime.spawn(run)),
+        None => Hooked::Inline(Box::pin(run)),
+    })
+}
+
+// === impl Terminated ===
+
+impl<C> Terminated<C> {
+    /// The login that is over.
+    pub fn login(&self) -> Login {
+        self.login
+    }
+
+    /// How it ended.
+    pub fn termination(&self) -> &Termination {
+        &self.termination
+    }
+
+    /// The last credential of that login: what to revoke, or to call the logout endpoint with.
+    ///
+    /// When a logout overtook a refresh that then succeeded, it is the one that the refresh brought.
+    pub fn credential(&self) -> Option<&Arc<C>> {
+        self.credential.as_ref()
+    }
+}
+
+impl<C> Clone for Terminated<C> {
+    fn clone(&self) -> Self {
+        Self { login: self.login, termination: self.termination.clone(), credential: self.credential.clone() }
+    }
+}
+
+impl<C> fmt::Debug for Terminated<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Terminated")
+            .field("login", &self.login)
+            .field("termination", &self.termination)
+            .field("has_credential", &self.credential.is_some())
+            .finish()
+    }
+}
+
+// === impl Logout ===
+
+impl Logout {
+    pub(super) fn nothing() -> Self {
+        Self(Hooked::Nothing)
+    }
+}
+
+impl Future for Logout {
+    type Output = ();
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
+        match &mut self.0 {
+            Hooked::Nothing => {}
+            // A hook that panicked has ended.
+            Hooked::Task(task) => drop(ready!(Pin::new(task).poll(cx))),
+            Hooked::Inline(run) => ready!(run.as_mut().poll(cx)),
+        }
+        self.0 = Hooked::Nothing;
+        Poll::Ready(())
+    }
+}
+
+impl fmt::Debug for Logout {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Logout").finish_non_exhaustive()
+    }
+}

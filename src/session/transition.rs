@@ -1,0 +1,319 @@
+//! The state machine: one pure function for each event.
+//!
+//! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the event, the state to
+//! install (none when nothing changes) and what is to be done about it. It runs no user code, reads no clock, and
+//! drops nothing that could be the last of its kind: what it is given it borrows, and whoever installs the next state
+//! drops the old one where no lock is held.
+//!
+//! The table of events and phases is in the docs of [`session`](crate::session).
+
+use crate::{
+    error::{Error, RefreshError},
+    refresher::{Cause, RefreshContext, Rejection},
+    session::{
+        identity::{Generation, Login},
+        outcome::{Outcome, OutcomeCell},
+        outstanding::{Outstanding, Running},
+        state::{Failure, Flight, Held, Phase, Stamped, State, Termination},
+    },
+};
+use std::{sync::Arc, time::SystemTime};
+
+/// What an event comes to.
+pub(crate) struct Step<C, A> {
+    pub(crate) answer: A,
+    pub(crate) next: Option<State<C>>,
+    pub(crate) effects: Effects<C>,
+}
+
+/// What a step asks its caller to do.
+pub(crate) struct Effects<C> {
+    /// A flight whose waiters are to be told, in the same step.
+    pub(crate) settled: Option<(Flight, Outcome)>,
+    /// A flight to start.
+    pub(crate) launch: Option<Launch<C>>,
+    /// A login whose hook is due.
+    pub(crate) ended: Option<Ended<C>>,
+}
+
+/// A flight that is to be started.
+pub(crate) struct Launch<C> {
+    pub(crate) flight: Flight,
+    pub(crate) context: RefreshContext<C>,
+    pub(crate) running: Running<C>,
+}
+
+/// A login that is over, other than by another login.
+pub(crate) struct Ended<C> {
+    pub(crate) login: Login,
+    pub(crate) termination: Termination,
+    pub(crate) credential: Option<Arc<C>>,
+    pub(crate) outstanding: Outstanding<C>,
+}
+
+/// Whether a request may be sent now.
+pub(crate) enum Admission<C> {
+    Send(Arc<C>, Stamped),
+    Wait(Flight),
+    Fail(Error),
+}
+
+/// What becomes of a request that was rejected.
+#[derive(Debug)]
+pub(crate) enum Reaction {
+    Replay,
+    Wait(Flight),
+    Fail(Error),
+}
+
+/// A flight that found itself overtaken when it came home.
+pub(crate) struct Overtaken;
+
+// === impl Step ===
+
+impl<C, A> Step<C, A> {
+    /// Nothing changes.
+    fn stay(answer: A) -> Self {
+        Self { answer, next: None, effects: Effects::none() }
+    }
+
+    fn to(next: State<C>, answer: A) -> Self {
+        Self { answer, next: Some(next), effects: Effects::none() }
+    }
+
+    pub(super) fn map<B>(self, f: impl FnOnce(A) -> B) -> Step<C, B> {
+        Step { answer: f(self.answer), next: self.next, effects: self.effects }
+    }
+}
+
+impl<C> Effects<C> {
+    fn none() -> Self {
+        Self { settled: None, launch: None, ended: None }
+    }
+}
+
+// === impl State: requests ===
+
+impl<C> State<C> {
+    /// A request of `login` is about to be sent. One that has waited for a flight causes no other.
+    pub(crate) fn admit(&self, login: Login, may_elect: bool, now: SystemTime) -> Step<C, Admission<C>> {
+        if self.login != login {
+            return Step::stay(Admission::Fail(Error::login_changed()));
+        }
+        let send = |credential: &Arc<C>| Step::stay(Admission::Send(credential.clone(), self.stamp()));
+        match &self.phase {
+            Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
+            Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
+            phase => match (self.usable(|| now), phase, self.credential()) {
+                (Some(usable), _, _) => send(usable),
+                (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
+                // It has had its flight, and what that brought has expired since: the upstream decides. A login that
+                // a flight has renewed is never without a credential, so this request does not elect below.
+                (None, _, Some(expired)) if !may_elect => send(expired),
+                (None, _, _) => self.elect(self.due(Cause::Expiring), true, None).map(Admission::Wait),
+            },
+        }
+    }
+
+    /// A request that was sent with this stamp was rejected.
+    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>) -> Step<C, Reaction> {
+        if self.login != stamp.login {
+            return Step::stay(Reaction::Fail(Error::login_changed()));
+        }
+        let overtaken = self.generation > stamp.generation;
+        match &self.phase {
+            Phase::Terminated(termination) => Step::stay(Reaction::Fail(termination.to_error())),
+            Phase::Refreshing(flight) if overtaken && flight.awaited => {
+                Step::stay(Reaction::Wait(flight.clone()))
+            }
+            _ if overtaken => Step::stay(Reaction::Replay),
+            Phase::Refreshing(flight) => self.await_flight(flight, true).map(Reaction::Wait),
+            Phase::Failed(failure) if self.flights_settled > stamp.flights_settled => {
+                Step::stay(Reaction::Fail(Error::refresh_failed(failure.error.clone())))
+            }
+            Phase::Active | Phase::Failed(_) => {
+                self.elect(Cause::Rejected, true, Some(rejection.clone())).map(Reaction::Wait)
+            }
+        }
+    }
+}
+
+// === impl State: the flight ===
+
+impl<C> State<C> {
+    /// `Session::refresh`: joins the flight that runs, or starts one that nobody waits for.
+    pub(crate) fn refresh(&self) -> Step<C, Result<Flight, Error>> {
+        match &self.phase {
+            Phase::Terminated(termination) => Step::stay(Err(termination.to_error())),
+            Phase::Refreshing(flight) => Step::stay(Ok(flight.clone())),
+            Phase::Active | Phase::Failed(_) => self.elect(self.due(Cause::Forced), false, None).map(Ok),
+        }
+    }
+
+    /// `Session::acquire`: a new login through the refresher, where there is none. The flight to wait for, if any.
+    pub(crate) fn acquire(&self, now: SystemTime) -> Step<C, (Login, Option<Flight>)> {
+        let usable = self.usable(|| now).is_some();
+        match &self.phase {
+            Phase::Terminated(_) => {
+                let login = self.login.next();
+                let outstanding = Outstanding::new();
+                let next = Self { login, held: None, outstanding, ..self.clone() };
+                next.elect(Cause::Missing, true, None).map(|flight| (login, Some(flight)))
+            }
+            Phase::Refreshing(flight) => Step::stay((self.login, Some(flight.clone()))),
+            Phase::Active if usable => Step::stay((self.login, None)),
+            Phase::Active | Phase::Failed(_) => {
+                let occasion = if usable { Cause::Forced } else { Cause::Expiring };
+                self.elect(self.due(occasion), !usable, None).map(|flight| (self.login, Some(flight)))
+            }
+        }
+    }
+
+    /// A flight has come home. `unchanged` says that it brought the credential that it was to replace.
+    pub(crate) fn settle(
+        &self,
+        flight: &Flight,
+        result: &Result<Held<C>, RefreshError>,
+        unchanged: Option<&RefreshError>,
+        now: SystemTime,
+    ) -> Step<C, Result<(), Overtaken>> {
+        let current = match &self.phase {
+            Phase::Refreshing(current) if current.number == flight.number => current,
+            _ => return Step::stay(Err(Overtaken)),
+        };
+        let result = match unchanged {
+            Some(error) if current.rejected => Err(error),
+            _ => result.as_ref(),
+        };
+        match result {
+            Ok(held) => self.leave(self.renewed(held), Outcome::Renewed),
+            Err(error) if error.is_terminal() && (current.awaited || self.usable(|| now).is_none()) => {
+                self.end(Termination::Refused(error.clone()))
+            }
+            Err(error) => {
+                let failed = Phase::Failed(Failure { error: error.clone() });
+                self.leave(Self { phase: failed, ..self.clone() }, Outcome::Failed(error.clone()))
+            }
+        }
+        .map(Ok)
+    }
+
+    /// Starts the one flight.
+    fn elect(&self, cause: Cause, awaited: bool, rejection: Option<Arc<Rejection>>) -> Step<C, Flight> {
+        let flight = Flight {
+            number: self.flights_started + 1,
+            cause,
+            awaited,
+            rejected: rejection.is_some(),
+            outcome: OutcomeCell::default(),
+        };
+        let previous_error = match &self.phase {
+            Phase::Failed(failure) => Some(failure.error.clone()),
+            _ => None,
+        };
+        let context = RefreshContext::new(cause)
+            .for_flight(self.login, self.generation, flight.outcome.clone())
+            .with_evidence(self.credential().cloned(), rejection, previous_error);
+        let next =
+            Self { phase: Phase::Refreshing(flight.clone()), flights_started: flight.number, ..self.clone() };
+        let launch = Launch { flight: flight.clone(), context, running: self.outstanding.enter() };
+        let effects = Effects { launch: Some(launch), ..Effects::none() };
+        Step { answer: flight, next: Some(next), effects }
+    }
+
+    /// Makes the flight one that requests wait for, and notes a rejection of what it is to replace.
+    fn await_flight(&self, flight: &Flight, rejected: bool) -> Step<C, Flight> {
+        let awaited = Flight { awaited: true, rejected: flight.rejected || rejected, ..flight.clone() };
+        if awaited.awaited == flight.awaited && awaited.rejected == flight.rejected {
+            return Step::stay(awaited);
+        }
+        Step::to(Self { phase: Phase::Refreshing(awaited.clone()), ..self.clone() }, awaited)
+    }
+
+    /// Why a flight is due that no rejection has caused: without a credential, whatever the occasion, to get one.
+    fn due(&self, occasion: Cause) -> Cause {
+        if self.held.is_some() { occasion } else { Cause::Missing }
+    }
+}
+
+// === impl State: logins ===
+
+impl<C> State<C> {
+    /// A new login, from any phase.
+    pub(crate) fn log_in(&self, held: &Held<C>) -> Step<C, Login> {
+        let login = self.login.next();
+        let next = Self { login, outstanding: Outstanding::new(), ..self.renewed(held) };
+        self.leave(next, Outcome::LoginChanged).map(|()| login)
+    }
+
+    /// A newer credential of that login.
+    pub(crate) fn replace(&self, login: Login, held: &Held<C>) -> Step<C, Option<Generation>> {
+        if self.login != login || matches!(self.phase, Phase::Terminated(_)) {
+            return Step::stay(None);
+        }
+        let next = self.renewed(held);
+        let generation = next.generation;
+        self.leave(next, Outcome::Renewed).map(|()| Some(generation))
+    }
+
+    pub(crate) fn log_out(&self) -> Step<C, ()> {
+        match &self.phase {
+            Phase::Terminated(_) => Step::stay(()),
+            _ => self.end(Termination::LoggedOut),
+        }
+    }
+
+    /// This state with the next credential of its login in it.
+    fn renewed(&self, held: &Held<C>) -> Self {
+        Self {
+            generation: self.generation.next(),
+            held: Some(held.clone()),
+            phase: Phase::Active,
+            ..self.clone()
+        }
+    }
+
+    /// Ends the login. The hook gets its last credential.
+    fn end(&self, termination: Termination) -> Step<C, ()> {
+        let ended = Ended {
+            login: self.login,
+            termination: termination.clone(),
+            credential: self.credential().cloned(),
+            outstanding: self.outstanding.clone(),
+        };
+        let outcome = Outcome::Terminated(termination.refusal().cloned());
+        let next = Self { held: None, phase: Phase::Terminated(termination), ..self.clone() };
+        let mut step = self.leave(next, outcome);
+        step.effects.ended = Some(ended);
+        step
+    }
+
+    /// Goes on to `next`. A flight that was in progress is over for its waiters: they are told `outcome`.
+    fn leave(&self, next: Self, outcome: Outcome) -> Step<C, ()> {
+        match &self.phase {
+            Phase::Refreshing(flight) => {
+                let next = Self { flights_settled: self.flights_settled + 1, ..next };
+                let effects = Effects { settled: Some((flight.clone(), outcome)), ..Effects::none() };
+                Step { answer: (), next: Some(next), effects }
+            }
+            _ => Step::to(next, ()),
+        }
+    }
+}
+
+// === impl Termination ===
+
+impl Termination {
+    /// The refusal that ended the login, if one did.
+    fn refusal(&self) -> Option<&RefreshError> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::SignedOut | Self::LoggedOut => None,
+        }
+    }
+
+    /// What a request is told that comes after it.
+    pub(crate) fn to_error(&self) -> Error {
+        Error::terminated(self.refusal().cloned())
+    }
+}

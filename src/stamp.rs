@@ -1,0 +1,82 @@
+use crate::{
+    credential::Credential,
+    refresher::Rejection,
+    session::{Generation, Login, Stamped, WeakSession},
+};
+use http::{HeaderMap, StatusCode};
+use std::{fmt, sync::Arc};
+
+/// Which credential a request was sent with.
+///
+/// With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) it is in the extensions of every request
+/// that carries a credential, for the layers below, and of its response, for those above. It does not keep the
+/// session alive.
+///
+/// ```
+/// use http::Response;
+/// use tower_refresh::Stamp;
+///
+/// /// A body that says in its last line that the token was no good: too late for a replay.
+/// fn rejected_late<B>(response: &Response<B>) {
+///     if let Some(stamp) = response.extensions().get::<Stamp>() {
+///         stamp.reject();
+///     }
+/// }
+/// # rejected_late(&Response::new(()));
+/// ```
+#[derive(Clone)]
+pub struct Stamp {
+    stamped: Stamped,
+    session: Arc<dyn Rejects>,
+}
+
+/// A session, whatever its credential.
+pub(crate) trait Rejects: Send + Sync {
+    fn rejected(&self, stamped: Stamped, rejection: Rejection);
+}
+
+// === impl Stamp ===
+
+impl Stamp {
+    pub(crate) fn new(stamped: Stamped, session: Arc<dyn Rejects>) -> Self {
+        Self { stamped, session }
+    }
+
+    /// The login in whose name the request was sent.
+    pub fn login(&self) -> Login {
+        self.stamped.login
+    }
+
+    /// The generation of the credential that it carried.
+    pub fn generation(&self) -> Generation {
+        self.stamped.generation
+    }
+
+    /// Reports a rejection that was noticed elsewhere than in the head of the response: in a trailer, in a body.
+    ///
+    /// A refresh starts, unless a newer credential has arrived, or a refresh has failed, since the request was sent;
+    /// later requests wait for it. Nothing happens where there is no Tokio runtime to run it, or no session any more.
+    pub fn reject(&self) {
+        self.session.rejected(self.stamped, Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
+    }
+}
+
+impl fmt::Debug for Stamp {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stamp")
+            .field("login", &self.stamped.login)
+            .field("generation", &self.stamped.generation)
+            .finish_non_exhaustive()
+    }
+}
+
+// === impl Rejects ===
+
+impl<C: Credential> Rejects for WeakSession<C> {
+    fn rejected(&self, stamped: Stamped, rejection: Rejection) {
+        if let Some(session) = self.upgrade() {
+            // Whoever calls has its answer already; how the session reacts is for the next request.
+            drop(session.rejected(stamped, &Arc::new(rejection)));
+        }
+    }
+}

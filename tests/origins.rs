@@ -1,0 +1,507 @@
+//! Guarantee 12: credentials stay home.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod support;
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode, Version, header};
+use http_body_util::{Empty, Full};
+use std::sync::{Arc, Mutex};
+use support::{
+    stack::{AnyAnswer, AnyBody, Exchanges, Exchanging, answer_with, body_text, exchanging, in_time},
+    *,
+};
+use tokio::task::JoinHandle;
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
+use tower_http::follow_redirect::{FollowRedirectLayer, policy};
+use tower_refresh::{
+    Anonymous, Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+};
+
+type Call = Request<Full<Bytes>>;
+type Client = Refresh<Exchanging<Full<Bytes>>>;
+
+/// A client whose requests and flights the test answers.
+fn client(
+    set: impl FnOnce(RefreshLayer) -> RefreshLayer,
+) -> (Client, Session, Exchanges<Full<Bytes>>, Flights) {
+    let (inner, exchanges) = exchanging();
+    let (refresher, flights) = by_hand();
+    let session = Session::new(token("at-1"), refresher);
+    (set(RefreshLayer::new(session.clone())).layer(inner), session, exchanges, flights)
+}
+
+fn origins(origins: &[&str]) -> Vec<Origin> {
+    origins.iter().map(|origin| Origin::try_from(*origin).unwrap()).collect()
+}
+
+fn request(method: Method, uri: &str) -> Call {
+    Request::builder().method(method).uri(uri).body(Full::default()).unwrap()
+}
+
+fn send<S>(client: &S, request: Call) -> JoinHandle<Result<S::Response, BoxError>>
+where
+    S: Service<Call, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+    S::Response: Send,
+{
+    tokio::spawn(client.clone().oneshot(request))
+}
+
+fn status(answer: AnyAnswer) -> StatusCode {
+    answer.expect("a response").status()
+}
+
+/// What the upstream sees of a request to this URI.
+async fn credential_sent(
+    client: &Client,
+    exchanges: &mut Exchanges<Full<Bytes>>,
+    request: Call,
+) -> Option<String> {
+    let answer = send(client, request);
+    let exchange = exchanges.next().await;
+    let credential = exchange.bearer().map(str::to_owned);
+    exchange.status(StatusCode::OK);
+    assert_eq!(status(answer.await.unwrap()), StatusCode::OK);
+    credential
+}
+
+// === origins ===
+
+#[tokio::test]
+async fn g12_only_the_origins_of_the_layer_see_the_credential() {
+    let home =
+        origins(&["HTTPS://Api.Example.COM", "https://other.example.com:8443", "http://127.0.0.1:8080"]);
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins(home));
+    let cases = [
+        ("https://api.example.com/", true),
+        ("https://api.example.com:443/x?y", true),
+        ("https://API.example.com/", true),
+        ("HTTPS://API.EXAMPLE.COM:443/", true),
+        ("https://user:password@api.example.com/", true),
+        ("https://api.example.com:8443/", false),
+        ("https://api.example.com:80/", false),
+        ("http://api.example.com/", false),
+        ("http://api.example.com:443/", false),
+        ("https://example.com/", false),
+        ("https://evil.api.example.com/", false),
+        ("https://api.example.com.evil.com/", false),
+        ("https://api.example.com@evil.com/", false),
+        ("https://other.example.com:8443/", true),
+        ("https://other.example.com/", false),
+        ("http://127.0.0.1:8080/", true),
+        ("http://127.0.0.1/", false),
+        ("http://localhost:8080/", false),
+    ];
+    for (uri, is_home) in cases {
+        let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
+        assert_eq!(sent.as_deref(), is_home.then_some("at-1"), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    for uri in ["https://a.example/", "https://b.example:8443/"] {
+        let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
+        assert_eq!(sent.as_deref(), Some("at-1"), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins([]));
+    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "https://a.example/")).await;
+    assert_eq!(sent, None);
+    assert_eq!(credential_sent(&client, &mut exchanges, get("/path")).await.as_deref(), Some("at-1"));
+}
+
+#[tokio::test]
+async fn g12_a_uri_without_authority_is_the_service_s_own() {
+    let (client, _session, mut exchanges, _flights) =
+        client(|layer| layer.origins(origins(&["https://a.example"])));
+    for (method, uri) in [(Method::GET, "/path?query"), (Method::OPTIONS, "*")] {
+        let sent = credential_sent(&client, &mut exchanges, request(method, uri)).await;
+        assert_eq!(sent.as_deref(), Some("at-1"), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_a_foreign_401_passes_and_starts_no_flight() {
+    let (client, session, mut exchanges, mut flights) =
+        client(|layer| layer.origins(origins(&["https://a.example"])));
+    for _ in 0..3 {
+        let answer = send(&client, request(Method::POST, "https://b.example/"));
+        let exchange = exchanges.next().await;
+        assert_eq!(exchange.bearer(), None);
+        exchange.answer(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("its own business"))));
+        let answer = answer.await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(body_text(answer.into_body()).await, "its own business");
+    }
+    flights.none_started().await;
+    exchanges.none().await;
+    assert_eq!(session.state().flights_started(), 0);
+}
+
+// === cleartext ===
+
+#[tokio::test]
+async fn g12_cleartext_is_refused_and_nothing_is_sent() {
+    let (client, session, mut exchanges, mut flights) = client(|layer| layer);
+    for uri in [
+        "http://a.example/",
+        "HTTP://A.EXAMPLE:8080/x",
+        "http://192.168.0.1/",
+        "http://[2001:db8::1]/",
+        "ws://a.example/",
+        "http://localhost.evil.com/",
+        "http://127.0.0.1.evil.com/",
+        "http://notlocalhost/",
+        "http://localhost@evil.com/",
+    ] {
+        assert_eq!(
+            kind(in_time(client.clone().oneshot(request(Method::GET, uri))).await),
+            ErrorKind::Cleartext,
+            "{uri}"
+        );
+    }
+    exchanges.none().await;
+
+    // In every phase it is the request that is wrong.
+    drop(session.logout());
+    let refused = in_time(client.clone().oneshot(request(Method::GET, "http://a.example/"))).await;
+    assert_eq!(kind(refused), ErrorKind::Cleartext);
+    flights.none_started().await;
+}
+
+#[tokio::test]
+async fn g12_cleartext_to_this_machine_is_fine() {
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    for uri in [
+        "http://localhost/",
+        "http://LOCALHOST:3000/",
+        "http://api.localhost/",
+        "http://127.0.0.1:8080/",
+        "http://127.9.9.9/",
+        "http://[::1]:80/",
+    ] {
+        let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
+        assert_eq!(sent.as_deref(), Some("at-1"), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_cleartext_is_sent_where_it_is_allowed() {
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer.allow_cleartext(true));
+    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "http://a.example/")).await;
+    assert_eq!(sent.as_deref(), Some("at-1"));
+}
+
+#[tokio::test]
+async fn g12_listing_a_cleartext_origin_does_not_allow_it() {
+    let (client, _session, mut exchanges, _flights) =
+        client(|layer| layer.origins(origins(&["http://a.example"])));
+    let refused = in_time(client.clone().oneshot(request(Method::GET, "http://a.example/"))).await;
+    assert_eq!(kind(refused), ErrorKind::Cleartext);
+    // What would not carry the credential anyway may travel as it likes.
+    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "http://b.example/")).await;
+    assert_eq!(sent, None);
+    let mut anonymous = request(Method::GET, "http://a.example/");
+    anonymous.extensions_mut().insert(Anonymous);
+    assert_eq!(credential_sent(&client, &mut exchanges, anonymous).await, None);
+    let mut own = request(Method::GET, "http://a.example/");
+    own.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+    assert_eq!(credential_sent(&client, &mut exchanges, own).await.as_deref(), Some("mine"));
+}
+
+// === what passes ===
+
+/// What passes does so in every phase: as it is, and its rejection is its own business.
+async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) {
+    let (client, session, mut exchanges, mut flights) =
+        client(|layer| layer.origins(origins(&["https://a.example"])));
+    let passes = async |exchanges: &mut Exchanges<Full<Bytes>>, phase: &str| {
+        let answer = send(&client, sent());
+        let exchange = exchanges.next().await;
+        assert_eq!(exchange.bearer(), expected, "{phase}");
+        let kept: Vec<_> = exchange.request.headers().keys().cloned().collect();
+        assert_eq!(kept, sent().headers().keys().cloned().collect::<Vec<_>>(), "{phase}");
+        assert_eq!((exchange.request.uri(), exchange.request.method()), (sent().uri(), sent().method()));
+        exchange.status(StatusCode::UNAUTHORIZED);
+        assert_eq!(status(answer.await.unwrap()), StatusCode::UNAUTHORIZED, "{phase}");
+    };
+
+    passes(&mut exchanges, "active").await;
+    flights.none_started().await;
+
+    let forced = tokio::spawn(session.refresh());
+    let flight = in_time(flights.next()).await;
+    passes(&mut exchanges, "refreshing, not awaited").await;
+    let rejected = send(&client, request(Method::GET, "https://a.example/"));
+    exchanges.next().await.status(StatusCode::UNAUTHORIZED);
+    settle_tasks().await;
+    assert_eq!(session.waiters(), 1);
+    passes(&mut exchanges, "refreshing, awaited").await;
+    assert_eq!(session.waiters(), 1, "it waits for nothing");
+
+    flight.answer(Err(RefreshError::transient("busy")));
+    assert!(forced.await.unwrap().is_err());
+    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::RefreshFailed);
+    passes(&mut exchanges, "failed").await;
+
+    drop(session.logout());
+    passes(&mut exchanges, "terminated").await;
+    flights.none_started().await;
+    assert_eq!(session.state().flights_started(), 1);
+}
+
+#[tokio::test]
+async fn g12_an_anonymous_request_passes_in_every_phase() {
+    let anonymous = || {
+        let mut request = request(Method::GET, "https://a.example/");
+        request.extensions_mut().insert(Anonymous);
+        request
+    };
+    passes_in_every_phase(anonymous, None).await;
+}
+
+#[tokio::test]
+async fn g12_a_request_with_its_own_authorisation_passes_in_every_phase() {
+    let own = || {
+        let mut request = request(Method::GET, "https://a.example/");
+        request.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+        request
+    };
+    passes_in_every_phase(own, Some("mine")).await;
+}
+
+#[tokio::test]
+async fn g12_a_request_that_goes_elsewhere_passes_in_every_phase() {
+    passes_in_every_phase(|| request(Method::GET, "https://b.example/"), None).await;
+}
+
+#[tokio::test]
+async fn g12_a_connect_request_passes_in_every_phase() {
+    passes_in_every_phase(|| request(Method::CONNECT, "a.example:443"), None).await;
+}
+
+#[tokio::test]
+async fn g12_a_connect_request_carries_nothing_where_every_origin_may_see_the_credential() {
+    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    let connect = request(Method::CONNECT, "a.example:443");
+    assert_eq!(credential_sent(&client, &mut exchanges, connect).await, None);
+    // The extended one (RFC 8441) is a request like any other.
+    let websocket = request(Method::CONNECT, "https://a.example/chat");
+    assert_eq!(credential_sent(&client, &mut exchanges, websocket).await.as_deref(), Some("at-1"));
+}
+
+#[tokio::test]
+async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
+    let (client, _session, mut exchanges, mut flights) = client(|layer| layer.overwrite(true));
+    let mut own = request(Method::GET, "https://a.example/");
+    own.headers_mut().append(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+    own.headers_mut().append(header::AUTHORIZATION, "Basic bWluZQ==".parse().unwrap());
+    let answer = send(&client, own);
+    for credential in ["at-1", "at-2"] {
+        let exchange = exchanges.next().await;
+        let values: Vec<_> = exchange.request.headers().get_all(header::AUTHORIZATION).iter().collect();
+        assert_eq!(values, [&format!("Bearer {credential}")]);
+        match credential {
+            "at-1" => exchange.status(StatusCode::UNAUTHORIZED),
+            _ => exchange.status(StatusCode::OK),
+        }
+        if credential == "at-1" {
+            in_time(flights.next()).await.succeed("at-2");
+        }
+    }
+    assert_eq!(status(answer.await.unwrap()), StatusCode::OK);
+}
+
+#[tokio::test]
+async fn g12_overwrite_leaves_anonymous_and_foreign_requests_alone() {
+    let (client, _session, mut exchanges, _flights) =
+        client(|layer| layer.overwrite(true).origins(origins(&["https://a.example"])));
+    for uri in ["https://a.example/", "https://b.example/"] {
+        let mut own = request(Method::GET, uri);
+        own.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+        if uri == "https://a.example/" {
+            own.extensions_mut().insert(Anonymous);
+        }
+        assert_eq!(credential_sent(&client, &mut exchanges, own).await.as_deref(), Some("mine"), "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_is_present_of_the_credential_decides_what_is_the_caller_s_own() {
+    struct Cookie(&'static str);
+
+    impl Credential for Cookie {
+        fn apply(&self, request: &mut http::request::Parts) {
+            request.headers.insert(header::COOKIE, self.0.parse().unwrap());
+        }
+
+        fn is_present(request: &http::request::Parts) -> bool {
+            request.headers.contains_key(header::COOKIE)
+        }
+    }
+
+    let seen = Arc::<Mutex<Vec<String>>>::default();
+    let log = seen.clone();
+    let inner = service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| {
+        let cookie = request.headers().get(header::COOKIE).map_or("-", |cookie| cookie.to_str().unwrap());
+        log.lock().unwrap().push(cookie.to_owned());
+        async { Ok::<_, BoxError>(response(StatusCode::OK)) }
+    });
+    let refresher = tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext<Cookie>| async {
+        Err(RefreshError::transient("never"))
+    });
+    let client = RefreshLayer::new(Session::new(Cookie("sid=1"), refresher)).layer(inner);
+    for header in [header::AUTHORIZATION, header::COOKIE] {
+        let mut request = get("/");
+        request.headers_mut().insert(header, "mine".parse().unwrap());
+        client.clone().oneshot(request).await.unwrap();
+    }
+    assert_eq!(*seen.lock().unwrap(), ["sid=1", "mine"]);
+}
+
+#[tokio::test]
+async fn g12_the_header_of_the_credential_is_sensitive_on_both_attempts() {
+    let (client, _session, mut exchanges, mut flights) = client(|layer| layer);
+    let mut ours = request(Method::GET, "https://a.example/");
+    *ours.version_mut() = Version::HTTP_2;
+    let answer = send(&client, ours);
+    for status in [StatusCode::UNAUTHORIZED, StatusCode::OK] {
+        let exchange = exchanges.next().await;
+        assert!(exchange.request.headers()[header::AUTHORIZATION].is_sensitive());
+        assert!(!format!("{:?}", exchange.request).contains("at-"));
+        exchange.status(status);
+        if status == StatusCode::UNAUTHORIZED {
+            in_time(flights.next()).await.succeed("at-2");
+        }
+    }
+    assert_eq!(status(answer.await.unwrap()), StatusCode::OK);
+}
+
+// === redirects ===
+
+/// `/to?…` redirects there; the rest answers 200, or 401 where the credential isn't `at-1`. It logs what came.
+#[derive(Clone, Default)]
+struct Redirecting(Arc<Mutex<Vec<String>>>);
+
+impl Redirecting {
+    fn log(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
+    }
+
+    async fn answer<B>(self, request: Request<B>) -> AnyAnswer {
+        let credential = bearer(&request).unwrap_or("-");
+        self.0.lock().unwrap().push(format!("{} {credential}", request.uri()));
+        let mut answer: Response<AnyBody> = answer_with(StatusCode::OK, Empty::new());
+        match request.uri().query() {
+            Some(to) => {
+                *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
+                answer.headers_mut().insert(header::LOCATION, to.parse().unwrap());
+            }
+            None if credential != "at-1" => *answer.status_mut() = StatusCode::UNAUTHORIZED,
+            None => {}
+        }
+        Ok(answer)
+    }
+}
+
+const AWAY: &str = "https://a.example/to?https://b.example/there";
+
+#[tokio::test]
+async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_origins_only() {
+    let upstream = Redirecting::default();
+    let (refresher, mut flights) = by_hand();
+    let layer =
+        RefreshLayer::new(Session::new(token("at-1"), refresher)).origins(origins(&["https://a.example"]));
+    let inner = service_fn({
+        let upstream = upstream.clone();
+        move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
+    });
+    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
+
+    let answer =
+        send(&client, request(Method::GET, "https://a.example/to?https://a.example/here")).await.unwrap();
+    assert_eq!(status(answer), StatusCode::OK);
+    let answer = send(&client, request(Method::GET, AWAY)).await.unwrap();
+    assert_eq!(status(answer), StatusCode::UNAUTHORIZED, "a stranger's 401 is the caller's");
+    assert_eq!(
+        upstream.log(),
+        [
+            "https://a.example/to?https://a.example/here at-1",
+            "https://a.example/here at-1",
+            "https://a.example/to?https://b.example/there at-1",
+            "https://b.example/there -",
+        ]
+    );
+    flights.none_started().await;
+}
+
+#[tokio::test]
+async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first_foreign_hop() {
+    let upstream = Redirecting::default();
+    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher));
+    let inner = service_fn({
+        let upstream = upstream.clone();
+        move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
+    });
+    let client = ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(inner);
+
+    // The standard policy of tower-http takes it off. To the layer, the stranger's 401 is the answer to its request.
+    let mut there_and_back =
+        request(Method::GET, "https://a.example/to?https://b.example/to?https://a.example/back");
+    there_and_back.extensions_mut().insert(tower_refresh::NoReplay);
+    assert_eq!(status(send(&client, there_and_back).await.unwrap()), StatusCode::UNAUTHORIZED);
+    for seen in upstream.log() {
+        assert_eq!(seen.ends_with(" at-1"), seen.starts_with("https://a.example/to"), "{seen}");
+    }
+}
+
+#[tokio::test]
+async fn g12_redirects_below_the_layer_need_a_policy_that_keeps_to_the_origin() {
+    let upstream = Redirecting::default();
+    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher.clone()));
+    let inner = service_fn({
+        let upstream = upstream.clone();
+        move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
+    });
+    let same_origin = FollowRedirectLayer::with_policy(policy::SameOrigin::new());
+    let client = ServiceBuilder::new().layer(layer).layer(same_origin).service(inner);
+
+    let answer = send(&client, request(Method::GET, "https://a.example/to?/here")).await.unwrap();
+    assert_eq!(status(answer), StatusCode::OK);
+    assert_eq!(
+        status(send(&client, request(Method::GET, AWAY)).await.unwrap()),
+        StatusCode::TEMPORARY_REDIRECT
+    );
+    assert!(upstream.log().iter().all(|seen| seen.starts_with("https://a.example/")));
+    assert_eq!(refresher.calls(), 0);
+}
+
+#[tokio::test]
+async fn g12_a_redirect_above_the_layer_that_needs_a_refresh_is_replayed_where_it_leads() {
+    let upstream = Redirecting::default();
+    let session = Session::new(
+        token("at-0"),
+        tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext| async { Ok(Token::bearer("at-1")?) }),
+    );
+    let layer = RefreshLayer::new(session).origins(origins(&["https://a.example"]));
+    let inner = service_fn({
+        let upstream = upstream.clone();
+        move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
+    });
+    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
+    let answer = send(&client, request(Method::GET, "https://a.example/to?/here")).await.unwrap();
+    assert_eq!(status(answer), StatusCode::OK);
+    assert_eq!(
+        upstream.log(),
+        ["https://a.example/to?/here at-0", "https://a.example/here at-0", "https://a.example/here at-1"]
+    );
+}

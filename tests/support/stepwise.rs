@@ -1,0 +1,231 @@
+//! For tests that go step by step: an upstream that is answered by hand, a clock that is set by hand, and hooks and
+//! drops that are written down.
+
+use super::{bearer, response, settle_tasks};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use std::{
+    error,
+    sync::{Arc, Mutex, PoisonError},
+    time::{Duration, SystemTime},
+};
+use tokio::task::JoinHandle;
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_refresh::{
+    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session, Terminated, Termination,
+};
+use tower_test::mock;
+
+pub type Sent = Request<ReplayBody<Full<Bytes>>>;
+pub type Answered = Response<Full<Bytes>>;
+pub type Mock = mock::Mock<Sent, Answered>;
+pub type Client = Refresh<Mock>;
+pub type Reply = Result<Answered, BoxError>;
+
+/// The other end of a [`Mock`].
+pub struct Arrivals(pub mock::Handle<Sent, Answered>);
+
+/// A request at the upstream that waits for its answer.
+pub struct Arrived {
+    pub request: Sent,
+    answer: mock::SendResponse<Answered>,
+}
+
+/// A wall clock that goes on when it is told to.
+#[derive(Clone)]
+pub struct Clock(Arc<Mutex<SystemTime>>);
+
+/// What happened, in order.
+#[derive(Clone, Default)]
+pub struct Journal(Arc<Mutex<Vec<String>>>);
+
+/// Writes down that it was dropped.
+pub struct NoteDrop(pub Journal, pub &'static str);
+
+/// A client of this session over an upstream that is answered by hand.
+pub fn over_mock(session: &Session) -> (Client, Arrivals) {
+    layer_over_mock(&RefreshLayer::new(session.clone()))
+}
+
+pub fn layer_over_mock(layer: &RefreshLayer) -> (Client, Arrivals) {
+    let (upstream, arrivals) = mock::pair();
+    (layer.layer(upstream), Arrivals(arrivals))
+}
+
+/// Sends a request from a task of its own.
+pub fn ask<S>(client: &S, request: Request<Full<Bytes>>) -> JoinHandle<Reply>
+where
+    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    tokio::spawn(client.clone().oneshot(request))
+}
+
+/// Sends a hundred, fifty, … of them.
+pub fn ask_many<S>(
+    client: &S,
+    number: usize,
+    request: impl Fn(usize) -> Request<Full<Bytes>>,
+) -> Vec<JoinHandle<Reply>>
+where
+    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError> + Clone + Send + 'static,
+    S::Future: Send,
+{
+    (0..number).map(|n| ask(client, request(n))).collect()
+}
+
+pub async fn status(request: JoinHandle<Reply>) -> StatusCode {
+    request.await.unwrap().unwrap().status()
+}
+
+pub async fn text(response: Answered) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
+
+/// The cause at the end of an error's sources, to tell whether two errors share it.
+pub fn root_cause<'a>(error: &'a (dyn error::Error + 'static)) -> &'a (dyn error::Error + 'static) {
+    let mut cause = error;
+    while let Some(source) = cause.source() {
+        cause = source;
+    }
+    cause
+}
+
+/// How the refresh failed that an error of the session tells of.
+pub fn refresh_error<'a>(error: &'a (dyn error::Error + 'static)) -> &'a RefreshError {
+    error.source().expect("it has a cause").downcast_ref().expect("it is a refresh error")
+}
+
+pub fn refresh_kind(error: &(dyn error::Error + 'static)) -> RefreshErrorKind {
+    refresh_error(error).kind()
+}
+
+/// Polls a future with no runtime, from this thread alone.
+pub fn poll_alone<F: Future>(future: F) -> F::Output {
+    let mut future = tokio_test::task::spawn(future);
+    for _ in 0..64 {
+        if let std::task::Poll::Ready(output) = future.poll() {
+            return output;
+        }
+    }
+    panic!("it waits for somebody who is not there");
+}
+
+// === impl Arrivals ===
+
+impl Arrivals {
+    pub async fn next(&mut self) -> Arrived {
+        let (request, answer) = self.0.next_request().await.expect("the client is still there");
+        Arrived { request, answer }
+    }
+
+    pub async fn take(&mut self, number: usize) -> Vec<Arrived> {
+        let mut taken = Vec::with_capacity(number);
+        for _ in 0..number {
+            taken.push(self.next().await);
+        }
+        taken
+    }
+
+    /// That no further request has arrived by now.
+    pub async fn none(&mut self) {
+        settle_tasks().await;
+        assert!(self.0.poll_request().is_pending(), "a request arrived, or the client is gone");
+    }
+}
+
+// === impl Arrived ===
+
+impl Arrived {
+    pub fn token(&self) -> &str {
+        bearer(&self.request).unwrap_or("-")
+    }
+
+    pub fn accept(self) {
+        self.answer.send_response(response(StatusCode::OK));
+    }
+
+    pub fn reject(self) {
+        self.answer.send_response(response(StatusCode::UNAUTHORIZED));
+    }
+
+    pub fn answer(self, response: Answered) {
+        self.answer.send_response(response);
+    }
+
+    pub fn fail(self, error: &'static str) {
+        self.answer.send_error(error);
+    }
+
+    pub async fn text(self) -> (String, mock::SendResponse<Answered>) {
+        let body = self.request.into_body().collect().await.unwrap().to_bytes();
+        (String::from_utf8(body.to_vec()).unwrap(), self.answer)
+    }
+}
+
+// === impl Clock ===
+
+impl Clock {
+    pub fn new() -> Self {
+        Self(Arc::new(Mutex::new(SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000_000))))
+    }
+
+    pub fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+
+    pub fn after(&self, seconds: u64) -> SystemTime {
+        self.now() + Duration::from_secs(seconds)
+    }
+
+    pub fn advance(&self, seconds: u64) {
+        *self.0.lock().unwrap() += Duration::from_secs(seconds);
+    }
+
+    /// For `SessionBuilder::clock`.
+    pub fn reader(&self) -> impl Fn() -> SystemTime + Send + Sync + 'static {
+        let clock = self.clone();
+        move || clock.now()
+    }
+}
+
+// === impl Journal ===
+
+impl Journal {
+    pub fn note(&self, what: impl Into<String>) {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).push(what.into());
+    }
+
+    pub fn read(&self) -> Vec<String> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// A hook that notes how the login ended and with which credential.
+    pub fn hook(&self) -> impl Fn(Terminated) -> std::future::Ready<()> + Send + Sync + 'static {
+        let journal = self.clone();
+        move |end| {
+            journal.note(describe(&end));
+            std::future::ready(())
+        }
+    }
+}
+
+/// How a login ended, and with which credential: `refused at-1`.
+pub fn describe(end: &Terminated) -> String {
+    let how = match end.termination() {
+        Termination::SignedOut => "signed out",
+        Termination::LoggedOut => "logged out",
+        Termination::Refused(_) => "refused",
+        _ => "?",
+    };
+    format!("{how} {}", end.credential().map_or("-", |credential| credential.access_token()))
+}
+
+// === impl NoteDrop ===
+
+impl Drop for NoteDrop {
+    fn drop(&mut self) {
+        self.0.note(self.1);
+    }
+}
