@@ -1,0 +1,280 @@
+//! What does the layer add to a request while its credential is good?
+//!
+//! One request at a time over a service that does nothing, in memory and on one thread, through
+//!
+//! - `Bare`: the service alone;
+//! - `Authorized`: tower-http's `AddAuthorization`, which has nothing to replay;
+//! - `RetryAuthorized`: tower's `Retry` with a policy that clones the request, over `AddAuthorization`: what one would
+//!   stack to be able to replay, and it can't refresh;
+//! - `Layer`: this crate's.
+//!
+//! divan prints time and allocations of each, and then this bench the ratios, from samples taken in turns.
+
+mod support;
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box};
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::{Empty, Full, combinators::UnsyncBoxBody};
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    task::{Context, Poll, ready as try_ready},
+    time::{Duration, Instant},
+};
+use support::{
+    poll::run,
+    race::{Effort, Race},
+    request::{Head, TOKEN, boxed, full, token},
+    retry::CloneAndRetry,
+};
+use tower::{Layer as _, Service, ServiceBuilder, retry::RetryLayer};
+use tower_http::auth::AddAuthorizationLayer;
+use tower_refresh::{Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+
+#[global_allocator]
+static ALLOC: AllocProfiler = AllocProfiler::system();
+
+const HEADS: [Head; 7] = [
+    Head::Own(0),
+    Head::Own(4),
+    Head::Own(12),
+    Head::Own(30),
+    Head::Parsed(4),
+    Head::Parsed(12),
+    Head::Parsed(30),
+];
+
+/// Of the requests with a body that arrives over time.
+const CHUNKS: usize = 4;
+const CHUNK: usize = 256;
+
+/// How many requests are a sample of a ratio. So few that the next ones to be sent still lie in the caches.
+const SAMPLE: usize = 32;
+const TURNS: usize = 400;
+
+/// Drops the request.
+#[derive(Clone)]
+struct Noop;
+
+/// Reads the body of the request to its end.
+#[derive(Clone)]
+struct Reader;
+
+struct Reading<B>(B);
+
+struct Bare;
+struct Authorized;
+struct RetryAuthorized;
+struct Layer;
+
+type Reply = Response<Empty<Bytes>>;
+
+/// A stack over [`Noop`].
+trait Subject {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug>;
+}
+
+fn main() {
+    divan::main();
+    let effort = Effort::from_args();
+    if effort != Effort::List {
+        print_ratios(effort);
+    }
+}
+
+// === Time and allocations ===
+
+#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Layer], args = HEADS)]
+fn empty_body<S: Subject>(bencher: Bencher, head: Head) {
+    measure(bencher, S::service(), || head.request(full(0)));
+}
+
+#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Layer], args = HEADS)]
+fn full_body_1024<S: Subject>(bencher: Bencher, head: Head) {
+    measure(bencher, S::service(), || head.request(full(1024)));
+}
+
+/// `Retry` is missing here: a request with such a body can't be cloned.
+mod streamed_body_4x256 {
+    use super::*;
+
+    #[divan::bench(args = HEADS)]
+    fn bare(bencher: Bencher, head: Head) {
+        measure(bencher, Reader, || streamed(head));
+    }
+
+    #[divan::bench(args = HEADS)]
+    fn authorized(bencher: Bencher, head: Head) {
+        measure(bencher, authorize(Reader), || streamed(head));
+    }
+
+    #[divan::bench(args = HEADS)]
+    fn layer(bencher: Bencher, head: Head) {
+        measure(bencher, refresh(Reader, token()), || streamed(head));
+    }
+}
+
+/// The clock is read.
+#[divan::bench(args = HEADS)]
+fn known_expiry(bencher: Bencher, head: Head) {
+    measure(bencher, refresh(Noop, expiring()), || head.request(full(0)));
+}
+
+fn measure<S, B>(bencher: Bencher, mut service: S, request: impl Fn() -> Request<B>)
+where
+    S: Service<Request<B>, Response = Reply, Error: std::fmt::Debug>,
+{
+    bencher.with_inputs(request).bench_local_values(|request| run(&mut service, request));
+}
+
+// === Ratios ===
+
+fn print_ratios(effort: Effort) {
+    let turns = effort.turns(TURNS);
+    println!();
+    println!("Time of a request through the layer, and its ratio to the same request through");
+    println!("({}; {SAMPLE} requests in a sample)", effort.caption());
+    println!();
+    println!("{:<36}{:>10}{:>10}{:>18}{:>10}", "request", "layer", "bare", "AddAuthorization", "+ Retry");
+    for (body, len) in [("empty body", 0), ("1024 B", 1024)] {
+        for head in HEADS {
+            print_row(&format!("{body}, headers {head}"), turns, race(&|| head.request(full(len)), token()));
+        }
+    }
+    for head in HEADS {
+        let request = || streamed(head);
+        let race = Race::of(sampler(refresh(Reader, token()), &request))
+            .against(sampler(Reader, &request))
+            .against(sampler(authorize(Reader), &request));
+        print_row(&format!("streamed {CHUNKS}x{CHUNK} B, headers {head}"), turns, race);
+    }
+    for head in [Head::Own(0), Head::Own(12)] {
+        let request = || head.request(full(0));
+        print_row(&format!("known expiry, headers {head}"), turns, race(&request, expiring()));
+    }
+}
+
+fn print_row(request: &str, turns: usize, race: Race<'_>) {
+    let standings = race.run(turns);
+    let nanos = standings[0].time.as_secs_f64() * 1e9 / SAMPLE as f64;
+    print!("{request:<36}{nanos:>7.0} ns");
+    for (standing, width) in standings[1..].iter().zip([10, 18, 10]) {
+        print!("{:>width$.2}", standing.ratio);
+    }
+    println!();
+}
+
+fn race<'a>(request: &'a dyn Fn() -> Request<Full<Bytes>>, token: Token) -> Race<'a> {
+    Race::of(sampler(refresh(Noop, token), request))
+        .against(sampler(Bare::service(), request))
+        .against(sampler(Authorized::service(), request))
+        .against(sampler(RetryAuthorized::service(), request))
+}
+
+fn sampler<'a, S, B: 'a>(
+    mut service: S,
+    request: &'a dyn Fn() -> Request<B>,
+) -> impl FnMut() -> Duration + use<'a, S, B>
+where
+    S: Service<Request<B>, Response = Reply, Error: std::fmt::Debug>,
+{
+    let mut requests = Vec::with_capacity(SAMPLE);
+    move || {
+        requests.extend((0..SAMPLE).map(|_| request()));
+        let start = Instant::now();
+        for request in requests.drain(..) {
+            black_box(run(&mut service, request).expect("nothing fails here"));
+        }
+        start.elapsed()
+    }
+}
+
+// === What is measured ===
+
+fn streamed(head: Head) -> Request<UnsyncBoxBody<Bytes, Infallible>> {
+    head.request(boxed(CHUNKS, CHUNK))
+}
+
+fn expiring() -> Token {
+    token().with_expires_in(Duration::from_secs(3600))
+}
+
+fn authorize<S>(inner: S) -> tower_http::auth::AddAuthorization<S> {
+    AddAuthorizationLayer::bearer(TOKEN).layer(inner)
+}
+
+fn refresh<S>(inner: S, token: Token) -> Refresh<S> {
+    let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
+    RefreshLayer::new(Session::new(token, refresher)).layer(inner)
+}
+
+impl Subject for Bare {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
+        Noop
+    }
+}
+
+impl Subject for Authorized {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
+        authorize(Noop)
+    }
+}
+
+impl Subject for RetryAuthorized {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
+        ServiceBuilder::new().layer(RetryLayer::new(CloneAndRetry::once())).service(authorize(Noop))
+    }
+}
+
+impl Subject for Layer {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
+        refresh(Noop, token())
+    }
+}
+
+// === impl Noop ===
+
+impl<B> Service<Request<B>> for Noop {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Ready<Result<Reply, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        drop(black_box(request));
+        ready(Ok(Response::new(Empty::new())))
+    }
+}
+
+// === impl Reader ===
+
+impl<B: Body<Error: std::fmt::Debug> + Unpin> Service<Request<B>> for Reader {
+    type Response = Reply;
+    type Error = Infallible;
+    type Future = Reading<B>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        Reading(black_box(request).into_body())
+    }
+}
+
+impl<B: Body<Error: std::fmt::Debug> + Unpin> Future for Reading<B> {
+    type Output = Result<Reply, Infallible>;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        while let Some(frame) = try_ready!(Pin::new(&mut self.0).poll_frame(cx)) {
+            black_box(frame.expect("the body doesn't fail"));
+        }
+        Poll::Ready(Ok(Response::new(Empty::new())))
+    }
+}

@@ -1,0 +1,8 @@
+//! What the benches share.
+
+#![allow(dead_code, reason = "every bench includes this module, and none uses all of it")]
+
+pub(crate) mod poll;
+pub(crate) mod race;
+pub(crate) mod request;
+pub(crate) mod retry;
