@@ -41,4 +41,3 @@ mod verdict;
 pub use detect_fn::{DetectFn, detect_fn};
 pub use unauthorized::Unauthorized;
 pub use verdict::{Detect, Verdict};
-

@@ -1,0 +1,81 @@
+//! The client of the auth service, and with it the session's [`Refresher`].
+
+use crate::{
+    client::http::{HttpClient, http_client},
+    form,
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use tower::BoxError;
+use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Token};
+
+#[derive(Clone)]
+pub(crate) struct AuthClient {
+    http: HttpClient<Full<Bytes>>,
+    url: String,
+}
+
+impl Refresher for AuthClient {
+    fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+        Box::pin(async move {
+            let stale = context.current().ok_or_else(|| RefreshError::terminal("nobody is logged in"))?;
+            self.renew(stale).await
+        })
+    }
+}
+
+impl AuthClient {
+    pub(crate) fn new(url: impl Into<String>) -> Self {
+        Self { http: http_client(), url: url.into() }
+    }
+
+    pub(crate) async fn login(&self, user: &str, password: &str) -> Result<Token, BoxError> {
+        let response = self.post("/auth/login", format!("user={user}&password={password}")).await?;
+        match response.status() {
+            StatusCode::OK => token(response.body()),
+            status => Err(format!("the login was answered with {status}").into()),
+        }
+    }
+
+    pub(crate) async fn renew(&self, stale: &Token) -> Result<Token, RefreshError> {
+        let refresh_token =
+            stale.refresh_token().ok_or_else(|| RefreshError::terminal("there is no refresh token"))?;
+        let response = self
+            .post("/auth/refresh", format!("refresh_token={refresh_token}"))
+            .await
+            .map_err(without_answer)?;
+        match response.status() {
+            // What can't be read may have used the refresh token up all the same.
+            StatusCode::OK => token(response.body()).map_err(RefreshError::ambiguous),
+            // A refusal ends the login; an overloaded or broken service must not.
+            status => Err(RefreshError::from_status(status)),
+        }
+    }
+
+    pub(crate) async fn logout(&self, token: &Token) -> Result<(), BoxError> {
+        let refresh_token = token.refresh_token().unwrap_or_default();
+        self.post("/auth/logout", format!("refresh_token={refresh_token}")).await?;
+        Ok(())
+    }
+
+    async fn post(&self, path: &str, form: String) -> Result<Response<Bytes>, BoxError> {
+        let request = Request::post(format!("{}{path}", self.url)).body(Full::from(form))?;
+        let (head, body) = self.http.request(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+}
+
+/// No connection, no refresh: try later. Anything else may have come too late to stop it.
+fn without_answer(error: BoxError) -> RefreshError {
+    match error.downcast_ref::<legacy::Error>() {
+        Some(client) if client.is_connect() => RefreshError::transient(error),
+        _ => RefreshError::ambiguous(error),
+    }
+}
+
+fn token(form: &[u8]) -> Result<Token, BoxError> {
+    let field = |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
+    Ok(Token::bearer(field("access_token")?)?.with_refresh_token(field("refresh_token")?))
+}

@@ -1,0 +1,79 @@
+//! The client of the API: hyper-util's, with the layer over it.
+
+use crate::client::{
+    auth::AuthClient,
+    http::{HttpClient, http_client},
+};
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, Terminated};
+
+/// Clones share the connections, the session and the application.
+#[derive(Clone)]
+pub(crate) struct Dashboard {
+    http: Refresh<HttpClient<ReplayBody<Full<Bytes>>>>,
+    session: Session,
+    app: App,
+}
+
+/// What the end of a login concerns.
+#[derive(Clone)]
+struct App {
+    auth: AuthClient,
+    shown_user: Arc<Mutex<Option<(Login, String)>>>,
+}
+
+impl Dashboard {
+    /// Nobody is logged in yet: until then every request fails, and none is sent.
+    pub(crate) fn new(api_url: &str, auth_url: &str) -> Result<Self, BoxError> {
+        let app = App { auth: AuthClient::new(auth_url), shown_user: Arc::default() };
+        let session = Session::builder(app.auth.clone())
+            .on_terminated({
+                let app = app.clone();
+                move |end| app.clone().forget(end)
+            })
+            .build();
+        let http = ServiceBuilder::new()
+            // The credential goes to the API and nowhere else.
+            .layer(RefreshLayer::new(session.clone()).origins([Origin::try_from(api_url)?]))
+            .service(http_client());
+        Ok(Self { http, session, app })
+    }
+
+    pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {
+        let token = self.app.auth.login(user, password).await?;
+        // Locked before the login begins: it may be over, and its hook wait for the lock, one line later.
+        let mut shown = self.app.shown_user();
+        *shown = Some((self.session.login(token), user.to_owned()));
+        Ok(())
+    }
+
+    /// Nothing here knows that credentials expire.
+    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
+        let (head, body) = self.http.clone().oneshot(request).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+
+    pub(crate) fn shows_a_user(&self) -> bool {
+        self.app.shown_user().is_some()
+    }
+}
+
+impl App {
+    /// The hook: it runs once for a login, whoever or whatever ended it.
+    async fn forget(self, end: Terminated) {
+        // Somebody else may have logged in by now, and is not to be forgotten.
+        self.shown_user().take_if(|(login, _)| *login == end.login());
+        if let Some(token) = end.credential() {
+            // If it fails, nothing is lost but a session that the server has to expire by itself.
+            _ = self.auth.logout(token).await;
+        }
+    }
+
+    fn shown_user(&self) -> MutexGuard<'_, Option<(Login, String)>> {
+        self.shown_user.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}

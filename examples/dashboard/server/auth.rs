@@ -1,0 +1,148 @@
+//! The auth service: `/auth/login`, `/auth/refresh`, `/auth/logout`.
+//!
+//! A refresh token is good for one use (rotation, RFC 9700 §4.14.2). One that comes a second time has been stolen or the
+//! client is confused; the service can't tell, and revokes the session.
+
+use crate::{
+    form,
+    server::{gate::Gate, traffic::Meter},
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+use std::sync::{Mutex, MutexGuard};
+
+pub(crate) const USER: &str = "ada";
+pub(crate) const PASSWORD: &str = "lovelace";
+
+pub(crate) struct Auth {
+    /// A token says which session it belongs to, and which of the session's pairs: `access-0-3`, `refresh-0-3`.
+    /// Anybody could guess the next one; a real service makes them unguessable.
+    sessions: Mutex<Vec<AuthSession>>,
+    pub(crate) refresh_answers: Gate,
+    meter: Meter,
+}
+
+#[derive(Default)]
+struct AuthSession {
+    /// The newest pair; all before it are used up.
+    pair: usize,
+    is_access_expired: bool,
+    is_revoked: bool,
+}
+
+impl Auth {
+    pub(crate) fn new(meter: Meter) -> Self {
+        Self { sessions: Mutex::default(), refresh_answers: Gate::open(), meter }
+    }
+
+    pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
+        self.meter.count(|traffic| traffic.auth_requests += 1);
+        let path = request.uri().path().to_owned();
+        let Ok(body) = request.into_body().collect().await else {
+            return answer(StatusCode::BAD_REQUEST, "error=incomplete");
+        };
+        let body = body.to_bytes();
+        match path.as_str() {
+            "/auth/login" => self.login(&body),
+            "/auth/refresh" => {
+                let answer = self.refresh(&body);
+                // It is decided; the news may have to wait.
+                self.refresh_answers.pass().await;
+                answer
+            }
+            "/auth/logout" => self.logout(&body),
+            _ => answer(StatusCode::NOT_FOUND, "error=not_found"),
+        }
+    }
+
+    /// Whether the API may serve somebody with this access token.
+    pub(crate) fn accepts(&self, access_token: &str) -> bool {
+        let sessions = self.lock();
+        parse("access", access_token).and_then(|(id, pair)| Some((sessions.get(id)?, pair))).is_some_and(
+            |(session, pair)| pair == session.pair && !session.is_access_expired && !session.is_revoked,
+        )
+    }
+
+    /// Lets the access token of every session expire now.
+    pub(crate) fn expire_access_tokens(&self) {
+        for session in self.lock().iter_mut() {
+            session.is_access_expired = true;
+        }
+    }
+
+    /// An administrator ends every session.
+    pub(crate) fn revoke_sessions(&self) {
+        for session in self.lock().iter_mut() {
+            session.is_revoked = true;
+        }
+    }
+
+    fn login(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        if (form::field(body, "user"), form::field(body, "password")) != (Some(USER), Some(PASSWORD)) {
+            return answer(StatusCode::UNAUTHORIZED, "error=wrong_password");
+        }
+        let mut sessions = self.lock();
+        sessions.push(AuthSession::default());
+        tokens(sessions.len() - 1, 0)
+    }
+
+    fn refresh(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        self.meter.count(|traffic| traffic.refreshes += 1);
+        let renewed = form::field(body, "refresh_token")
+            .and_then(|token| parse("refresh", token))
+            .and_then(|(id, pair)| Some((id, self.lock().get_mut(id)?.renew(pair)?)));
+        match renewed {
+            Some((id, pair)) => tokens(id, pair),
+            None => {
+                self.meter.count(|traffic| traffic.refreshes_refused += 1);
+                answer(StatusCode::UNAUTHORIZED, "error=session_revoked")
+            }
+        }
+    }
+
+    fn logout(&self, body: &[u8]) -> Response<Full<Bytes>> {
+        self.meter.count(|traffic| traffic.logouts += 1);
+        if let Some((id, _)) = form::field(body, "refresh_token").and_then(|token| parse("refresh", token))
+            && let Some(session) = self.lock().get_mut(id)
+        {
+            session.is_revoked = true;
+        }
+        answer(StatusCode::NO_CONTENT, "")
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Vec<AuthSession>> {
+        self.sessions.lock().expect("nothing panics while it holds the lock")
+    }
+}
+
+impl AuthSession {
+    /// Trades a pair for the next one.
+    fn renew(&mut self, pair: usize) -> Option<usize> {
+        if pair != self.pair {
+            self.is_revoked = true;
+        }
+        if self.is_revoked {
+            return None;
+        }
+        self.pair += 1;
+        self.is_access_expired = false;
+        Some(self.pair)
+    }
+}
+
+fn parse(kind: &str, token: &str) -> Option<(usize, usize)> {
+    let (id, pair) = token.strip_prefix(kind)?.strip_prefix('-')?.split_once('-')?;
+    Some((id.parse().ok()?, pair.parse().ok()?))
+}
+
+fn tokens(id: usize, pair: usize) -> Response<Full<Bytes>> {
+    answer(StatusCode::OK, format!("access_token=access-{id}-{pair}&refresh_token=refresh-{id}-{pair}"))
+}
+
+fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {
+    let mut response = Response::new(Full::new(body.into()));
+    *response.status_mut() = status;
+    response
+}

@@ -1,0 +1,66 @@
+//! Both servers, and the strings that the scenes pull.
+
+use crate::server::{
+    api::Api,
+    auth::Auth,
+    listen::listen,
+    traffic::{Meter, Traffic},
+};
+use std::{io, sync::Arc};
+
+pub(crate) struct Backend {
+    pub(crate) api_url: String,
+    pub(crate) auth_url: String,
+    api: Arc<Api>,
+    auth: Arc<Auth>,
+    meter: Meter,
+}
+
+impl Backend {
+    /// Starts the servers, for as many requests at once.
+    pub(crate) async fn start(herd: u32) -> io::Result<Self> {
+        let meter = Meter::default();
+        let auth = Arc::new(Auth::new(meter.clone()));
+        let api = Arc::new(Api::new(auth.clone(), meter.clone()));
+        let api_url = listen(herd, meter.clone(), {
+            let api = api.clone();
+            move |request| {
+                let api = api.clone();
+                async move { api.answer(request).await }
+            }
+        });
+        let auth_url = listen(herd, meter.clone(), {
+            let auth = auth.clone();
+            move |request| {
+                let auth = auth.clone();
+                async move { auth.answer(request).await }
+            }
+        });
+        Ok(Self { api_url: api_url.await?, auth_url: auth_url.await?, api, auth, meter })
+    }
+
+    /// From now on the access tokens that are out are rejected. The first rejections are held back until there are as
+    /// many as this.
+    pub(crate) fn expire_access_tokens(&self, herd: usize) {
+        self.auth.expire_access_tokens();
+        self.api.rejections.close_until(herd);
+    }
+
+    /// The first answers to a refresh are held back until there are as many as this.
+    pub(crate) fn hold_refresh_answers(&self, herd: usize) {
+        self.auth.refresh_answers.close_until(herd);
+    }
+
+    /// From now on no refresh succeeds for whoever is logged in.
+    pub(crate) fn revoke_sessions(&self) {
+        self.auth.revoke_sessions();
+    }
+
+    pub(crate) fn traffic(&self) -> Traffic {
+        self.meter.traffic()
+    }
+
+    pub(crate) async fn wait_for_logout(&self, before: Traffic) {
+        self.meter.wait_for(|traffic| traffic.logouts > before.logouts).await;
+    }
+}
