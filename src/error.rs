@@ -1,6 +1,6 @@
 //! What can go wrong, and how to tell.
 //!
-//! A [`Refresh`](crate::Refresh) service answers with a [`BoxError`](tower::BoxError): errors of the inner service
+//! A [`Refresh`](crate::Refresh) service answers with a [`BoxError`]: errors of the inner service
 //! pass through as they are, and those of the session are an [`Error`], found by a downcast:
 //!
 //! ```
