@@ -2,11 +2,12 @@ use crate::{
     credential::Credential,
     detect::Verdict,
     error::Error,
+    head::HeadCopy,
     marker::NoReplay,
     policy::{FailureMode, Policy, Route},
     refresher::{BoxFuture, Rejection},
     replay::{Replay, ReplayBody},
-    session::{Admission, Flight, Login, Reaction, Session, Stamped},
+    session::{Admission, Flight, Held, Login, Reaction, Session, Stamped},
     stamp::{Rejects, Stamp},
 };
 use http::{Request, Response, header::EXPECT, request::Parts};
@@ -51,7 +52,7 @@ enum Attempt<B> {
 
 /// An attempt that is under way.
 pub(crate) struct Sent<C, B> {
-    credential: Arc<C>,
+    held: Held<C>,
     stamped: Stamped,
     if_rejected: IfRejected<B>,
 }
@@ -60,7 +61,7 @@ pub(crate) struct Sent<C, B> {
 #[expect(clippy::large_enum_variant, reason = "the large one is what nearly every request has")]
 enum IfRejected<B> {
     /// It is reported, and the request is sent again.
-    Replay(Parts, Replay<B>),
+    Replay(HeadCopy, Replay<B>),
     /// It is reported, and goes to the caller.
     Report,
     /// It goes to the caller.
@@ -125,7 +126,7 @@ impl<S, C: Credential> Call<S, C> {
         &self,
         service: &mut S,
         message: Message<B>,
-        credential: Arc<C>,
+        held: Held<C>,
         stamped: Stamped,
     ) -> (S::Future, Sent<C, B>)
     where
@@ -135,14 +136,14 @@ impl<S, C: Credential> Call<S, C> {
         let if_rejected = match attempt {
             Attempt::Replay => IfRejected::Respond,
             Attempt::First(_) | Attempt::Only if self.waited => IfRejected::Respond,
-            Attempt::First(replay) => IfRejected::Replay(head.clone(), replay),
+            Attempt::First(replay) => IfRejected::Replay(HeadCopy::of(&head), replay),
             Attempt::Only => IfRejected::Report,
         };
-        credential.apply(&mut head);
+        held.credential().apply(&mut head);
         if let Some(stamp) = self.shared.stamp(stamped) {
             head.extensions.insert(stamp);
         }
-        (service.call(Request::from_parts(head, body)), Sent { credential, stamped, if_rejected })
+        (service.call(Request::from_parts(head, body)), Sent { held, stamped, if_rejected })
     }
 
     /// Decides what becomes of the response to an attempt.
@@ -151,24 +152,32 @@ impl<S, C: Credential> Call<S, C> {
         sent: Sent<C, B>,
         mut response: Response<ResBody>,
     ) -> Reply<B, ResBody> {
-        let Sent { credential, stamped, if_rejected } = sent;
-        credential.observe(response.status(), response.headers());
+        let Sent { held, stamped, if_rejected } = sent;
+        held.credential().observe(response.status(), response.headers());
         if let Some(stamp) = self.shared.stamp(stamped) {
             response.extensions_mut().insert(stamp);
         }
-        let again =
-            match if_rejected {
-                _ if !self.is_rejection(&response) => return Reply::Respond(response),
-                IfRejected::Respond => return Reply::Respond(response),
-                IfRejected::Report => None,
-                IfRejected::Replay(head, replay) => replay
-                    .take_over(self.may_interrupt())
-                    .map(|body| Message { head, body, attempt: Attempt::Replay }),
-            };
+        if !self.is_rejection(&response) {
+            // An upstream that is broken has said nothing about it.
+            if !response.status().is_server_error() {
+                held.accept();
+            }
+            return Reply::Respond(response);
+        }
+        if let IfRejected::Respond = if_rejected {
+            return Reply::Respond(response);
+        }
         let rejection = Arc::new(Rejection::new(response.status(), response.headers().clone()));
-        let reaction = self.shared.session.rejected(stamped, &rejection);
-        match (again, reaction.unwrap_or_else(Reaction::Fail)) {
-            (None, _) => Reply::Respond(response),
+        let reaction = self.shared.session.rejected(stamped, &rejection).unwrap_or_else(Reaction::Fail);
+        // An upload is cut off only for a replay: where the response goes to the caller, it may need the connection.
+        let again = match (&reaction, if_rejected) {
+            (Reaction::Respond, _) | (_, IfRejected::Report | IfRejected::Respond) => None,
+            (_, IfRejected::Replay(head, replay)) => replay
+                .take_over(self.may_interrupt())
+                .map(|body| Message { head: head.restore(), body, attempt: Attempt::Replay }),
+        };
+        match (again, reaction) {
+            (None, _) | (_, Reaction::Respond) => Reply::Respond(response),
             (Some(message), Reaction::Replay) => Reply::Again(message, None, response),
             (Some(message), Reaction::Wait(flight)) => Reply::Again(message, Some(flight), response),
             (Some(_), Reaction::Fail(error)) => Reply::Fail(error, response),

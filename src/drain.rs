@@ -2,22 +2,30 @@ use bytes::Buf;
 use http_body::Body;
 use std::{
     pin::Pin,
-    task::{Context, Poll},
+    task::{Context, Poll, ready},
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    time::{Sleep, sleep},
 };
 
-/// The body of a rejected response, read to its end so that an HTTP/1 connection can be used again, unless it is long.
+/// The body of a rejected response, read to its end so that an HTTP/1 connection can be used again, unless it is long or
+/// slow: for as long as it is there, it holds a connection or a stream.
 pub(crate) struct Drain<B> {
     body: Pin<Box<B>>,
     left: usize,
+    patience: Option<Pin<Box<Sleep>>>,
 }
 
 const LIMIT: usize = 64 * 1024;
+const PATIENCE: Duration = Duration::from_secs(1);
 
 // === impl Drain ===
 
 impl<B: Body> Drain<B> {
     pub(crate) fn new(body: B) -> Self {
-        Self { body: Box::pin(body), left: LIMIT }
+        Self { body: Box::pin(body), left: LIMIT, patience: None }
     }
 
     /// Reads on. Ready when there is nothing left that is worth reading: the body should then be dropped.
@@ -31,6 +39,12 @@ impl<B: Body> Drain<B> {
                 None => return Poll::Ready(()),
             }
         }
-        Poll::Pending
+        if self.patience.is_none() && Handle::try_current().is_err() {
+            // There is no telling how long it takes.
+            return Poll::Ready(());
+        }
+        let patience = self.patience.get_or_insert_with(|| Box::pin(sleep(PATIENCE)));
+        ready!(patience.as_mut().poll(cx));
+        Poll::Ready(())
     }
 }

@@ -27,7 +27,7 @@
 
 use crate::credential::InvalidToken;
 use http::StatusCode;
-use std::{error, fmt, sync::Arc};
+use std::{error, fmt, sync::Arc, time::Duration};
 use tower::BoxError;
 
 /// Why the session could not let a request through.
@@ -37,6 +37,7 @@ use tower::BoxError;
 pub struct Error {
     kind: ErrorKind,
     source: Option<RefreshError>,
+    retry_after: Option<Duration>,
 }
 
 /// What an [`Error`] means for the caller.
@@ -51,6 +52,9 @@ pub enum ErrorKind {
     /// There is no newer credential, and the one there was is not good enough. The login goes on: try later. The
     /// source says what happened to the refresh.
     RefreshFailed,
+    /// As many requests wait for a refresh as may. See
+    /// [`SessionBuilder::max_waiters`](crate::SessionBuilder::max_waiters).
+    Overloaded,
     /// The credential would have travelled in cleartext. See
     /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext).
     Cleartext,
@@ -74,6 +78,7 @@ pub enum ErrorKind {
 #[derive(Clone)]
 pub struct RefreshError {
     kind: RefreshErrorKind,
+    requested_wait: Option<Duration>,
     source: Arc<dyn error::Error + Send + Sync>,
 }
 
@@ -102,28 +107,40 @@ impl Error {
         self.kind
     }
 
-    pub(crate) fn terminated(cause: Option<RefreshError>) -> Self {
-        Self { kind: ErrorKind::Terminated, source: cause }
+    /// How long to wait before another attempt can succeed, as of the moment when the request failed. Known for
+    /// [`ErrorKind::RefreshFailed`]: until then requests that need a newer credential fail at once.
+    ///
+    /// It suits a `Retry-After` header (RFC 9110 §10.2.3), rounded up to seconds.
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
-    pub(crate) fn refresh_failed(cause: RefreshError) -> Self {
-        Self { kind: ErrorKind::RefreshFailed, source: Some(cause) }
+    pub(crate) fn terminated(cause: Option<RefreshError>) -> Self {
+        Self { kind: ErrorKind::Terminated, source: cause, retry_after: None }
+    }
+
+    pub(crate) fn refresh_failed(cause: RefreshError, wait: Duration) -> Self {
+        Self { kind: ErrorKind::RefreshFailed, source: Some(cause), retry_after: Some(wait) }
+    }
+
+    pub(crate) fn overloaded() -> Self {
+        Self { kind: ErrorKind::Overloaded, source: None, retry_after: None }
     }
 
     pub(crate) fn login_changed() -> Self {
-        Self { kind: ErrorKind::LoginChanged, source: None }
+        Self { kind: ErrorKind::LoginChanged, source: None, retry_after: None }
     }
 
     pub(crate) fn cleartext() -> Self {
-        Self { kind: ErrorKind::Cleartext, source: None }
+        Self { kind: ErrorKind::Cleartext, source: None, retry_after: None }
     }
 
     pub(crate) fn recursive() -> Self {
-        Self { kind: ErrorKind::Recursive, source: None }
+        Self { kind: ErrorKind::Recursive, source: None, retry_after: None }
     }
 
     pub(crate) fn no_runtime() -> Self {
-        Self { kind: ErrorKind::NoRuntime, source: None }
+        Self { kind: ErrorKind::NoRuntime, source: None, retry_after: None }
     }
 }
 
@@ -134,6 +151,7 @@ impl fmt::Display for Error {
             (ErrorKind::Terminated, None) => "not logged in",
             (ErrorKind::LoginChanged, _) => "another login took the place of the request's own",
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
+            (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
             (ErrorKind::Cleartext, _) => "refused to send a credential in cleartext",
             (ErrorKind::Recursive, _) => "a refresher can't wait for its own refresh",
             (ErrorKind::NoRuntime, _) => "no Tokio runtime to run the refresh on",
@@ -185,6 +203,27 @@ impl RefreshError {
         Self::new(kind, UnexpectedStatus(status).into())
     }
 
+    /// Names the time until the next attempt, in the place of the session's back-off: from a `Retry-After`
+    /// (RFC 9110 §10.2.3). Less than the least back-off counts as that, and more than an hour as an hour.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_refresh::RefreshError;
+    ///
+    /// let error = RefreshError::transient("429").retry_after(Duration::from_secs(30));
+    /// assert_eq!(error.requested_wait(), Some(Duration::from_secs(30)));
+    /// ```
+    #[must_use]
+    pub fn retry_after(mut self, wait: Duration) -> Self {
+        self.requested_wait = Some(wait);
+        self
+    }
+
+    /// The time until the next attempt that the refresher has named.
+    pub fn requested_wait(&self) -> Option<Duration> {
+        self.requested_wait
+    }
+
     /// What it says about the login.
     pub fn kind(&self) -> RefreshErrorKind {
         self.kind
@@ -196,7 +235,7 @@ impl RefreshError {
     }
 
     fn new(kind: RefreshErrorKind, cause: BoxError) -> Self {
-        Self { kind, source: cause.into() }
+        Self { kind, requested_wait: None, source: cause.into() }
     }
 }
 

@@ -59,7 +59,7 @@ pin_project! {
         Admitting { pending: Option<Pending<B, ResBody>> },
         Waiting { wait: BoxFuture<'static, Result<(), Error>>, pending: Option<Pending<B, ResBody>> },
         Readying { service: S, pending: Option<Pending<B, ResBody>> },
-        Calling { #[pin] future: F, sent: Option<Sent<C, B>> },
+        Calling { #[pin] future: F, sent: Option<Sent<C, B>>, rest: Option<Drain<ResBody>> },
     }
 }
 
@@ -90,7 +90,7 @@ where
 {
     /// A first attempt that is under way.
     pub(crate) fn calling(call: Call<S, C>, future: S::Future, sent: Sent<C, B>) -> Self {
-        Self::carrying(call, Stage::Calling { future, sent: Some(sent) })
+        Self::carrying(call, Stage::Calling { future, sent: Some(sent), rest: None })
     }
 
     /// A request that the session has to admit first.
@@ -184,46 +184,45 @@ where
                 }
                 // ## Waiting => (Admitting | done)
                 StageProj::Waiting { wait, pending } => {
-                    if let Some(pending) = pending {
-                        pending.rejected.drain(cx);
-                    }
+                    Pending::drain(pending, cx);
                     let renewed = ready!(wait.as_mut().poll(cx));
                     let pending = pending.take().expect(TAKEN_ONCE);
                     match renewed {
-                        Ok(()) => Stage::Admitting { pending: Some(pending.drained()) },
+                        Ok(()) => Stage::Admitting { pending: Some(pending) },
                         Err(error) => return Poll::Ready(pending.rejected.or(error)),
                     }
                 }
                 // ## Readying => (Calling | Waiting | done)
                 StageProj::Readying { service, pending } => {
+                    Pending::drain(pending, cx);
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let pending = pending.take().expect(TAKEN_ONCE);
                     // Asked again: the login may have changed while the inner service held the request up. Where it
                     // has to wait after all, the ready instance is given up with this stage.
                     match call.admit() {
-                        Admission::Send(credential, stamped) => {
-                            let (future, sent) = call.send(service, pending.message, credential, stamped);
-                            Stage::Calling { future, sent: Some(sent) }
+                        Admission::Send(held, stamped) => {
+                            let (future, sent) = call.send(service, pending.message, held, stamped);
+                            Stage::Calling { future, sent: Some(sent), rest: pending.rejected.into_rest() }
                         }
                         Admission::Wait(flight) => Stage::wait(call, flight, pending),
                         Admission::Fail(error) => return Poll::Ready(pending.rejected.or(error)),
                     }
                 }
                 // ## Calling => (Waiting | Admitting | done)
-                StageProj::Calling { future, sent } => {
+                StageProj::Calling { future, sent, rest } => {
+                    if rest.as_mut().is_some_and(|rest| rest.poll(cx).is_ready()) {
+                        *rest = None;
+                    }
                     let response = ready!(future.poll(cx)).map_err(Into::into)?;
                     let sent = sent.take().expect("polled after its end");
                     let mode = call.shared.policy.failure_mode;
                     match call.reply(sent, response) {
                         Reply::Respond(response) => return Poll::Ready(Ok(response)),
                         Reply::Again(message, flight, response) => {
-                            let mut pending = Pending { message, rejected: Rejected::new(response, mode) };
+                            let pending = Pending { message, rejected: Rejected::new(response, mode) };
                             match flight {
                                 Some(flight) => Stage::wait(call, flight, pending),
-                                None => {
-                                    pending.rejected.drain(cx);
-                                    Stage::Admitting { pending: Some(pending.drained()) }
-                                }
+                                None => Stage::Admitting { pending: Some(pending) },
                             }
                         }
                         Reply::Fail(error, response) => {
@@ -244,14 +243,14 @@ where
 
 // === impl Pending ===
 
-impl<B, ResBody> Pending<B, ResBody> {
-    /// Gives up what was not read of the rejected response by now.
-    fn drained(self) -> Self {
-        let rejected = match self.rejected {
-            Rejected::Draining(_) => Rejected::Gone,
-            rejected => rejected,
-        };
-        Self { rejected, ..self }
+impl<B, ResBody: Body> Pending<B, ResBody> {
+    fn drain(pending: &mut Option<Self>, cx: &mut Context<'_>) {
+        if let Some(Self { rejected: Rejected::Draining(drain), .. }) = pending
+            && drain.poll(cx).is_ready()
+            && let Some(pending) = pending
+        {
+            pending.rejected = Rejected::Gone;
+        }
     }
 }
 
@@ -265,11 +264,13 @@ impl<ResBody: Body> Rejected<ResBody> {
         }
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>) {
-        if let Self::Draining(drain) = self
-            && drain.poll(cx).is_ready()
-        {
-            *self = Self::Gone;
+    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost an HTTP/1 connection,
+    /// and a herd of resets an HTTP/2 one.
+    fn into_rest(self) -> Option<Drain<ResBody>> {
+        match self {
+            Self::Gone => None,
+            Self::Draining(drain) => Some(drain),
+            Self::Held(response) => Some(Drain::new(response.into_body())),
         }
     }
 

@@ -78,6 +78,7 @@ pub mod session;
 
 mod call;
 mod drain;
+mod head;
 mod layer;
 mod marker;
 mod origin;
@@ -97,8 +98,8 @@ pub use refresher::{BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Re
 pub use replay::ReplayBody;
 pub use service::Refresh;
 pub use session::{
-    Closed, Failure, Flight, Generation, Login, Logout, Phase, Session, SessionBuilder, State, Terminated,
-    Termination, Watcher, WeakSession,
+    AmbiguousOutcome, Closed, Failure, Flight, Generation, Login, Logout, Phase, Session, SessionBuilder,
+    State, Terminated, Termination, Watcher, WeakSession,
 };
 pub use stamp::Stamp;
 

@@ -49,6 +49,10 @@
 //! or when a `tower::buffer::Buffer` is *around* the layer. A session method that would wait for the flight fails in it
 //! with [`ErrorKind::Recursive`](crate::ErrorKind::Recursive).
 //!
+//! A refresher, or a hook, that keeps such a client keeps the session, which keeps it: the session then lives for as long
+//! as the program. That is what most programs want; where it isn't, keep a [`WeakSession`](crate::WeakSession) and make
+//! the client from it when it is needed.
+//!
 //! All of this holds for what a refresher causes, too: when its request makes a second session refresh, that flight does
 //! not wait for the first session either.
 
@@ -249,7 +253,7 @@ impl<C> RefreshContext<C> {
     ///
     /// It may become so at any time: ask after the last `.await`.
     pub fn is_fenced(&self) -> bool {
-        self.fence.is_set()
+        self.fence.is_fenced()
     }
 
     /// What only a flight knows.

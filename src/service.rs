@@ -4,11 +4,12 @@ use crate::{
     future::ResponseFuture,
     policy::{Policy, Route},
     replay::ReplayBody,
-    session::{Session, State},
+    session::{Phase, Session, State},
 };
 use http::{Request, Response};
 use http_body::Body;
 use std::{
+    cell::LazyCell,
     fmt, mem,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,6 +28,9 @@ use tower::{BoxError, Service};
 ///
 /// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
 /// come and wait, and holds no readiness of the inner service meanwhile. It fails only if the inner service does.
+///
+/// While a task waits for the readiness of the inner service, it is woken by that alone: a logout or a refresh that
+/// begins meanwhile is noticed then, before anything is sent.
 pub struct Refresh<S, C = Token> {
     inner: S,
     readiness: Readiness,
@@ -100,7 +104,7 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let session = &self.shared.session;
-        if self.view.latest().sendable(|| session.now()).is_none() {
+        if self.view.latest().sendable(|| session.wall()).is_none() {
             self.give_up_readiness();
             return Poll::Ready(Ok(()));
         }
@@ -112,7 +116,12 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
-        match self.shared.route(&head) {
+        // Where nothing is sent, the body is not even looked at.
+        let route = match (self.shared.route(&head), self.view.latest().phase()) {
+            (Route::Carry, Phase::Terminated(termination)) => Route::Refuse(termination.to_error()),
+            (route, _) => route,
+        };
+        match route {
             Route::Carry => self.carry(Message::new(head, body, self.shared.policy.replay_limit)),
             Route::Pass => self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
             Route::Refuse(error) => {
@@ -133,15 +142,20 @@ where
         S: Service<Request<ReplayBody<B>>>,
     {
         let session = &self.shared.session;
+        // Read once, and only where the credential is known to expire.
+        let wall = LazyCell::new(|| session.wall());
+        if self.view.latest().wants_renewal(|| *wall) {
+            session.renew();
+        }
         let state = self.view.latest();
-        let credential = state.sendable(|| session.now()).cloned();
+        let held = state.sendable(|| *wall).cloned();
         let (login, stamped) = (state.login(), state.stamp());
-        match credential {
+        match held {
             // ## The fresh path: no lock, nothing boxed
-            Some(credential) if self.readiness == Readiness::Ready => {
+            Some(held) if self.readiness == Readiness::Ready => {
                 self.readiness = Readiness::Unasked;
                 let call = Call::new(self.shared.clone(), self.inner.clone(), login);
-                let (future, sent) = call.send(&mut self.inner, message, credential, stamped);
+                let (future, sent) = call.send(&mut self.inner, message, held, stamped);
                 ResponseFuture::calling(call, future, sent)
             }
             _ => {

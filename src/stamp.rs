@@ -54,8 +54,10 @@ impl Stamp {
 
     /// Reports a rejection that was noticed elsewhere than in the head of the response: in a trailer, in a body.
     ///
-    /// A refresh starts, unless a newer credential has arrived, or a refresh has failed, since the request was sent;
-    /// later requests wait for it. Nothing happens where there is no Tokio runtime to run it, or no session any more.
+    /// A refresh starts, and later requests wait for it, under the same conditions as for a rejection that the layer
+    /// noticed itself: not if a newer credential has arrived, or a refresh has failed, since the request was sent, nor
+    /// during a back-off or beyond the limit of refreshes. Nothing happens where the login is over, the session is gone or
+    /// there is no Tokio runtime.
     pub fn reject(&self) {
         self.session.rejected(self.stamped, Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
     }

@@ -21,6 +21,7 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use support::{
     stack::{
@@ -72,7 +73,7 @@ async fn g13_a_small_rejection_leaves_its_http1_connection_usable() {
     let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
     let (inner, mut rejections) = Showing::new(OneConnection::<Full<Bytes>>::open(&server).await);
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(Session::new(token("stale"), refresher)).layer(inner);
+    let client = RefreshLayer::new(often_refreshed(refresher)).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
         read_in_two_parts(&mut feeds, &mut rejections).await;
@@ -88,7 +89,7 @@ async fn g13_requests_that_are_rejected_one_after_another_use_one_connection_of_
     let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
     let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(Session::new(token("stale"), refresher)).layer(inner);
+    let client = RefreshLayer::new(often_refreshed(refresher)).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
         read_in_two_parts(&mut feeds, &mut rejections).await;
@@ -446,6 +447,12 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
 // === helpers ===
 
 /// Serves on loopback, until the test ends.
+/// A session with a token that is stale, and whose next ones are many in a short time.
+fn often_refreshed(refresher: ByHand) -> Session {
+    let many = Session::builder(refresher).refresh_limit(1000, Duration::from_secs(30));
+    many.credential(token("stale")).build()
+}
+
 async fn serve<H, F>(protocol: Protocol, handle: H) -> Server
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,

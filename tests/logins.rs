@@ -37,6 +37,7 @@ async fn g02_a_generation_comes_with_every_credential_and_with_nothing_else() {
     settle_tasks().await;
     assert_eq!(session.state().generation(), first);
 
+    after_back_off().await;
     drop(session.refresh());
     flights.next().await.succeed("at-2");
     settle_tasks().await;
@@ -277,6 +278,28 @@ async fn g04_a_late_rejection_of_a_login_before_is_never_replayed_in_the_name_of
     assert_eq!(kind(request.await.unwrap()), ErrorKind::LoginChanged);
     assert!(matches!(session.state().phase(), Phase::Refreshing(flight) if !flight.is_awaited()));
     flight.succeed("at-third-2");
+}
+
+/// The next login has no credential yet, so that no generation tells the two apart.
+#[tokio::test(start_paused = true)]
+async fn g04_a_late_rejection_of_a_login_before_does_not_wait_for_what_the_next_one_acquires() {
+    let (session, mut flights, client, mut upstream) = start(|it| it);
+    let requests = ask_many(&client, 2, |_| get("/"));
+    let mut sent = upstream.take(2).await.into_iter();
+    drop(session.logout());
+    let acquired = session.acquire();
+    let flight = flights.next().await;
+    let mut late = requests.into_iter();
+    sent.next().unwrap().reject();
+    assert_eq!(kind(late.next().unwrap().await.unwrap()), ErrorKind::LoginChanged);
+    assert_eq!(session.waiters(), 0);
+
+    flight.answer(Err(RefreshError::transient("503")));
+    assert_eq!(acquired.await.unwrap_err().kind(), ErrorKind::RefreshFailed);
+    sent.next().unwrap().reject();
+    assert_eq!(kind(late.next().unwrap().await.unwrap()), ErrorKind::LoginChanged);
+    flights.none_started().await;
+    upstream.none().await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -567,7 +590,8 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
         assert_eq!(status(next).await, StatusCode::OK);
         assert!(journal.read().is_empty());
 
-        // And the next rejection heals it.
+        // And the next rejection heals it, when the back-off is over.
+        after_back_off().await;
         let next = ask(&client, get("/"));
         upstream.next().await.reject();
         flights.next().await.succeed("at-2");
@@ -595,6 +619,9 @@ async fn g09_an_expired_credential_and_a_failed_flight_log_nobody_out_either() {
         flights.next().await.answer(Err(RefreshError::transient("503")));
         assert_eq!(kind(request.await.unwrap()), ErrorKind::RefreshFailed);
         upstream.none().await;
+        // Twice, for the second back-off is twice as long.
+        after_back_off().await;
+        after_back_off().await;
     }
     assert!(session.credential().is_some());
     assert!(journal.read().is_empty());
@@ -693,6 +720,7 @@ async fn g09_acquire_that_fails_leaves_a_login_whose_next_request_tries_again() 
     assert_eq!(acquired.await.unwrap_err().kind(), ErrorKind::RefreshFailed);
     let login = session.state().login();
     let (client, mut upstream) = over_mock(&session);
+    after_back_off().await;
     let request = ask(&client, get("/"));
     let flight = flights.next().await;
     assert_eq!(flight.context.cause(), Cause::Missing);
@@ -720,6 +748,7 @@ async fn g09_acquire_gives_what_there_is_and_refreshes_what_is_no_use() {
     drop(session.refresh());
     flights.next().await.answer(Err(RefreshError::transient("503")));
     settle_tasks().await;
+    after_back_off().await;
     let acquired = session.acquire();
     flights.next().await.succeed("at-3");
     assert_eq!(acquired.await.unwrap().access_token(), "at-3");
@@ -759,6 +788,7 @@ async fn g09_refresh_after_a_failure_starts_another_flight_with_the_error_of_the
     let refreshed = session.refresh();
     flights.next().await.answer(Err(RefreshError::ambiguous("reset")));
     assert_eq!(refreshed.await.unwrap_err().kind(), ErrorKind::RefreshFailed);
+    after_back_off().await;
     let refreshed = session.refresh();
     let flight = flights.next().await;
     assert_eq!(flight.context.cause(), Cause::Forced);

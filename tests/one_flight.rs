@@ -17,7 +17,7 @@ use tower_refresh::{
 
 // === 1: one flight ===
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn g01_a_hundred_requests_rejected_together_cost_one_refresh() {
     let upstream = Upstream::accepting(&[]);
     let refresher = Counting::for_upstream(&upstream);
@@ -335,6 +335,7 @@ async fn g03_only_a_request_that_was_sent_after_the_failure_tries_again() {
     sent.next().unwrap().reject();
     flights.none_started().await;
 
+    after_back_off().await;
     arrived.reject();
     let flight = flights.next().await;
     let previous = flight.context.previous_error().unwrap();
@@ -755,6 +756,7 @@ async fn g08_a_waiter_gets_the_outcome_of_its_own_flight_and_not_of_the_next_one
     settle_tasks().await;
 
     // Two flights later it looks.
+    after_back_off().await;
     for name in ["at-2", "at-3"] {
         let refreshed = session.refresh();
         flights.next().await.succeed(name);
@@ -828,6 +830,9 @@ async fn g08_with_failure_mode_response_the_rejection_is_kept_until_the_replay_i
     flights.next().await.succeed("at-2");
     settle_tasks().await;
 
+    let accepted = ask(&client, get("/accepted"));
+    upstream.next().await.accept();
+    assert_eq!(status(accepted).await, StatusCode::OK);
     let other = ask(&client, get("/other"));
     upstream.next().await.reject();
     let flight = flights.next().await;
@@ -838,7 +843,7 @@ async fn g08_with_failure_mode_response_the_rejection_is_kept_until_the_replay_i
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn g08_every_request_of_a_herd_gets_an_answer_of_its_own() {
     let upstream = Upstream::accepting(&["at-1"]);
     let refresher = Counting::for_upstream(&upstream);

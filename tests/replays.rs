@@ -290,7 +290,7 @@ async fn g14_without_a_replay_limit_only_empty_bodies_are_replayed() {
         let session = session();
         let client = RefreshLayer::new(session.clone()).replay_limit(0).layer(upstream.clone());
         assert_eq!(client.oneshot(post("/", body)).await.unwrap().status(), expected);
-        session.subscribe().wait_for(|state| state.flights_settled() == 1).await.unwrap();
+        in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
         assert_eq!(session.credential().unwrap().access_token(), "at-2");
     }
 }

@@ -115,7 +115,7 @@ fn g12_origins_show_no_password() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn g12_a_session_shows_no_credential_in_any_phase() {
     let (refresher, mut flights) = by_hand();
     let session = Session::builder(refresher).credential(secret());
@@ -132,6 +132,7 @@ async fn g12_a_session_shows_no_credential_in_any_phase() {
     error_is_clean(&refresh.await.unwrap().unwrap_err());
     everything_of(&session);
 
+    after_back_off().await;
     let refresh = tokio::spawn(session.refresh());
     let flight = in_time(flights.next()).await;
     debug_is_clean(&flight.context);

@@ -714,7 +714,10 @@ async fn g13_failure_mode_response_hands_out_the_rejection_of_a_request_that_wai
     assert!(first.poll().is_pending());
     in_time(flights.next()).await.succeed("at-2");
     settle_tasks().await;
-    // Before the first one comes round to its replay, the new credential is rejected as well.
+    // Before the first one comes round to its replay, the new credential is accepted, and then rejected as well.
+    let accepted = tokio::spawn(client.clone().oneshot(get("/0")));
+    exchanges.next().await.status(StatusCode::OK);
+    accepted.await.unwrap().unwrap();
     let second = tokio::spawn(client.clone().oneshot(get("/2")));
     exchanges.next().await.answer(rejection("the second's own"));
     let flight = in_time(flights.next()).await;
@@ -768,7 +771,7 @@ async fn g13_a_rejection_that_goes_to_the_caller_is_not_touched() {
     exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
     let Poll::Ready(Ok(answer)) = futures_poll(answer.as_mut()) else { panic!("at once") };
     assert_eq!((answer.status(), reading.is_dropped()), (StatusCode::UNAUTHORIZED, false));
-    session.subscribe().wait_for(|state| state.flights_settled() == 1).await.unwrap();
+    in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
 }
 

@@ -5,7 +5,8 @@ use std::ops::RangeInclusive;
 
 pub(crate) const HELP: &str = "\
 Fires many HTTP requests at once with an expired access token, at real servers on loopback, and shows that
-they cost one refresh; then the same the naive way, then a refresh that is refused, then a new login.
+they cost one refresh; then the same the naive way, then a refresh that is refused, then a new login, then
+hours of steady traffic in which tokens are renewed ahead of their expiry and no request waits.
 
 Usage: cargo run --example dashboard -- [OPTIONS]
 

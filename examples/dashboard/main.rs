@@ -1,10 +1,11 @@
 //! A dashboard fires a hundred requests just after its access token has expired. What happens next?
 //!
-//! `cargo run --example dashboard` tells it in four scenes, all of them real HTTP on loopback, and checks every number
+//! `cargo run --example dashboard` tells it in five scenes, all of them real HTTP on loopback, and checks every number
 //! that it prints against what the crate guarantees. Copy from `client/dashboard.rs` and `client/auth.rs`.
 
 mod args;
 mod client;
+mod clock;
 mod form;
 mod report;
 mod scenes;
@@ -49,6 +50,7 @@ async fn tell(requests: usize) -> Result<bool, BoxError> {
     is_right &= play('b', story.naive()).await?;
     is_right &= play('c', story.refused()).await?;
     is_right &= play('d', story.back()).await?;
+    is_right &= play('e', story.ahead()).await?;
     Ok(is_right)
 }
 

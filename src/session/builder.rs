@@ -2,9 +2,13 @@ use crate::{
     credential::{Credential, Token},
     refresher::Refresher,
     session::{
+        clock::Clock,
         handle::Session,
         hook::{Hook, Terminated},
+        limit::Limit,
+        rules::{AmbiguousOutcome, Rules},
         state::State,
+        timing::{Ahead, Backoff},
     },
 };
 use std::{
@@ -37,6 +41,7 @@ use std::{
 pub struct SessionBuilder<C = Token> {
     credential: Option<C>,
     acquire_on_demand: bool,
+    rules: Rules,
     settings: Settings<C>,
 }
 
@@ -45,11 +50,11 @@ pub(super) struct Settings<C> {
     pub(super) refresher: Box<dyn Refresher<C>>,
     pub(super) refresh_timeout: Duration,
     pub(super) on_terminated: Option<Hook<C>>,
+    pub(super) ahead: Ahead,
+    pub(super) backoff: Backoff,
+    pub(super) max_waiters: usize,
     pub(super) clock: Clock,
 }
-
-/// The wall clock.
-pub(super) type Clock = Box<dyn Fn() -> SystemTime + Send + Sync>;
 
 const MIN_REFRESH_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_REFRESH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
@@ -61,11 +66,15 @@ impl<C: Credential> SessionBuilder<C> {
         Self {
             credential: None,
             acquire_on_demand: false,
+            rules: Rules::DEFAULT,
             settings: Settings {
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
                 on_terminated: None,
-                clock: Box::new(SystemTime::now),
+                ahead: Ahead::DEFAULT,
+                backoff: Backoff::DEFAULT,
+                max_waiters: usize::MAX,
+                clock: Clock::new(SystemTime::now),
             },
         }
     }
@@ -95,6 +104,76 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
+    /// How long before its expiry a credential is renewed, while requests go on with it and none waits. Default: zero,
+    /// which renews it when it has expired, with requests waiting.
+    ///
+    /// The first request within this margin starts the refresh ([`Cause::Expiring`](crate::Cause::Expiring)); while
+    /// nothing is sent, nothing is renewed, unless [`Session::keep_fresh`] runs. Of a credential that lives for less
+    /// than twice the margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
+    ///
+    /// A minute or two suit tokens that live for an hour.
+    pub fn refresh_ahead(mut self, margin: Duration) -> Self {
+        self.settings.ahead.margin = margin;
+        self
+    }
+
+    /// The fraction of the margin over which the start of a renewal ahead of expiry is spread at random, so that a
+    /// fleet that was started together does not renew together. Default: 0.2. Clamped to 0 and 1; what is not a number
+    /// counts as 0.
+    pub fn refresh_ahead_jitter(mut self, fraction: f64) -> Self {
+        self.settings.ahead.jitter = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        self
+    }
+
+    /// How long a failed refresh keeps the next one away: from `min` after the first failure, doubled with every
+    /// further one in a row, up to `max`, with up to as much again at random, but never more than `max`. Default: 1
+    /// second to 1 minute. Clamped to at least 1 millisecond and at most 1 hour.
+    ///
+    /// Until then requests with a credential that is still usable are sent, and everything that needs a newer one fails
+    /// at once with that failure. A refresher that knows better names the time, `min` at the least
+    /// ([`RefreshError::retry_after`](crate::RefreshError::retry_after)).
+    pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
+        self.settings.backoff = Backoff::new(min, max);
+        self
+    }
+
+    /// How many refreshes of one login may succeed within a window. Default: 5 in 30 seconds. The number is clamped to
+    /// at least 1 and at most 1000; a window of zero is no limit.
+    ///
+    /// This is for an upstream that rejects every new credential: for the wrong audience, for a clock that is off. Beyond
+    /// the limit a rejected request gets its rejection, other requests go on with the credential there is, and nothing is
+    /// called. A credential that a refresh brought, and that the upstream has not accepted once, earns no other refresh
+    /// by its rejections before the window is over. (A response whose head was let pass is an acceptance, even if its
+    /// [`Stamp`](crate::Stamp) is used to reject it later.)
+    ///
+    /// [`Session::refresh`] and [`Session::acquire`] are counted, and not limited.
+    pub fn refresh_limit(mut self, refreshes: usize, window: Duration) -> Self {
+        self.rules.limit = Limit::new(refreshes, window);
+        self
+    }
+
+    /// What becomes of the login when a refresh got no answer. Default: [`AmbiguousOutcome::Retry`].
+    pub fn on_ambiguous(mut self, outcome: AmbiguousOutcome) -> Self {
+        self.rules.ambiguous = outcome;
+        self
+    }
+
+    /// How many refusals in a row end a login, for an endpoint whose refusals can't be trusted at once. Default: 1. Zero
+    /// counts as 1. Between them the back-off passes; another failure in between starts the count anew.
+    pub fn terminal_after(mut self, refusals: u32) -> Self {
+        self.rules.terminal_after = refusals.max(1);
+        self
+    }
+
+    /// How many requests may wait for a refresh at a time. Beyond it a request fails at once with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or, with
+    /// [`FailureMode::Response`](crate::FailureMode::Response), gets its rejection. Default: no limit. With 0 none
+    /// waits.
+    pub fn max_waiters(mut self, waiters: usize) -> Self {
+        self.settings.max_waiters = waiters;
+        self
+    }
+
     /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to revoke its credential,
     /// to call the logout endpoint, to clear what the application knows of its user. Not for a login that another
     /// login replaced. Set twice, the last one wins.
@@ -114,16 +193,17 @@ impl<C: Credential> SessionBuilder<C> {
     /// Reads the time from another clock than [`SystemTime::now`]: for tests, and for hosts that know the time better
     /// than their system clock.
     ///
-    /// It is read once for each request of a credential whose expiry is known.
+    /// It is read when a service is asked whether it is ready, and again when it is called, where the credential is known
+    /// to expire; and at each step of the state machine.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.settings.clock = Box::new(clock);
+        self.settings.clock = Clock::new(clock);
         self
     }
 
     /// Makes the session.
     pub fn build(self) -> Session<C> {
         let on_demand = self.acquire_on_demand && self.credential.is_none();
-        let state = if on_demand { State::on_demand() } else { State::signed_out() };
+        let state = if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
         let session = Session::with_state(state, self.settings);
         if let Some(credential) = self.credential {
             session.login(credential);
@@ -139,6 +219,10 @@ impl<C> fmt::Debug for SessionBuilder<C> {
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)
             .field("has_hook", &self.settings.on_terminated.is_some())
+            .field("rules", &self.rules)
+            .field("ahead", &self.settings.ahead)
+            .field("backoff", &self.settings.backoff)
+            .field("max_waiters", &self.settings.max_waiters)
             .finish_non_exhaustive()
     }
 }

@@ -3,11 +3,13 @@ use crate::{
     error::RefreshError,
     refresher::RefreshContext,
     session::{
+        clock::Now,
         handle::Session,
+        held::Held,
         outcome::Outcome,
         outstanding::Running,
         scope::{Role, Scope},
-        state::{Flight, Held},
+        state::Flight,
         transition::Launch,
     },
 };
@@ -16,7 +18,10 @@ use std::{
     sync::Arc,
     time::{Duration, SystemTime},
 };
-use tokio::{runtime::Handle, time};
+use tokio::{
+    runtime::Handle,
+    time::{self, Instant},
+};
 
 /// Settles its flight exactly once: with a result, or when it is dropped without one.
 ///
@@ -72,10 +77,9 @@ pub(super) fn settled<C: Credential>(
             }
             if changes.changed().await.is_err() {
                 // The guard of a flight holds the session, so that the channel closes after it has settled.
-                return flight
-                    .outcome
-                    .get()
-                    .unwrap_or_else(|| Outcome::Failed(RefreshError::ambiguous(Interrupted)));
+                return flight.outcome.get().unwrap_or_else(|| {
+                    Outcome::Failed(RefreshError::ambiguous(Interrupted), Duration::ZERO)
+                });
             }
         }
     }
@@ -98,31 +102,28 @@ async fn fly<C: Credential>(guard: Guard<C>, context: RefreshContext<C>) {
 impl<C: Credential> Guard<C> {
     /// User code (`expires_at`, `is_same`) runs here, before the step. If it panics, `drop` settles.
     fn settle(mut self, result: Result<C, RefreshError>) {
-        let now = self.session.now();
-        let result = result.map(|credential| Held::new(Arc::new(credential), now));
+        let result = result.map(|credential| self.session.hold(credential, Some(Instant::now())));
         let unchanged = match (&self.current, &result) {
-            (Some(current), Ok(held)) if held.credential.is_same(current) => {
+            (Some(current), Ok(held)) if held.credential().is_same(current) => {
                 Some(RefreshError::transient(Unchanged))
             }
             _ => None,
         };
+        let now = self.session.now();
         self.finish(result, unchanged, now);
     }
 
-    fn finish(
-        &mut self,
-        result: Result<Held<C>, RefreshError>,
-        unchanged: Option<RefreshError>,
-        now: SystemTime,
-    ) {
+    fn finish(&mut self, result: Result<Held<C>, RefreshError>, unchanged: Option<RefreshError>, now: Now) {
         self.settled = true;
+        let requested = result.as_ref().err().and_then(RefreshError::requested_wait);
+        let wait = self.session.backoff(self.flight.attempt(), requested);
         let (settled, _hook) = self
             .session
-            .step_without_flight(|state| state.settle(&self.flight, &result, unchanged.as_ref(), now));
+            .step_without_flight(|state| state.settle(&self.flight, &result, unchanged.as_ref(), wait, now));
         // Overtaken by a replacement, it is not the newest; by a login, it has no hook.
         if let (Err(_), Ok(held), Some(Outcome::Terminated(_))) = (settled, result, self.flight.outcome.get())
         {
-            self.running.bring_late(held.into_credential());
+            self.running.bring_late(held.credential().clone());
         }
     }
 }
@@ -130,7 +131,10 @@ impl<C: Credential> Guard<C> {
 impl<C: Credential> Drop for Guard<C> {
     fn drop(&mut self) {
         if !self.settled {
-            self.finish(Err(RefreshError::ambiguous(Interrupted)), None, SystemTime::now());
+            // Not the session's own clock: it is the user's code, which may be what has panicked. By the earliest time
+            // there is, no credential has expired, and none is given up for an interruption.
+            let now = Now { wall: SystemTime::UNIX_EPOCH, instant: Instant::now() };
+            self.finish(Err(RefreshError::ambiguous(Interrupted)), None, now);
         }
     }
 }

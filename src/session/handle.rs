@@ -4,11 +4,13 @@ use crate::{
     refresher::{Refresher, Rejection},
     session::{
         builder::{SessionBuilder, Settings},
+        clock::Now,
         flight,
+        held::Held,
         hook::{self, Logout},
         identity::{Generation, Login},
         scope::{self, Role, SessionId},
-        state::{Flight, Held, Phase, Stamped, State},
+        state::{Flight, Phase, Stamped, State},
         transition::{Admission, Ended, Reaction, Step},
         watcher::Watcher,
     },
@@ -21,7 +23,11 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{
+    runtime::Handle,
+    sync::watch,
+    time::{self, Instant},
+};
 
 /// What all clones of a client share: the current credential, and where it stands.
 ///
@@ -56,6 +62,10 @@ struct Inner<C> {
 /// The flight that a login waits for, if it has to.
 type Joined = (Login, Option<Flight>);
 
+/// How long [`Session::keep_fresh`] sleeps at the most, and at the least.
+const NAP: Duration = Duration::from_secs(60);
+const MIN_NAP: Duration = Duration::from_millis(1);
+
 /// Counts a request among the waiters for as long as it lives.
 struct Waiter<C>(Session<C>);
 
@@ -78,7 +88,7 @@ impl<C: Credential> Session<C> {
     /// [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook does not run for the login that is
     /// replaced; call [`logout`](Self::logout) first where it should.
     pub fn login(&self, credential: C) -> Login {
-        let held = Held::new(Arc::new(credential), self.now());
+        let held = self.hold(credential, None);
         self.step_without_flight(|state| state.log_in(&held)).0
     }
 
@@ -91,10 +101,10 @@ impl<C: Credential> Session<C> {
     ///
     /// Gives the credential back when that login is over.
     pub fn replace(&self, login: Login, credential: C) -> Result<Generation, C> {
-        let held = Held::new(Arc::new(credential), self.now());
+        let held = self.hold(credential, None);
         match self.step_without_flight(|state| state.replace(login, &held)).0 {
             Some(generation) => Ok(generation),
-            None => Err(Arc::into_inner(held.into_credential()).expect("a refused credential is not shared")),
+            None => Err(held.into_inner().expect("a refused credential is not shared")),
         }
     }
 
@@ -119,10 +129,13 @@ impl<C: Credential> Session<C> {
     /// with it, where there is none. Otherwise hands out the current credential, after a refresh if it has expired or
     /// the last one failed. The flight has started, or was joined, when this returns.
     ///
+    /// A new login starts without the back-off of the one before: don't call this in a loop, or from a hook, without a
+    /// pause of your own.
+    ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed. The new login goes on without a
-    ///   credential, and the next request tries again.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, or failed before and the back-off is
+    ///   not over. A new login goes on without a credential, and a request after the back-off tries again.
     /// - [`Terminated`](crate::ErrorKind::Terminated): the refresher was refused, or somebody logged out.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
@@ -133,15 +146,16 @@ impl<C: Credential> Session<C> {
     /// Dropping the future leaves the flight as it is.
     pub fn acquire(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let now = self.now();
-        self.renewed(self.join(|state| state.acquire(now).map(Ok)))
+        self.renewed(self.join(|state| state.acquire(now)))
     }
 
-    /// Refreshes the credential, whatever its state: joins the flight in progress, or starts one
+    /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts one
     /// ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when this returns.
     ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login goes on.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login goes on; or it failed
+    ///   before, the back-off is not over, and none was started.
     /// - [`Terminated`](crate::ErrorKind::Terminated): the login is over.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in meanwhile.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
@@ -151,10 +165,45 @@ impl<C: Credential> Session<C> {
     ///
     /// Dropping the future leaves the flight as it is.
     pub fn refresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        let now = self.now();
         self.renewed(self.join(|state| {
             let login = state.login();
-            state.refresh().map(|flight| Ok((login, Some(flight?))))
+            state.refresh(now).map(|flight| Ok((login, Some(flight?))))
         }))
+    }
+
+    /// Renews the credential also while nothing is sent: a future for a service to spawn.
+    ///
+    /// It waits until a renewal is due ([`SessionBuilder::refresh_ahead`]), starts it, and goes on so through back-offs,
+    /// logouts and logins. It ends when the session is gone, and does not keep it alive.
+    ///
+    /// ```
+    /// # use tower_refresh::Session;
+    /// # fn f(session: Session) {
+    /// tokio::spawn(session.keep_fresh());
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time; a refresh that it has started goes on.
+    pub fn keep_fresh(&self) -> impl Future<Output = ()> + Send + use<C> {
+        let session = self.downgrade();
+        let mut changes = self.changes();
+        async move {
+            loop {
+                // What comes after this look wakes it up again.
+                changes.mark_unchanged();
+                let Some(renewal_in) = session.upgrade().map(|session| session.renew_if_due()) else {
+                    return;
+                };
+                // Looks again from time to time: the wall clock may jump, and go on while the machine sleeps.
+                let nap = renewal_in.map_or(NAP, |due| due.clamp(MIN_NAP, NAP));
+                if let Ok(Err(_closed)) = time::timeout(nap, changes.changed()).await {
+                    return;
+                }
+            }
+        }
     }
 
     /// The current credential, whether or not it has expired.
@@ -201,8 +250,22 @@ impl<C: Credential> Session<C> {
         self.0.id
     }
 
-    pub(crate) fn now(&self) -> SystemTime {
-        (self.0.settings.clock)()
+    pub(crate) fn wall(&self) -> SystemTime {
+        self.0.settings.clock.wall()
+    }
+
+    pub(super) fn now(&self) -> Now {
+        self.0.settings.clock.now()
+    }
+
+    /// Takes a credential in. Runs the user's code.
+    pub(super) fn hold(&self, credential: C, refreshed_at: Option<Instant>) -> Held<C> {
+        let (wall, ahead) = (self.wall(), self.0.settings.ahead);
+        Held::new(Arc::new(credential), refreshed_at, wall, |expires_at| ahead.renew_at(wall, expires_at))
+    }
+
+    pub(super) fn backoff(&self, failures: u32, requested: Option<Duration>) -> Duration {
+        self.0.settings.backoff.wait(failures, requested)
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<State<C>> {
@@ -230,14 +293,30 @@ impl<C: Credential> Session<C> {
 
     /// Reports that a request which was sent with this stamp was rejected.
     pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>) -> Result<Reaction, Error> {
-        self.step(|state| state.rejected(stamp, rejection)).map(|(reaction, _)| reaction)
+        let now = self.now();
+        self.step(|state| state.rejected(stamp, rejection, now)).map(|(reaction, _)| reaction)
     }
 
-    /// Waits for a flight to settle, as a request that is counted from this call on.
+    /// Starts a renewal that is due. How long until the next one is, as far as that is known.
+    fn renew_if_due(&self) -> Option<Duration> {
+        self.renew();
+        self.state().renewal_in(self.now())
+    }
+
+    /// Starts a flight that nobody waits for, if the credential is due for it and there is a runtime to run it on.
+    pub(crate) fn renew(&self) {
+        let now = self.now();
+        // Without a runtime the requests go on as they are, and the one after the expiry says so.
+        drop(self.step(|state| state.renew(now)));
+    }
+
+    /// Waits for a flight to settle, as a request that is counted from this call on; or fails as `Overloaded`, where as
+    /// many wait as may.
     pub(crate) fn wait(&self, flight: Flight) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
         let waiter = Waiter::new(self);
         let settled = flight::settled(self, flight);
         async move {
+            let waiter = waiter?;
             let outcome = settled.await;
             drop(waiter);
             outcome.into_result()
@@ -264,7 +343,7 @@ impl<C: Credential> Session<C> {
     /// Joins the flight that a transition finds or starts.
     fn join(
         &self,
-        transition: impl FnOnce(&State<C>) -> Step<C, Result<Joined, Error>>,
+        transition: impl Fn(&State<C>) -> Step<C, Result<Joined, Error>>,
     ) -> Result<Joined, Error> {
         match scope::role_in(self.id()) {
             Some(Role::Flight) => Err(Error::recursive()),
@@ -283,10 +362,7 @@ impl<C: Credential> Session<C> {
     }
 
     /// Takes a step that starts no flight.
-    pub(super) fn step_without_flight<A>(
-        &self,
-        transition: impl FnOnce(&State<C>) -> Step<C, A>,
-    ) -> (A, Logout) {
+    pub(super) fn step_without_flight<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> (A, Logout) {
         self.step(transition).expect("a step that starts no flight needs no runtime")
     }
 
@@ -295,7 +371,13 @@ impl<C: Credential> Session<C> {
     /// # Errors
     ///
     /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run it on.
-    fn step<A>(&self, transition: impl FnOnce(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
+    fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
+        // Most steps change nothing: of a thousand rejections one does. They take effect at this look, and the others
+        // have to be decided under the lock.
+        let glance = transition(&self.state());
+        if glance.next.is_none() {
+            return Ok((glance.answer, Logout::nothing()));
+        }
         let runtime = self.runtime();
         let mut taken = None;
         self.0.state.send_if_modified(|state| {
@@ -378,9 +460,13 @@ impl<C> fmt::Debug for WeakSession<C> {
 // === impl Waiter ===
 
 impl<C: Credential> Waiter<C> {
-    fn new(session: &Session<C>) -> Self {
-        session.0.waiters.fetch_add(1, Ordering::Relaxed);
-        Self(session.clone())
+    fn new(session: &Session<C>) -> Result<Self, Error> {
+        let Inner { waiters, settings, .. } = &*session.0;
+        let one_more = |count| (count < settings.max_waiters).then(|| count + 1);
+        match waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
+            Ok(_) => Ok(Self(session.clone())),
+            Err(_) => Err(Error::overloaded()),
+        }
     }
 }
 

@@ -25,7 +25,8 @@ pub struct Terminated<C = Token> {
 
 /// Ends when the hook of the login that was logged out has ended; at once when there is nothing to wait for.
 ///
-/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned.
+/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned. Only the call that ended
+/// the login waits for its hook: a program that is about to exit after a refusal has its hook say when it is done.
 ///
 /// # Cancel safety
 ///

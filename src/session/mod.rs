@@ -66,22 +66,31 @@
 //! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | Terminated |
 //! |---|---|---|---|---|---|
 //! | request, credential usable | send | send | wait | send | error |
-//! | request, credential expired or absent | elect, wait | awaited from now; wait | wait | elect, wait | error |
-//! | rejection of this generation | elect, wait | awaited from now; wait | wait | a flight settled since it was sent: that failure; else elect, wait | error |
+//! | request, usable, renewal due | elect, not awaited; send | send | wait | elect (\*), not awaited; send | error |
+//! | request, credential expired or absent | elect (†), wait | awaited from now; wait | wait | elect (\*), wait | error |
+//! | rejection of this generation | elect (‡), wait | awaited from now; wait | wait | a flight settled since it was sent: that failure; else elect (\*‡), wait | error |
 //! | rejection of an older one, same login | replay | replay | wait | replay | error |
 //! | rejection, other login | error | error | error | error | error |
 //! | rejection of a replay, or of a request that had waited before it was first sent | to the caller | to the caller | to the caller | to the caller | to the caller |
 //! | settle: success | – | Active, next generation | Active, next generation | – | – |
 //! | settle: transient, ambiguous | – | Failed | Failed | – | – |
-//! | settle: terminal | – | still usable: Failed; else Terminated | Terminated | – | – |
+//! | settle: terminal (§) | – | still usable: Failed; else Terminated | Terminated | – | – |
 //! | outcome of a fenced flight | dropped | dropped | dropped | dropped | dropped |
 //! | login | Active, next generation and login | the same; flight fenced, waiters get `LoginChanged` | the same | Active, next generation and login | Active, next generation and login |
 //! | replace | Active, next generation | the same; flight fenced, waiters go on | the same | Active, next generation | refused |
 //! | logout | Terminated | the same; flight fenced, waiters get `Terminated` | the same | Terminated | nothing |
-//! | `refresh()` | elect, not awaited | join | join | elect | error |
-//! | `acquire()` | the current one; expired or absent: elect | join | join | elect | new login, elect |
+//! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
+//! | `acquire()` | the current one; expired or absent: elect | join | join | elect (\*) | new login, elect |
 //!
-//! *Elect* starts the one flight. A credential that had expired when it arrived counts as one of unknown expiry: local
+//! - *Elect* starts the one flight.
+//! - (\*) Until the back-off is over: that failure, at once.
+//! - (†) Beyond the limit of refreshes: send, and the upstream decides.
+//! - (‡) Beyond the limit of refreshes, or of a credential that a refresh brought and that was never accepted: to the
+//!   caller.
+//! - (§) As often in a row as [`SessionBuilder::terminal_after`] says; ambiguous ones as well, if
+//!   [`SessionBuilder::on_ambiguous`] says so.
+//!
+//! A credential that had expired when it arrived counts as one of unknown expiry: local
 //! clocks are wrong, and the upstream decides.
 //!
 //! # Guarantees
@@ -105,8 +114,8 @@
 //! 8. **One answer for all.** All waiters of a flight get its outcome, failures included; none of them tries again by
 //!    itself.
 //! 9. **The end is the end.** After a terminal failure or a logout nothing that would carry this session's credential
-//!    is sent. The hook runs exactly once for that login; not for a login that another login replaced. A login re-arms
-//!    all of it.
+//!    is sent. The hook runs exactly once for that login (a runtime that shuts down may cut it short); not for a login
+//!    that another login replaced. A login re-arms all of it.
 //! 10. **Hooks can't hurt.** The hook runs in a task of its own, after the login's last flight is over. A hook that
 //!     panics, never returns or calls the session changes nothing for anyone. No lock is held while your code runs.
 //! 11. **No recursion.** Requests that a refresher sends, in its own task, through a client that wears the same session
@@ -118,25 +127,52 @@
 //! 14. **Replays are exact.** The replay differs in the credential alone. What can't be replayed gets its rejection at
 //!     once, and the refresh still runs.
 //!
+//! # Time
+//!
+//! Nothing here runs on a timer, unless [`Session::keep_fresh`] does: what is due is noticed by the next request. Expiry
+//! goes by the wall clock, since a machine that slept must know that its token has expired; back-off and limits go by the
+//! monotonic one. A wall clock that jumps costs one needless refresh, or one rejection, at the most.
+//!
+//! | setting | default | why |
+//! |---|---|---|
+//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | Nothing is renewed that might not be needed any more. A service that is always busy sets a minute or two, and no request of its ever waits. Half the life of a credential at the most, so that a short one isn't always expiring. |
+//! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. Within the margin, never before it. |
+//! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | As long as a request can wait for one refresh. Longer than any token endpoint needs, shorter than most users' patience. |
+//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | After a failure nothing is called for so long, whatever the traffic; doubled for each further one, with jitter. A refresher that knows better says so ([`RefreshError::retry_after`](crate::RefreshError::retry_after)), `min` at the least and an hour at the most. |
+//! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh for every request. No token lives for six seconds. |
+//! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | A lost answer is mostly a network that failed before anything was sent, and many servers allow a grace period. Being wrong costs a login either way. |
+//! | [`terminal_after`](SessionBuilder::terminal_after) | 1 | A refusal is believed: asking again with a token that was refused looks like an attack. |
+//! | [`max_waiters`](SessionBuilder::max_waiters) | no limit | The caller's own limits decide how many requests there are; a proxy sets it, so that a slow auth service doesn't fill its memory. |
+//! | [`clock`](SessionBuilder::clock) | the system's | For tests. |
+//!
+//! A renewal that fails while its credential still works leaves that in use: nobody is logged out for it, not even by a
+//! refusal, until the credential has expired or is rejected.
+//!
 //! # The runtime
 //!
 //! A flight is a Tokio task, on the runtime of whoever caused it; its time is enabled. Where a flight is due and the
 //! caller has no runtime, it runs on the first one that the session has seen, when it was built or later; if there was
 //! none, the call fails with [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). A runtime that shuts down takes
-//! its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures.
+//! its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures. A current-thread runtime
+//! that nobody drives runs no flights, and no time-outs: don't let one cause flights that others wait for.
 //!
 //! Two sessions whose refreshers send through each other's clients would wait for each other when both refresh at
 //! once; what a flight causes is safe from that, and time-outs end the rest.
 
 mod builder;
+mod clock;
 mod flight;
 mod handle;
+mod held;
 mod hook;
 mod identity;
+mod limit;
 mod outcome;
 mod outstanding;
+mod rules;
 mod scope;
 mod state;
+mod timing;
 mod transition;
 mod watcher;
 
@@ -147,6 +183,9 @@ pub use identity::{Generation, Login};
 pub use state::{Failure, Flight, Phase, State, Termination};
 pub use watcher::{Closed, Watcher};
 
+pub use rules::AmbiguousOutcome;
+
+pub(crate) use held::Held;
 pub(crate) use outcome::OutcomeCell;
 pub(crate) use state::Stamped;
 pub(crate) use transition::{Admission, Reaction};

@@ -2,16 +2,19 @@ use crate::error::{Error, RefreshError};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
+    time::Duration,
 };
 
 /// What the waiters of one flight are told.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
-    /// There is a newer credential of the same login, by the flight or by a replacement that overtook it.
+    /// The flight has brought a newer credential.
     Renewed,
-    /// The login goes on without a newer credential.
-    Failed(RefreshError),
-    /// The login is over: refused with that cause, or logged out.
+    /// There is a newer credential of the same login, by a replacement that overtook the flight.
+    Replaced,
+    /// The login goes on without a newer credential, and with that long to wait for the next attempt.
+    Failed(RefreshError, Duration),
+    /// The login is over: refused by the flight with that cause, or logged out.
     Terminated(Option<RefreshError>),
     /// Another login took its place.
     LoginChanged,
@@ -29,8 +32,8 @@ pub(crate) struct OutcomeCell(Arc<OnceLock<Outcome>>);
 impl Outcome {
     pub(crate) fn into_result(self) -> Result<(), Error> {
         match self {
-            Self::Renewed => Ok(()),
-            Self::Failed(error) => Err(Error::refresh_failed(error)),
+            Self::Renewed | Self::Replaced => Ok(()),
+            Self::Failed(error, wait) => Err(Error::refresh_failed(error, wait)),
             Self::Terminated(cause) => Err(Error::terminated(cause)),
             Self::LoginChanged => Err(Error::login_changed()),
         }
@@ -40,9 +43,13 @@ impl Outcome {
 // === impl OutcomeCell ===
 
 impl OutcomeCell {
-    /// Whether the flight has settled, or was fenced off by a login, a logout or a replacement.
-    pub(crate) fn is_set(&self) -> bool {
-        self.0.get().is_some()
+    /// Whether a login, a logout or a replacement has overtaken the flight. One that has settled by itself, even by its
+    /// time-out, was not.
+    pub(crate) fn is_fenced(&self) -> bool {
+        match self.0.get() {
+            Some(Outcome::Replaced | Outcome::Terminated(None) | Outcome::LoginChanged) => true,
+            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Terminated(Some(_))) => false,
+        }
     }
 
     pub(crate) fn get(&self) -> Option<Outcome> {

@@ -1,14 +1,22 @@
 use crate::{
-    credential::{Credential, Token},
+    credential::Token,
     error::RefreshError,
     refresher::Cause,
     session::{
+        clock::Now,
+        held::Held,
         identity::{Generation, Login},
+        limit::History,
         outcome::OutcomeCell,
         outstanding::Outstanding,
+        rules::Rules,
     },
 };
-use std::{fmt, sync::Arc, time::SystemTime};
+use std::{
+    fmt,
+    sync::Arc,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// What a session knows at one moment: a snapshot.
 ///
@@ -23,6 +31,9 @@ pub struct State<C = Token> {
     pub(super) flights_started: u64,
     pub(super) flights_settled: u64,
     pub(super) outstanding: Outstanding<C>,
+    /// The refreshes of this login that have succeeded.
+    pub(super) history: History,
+    pub(super) rules: Rules,
 }
 
 /// What is going on in a session.
@@ -62,19 +73,26 @@ pub struct Flight {
     pub(super) awaited: bool,
     /// Whether the upstream has rejected the credential that it is to replace.
     pub(super) rejected: bool,
+    /// What preceded it.
+    pub(super) row: Row,
+    pub(super) started_at: Instant,
     pub(super) outcome: OutcomeCell,
+}
+
+/// How many flights have failed in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(super) struct Row {
+    pub(super) failures: u32,
+    /// How many of them were refused, the last ones in a row.
+    pub(super) refusals: u32,
 }
 
 /// A flight that failed without ending the login.
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub(super) error: RefreshError,
-}
-
-/// A credential and when it expires, read once.
-pub(crate) struct Held<C> {
-    pub(super) credential: Arc<C>,
-    pub(super) expires_at: Option<SystemTime>,
+    pub(super) row: Row,
+    pub(super) retry_at: Instant,
 }
 
 /// What a request remembers of its sending.
@@ -89,7 +107,7 @@ pub(crate) struct Stamped {
 
 impl<C> State<C> {
     /// Before the first login.
-    pub(crate) fn signed_out() -> Self {
+    pub(crate) fn signed_out(rules: Rules) -> Self {
         Self {
             login: Login::NONE,
             generation: Generation::NONE,
@@ -98,12 +116,14 @@ impl<C> State<C> {
             flights_started: 0,
             flights_settled: 0,
             outstanding: Outstanding::new(),
+            history: History::default(),
+            rules,
         }
     }
 
     /// A first login whose credential the first request acquires.
-    pub(crate) fn on_demand() -> Self {
-        Self { login: Login::NONE.next(), phase: Phase::Active, ..Self::signed_out() }
+    pub(crate) fn on_demand(rules: Rules) -> Self {
+        Self { login: Login::NONE.next(), phase: Phase::Active, ..Self::signed_out(rules) }
     }
 
     /// The current login, or the last one when it is over.
@@ -118,14 +138,14 @@ impl<C> State<C> {
 
     /// The current credential.
     pub fn credential(&self) -> Option<&Arc<C>> {
-        self.held.as_ref().map(|held| &held.credential)
+        self.held.as_ref().map(Held::credential)
     }
 
     /// When the current credential expires, if that is known.
     ///
     /// One that had expired when it arrived counts as unknown: the local clock may be wrong, and the upstream decides.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.held.as_ref().and_then(|held| held.expires_at)
+        self.held.as_ref().and_then(Held::expires_at)
     }
 
     /// What is going on.
@@ -152,19 +172,51 @@ impl<C> State<C> {
     /// The credential, unless it is absent or known to have expired.
     ///
     /// The clock is read only where the answer depends on it.
-    pub(crate) fn usable(&self, now: impl FnOnce() -> SystemTime) -> Option<&Arc<C>> {
+    pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
         let held = self.held.as_ref()?;
-        let expired = held.expires_at.is_some_and(|at| at <= now());
-        (!expired).then_some(&held.credential)
+        let expired = held.expires_at().is_some_and(|at| at <= wall());
+        (!expired).then_some(held)
     }
 
     /// The credential that a request may be sent with at once: the fresh path.
-    pub(crate) fn sendable(&self, now: impl FnOnce() -> SystemTime) -> Option<&Arc<C>> {
+    pub(crate) fn sendable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
         match &self.phase {
-            Phase::Active | Phase::Failed(_) => self.usable(now),
-            Phase::Refreshing(flight) if !flight.awaited => self.usable(now),
+            Phase::Active | Phase::Failed(_) => self.usable(wall),
+            Phase::Refreshing(flight) if !flight.awaited => self.usable(wall),
             Phase::Refreshing(_) | Phase::Terminated(_) => None,
         }
+    }
+
+    /// Whether a request that is sent now should start a flight that nobody waits for.
+    pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
+        let Some(renew_at) = self.held.as_ref().and_then(Held::renew_at) else { return false };
+        matches!(self.phase, Phase::Active | Phase::Failed(_))
+            && renew_at <= wall()
+            && self.hold_off(tokio::time::Instant::now()).is_none()
+    }
+
+    /// When a renewal is due while nothing is sent: how long from now, if ever.
+    pub(crate) fn renewal_in(&self, now: Now) -> Option<Duration> {
+        let renew_at = self.held.as_ref().and_then(Held::renew_at)?;
+        match self.phase {
+            Phase::Active | Phase::Failed(_) => {
+                let due = renew_at.duration_since(now.wall).unwrap_or_default();
+                Some(due.max(self.hold_off(now.instant).unwrap_or_default()))
+            }
+            Phase::Refreshing(_) | Phase::Terminated(_) => None,
+        }
+    }
+
+    /// How long no flight is started for a request, however it fares: after a failure, or after many successes.
+    pub(super) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
+        self.backing_off(now).map(|(_, wait)| wait).or_else(|| self.history.wait(self.rules.limit, now))
+    }
+
+    /// The failure whose back-off is not over, and what is left of it.
+    pub(super) fn backing_off(&self, now: tokio::time::Instant) -> Option<(&Failure, Duration)> {
+        let Phase::Failed(failure) = &self.phase else { return None };
+        let wait = failure.retry_at.saturating_duration_since(now.into_std());
+        (!wait.is_zero()).then_some((failure, wait))
     }
 }
 
@@ -178,6 +230,8 @@ impl<C> Clone for State<C> {
             flights_started: self.flights_started,
             flights_settled: self.flights_settled,
             outstanding: self.outstanding.clone(),
+            history: self.history.clone(),
+            rules: self.rules,
         }
     }
 }
@@ -204,11 +258,21 @@ impl Flight {
         self.cause
     }
 
-    /// Whether requests wait for it. Only a flight that was started by
-    /// [`Session::refresh`](crate::Session::refresh) is not awaited, until a request finds the credential rejected or
+    /// Whether requests wait for it. Only a flight that was started ahead of expiry, or by
+    /// [`Session::refresh`](crate::Session::refresh), is not awaited, until a request finds the credential rejected or
     /// expired.
     pub fn is_awaited(&self) -> bool {
         self.awaited
+    }
+
+    /// When it was started.
+    pub fn started_at(&self) -> Instant {
+        self.started_at
+    }
+
+    /// The number of the attempt: one more than flights have failed in a row before it.
+    pub fn attempt(&self) -> u32 {
+        self.row.failures.saturating_add(1)
     }
 }
 
@@ -219,26 +283,27 @@ impl Failure {
     pub fn error(&self) -> &RefreshError {
         &self.error
     }
-}
 
-// === impl Held ===
+    /// When the next flight may start. [`Session::refresh`](crate::Session::refresh), too, gets this failure until
+    /// then.
+    pub fn retry_at(&self) -> Instant {
+        self.retry_at
+    }
 
-impl<C: Credential> Held<C> {
-    /// Takes a credential in. Runs the user's code, so never under the channel's lock.
-    pub(crate) fn new(credential: Arc<C>, now: SystemTime) -> Self {
-        let expires_at = credential.expires_at().filter(|at| *at > now);
-        Self { credential, expires_at }
+    /// How many flights have failed in a row, this one included.
+    pub fn in_a_row(&self) -> u32 {
+        self.row.failures
     }
 }
 
-impl<C> Held<C> {
-    pub(crate) fn into_credential(self) -> Arc<C> {
-        self.credential
-    }
-}
+// === impl Row ===
 
-impl<C> Clone for Held<C> {
-    fn clone(&self) -> Self {
-        Self { credential: self.credential.clone(), expires_at: self.expires_at }
+impl Row {
+    /// With one more failure.
+    pub(super) fn and(self, refused: bool) -> Self {
+        Self {
+            failures: self.failures.saturating_add(1),
+            refusals: if refused { self.refusals.saturating_add(1) } else { 0 },
+        }
     }
 }

@@ -11,13 +11,16 @@ use crate::{
     error::{Error, RefreshError},
     refresher::{Cause, RefreshContext, Rejection},
     session::{
+        clock::Now,
+        held::Held,
         identity::{Generation, Login},
+        limit::History,
         outcome::{Outcome, OutcomeCell},
         outstanding::{Outstanding, Running},
-        state::{Failure, Flight, Held, Phase, Stamped, State, Termination},
+        state::{Failure, Flight, Phase, Row, Stamped, State, Termination},
     },
 };
-use std::{sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::Duration};
 
 /// What an event comes to.
 pub(crate) struct Step<C, A> {
@@ -53,7 +56,7 @@ pub(crate) struct Ended<C> {
 
 /// Whether a request may be sent now.
 pub(crate) enum Admission<C> {
-    Send(Arc<C>, Stamped),
+    Send(Held<C>, Stamped),
     Wait(Flight),
     Fail(Error),
 }
@@ -61,6 +64,8 @@ pub(crate) enum Admission<C> {
 /// What becomes of a request that was rejected.
 #[derive(Debug)]
 pub(crate) enum Reaction {
+    /// The response goes to the caller: another refresh would not help.
+    Respond,
     Replay,
     Wait(Flight),
     Fail(Error),
@@ -96,27 +101,35 @@ impl<C> Effects<C> {
 
 impl<C> State<C> {
     /// A request of `login` is about to be sent. One that has waited for a flight causes no other.
-    pub(crate) fn admit(&self, login: Login, may_elect: bool, now: SystemTime) -> Step<C, Admission<C>> {
+    pub(crate) fn admit(&self, login: Login, may_elect: bool, now: Now) -> Step<C, Admission<C>> {
         if self.login != login {
             return Step::stay(Admission::Fail(Error::login_changed()));
         }
-        let send = |credential: &Arc<C>| Step::stay(Admission::Send(credential.clone(), self.stamp()));
+        let send = |held: &Held<C>| Admission::Send(held.clone(), self.stamp());
         match &self.phase {
             Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
             Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
-            phase => match (self.usable(|| now), phase, self.credential()) {
-                (Some(usable), _, _) => send(usable),
+            phase => match (self.usable(|| now.wall), phase, &self.held) {
+                (Some(usable), _, _) if may_elect => self.renew(now).map(|()| send(usable)),
+                (Some(usable), _, _) => Step::stay(send(usable)),
                 (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
                 // It has had its flight, and what that brought has expired since: the upstream decides. A login that
                 // a flight has renewed is never without a credential, so this request does not elect below.
-                (None, _, Some(expired)) if !may_elect => send(expired),
-                (None, _, _) => self.elect(self.due(Cause::Expiring), true, None).map(Admission::Wait),
+                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
+                (None, _, held) => match (self.backing_off(now.instant), held) {
+                    (Some((failure, wait)), _) => Step::stay(Admission::Fail(failure.to_error(wait))),
+                    // There have been too many, and this one has expired as well: the upstream decides.
+                    (None, Some(expired)) if self.hold_off(now.instant).is_some() => {
+                        Step::stay(send(expired))
+                    }
+                    (None, _) => self.elect(self.due(Cause::Expiring), true, None, now).map(Admission::Wait),
+                },
             },
         }
     }
 
     /// A request that was sent with this stamp was rejected.
-    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>) -> Step<C, Reaction> {
+    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>, now: Now) -> Step<C, Reaction> {
         if self.login != stamp.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
         }
@@ -128,54 +141,82 @@ impl<C> State<C> {
             }
             _ if overtaken => Step::stay(Reaction::Replay),
             Phase::Refreshing(flight) => self.await_flight(flight, true).map(Reaction::Wait),
-            Phase::Failed(failure) if self.flights_settled > stamp.flights_settled => {
-                Step::stay(Reaction::Fail(Error::refresh_failed(failure.error.clone())))
+            Phase::Failed(failure)
+                if self.flights_settled > stamp.flights_settled
+                    || self.backing_off(now.instant).is_some() =>
+            {
+                let wait = self.backing_off(now.instant).map_or(Duration::ZERO, |(_, wait)| wait);
+                Step::stay(Reaction::Fail(failure.to_error(wait)))
             }
+            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now) => Step::stay(Reaction::Respond),
             Phase::Active | Phase::Failed(_) => {
-                self.elect(Cause::Rejected, true, Some(rejection.clone())).map(Reaction::Wait)
+                self.elect(Cause::Rejected, true, Some(rejection.clone()), now).map(Reaction::Wait)
             }
         }
+    }
+
+    /// Whether a rejection of the credential may cost a refresh. Where the upstream has rejected what refreshes
+    /// brought, one more would be rejected as well.
+    fn earns_refresh(&self, now: Now) -> bool {
+        let unproven = self.held.as_ref().and_then(Held::unproven_since);
+        let too_early = unproven
+            .is_some_and(|since| now.instant.saturating_duration_since(since) < self.rules.limit.window());
+        !too_early && self.hold_off(now.instant).is_none()
     }
 }
 
 // === impl State: the flight ===
 
 impl<C> State<C> {
+    /// Starts a flight that nobody waits for, if the credential is due for it.
+    pub(crate) fn renew(&self, now: Now) -> Step<C, ()> {
+        match self.renewal_in(now) {
+            Some(Duration::ZERO) => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
+            _ => Step::stay(()),
+        }
+    }
+
     /// `Session::refresh`: joins the flight that runs, or starts one that nobody waits for.
-    pub(crate) fn refresh(&self) -> Step<C, Result<Flight, Error>> {
-        match &self.phase {
-            Phase::Terminated(termination) => Step::stay(Err(termination.to_error())),
-            Phase::Refreshing(flight) => Step::stay(Ok(flight.clone())),
-            Phase::Active | Phase::Failed(_) => self.elect(self.due(Cause::Forced), false, None).map(Ok),
+    pub(crate) fn refresh(&self, now: Now) -> Step<C, Result<Flight, Error>> {
+        match (&self.phase, self.backing_off(now.instant)) {
+            (Phase::Terminated(termination), _) => Step::stay(Err(termination.to_error())),
+            (Phase::Refreshing(flight), _) => Step::stay(Ok(flight.clone())),
+            (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
+            (Phase::Active | Phase::Failed(_), None) => {
+                self.elect(self.due(Cause::Forced), false, None, now).map(Ok)
+            }
         }
     }
 
     /// `Session::acquire`: a new login through the refresher, where there is none. The flight to wait for, if any.
-    pub(crate) fn acquire(&self, now: SystemTime) -> Step<C, (Login, Option<Flight>)> {
-        let usable = self.usable(|| now).is_some();
-        match &self.phase {
-            Phase::Terminated(_) => {
-                let login = self.login.next();
-                let outstanding = Outstanding::new();
-                let next = Self { login, held: None, outstanding, ..self.clone() };
-                next.elect(Cause::Missing, true, None).map(|flight| (login, Some(flight)))
+    pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<(Login, Option<Flight>), Error>> {
+        let usable = self.usable(|| now.wall).is_some();
+        match (&self.phase, self.backing_off(now.instant)) {
+            (Phase::Terminated(_), _) => {
+                let next = Self { held: None, ..self.in_new_login() };
+                let login = next.login;
+                next.elect(Cause::Missing, true, None, now).map(|flight| Ok((login, Some(flight))))
             }
-            Phase::Refreshing(flight) => Step::stay((self.login, Some(flight.clone()))),
-            Phase::Active if usable => Step::stay((self.login, None)),
-            Phase::Active | Phase::Failed(_) => {
+            (Phase::Refreshing(flight), _) => Step::stay(Ok((self.login, Some(flight.clone())))),
+            (Phase::Active, _) if usable => Step::stay(Ok((self.login, None))),
+            (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
+            (Phase::Active | Phase::Failed(_), None) => {
                 let occasion = if usable { Cause::Forced } else { Cause::Expiring };
-                self.elect(self.due(occasion), !usable, None).map(|flight| (self.login, Some(flight)))
+                let step = self.elect(self.due(occasion), !usable, None, now);
+                step.map(|flight| Ok((self.login, Some(flight))))
             }
         }
     }
 
-    /// A flight has come home. `unchanged` says that it brought the credential that it was to replace.
+    /// A flight has come home. `unchanged` says that it brought the credential that it was to replace, and `wait` how
+    /// long the next one is kept away if it has failed.
     pub(crate) fn settle(
         &self,
         flight: &Flight,
         result: &Result<Held<C>, RefreshError>,
         unchanged: Option<&RefreshError>,
-        now: SystemTime,
+        wait: Duration,
+        now: Now,
     ) -> Step<C, Result<(), Overtaken>> {
         let current = match &self.phase {
             Phase::Refreshing(current) if current.number == flight.number => current,
@@ -186,31 +227,58 @@ impl<C> State<C> {
             _ => result.as_ref(),
         };
         match result {
-            Ok(held) => self.leave(self.renewed(held), Outcome::Renewed),
-            Err(error) if error.is_terminal() && (current.awaited || self.usable(|| now).is_none()) => {
-                self.end(Termination::Refused(error.clone()))
+            Ok(held) => {
+                let history = self.history.with(now.instant, self.rules.limit);
+                let doubtful = (current.cause == Cause::Expiring && self.expire_too_fast(&history, now))
+                    .then(|| held.of_unknown_expiry());
+                let next = self.renewed(doubtful.as_ref().unwrap_or(held));
+                self.leave(Self { history, ..next }, Outcome::Renewed)
             }
             Err(error) => {
-                let failed = Phase::Failed(Failure { error: error.clone() });
-                self.leave(Self { phase: failed, ..self.clone() }, Outcome::Failed(error.clone()))
+                let row = current.row.and(self.rules.is_refusal(error));
+                let needed = current.awaited || self.usable(|| now.wall).is_none();
+                if needed && row.refusals >= self.rules.terminal_after {
+                    self.end(Termination::Refused(error.clone()))
+                } else {
+                    let retry_at = (now.instant + wait).into_std();
+                    let failed = Phase::Failed(Failure { error: error.clone(), row, retry_at });
+                    self.leave(Self { phase: failed, ..self.clone() }, Outcome::Failed(error.clone(), wait))
+                }
             }
         }
         .map(Ok)
     }
 
+    /// Whether the credentials of this login expire so fast that a clock must be wrong: the last one within a window of
+    /// its own renewal, and as many in that window as may.
+    fn expire_too_fast(&self, history: &History, now: Now) -> bool {
+        let brought_at = self.held.as_ref().and_then(Held::refreshed_at);
+        let within = |at| now.instant.saturating_duration_since(at) < self.rules.limit.window();
+        brought_at.is_some_and(within) && history.wait(self.rules.limit, now.instant).is_some()
+    }
+
     /// Starts the one flight.
-    fn elect(&self, cause: Cause, awaited: bool, rejection: Option<Arc<Rejection>>) -> Step<C, Flight> {
+    fn elect(
+        &self,
+        cause: Cause,
+        awaited: bool,
+        rejection: Option<Arc<Rejection>>,
+        now: Now,
+    ) -> Step<C, Flight> {
+        let previous = match &self.phase {
+            Phase::Failed(failure) => Some(failure),
+            _ => None,
+        };
         let flight = Flight {
             number: self.flights_started + 1,
             cause,
             awaited,
             rejected: rejection.is_some(),
+            row: previous.map_or_else(Row::default, |failure| failure.row),
+            started_at: now.instant.into_std(),
             outcome: OutcomeCell::default(),
         };
-        let previous_error = match &self.phase {
-            Phase::Failed(failure) => Some(failure.error.clone()),
-            _ => None,
-        };
+        let previous_error = previous.map(|failure| failure.error.clone());
         let context = RefreshContext::new(cause)
             .for_flight(self.login, self.generation, flight.outcome.clone())
             .with_evidence(self.credential().cloned(), rejection, previous_error);
@@ -241,8 +309,8 @@ impl<C> State<C> {
 impl<C> State<C> {
     /// A new login, from any phase.
     pub(crate) fn log_in(&self, held: &Held<C>) -> Step<C, Login> {
-        let login = self.login.next();
-        let next = Self { login, outstanding: Outstanding::new(), ..self.renewed(held) };
+        let next = self.in_new_login().renewed(held);
+        let login = next.login;
         self.leave(next, Outcome::LoginChanged).map(|()| login)
     }
 
@@ -253,13 +321,23 @@ impl<C> State<C> {
         }
         let next = self.renewed(held);
         let generation = next.generation;
-        self.leave(next, Outcome::Renewed).map(|()| Some(generation))
+        self.leave(next, Outcome::Replaced).map(|()| Some(generation))
     }
 
     pub(crate) fn log_out(&self) -> Step<C, ()> {
         match &self.phase {
             Phase::Terminated(_) => Step::stay(()),
             _ => self.end(Termination::LoggedOut),
+        }
+    }
+
+    /// This state in the next login, for which nothing counts that came before.
+    fn in_new_login(&self) -> Self {
+        Self {
+            login: self.login.next(),
+            outstanding: Outstanding::new(),
+            history: History::default(),
+            ..self.clone()
         }
     }
 
@@ -315,5 +393,14 @@ impl Termination {
     /// What a request is told that comes after it.
     pub(crate) fn to_error(&self) -> Error {
         Error::terminated(self.refusal().cloned())
+    }
+}
+
+// === impl Failure ===
+
+impl Failure {
+    /// What a request is told that needs a newer credential, with that long to wait.
+    fn to_error(&self, wait: Duration) -> Error {
+        Error::refresh_failed(self.error.clone(), wait)
     }
 }

@@ -25,6 +25,7 @@ use std::{
         atomic::{AtomicUsize, Ordering},
     },
     task::{Context, Poll},
+    time::Duration,
 };
 use tokio::sync::{mpsc, oneshot};
 use tower::{BoxError, Service};
@@ -115,7 +116,7 @@ impl Refresher for ByHand {
 impl Flights {
     /// The next flight that has started.
     pub async fn next(&mut self) -> FlightInHand {
-        self.0.recv().await.expect("the session is still there")
+        in_time("the flight", self.0.recv()).await.expect("the session is still there")
     }
 
     /// That no further flight has started by now.
@@ -138,6 +139,11 @@ impl FlightInHand {
     pub fn is_dropped(&self) -> bool {
         self.answer.is_closed()
     }
+}
+
+/// Lets the back-off pass that follows a first failure. Time has to be paused.
+pub async fn after_back_off() {
+    tokio::time::advance(Duration::from_secs(2)).await;
 }
 
 /// Lets every task run that can, on a current-thread runtime.

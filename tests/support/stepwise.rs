@@ -59,7 +59,7 @@ where
     S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError> + Clone + Send + 'static,
     S::Future: Send,
 {
-    tokio::spawn(client.clone().oneshot(request))
+    tokio::spawn(in_time("the answer", client.clone().oneshot(request)))
 }
 
 /// Sends a hundred, fifty, … of them.
@@ -101,6 +101,15 @@ pub fn refresh_kind(error: &(dyn error::Error + 'static)) -> RefreshErrorKind {
     refresh_error(error).kind()
 }
 
+/// Waits, but not for ever. Where time is paused it takes none to find out that nothing will come.
+pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
+    if tokio::runtime::Handle::try_current().is_err() {
+        return future.await;
+    }
+    let waited = tokio::time::timeout(Duration::from_secs(24 * 60 * 60), future).await;
+    waited.unwrap_or_else(|_| panic!("{what} never came"))
+}
+
 /// Polls a future with no runtime, from this thread alone.
 pub fn poll_alone<F: Future>(future: F) -> F::Output {
     let mut future = tokio_test::task::spawn(future);
@@ -116,7 +125,8 @@ pub fn poll_alone<F: Future>(future: F) -> F::Output {
 
 impl Arrivals {
     pub async fn next(&mut self) -> Arrived {
-        let (request, answer) = self.0.next_request().await.expect("the client is still there");
+        let next = in_time("the request", self.0.next_request()).await;
+        let (request, answer) = next.expect("the client is still there");
         Arrived { request, answer }
     }
 

@@ -2,12 +2,14 @@
 
 use crate::{
     client::http::{HttpClient, http_client},
+    clock::WallClock,
     form,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
+use std::time::Duration;
 use tower::BoxError;
 use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Token};
 
@@ -15,6 +17,7 @@ use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Token};
 pub(crate) struct AuthClient {
     http: HttpClient<Full<Bytes>>,
     url: String,
+    clock: WallClock,
 }
 
 impl Refresher for AuthClient {
@@ -27,14 +30,14 @@ impl Refresher for AuthClient {
 }
 
 impl AuthClient {
-    pub(crate) fn new(url: impl Into<String>) -> Self {
-        Self { http: http_client(), url: url.into() }
+    pub(crate) fn new(url: impl Into<String>, clock: WallClock) -> Self {
+        Self { http: http_client(), url: url.into(), clock }
     }
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<Token, BoxError> {
         let response = self.post("/auth/login", format!("user={user}&password={password}")).await?;
         match response.status() {
-            StatusCode::OK => token(response.body()),
+            StatusCode::OK => self.token(response.body()),
             status => Err(format!("the login was answered with {status}").into()),
         }
     }
@@ -48,7 +51,7 @@ impl AuthClient {
             .map_err(without_answer)?;
         match response.status() {
             // What can't be read may have used the refresh token up all the same.
-            StatusCode::OK => token(response.body()).map_err(RefreshError::ambiguous),
+            StatusCode::OK => self.token(response.body()).map_err(RefreshError::ambiguous),
             // A refusal ends the login; an overloaded or broken service must not.
             status => Err(RefreshError::from_status(status)),
         }
@@ -58,6 +61,15 @@ impl AuthClient {
         let refresh_token = token.refresh_token().unwrap_or_default();
         self.post("/auth/logout", format!("refresh_token={refresh_token}")).await?;
         Ok(())
+    }
+
+    fn token(&self, form: &[u8]) -> Result<Token, BoxError> {
+        let field = |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
+        let lifetime = Duration::from_secs(field("expires_in")?.parse()?);
+        Ok(Token::bearer(field("access_token")?)?
+            .with_refresh_token(field("refresh_token")?)
+            // By the clock that the session goes by. Where that is the system's: `with_expires_in(lifetime)`.
+            .with_expires_at(self.clock.now() + lifetime))
     }
 
     async fn post(&self, path: &str, form: String) -> Result<Response<Bytes>, BoxError> {
@@ -73,9 +85,4 @@ fn without_answer(error: BoxError) -> RefreshError {
         Some(client) if client.is_connect() => RefreshError::transient(error),
         _ => RefreshError::ambiguous(error),
     }
-}
-
-fn token(form: &[u8]) -> Result<Token, BoxError> {
-    let field = |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
-    Ok(Token::bearer(field("access_token")?)?.with_refresh_token(field("refresh_token")?))
 }

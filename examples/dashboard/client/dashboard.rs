@@ -1,13 +1,19 @@
 //! The client of the API: hyper-util's, with the layer over it.
 
-use crate::client::{
-    auth::AuthClient,
-    http::{HttpClient, http_client},
+use crate::{
+    client::{
+        auth::AuthClient,
+        http::{HttpClient, http_client},
+    },
+    clock::WallClock,
 };
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
-use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
 use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, Terminated};
 
@@ -28,9 +34,17 @@ struct App {
 
 impl Dashboard {
     /// Nobody is logged in yet: until then every request fails, and none is sent.
-    pub(crate) fn new(api_url: &str, auth_url: &str) -> Result<Self, BoxError> {
-        let app = App { auth: AuthClient::new(auth_url), shown_user: Arc::default() };
+    pub(crate) fn new(
+        api_url: &str,
+        auth_url: &str,
+        clock: WallClock,
+        refresh_ahead: Duration,
+    ) -> Result<Self, BoxError> {
+        let app = App { auth: AuthClient::new(auth_url, clock.clone()), shown_user: Arc::default() };
         let session = Session::builder(app.auth.clone())
+            .refresh_ahead(refresh_ahead)
+            // Leave it out, and it is the system's.
+            .clock(move || clock.now())
             .on_terminated({
                 let app = app.clone();
                 move |end| app.clone().forget(end)
@@ -55,6 +69,10 @@ impl Dashboard {
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
         let (head, body) = self.http.clone().oneshot(request).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+
+    pub(crate) fn session(&self) -> &Session {
+        &self.session
     }
 
     pub(crate) fn shows_a_user(&self) -> bool {

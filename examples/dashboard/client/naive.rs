@@ -1,8 +1,11 @@
 //! The same client, the naive way: whoever is rejected refreshes. Don't copy this one.
 
-use crate::client::{
-    auth::AuthClient,
-    http::{HttpClient, http_client},
+use crate::{
+    client::{
+        auth::AuthClient,
+        http::{HttpClient, http_client},
+    },
+    clock::WallClock,
 };
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header::AUTHORIZATION};
@@ -19,8 +22,8 @@ pub(crate) struct Naive {
 }
 
 impl Naive {
-    pub(crate) fn new(auth_url: &str) -> Self {
-        Self { http: http_client(), auth: AuthClient::new(auth_url), token: Arc::default() }
+    pub(crate) fn new(auth_url: &str, clock: WallClock) -> Self {
+        Self { http: http_client(), auth: AuthClient::new(auth_url, clock), token: Arc::default() }
     }
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {

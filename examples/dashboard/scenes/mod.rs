@@ -1,7 +1,9 @@
-//! The story. Every number comes from the servers' counters or from what the callers got back.
+//! The story. Every number comes from the servers' counters or from what the callers got back; only how
+//! many wait, the session alone knows.
 
 mod errand;
 mod herd;
+mod steady;
 mod story;
 
 pub(crate) use self::story::Story;

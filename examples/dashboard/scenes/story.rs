@@ -1,4 +1,4 @@
-//! The four scenes. They follow one another: each finds the session as the one before has left it.
+//! The five scenes. They follow one another: each finds the session as the one before has left it.
 
 use crate::{
     client::{Dashboard, Naive},
@@ -6,6 +6,7 @@ use crate::{
     scenes::{
         errand::Errand,
         herd::{Herd, is_end_of_login},
+        steady::{self, Steady},
     },
     server::{Backend, PASSWORD, USER},
 };
@@ -25,7 +26,7 @@ pub(crate) struct Story {
 impl Story {
     pub(crate) async fn begin(requests: usize) -> Result<Self, BoxError> {
         let backend = Backend::start(u32::try_from(requests)?).await?;
-        let dashboard = Dashboard::new(&backend.api_url, &backend.auth_url)?;
+        let dashboard = dashboard(&backend, steady::AHEAD)?;
         dashboard.login(USER, PASSWORD).await?;
         Ok(Self { requests, backend, dashboard })
     }
@@ -53,7 +54,7 @@ impl Story {
     /// The same without the layer.
     pub(crate) async fn naive(&self) -> Result<Report, BoxError> {
         let n = self.requests;
-        let naive = Naive::new(&self.backend.auth_url);
+        let naive = Naive::new(&self.backend.auth_url, self.backend.clock.clone());
         naive.login(USER, PASSWORD).await?;
         self.backend.expire_access_tokens(n);
         self.backend.hold_refresh_answers(n);
@@ -135,6 +136,33 @@ impl Story {
             .moral("Nothing had to be rebuilt: the same client, the same layer, a new login."))
     }
 
+    /// It is renewed before it expires, and everybody goes on.
+    pub(crate) async fn ahead(&self) -> Result<Report, BoxError> {
+        let n = self.requests;
+        let before = self.backend.traffic();
+        let ahead = Steady::run(n, &self.backend, &self.dashboard).await?;
+        let seen = self.backend.traffic() - before;
+        let too_late = dashboard(&self.backend, Duration::ZERO)?;
+        let too_late = Steady::run(n, &self.backend, &too_late).await?;
+
+        let (every, margin) = (steady::EVERY.as_secs() / 60, steady::AHEAD.as_secs() / 60);
+        let (lifetimes, expiries) = (steady::LIFETIMES, steady::ROUNDS / steady::ROUNDS_TO_EXPIRY);
+        let title = format!("{n} requests every {every} minutes, tokens are renewed {margin} minutes ahead");
+        Ok(Report::new(title)
+            .check("requests answered (200, right body)", ahead.answered, n * steady::ROUNDS)
+            .check("401s that the API sent", seen.api_rejections, 0)
+            .check("refreshes, one for each token's lifetime", seen.refreshes, lifetimes)
+            .check("requests that waited for a refresh", ahead.waited, 0)
+            .check("answered while a refresh was in flight", ahead.meanwhile, n * lifetimes)
+            .check("waited in the same, not renewed ahead", too_late.waited, n * expiries)
+            .time("time (the clock is moved, nobody sleeps)", ahead.took)
+            .strays(ahead.strays.into_iter().chain(too_late.strays).collect())
+            .moral(
+                "The first request of a token's last minutes started its renewal, and nobody waited for it: the\n\
+                 old token is still good. Without `refresh_ahead` it is renewed when it has expired, and all wait.",
+            ))
+    }
+
     async fn herd(&self) -> Result<Herd, BoxError> {
         Herd::run(self.requests, &self.backend.api_url, |request| {
             let dashboard = self.dashboard.clone();
@@ -142,6 +170,10 @@ impl Story {
         })
         .await
     }
+}
+
+fn dashboard(backend: &Backend, refresh_ahead: Duration) -> Result<Dashboard, BoxError> {
+    Dashboard::new(&backend.api_url, &backend.auth_url, backend.clock.clone(), refresh_ahead)
 }
 
 fn yes(is_so: bool) -> &'static str {

@@ -2,8 +2,11 @@
 //!
 //! A refresh token is good for one use (rotation, RFC 9700 §4.14.2). One that comes a second time has been stolen or the
 //! client is confused; the service can't tell, and revokes the session.
+//!
+//! An access token is good until it expires, also when there is a newer one.
 
 use crate::{
+    clock::WallClock,
     form,
     server::{gate::Gate, traffic::Meter},
 };
@@ -11,30 +14,35 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use std::sync::{Mutex, MutexGuard};
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
 
 pub(crate) const USER: &str = "ada";
 pub(crate) const PASSWORD: &str = "lovelace";
+
+/// Of an access token.
+const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) struct Auth {
     /// A token says which session it belongs to, and which of the session's pairs: `access-0-3`, `refresh-0-3`.
     /// Anybody could guess the next one; a real service makes them unguessable.
     sessions: Mutex<Vec<AuthSession>>,
     pub(crate) refresh_answers: Gate,
+    clock: WallClock,
     meter: Meter,
 }
 
-#[derive(Default)]
 struct AuthSession {
-    /// The newest pair; all before it are used up.
-    pair: usize,
-    is_access_expired: bool,
+    /// When the access token of each pair expires. The last pair has the one refresh token that is not used up.
+    expiries: Vec<SystemTime>,
     is_revoked: bool,
 }
 
 impl Auth {
-    pub(crate) fn new(meter: Meter) -> Self {
-        Self { sessions: Mutex::default(), refresh_answers: Gate::open(), meter }
+    pub(crate) fn new(clock: WallClock, meter: Meter) -> Self {
+        Self { sessions: Mutex::default(), refresh_answers: Gate::open(), clock, meter }
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
@@ -59,16 +67,16 @@ impl Auth {
 
     /// Whether the API may serve somebody with this access token.
     pub(crate) fn accepts(&self, access_token: &str) -> bool {
-        let sessions = self.lock();
-        parse("access", access_token).and_then(|(id, pair)| Some((sessions.get(id)?, pair))).is_some_and(
-            |(session, pair)| pair == session.pair && !session.is_access_expired && !session.is_revoked,
-        )
+        let (sessions, now) = (self.lock(), self.clock.now());
+        parse("access", access_token)
+            .and_then(|(id, pair)| Some((sessions.get(id)?, pair)))
+            .is_some_and(|(session, pair)| session.accepts(pair, now))
     }
 
     /// Lets the access token of every session expire now.
     pub(crate) fn expire_access_tokens(&self) {
         for session in self.lock().iter_mut() {
-            session.is_access_expired = true;
+            session.expiries.fill(self.clock.now());
         }
     }
 
@@ -84,7 +92,7 @@ impl Auth {
             return answer(StatusCode::UNAUTHORIZED, "error=wrong_password");
         }
         let mut sessions = self.lock();
-        sessions.push(AuthSession::default());
+        sessions.push(AuthSession { expiries: vec![self.clock.now() + LIFETIME], is_revoked: false });
         tokens(sessions.len() - 1, 0)
     }
 
@@ -92,7 +100,7 @@ impl Auth {
         self.meter.count(|traffic| traffic.refreshes += 1);
         let renewed = form::field(body, "refresh_token")
             .and_then(|token| parse("refresh", token))
-            .and_then(|(id, pair)| Some((id, self.lock().get_mut(id)?.renew(pair)?)));
+            .and_then(|(id, pair)| Some((id, self.lock().get_mut(id)?.renew(pair, self.clock.now())?)));
         match renewed {
             Some((id, pair)) => tokens(id, pair),
             None => {
@@ -118,17 +126,20 @@ impl Auth {
 }
 
 impl AuthSession {
+    fn accepts(&self, pair: usize, now: SystemTime) -> bool {
+        !self.is_revoked && self.expiries.get(pair).is_some_and(|expiry| now < *expiry)
+    }
+
     /// Trades a pair for the next one.
-    fn renew(&mut self, pair: usize) -> Option<usize> {
-        if pair != self.pair {
+    fn renew(&mut self, pair: usize, now: SystemTime) -> Option<usize> {
+        if pair + 1 != self.expiries.len() {
             self.is_revoked = true;
         }
         if self.is_revoked {
             return None;
         }
-        self.pair += 1;
-        self.is_access_expired = false;
-        Some(self.pair)
+        self.expiries.push(now + LIFETIME);
+        Some(pair + 1)
     }
 }
 
@@ -138,7 +149,8 @@ fn parse(kind: &str, token: &str) -> Option<(usize, usize)> {
 }
 
 fn tokens(id: usize, pair: usize) -> Response<Full<Bytes>> {
-    answer(StatusCode::OK, format!("access_token=access-{id}-{pair}&refresh_token=refresh-{id}-{pair}"))
+    let tokens = format!("access_token=access-{id}-{pair}&refresh_token=refresh-{id}-{pair}");
+    answer(StatusCode::OK, format!("{tokens}&expires_in={}", LIFETIME.as_secs()))
 }
 
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -1,16 +1,21 @@
 //! Both servers, and the strings that the scenes pull.
 
-use crate::server::{
-    api::Api,
-    auth::Auth,
-    listen::listen,
-    traffic::{Meter, Traffic},
+use crate::{
+    clock::WallClock,
+    server::{
+        api::Api,
+        auth::Auth,
+        listen::listen,
+        traffic::{Meter, Traffic},
+    },
 };
 use std::{io, sync::Arc};
 
 pub(crate) struct Backend {
     pub(crate) api_url: String,
     pub(crate) auth_url: String,
+    /// What the servers tell the time by.
+    pub(crate) clock: WallClock,
     api: Arc<Api>,
     auth: Arc<Auth>,
     meter: Meter,
@@ -20,7 +25,8 @@ impl Backend {
     /// Starts the servers, for as many requests at once.
     pub(crate) async fn start(herd: u32) -> io::Result<Self> {
         let meter = Meter::default();
-        let auth = Arc::new(Auth::new(meter.clone()));
+        let clock = WallClock::start();
+        let auth = Arc::new(Auth::new(clock.clone(), meter.clone()));
         let api = Arc::new(Api::new(auth.clone(), meter.clone()));
         let api_url = listen(herd, meter.clone(), {
             let api = api.clone();
@@ -36,7 +42,7 @@ impl Backend {
                 async move { auth.answer(request).await }
             }
         });
-        Ok(Self { api_url: api_url.await?, auth_url: auth_url.await?, api, auth, meter })
+        Ok(Self { api_url: api_url.await?, auth_url: auth_url.await?, clock, api, auth, meter })
     }
 
     /// From now on the access tokens that are out are rejected. The first rejections are held back until there are as
@@ -49,6 +55,11 @@ impl Backend {
     /// The first answers to a refresh are held back until there are as many as this.
     pub(crate) fn hold_refresh_answers(&self, herd: usize) {
         self.auth.refresh_answers.close_until(herd);
+    }
+
+    /// Those that are held back, and all that follow.
+    pub(crate) fn let_refresh_answers_go(&self) {
+        self.auth.refresh_answers.let_go();
     }
 
     /// From now on no refresh succeeds for whoever is logged in.

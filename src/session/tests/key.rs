@@ -1,9 +1,13 @@
-use crate::{credential::Credential, session::state::Held};
+use crate::{
+    credential::Credential,
+    session::{clock::Now, held::Held, timing::Ahead},
+};
 use http::request::Parts;
 use std::{
-    sync::Arc,
+    sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
+use tokio::time::Instant;
 
 /// A credential with a name and an expiry, and nothing else.
 #[derive(Debug)]
@@ -12,14 +16,39 @@ pub(super) struct Key {
     expires_at: Option<SystemTime>,
 }
 
-/// So many seconds into the test.
+/// When the test began, by the monotonic clock.
+static START: LazyLock<Instant> = LazyLock::new(Instant::now);
+
+/// So many seconds into the test, by the wall clock.
 pub(super) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-/// A key that arrives now.
-pub(super) fn key(name: u32, expires_at: Option<SystemTime>, now: SystemTime) -> Held<Key> {
-    Held::new(Arc::new(Key { name, expires_at }), now)
+/// So long into the test, by the monotonic clock.
+pub(super) fn after(elapsed: Duration) -> Instant {
+    *START + elapsed
+}
+
+/// So many seconds into the test, by both clocks.
+pub(super) fn both(seconds: u64) -> Now {
+    Now { wall: at(seconds), instant: after(Duration::from_secs(seconds)) }
+}
+
+/// A key that the application brings, and that isn't renewed ahead of its expiry.
+pub(super) fn key(name: u32, expires_at: Option<SystemTime>, arrival: SystemTime) -> Held<Key> {
+    Held::new(Arc::new(Key { name, expires_at }), None, arrival, |expires_at| expires_at)
+}
+
+/// A key that a flight has brought, if it says when, and whose renewal is due ahead of its expiry.
+pub(super) fn key_with(
+    name: u32,
+    expires_at: Option<SystemTime>,
+    arrival: SystemTime,
+    refreshed_at: Option<Instant>,
+    ahead: Ahead,
+) -> Held<Key> {
+    let key = Arc::new(Key { name, expires_at });
+    Held::new(key, refreshed_at, arrival, |expires_at| ahead.renew_at(arrival, expires_at))
 }
 
 // === impl Key ===

@@ -6,12 +6,15 @@ use crate::{
     session::{
         identity::{Generation, Login},
         outcome::Outcome,
-        state::{Flight, Phase, State, Termination},
+        state::{Flight, Phase, Row, State, Termination},
         tests::key::Key,
         transition::{Effects, Step},
     },
 };
-use std::{error::Error as _, time::SystemTime};
+use std::{
+    error::Error as _,
+    time::{Duration, Instant, SystemTime},
+};
 
 /// A state.
 #[derive(Clone, Debug, PartialEq)]
@@ -23,6 +26,8 @@ pub(super) struct Picture {
     pub(super) stand: Stand,
     pub(super) flights_started: u64,
     pub(super) flights_settled: u64,
+    /// What `Debug` shows of it: it can't be looked into.
+    pub(super) history: String,
 }
 
 /// A phase.
@@ -30,10 +35,18 @@ pub(super) struct Picture {
 pub(super) enum Stand {
     Active,
     Refreshing(Leg),
-    Failed(String),
+    Failed(Setback),
     SignedOut,
     LoggedOut,
     Refused(String),
+}
+
+/// A failure.
+#[derive(Clone, Debug, PartialEq)]
+pub(super) struct Setback {
+    pub(super) error: String,
+    pub(super) row: Row,
+    pub(super) retry_at: Instant,
 }
 
 /// A flight.
@@ -43,6 +56,8 @@ pub(super) struct Leg {
     pub(super) cause: Cause,
     pub(super) awaited: bool,
     pub(super) rejected: bool,
+    pub(super) row: Row,
+    pub(super) started_at: Instant,
     pub(super) outcome: Option<Told>,
 }
 
@@ -50,7 +65,8 @@ pub(super) struct Leg {
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Told {
     Renewed,
-    Failed(String),
+    Replaced,
+    Failed(String, Duration),
     Terminated(Option<String>),
     LoginChanged,
 }
@@ -97,6 +113,7 @@ impl Picture {
             stand: Stand::of(&state.phase),
             flights_started: state.flights_started,
             flights_settled: state.flights_settled,
+            history: format!("{:?}", state.history),
         }
     }
 }
@@ -108,7 +125,11 @@ impl Stand {
         match phase {
             Phase::Active => Self::Active,
             Phase::Refreshing(flight) => Self::Refreshing(Leg::of(flight)),
-            Phase::Failed(failure) => Self::Failed(said(&failure.error)),
+            Phase::Failed(failure) => Self::Failed(Setback {
+                error: said(&failure.error),
+                row: failure.row,
+                retry_at: failure.retry_at,
+            }),
             Phase::Terminated(termination) => Self::over(termination),
         }
     }
@@ -131,6 +152,8 @@ impl Leg {
             cause: flight.cause,
             awaited: flight.awaited,
             rejected: flight.rejected,
+            row: flight.row,
+            started_at: flight.started_at,
             outcome: flight.outcome.get().as_ref().map(Told::of),
         }
     }
@@ -142,7 +165,8 @@ impl Told {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Renewed => Self::Renewed,
-            Outcome::Failed(error) => Self::Failed(said(error)),
+            Outcome::Replaced => Self::Replaced,
+            Outcome::Failed(error, wait) => Self::Failed(said(error), *wait),
             Outcome::Terminated(cause) => Self::Terminated(cause.as_ref().map(said)),
             Outcome::LoginChanged => Self::LoginChanged,
         }

@@ -1,24 +1,30 @@
 //! One test for each cell of the table in the docs of [`session`](crate::session), row by row.
 //!
-//! Not here: the row "rejection of a replay, or of a request that had waited". Such a rejection never reaches the state.
+//! What depends on time is in `time`. Not here: the row "rejection of a replay, or of a request that had waited". Such a rejection never reaches the state.
+
+mod time;
 
 use crate::{
     error::{Error, ErrorKind, RefreshError},
     refresher::{Cause, Rejection},
     session::{
+        clock::Now,
+        held::Held,
         identity::{Generation, Login},
+        limit::History,
         outcome::{Outcome, OutcomeCell},
         outstanding::Outstanding,
-        state::{Failure, Flight, Held, Phase, Stamped, State, Termination},
+        rules::Rules,
+        state::{Failure, Flight, Phase, Row, Stamped, State, Termination},
         tests::{
-            key::{Key, at, key},
-            picture::{Leg, Picture, Stand, Taken, Told, said, take, told},
+            key::{Key, at, both, key},
+            picture::{Leg, Picture, Setback, Stand, Taken, Told, said, take, told},
         },
         transition::{Admission, Effects, Launch, Overtaken, Reaction},
     },
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
-use std::{sync::Arc, time::SystemTime};
+use std::{sync::Arc, time::Duration};
 use tokio_test::{assert_pending, assert_ready, task};
 
 // ## A request, the credential is usable
@@ -74,7 +80,7 @@ fn a_request_after_a_logout_or_before_any_login_fails_without_a_cause() {
 
 #[test]
 fn a_credential_of_unknown_expiry_is_usable_for_ever() {
-    let ageless = State { held: Some(key(KEY, None, now())), ..active() };
+    let ageless = State { held: Some(key(KEY, None, now().wall)), ..active() };
     let taken = late_request(&ageless);
     assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
     taken.assert_nothing();
@@ -82,22 +88,22 @@ fn a_credential_of_unknown_expiry_is_usable_for_ever() {
 
 #[test]
 fn a_credential_that_arrives_expired_counts_as_one_of_unknown_expiry() {
-    for expired in [at(0), now()] {
-        let held = key(KEY, Some(expired), now());
-        assert_eq!(held.expires_at, None);
+    for expired in [at(0), now().wall] {
+        let held = key(KEY, Some(expired), now().wall);
+        assert_eq!(held.expires_at(), None);
         let taken = request(&State { held: Some(held), ..active() });
         assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
         taken.assert_nothing();
     }
-    assert_eq!(key(KEY, Some(at(101)), now()).expires_at, Some(at(101)));
+    assert_eq!(key(KEY, Some(at(101)), now().wall).expires_at(), Some(at(101)));
 }
 
 #[test]
 fn a_credential_is_usable_until_the_moment_of_its_expiry() {
-    let before = take(&active(), |state| state.admit(login(), true, at(199)));
+    let before = take(&active(), |state| state.admit(login(), true, both(199)));
     assert_eq!(admission(&before.answer), Answer::Sent(KEY, stamp()));
-    let on_the_dot = take(&active(), |state| state.admit(login(), true, at(200)));
-    Elected::new(Cause::Expiring).check(&on_the_dot, flight_of);
+    let on_the_dot = take(&active(), |state| state.admit(login(), true, both(200)));
+    Elected { at: both(200), ..Elected::new(Cause::Expiring) }.check(&on_the_dot, flight_of);
 }
 
 #[test]
@@ -118,7 +124,7 @@ fn a_request_of_another_login_fails_in_every_phase() {
 #[test]
 fn a_request_with_an_expired_credential_while_active_elects() {
     let taken = late_request(&active());
-    Elected::new(Cause::Expiring).check(&taken, flight_of);
+    Elected::late().check(&taken, flight_of);
 }
 
 #[test]
@@ -129,7 +135,7 @@ fn a_request_without_a_credential_while_active_elects() {
 
 #[test]
 fn the_first_request_of_a_session_that_acquires_on_demand_elects() {
-    let state = State::<Key>::on_demand();
+    let state = State::<Key>::on_demand(Rules::DEFAULT);
     let first = Login::NONE.next();
     let taken = take(&state, |state| state.admit(first, true, now()));
     assert_eq!(taken.before.stand, Stand::Active);
@@ -185,15 +191,13 @@ fn a_request_without_a_credential_while_a_flight_is_awaited_waits() {
 #[test]
 fn a_request_with_an_expired_credential_after_a_failure_elects() {
     let taken = late_request(&failed());
-    let expected = Elected { previous_error: Some("failed"), ..Elected::new(Cause::Expiring) };
-    expected.check(&taken, flight_of);
+    Elected::late().again().check(&taken, flight_of);
 }
 
 #[test]
 fn a_request_without_a_credential_after_a_failure_elects() {
     let taken = request(&without_key(failed()));
-    let expected = Elected { key: None, previous_error: Some("failed"), ..Elected::new(Cause::Missing) };
-    expected.check(&taken, flight_of);
+    Elected { key: None, ..Elected::new(Cause::Missing) }.again().check(&taken, flight_of);
 }
 
 #[test]
@@ -222,7 +226,8 @@ fn what_the_fresh_path_sends_is_what_would_be_admitted() {
     let states = every_phase().into_iter().chain(every_phase().map(without_key));
     for state in states {
         for now in [now(), late()] {
-            let fresh = state.sendable(|| now).map(|key| Answer::Sent(key.name, state.stamp()));
+            let fresh =
+                state.sendable(|| now.wall).map(|held| Answer::Sent(held.credential().name, state.stamp()));
             let admitted = admission(&take(&state, |state| state.admit(login(), true, now)).answer);
             assert_eq!(fresh, matches!(admitted, Answer::Sent(..)).then_some(admitted));
         }
@@ -274,10 +279,7 @@ fn a_rejection_of_this_generation_from_before_an_earlier_failure_joins_the_fligh
 fn a_rejection_from_before_the_failure_gets_that_failure() {
     for flights_settled in [SETTLED - 1, 0] {
         let taken = reject(&failed(), Stamped { flights_settled, ..stamp() });
-        assert_eq!(
-            reaction(&taken.answer),
-            Answer::Fails(ErrorKind::RefreshFailed, Some("failed".to_owned()))
-        );
+        assert_eq!(reaction(&taken.answer), later("failed", Duration::ZERO));
         taken.assert_nothing();
     }
 }
@@ -285,8 +287,7 @@ fn a_rejection_from_before_the_failure_gets_that_failure() {
 #[test]
 fn a_rejection_from_after_the_failure_elects() {
     let taken = reject(&failed(), stamp());
-    let expected = Elected { previous_error: Some("failed"), ..Elected::rejected() };
-    expected.check(&taken, joined);
+    Elected::rejected().again().check(&taken, joined);
 }
 
 #[test]
@@ -389,7 +390,7 @@ fn a_success_of_a_flight_without_a_credential_is_the_next_generation() {
 
 #[test]
 fn a_success_that_arrives_expired_is_sent_all_the_same() {
-    let taken = settle(&awaited(), &Ok(key(NEW, Some(at(0)), now())), None);
+    let taken = settle(&awaited(), &Ok(key(NEW, Some(at(0)), now().wall)), None);
     assert!(taken.answer.is_ok());
     taken.assert_settled(FLIGHT, Told::Renewed);
     let after = taken.next.expect("the state changes");
@@ -406,10 +407,10 @@ fn the_rejected_credential_again_is_a_failure() {
         let taken = settle(&state, &Ok(new_key()), Some(&unchanged()));
         assert!(taken.answer.is_ok());
         taken.assert_state(|state| {
-            state.stand = Stand::Failed("unchanged".to_owned());
+            state.stand = setback("unchanged");
             state.flights_settled += 1;
         });
-        taken.assert_settled(FLIGHT, Told::Failed("unchanged".to_owned()));
+        taken.assert_settled(FLIGHT, Told::Failed("unchanged".to_owned(), WAIT));
         assert!(taken.effects.ended.is_none());
     }
 }
@@ -432,11 +433,11 @@ fn the_same_credential_again_is_a_failure_where_it_was_rejected_while_the_flight
         let started = flight(&state);
         let rejected = reject(&state, stamp()).next.expect("the rejection is remembered");
         let taken =
-            take(&rejected, |state| state.settle(&started, &Ok(new_key()), Some(&unchanged()), now()));
+            take(&rejected, |state| state.settle(&started, &Ok(new_key()), Some(&unchanged()), WAIT, now()));
         assert!(taken.answer.is_ok());
-        taken.assert_settled(FLIGHT, Told::Failed("unchanged".to_owned()));
+        taken.assert_settled(FLIGHT, Told::Failed("unchanged".to_owned(), WAIT));
         taken.assert_state(|state| {
-            state.stand = Stand::Failed("unchanged".to_owned());
+            state.stand = setback("unchanged");
             state.flights_settled += 1;
         });
     }
@@ -466,10 +467,10 @@ fn a_refusal_of_a_flight_that_is_not_awaited_keeps_a_credential_that_is_still_us
     let taken = settle(&refreshing(), &Err(RefreshError::terminal("no")), None);
     assert!(taken.answer.is_ok());
     taken.assert_state(|state| {
-        state.stand = Stand::Failed("no".to_owned());
+        state.stand = setback_at("no", now(), Row { failures: 1, refusals: 1 });
         state.flights_settled += 1;
     });
-    taken.assert_settled(FLIGHT, Told::Failed("no".to_owned()));
+    taken.assert_settled(FLIGHT, Told::Failed("no".to_owned(), WAIT));
     assert!(taken.effects.ended.is_none());
 }
 
@@ -495,8 +496,9 @@ fn a_refusal_of_an_awaited_flight_ends_the_login() {
 fn a_refusal_ends_the_login_where_a_request_came_to_wait_while_the_flight_ran() {
     let started = flight(&refreshing());
     let rejected = reject(&refreshing(), stamp()).next.expect("it is awaited from now on");
-    let taken =
-        take(&rejected, |state| state.settle(&started, &Err(RefreshError::terminal("no")), None, now()));
+    let taken = take(&rejected, |state| {
+        state.settle(&started, &Err(RefreshError::terminal("no")), None, WAIT, now())
+    });
     taken.assert_settled(FLIGHT, Told::Terminated(Some("no".to_owned())));
     assert!(taken.effects.ended.is_some());
 }
@@ -681,7 +683,7 @@ fn whoever_ends_a_login_can_wait_for_its_flights() {
     let ended = log_out(&elected.next.expect("it flies")).effects.ended.expect("the login ends");
     let mut finished = task::spawn(ended.outstanding.finished());
     assert_pending!(finished.poll());
-    running.bring_late(new_key().into_credential());
+    running.bring_late(new_key().credential().clone());
     assert_pending!(finished.poll());
     drop(running);
     assert!(finished.is_woken());
@@ -692,39 +694,39 @@ fn whoever_ends_a_login_can_wait_for_its_flights() {
 
 #[test]
 fn a_refresh_while_active_elects_a_flight_that_is_not_awaited() {
-    let taken = take(&active(), State::refresh);
+    let taken = take(&active(), |state| state.refresh(now()));
     Elected { awaited: false, ..Elected::new(Cause::Forced) }
         .check(&taken, |answer| answer.as_ref().unwrap());
 }
 
 #[test]
 fn a_refresh_without_a_credential_elects_a_flight_that_is_not_awaited() {
-    let taken = take(&without_key(active()), State::refresh);
+    let taken = take(&without_key(active()), |state| state.refresh(now()));
     let expected = Elected { awaited: false, key: None, ..Elected::new(Cause::Missing) };
     expected.check(&taken, |answer| answer.as_ref().unwrap());
 }
 
 #[test]
 fn a_refresh_joins_a_flight_that_is_not_awaited_and_leaves_it_so() {
-    let taken = take(&refreshing(), State::refresh);
+    let taken = take(&refreshing(), |state| state.refresh(now()));
     assert_eq!(taken.answer.as_ref().map(Leg::of).unwrap(), leg_of(&refreshing()));
     taken.assert_nothing();
 }
 
 #[test]
 fn a_refresh_joins_an_awaited_flight() {
-    let taken = take(&awaited(), State::refresh);
+    let taken = take(&awaited(), |state| state.refresh(now()));
     assert_eq!(taken.answer.as_ref().map(Leg::of).unwrap(), leg_of(&awaited()));
     taken.assert_nothing();
 }
 
 #[test]
 fn a_refresh_after_a_failure_elects_a_flight_that_is_not_awaited() {
-    let taken = take(&failed(), State::refresh);
-    let expected = Elected { awaited: false, previous_error: Some("failed"), ..Elected::new(Cause::Forced) };
+    let taken = take(&failed(), |state| state.refresh(now()));
+    let expected = Elected { awaited: false, ..Elected::new(Cause::Forced) }.again();
     expected.check(&taken, |answer| answer.as_ref().unwrap());
 
-    let taken = take(&without_key(failed()), State::refresh);
+    let taken = take(&without_key(failed()), |state| state.refresh(now()));
     let expected = Elected { key: None, cause: Cause::Missing, ..expected };
     expected.check(&taken, |answer| answer.as_ref().unwrap());
 }
@@ -733,7 +735,7 @@ fn a_refresh_after_a_failure_elects_a_flight_that_is_not_awaited() {
 fn a_refresh_after_the_end_fails_with_its_cause() {
     let over = [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
     for (state, cause) in over {
-        let taken = take(&state, State::refresh);
+        let taken = take(&state, |state| state.refresh(now()));
         assert_eq!(told(taken.answer.as_ref().unwrap_err()), (ErrorKind::Terminated, cause));
         taken.assert_nothing();
     }
@@ -744,32 +746,31 @@ fn a_refresh_after_the_end_fails_with_its_cause() {
 #[test]
 fn an_acquire_while_active_is_the_current_credential() {
     let taken = acquire(&active(), now());
-    assert_eq!(taken.answer.0, login());
-    assert!(taken.answer.1.is_none());
+    assert_eq!(acquired(&taken.answer).0, login());
+    assert!(acquired(&taken.answer).1.is_none());
     taken.assert_nothing();
 }
 
 #[test]
 fn an_acquire_with_an_expired_credential_elects() {
     let taken = acquire(&active(), late());
-    assert_eq!(taken.answer.0, login());
-    Elected::new(Cause::Expiring).check(&taken, |(_, flight)| flight.as_ref().unwrap());
+    assert_eq!(acquired(&taken.answer).0, login());
+    Elected::late().check(&taken, acquired_flight);
 }
 
 #[test]
 fn an_acquire_before_the_first_credential_elects() {
     let taken = acquire(&without_key(active()), now());
-    assert_eq!(taken.answer.0, login());
-    Elected { key: None, ..Elected::new(Cause::Missing) }
-        .check(&taken, |(_, flight)| flight.as_ref().unwrap());
+    assert_eq!(acquired(&taken.answer).0, login());
+    Elected { key: None, ..Elected::new(Cause::Missing) }.check(&taken, acquired_flight);
 }
 
 #[test]
 fn an_acquire_joins_a_flight_that_is_not_awaited() {
     for state in [refreshing(), without_key(refreshing())] {
         let taken = acquire(&state, now());
-        assert_eq!(taken.answer.0, login());
-        assert_eq!(taken.answer.1.as_ref().map(Leg::of), Some(leg_of(&refreshing())));
+        assert_eq!(acquired(&taken.answer).0, login());
+        assert_eq!(acquired(&taken.answer).1.map(Leg::of), Some(leg_of(&refreshing())));
         taken.assert_nothing();
     }
 }
@@ -778,8 +779,8 @@ fn an_acquire_joins_a_flight_that_is_not_awaited() {
 fn an_acquire_joins_an_awaited_flight() {
     for state in [awaited(), without_key(awaited())] {
         let taken = acquire(&state, now());
-        assert_eq!(taken.answer.0, login());
-        assert_eq!(taken.answer.1.as_ref().map(Leg::of), Some(leg_of(&awaited())));
+        assert_eq!(acquired(&taken.answer).0, login());
+        assert_eq!(acquired(&taken.answer).1.map(Leg::of), Some(leg_of(&awaited())));
         taken.assert_nothing();
     }
 }
@@ -787,22 +788,21 @@ fn an_acquire_joins_an_awaited_flight() {
 #[test]
 fn an_acquire_after_a_failure_elects_even_where_the_credential_is_usable() {
     let taken = acquire(&failed(), now());
-    assert_eq!(taken.answer.0, login());
-    let expected = Elected { awaited: false, previous_error: Some("failed"), ..Elected::new(Cause::Forced) };
-    expected.check(&taken, |(_, flight)| flight.as_ref().unwrap());
+    assert_eq!(acquired(&taken.answer).0, login());
+    Elected { awaited: false, ..Elected::new(Cause::Forced) }.again().check(&taken, acquired_flight);
 }
 
 #[test]
 fn an_acquire_after_a_failure_elects_a_flight_that_requests_wait_for_where_nothing_is_usable() {
     let taken = acquire(&failed(), late());
-    assert_eq!(taken.answer.0, login());
-    let expected = Elected { previous_error: Some("failed"), ..Elected::new(Cause::Expiring) };
-    expected.check(&taken, |(_, flight)| flight.as_ref().unwrap());
+    assert_eq!(acquired(&taken.answer).0, login());
+    let expected = Elected::late().again();
+    expected.check(&taken, acquired_flight);
 
     let taken = acquire(&without_key(failed()), now());
-    assert_eq!(taken.answer.0, login());
-    let expected = Elected { key: None, cause: Cause::Missing, ..expected };
-    expected.check(&taken, |(_, flight)| flight.as_ref().unwrap());
+    assert_eq!(acquired(&taken.answer).0, login());
+    let expected = Elected { key: None, cause: Cause::Missing, at: now(), ..expected };
+    expected.check(&taken, acquired_flight);
 }
 
 #[test]
@@ -810,9 +810,9 @@ fn an_acquire_after_the_end_begins_a_login_and_elects() {
     for state in [refused(), logged_out(), signed_out()] {
         let taken = acquire(&state, now());
         let login = state.login.next();
-        assert_eq!(taken.answer.0, login);
+        assert_eq!(acquired(&taken.answer).0, login);
         let leg = Leg { number: state.flights_started + 1, ..new_leg(Cause::Missing) };
-        assert_eq!(taken.answer.1.as_ref().map(Leg::of), Some(leg.clone()));
+        assert_eq!(acquired(&taken.answer).1.map(Leg::of), Some(leg.clone()));
         taken.assert_state(|state| {
             state.login = login;
             state.stand = Stand::Refreshing(leg.clone());
@@ -867,6 +867,19 @@ fn a_flight_knows_that_it_is_fenced_as_soon_as_its_waiters_are_told() {
 }
 
 #[test]
+fn a_flight_that_has_settled_by_itself_is_not_fenced() {
+    let errors = [RefreshError::transient("later"), RefreshError::terminal("no")];
+    for result in [Ok(new_key())].into_iter().chain(errors.map(Err)) {
+        let elected = reject(&active(), stamp());
+        let context = elected.effects.launch.expect("a flight starts").context;
+        let taken = settle(&elected.next.expect("it flies"), &result, None);
+        let (flight, outcome) = taken.effects.settled.expect("it settles");
+        flight.outcome.set(outcome);
+        assert!(!context.is_fenced());
+    }
+}
+
+#[test]
 fn waiters_of_one_flight_share_its_cause() {
     let refusal = RefreshError::terminal("no");
     let taken = settle(&awaited(), &Err(refusal), None);
@@ -900,8 +913,11 @@ fn an_outcome_tells_a_waiter_what_the_table_says() {
 enum Answer {
     Sent(u32, Stamped),
     Waits(Leg),
+    Responds,
     Replays,
     Fails(ErrorKind, Option<String>),
+    /// `RefreshFailed`, what the cause says, and how long to wait.
+    Later(String, Duration),
 }
 
 /// A flight that starts in a state of [`state`].
@@ -911,12 +927,32 @@ struct Elected {
     rejected: bool,
     key: Option<u32>,
     previous_error: Option<&'static str>,
+    row: Row,
+    at: Now,
 }
 
 impl Elected {
     /// One that requests wait for.
     fn new(cause: Cause) -> Self {
-        Self { cause, awaited: true, rejected: false, key: Some(KEY), previous_error: None }
+        Self {
+            cause,
+            awaited: true,
+            rejected: false,
+            key: Some(KEY),
+            previous_error: None,
+            row: Row::default(),
+            at: now(),
+        }
+    }
+
+    /// Past the expiry of the credential.
+    fn late() -> Self {
+        Self { at: late(), ..Self::new(Cause::Expiring) }
+    }
+
+    /// In [`failed`].
+    fn again(self) -> Self {
+        Self { previous_error: Some("failed"), row: FAILED, ..self }
     }
 
     fn rejected() -> Self {
@@ -925,7 +961,23 @@ impl Elected {
 
     #[track_caller]
     fn check<A>(&self, taken: &Taken<A>, joined: impl Fn(&A) -> &Flight) {
-        let leg = Leg { awaited: self.awaited, rejected: self.rejected, ..new_leg(self.cause) };
+        let leg = Leg::of(joined(&taken.answer));
+        self.check_unjoined(taken);
+        let started = taken.effects.launch.as_ref().map(|launch| &launch.flight);
+        assert_eq!(started.map(|flight| Leg { outcome: None, ..Leg::of(flight) }), Some(leg));
+        assert!(joined(&taken.answer).outcome.is_fenced());
+    }
+
+    /// Nobody waits for it.
+    #[track_caller]
+    fn check_unjoined<A>(&self, taken: &Taken<A>) {
+        let leg = Leg {
+            awaited: self.awaited,
+            rejected: self.rejected,
+            row: self.row,
+            started_at: self.at.instant.into_std(),
+            ..new_leg(self.cause)
+        };
         taken.assert_state(|state| {
             state.stand = Stand::Refreshing(leg.clone());
             state.flights_started += 1;
@@ -934,7 +986,6 @@ impl Elected {
 
         let Launch { flight, context, .. } = taken.effects.launch.as_ref().expect("a flight starts");
         assert_eq!(Leg::of(flight), leg);
-        assert_eq!(Leg::of(joined(&taken.answer)), leg);
         assert_eq!(
             (context.cause(), context.login(), context.generation()),
             (self.cause, login(), generation())
@@ -949,16 +1000,15 @@ impl Elected {
 
         // The waiter, the state, the guard and the refresher look at the same cell.
         assert!(!context.is_fenced());
-        flight.outcome.set(Outcome::Renewed);
+        flight.outcome.set(Outcome::LoginChanged);
         assert!(context.is_fenced());
-        assert!(joined(&taken.answer).outcome.is_set());
-        assert_eq!(leg_of(taken.next.as_ref().unwrap()).outcome, Some(Told::Renewed));
+        assert_eq!(leg_of(taken.next.as_ref().unwrap()).outcome, Some(Told::LoginChanged));
     }
 }
 
 fn admission(admission: &Admission<Key>) -> Answer {
     match admission {
-        Admission::Send(key, stamped) => Answer::Sent(key.name, *stamped),
+        Admission::Send(held, stamped) => Answer::Sent(held.credential().name, *stamped),
         Admission::Wait(flight) => Answer::Waits(Leg::of(flight)),
         Admission::Fail(error) => fails(error),
     }
@@ -966,6 +1016,7 @@ fn admission(admission: &Admission<Key>) -> Answer {
 
 fn reaction(reaction: &Reaction) -> Answer {
     match reaction {
+        Reaction::Respond => Answer::Responds,
         Reaction::Replay => Answer::Replays,
         Reaction::Wait(flight) => Answer::Waits(Leg::of(flight)),
         Reaction::Fail(error) => fails(error),
@@ -973,8 +1024,11 @@ fn reaction(reaction: &Reaction) -> Answer {
 }
 
 fn fails(error: &Error) -> Answer {
-    let (kind, cause) = told(error);
-    Answer::Fails(kind, cause)
+    match (told(error), error.retry_after()) {
+        ((ErrorKind::RefreshFailed, Some(cause)), Some(wait)) => Answer::Later(cause, wait),
+        ((kind, cause), None) => Answer::Fails(kind, cause),
+        (_, Some(_)) => panic!("only a failed refresh says when to try again"),
+    }
 }
 
 #[track_caller]
@@ -1008,32 +1062,37 @@ fn assert_renewed(state: &State<Key>) {
 }
 
 fn renewed(state: &mut Picture) {
+    replaced(state);
+    state.flights_settled += 1;
+    state.history = history(&[now()]);
+}
+
+fn replaced(state: &mut Picture) {
     state.generation = generation().next();
     state.key = Some(NEW);
     state.expires_at = Some(at(400));
     state.stand = Stand::Active;
-    state.flights_settled += 1;
 }
 
 #[track_caller]
-fn assert_failed(state: &State<Key>, now: SystemTime) {
+fn assert_failed(state: &State<Key>, now: Now) {
     for error in [RefreshError::transient("later"), RefreshError::ambiguous("lost")] {
         let text = said(&error);
-        let taken = take(state, |state| state.settle(&flight(state), &Err(error), None, now));
+        let taken = take(state, |state| state.settle(&flight(state), &Err(error), None, WAIT, now));
         assert!(taken.answer.is_ok());
         taken.assert_state(|state| {
-            state.stand = Stand::Failed(text.clone());
+            state.stand = setback_at(&text, now, FAILED);
             state.flights_settled += 1;
         });
-        taken.assert_settled(FLIGHT, Told::Failed(text));
+        taken.assert_settled(FLIGHT, Told::Failed(text, WAIT));
         assert!(taken.effects.ended.is_none());
     }
 }
 
 #[track_caller]
-fn assert_refused(state: &State<Key>, now: SystemTime) {
+fn assert_refused(state: &State<Key>, now: Now) {
     let refusal = Err(RefreshError::terminal("no"));
-    let taken = take(state, |state| state.settle(&flight(state), &refusal, None, now));
+    let taken = take(state, |state| state.settle(&flight(state), &refusal, None, WAIT, now));
     assert!(taken.answer.is_ok());
     taken.assert_state(|state| {
         state.key = None;
@@ -1054,7 +1113,7 @@ fn assert_overtaken(state: &State<Key>) {
     for result in &results {
         for unchanged in [None, Some(&unchanged())] {
             for now in [now(), late()] {
-                let taken = take(state, |state| state.settle(&fenced, result, unchanged, now));
+                let taken = take(state, |state| state.settle(&fenced, result, unchanged, WAIT, now));
                 assert!(taken.answer.is_err(), "overtaken");
                 taken.assert_nothing();
             }
@@ -1090,8 +1149,8 @@ fn assert_replaced(taken: &Taken<Option<Generation>>) {
     assert_eq!(taken.answer, Some(generation().next()));
     let is_fenced = taken.effects.settled.is_some();
     taken.assert_state(|state| {
-        renewed(state);
-        state.flights_settled = SETTLED + u64::from(is_fenced);
+        replaced(state);
+        state.flights_settled += u64::from(is_fenced);
     });
     assert!(taken.effects.ended.is_none());
 }
@@ -1099,7 +1158,7 @@ fn assert_replaced(taken: &Taken<Option<Generation>>) {
 #[track_caller]
 fn assert_replacement_fences(state: &State<Key>) {
     let taken = replace(state);
-    taken.assert_settled(FLIGHT, Told::Renewed);
+    taken.assert_settled(FLIGHT, Told::Replaced);
     assert_replaced(&taken);
 }
 
@@ -1125,7 +1184,38 @@ fn assert_logout_fences(state: &State<Key>) {
     assert_logged_out(&taken, Some(KEY));
 }
 
+fn later(cause: &str, wait: Duration) -> Answer {
+    Answer::Later(cause.to_owned(), wait)
+}
+
+/// A first failure, which has settled now.
+fn setback(error: &str) -> Stand {
+    setback_at(error, now(), FAILED)
+}
+
+fn setback_at(error: &str, settled: Now, row: Row) -> Stand {
+    Stand::Failed(Setback { error: error.to_owned(), row, retry_at: (settled.instant + WAIT).into_std() })
+}
+
+/// What `Debug` shows of a history of these successes.
+fn history(successes: &[Now]) -> String {
+    format!("{:?}", with_successes(active(), successes).history)
+}
+
 // === Events ===
+
+type Acquired = Result<(Login, Option<Flight>), Error>;
+
+#[track_caller]
+fn acquired(answer: &Acquired) -> (Login, Option<&Flight>) {
+    let (login, flight) = answer.as_ref().expect("there is a login");
+    (*login, flight.as_ref())
+}
+
+#[track_caller]
+fn acquired_flight(answer: &Acquired) -> &Flight {
+    acquired(answer).1.expect("there is a flight")
+}
 
 #[track_caller]
 fn request(state: &State<Key>) -> Taken<Admission<Key>> {
@@ -1140,10 +1230,15 @@ fn late_request(state: &State<Key>) -> Taken<Admission<Key>> {
 
 #[track_caller]
 fn reject(state: &State<Key>, stamped: Stamped) -> Taken<Reaction> {
+    reject_at(state, stamped, now())
+}
+
+#[track_caller]
+fn reject_at(state: &State<Key>, stamped: Stamped, now: Now) -> Taken<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
     let rejection = Arc::new(Rejection::new(StatusCode::UNAUTHORIZED, headers));
-    take(state, |state| state.rejected(stamped, &rejection))
+    take(state, |state| state.rejected(stamped, &rejection, now))
 }
 
 #[track_caller]
@@ -1152,7 +1247,7 @@ fn settle(
     result: &Result<Held<Key>, RefreshError>,
     unchanged: Option<&RefreshError>,
 ) -> Taken<Result<(), Overtaken>> {
-    take(state, |state| state.settle(&flight(state), result, unchanged, now()))
+    take(state, |state| state.settle(&flight(state), result, unchanged, WAIT, now()))
 }
 
 #[track_caller]
@@ -1171,7 +1266,7 @@ fn log_out(state: &State<Key>) -> Taken<()> {
 }
 
 #[track_caller]
-fn acquire(state: &State<Key>, now: SystemTime) -> Taken<(Login, Option<Flight>)> {
+fn acquire(state: &State<Key>, now: Now) -> Taken<Acquired> {
     take(state, |state| state.acquire(now))
 }
 
@@ -1181,18 +1276,22 @@ fn acquire(state: &State<Key>, now: SystemTime) -> Taken<(Login, Option<Flight>)
 const KEY: u32 = 1;
 /// The name of the credential that arrives.
 const NEW: u32 = 2;
+/// How long a failed flight keeps the next one away.
+const WAIT: Duration = Duration::from_secs(5);
+/// What precedes a flight that starts in [`failed`].
+const FAILED: Row = Row { failures: 1, refusals: 0 };
 const SETTLED: u64 = 7;
 /// The flight that is in progress, or the next one.
 const FLIGHT: u64 = SETTLED + 1;
 
 /// The credential that there is has not expired.
-fn now() -> SystemTime {
-    at(100)
+fn now() -> Now {
+    both(100)
 }
 
 /// The credential that there is has expired.
-fn late() -> SystemTime {
-    at(300)
+fn late() -> Now {
+    both(300)
 }
 
 fn login() -> Login {
@@ -1214,7 +1313,7 @@ fn older() -> Stamped {
 }
 
 fn new_key() -> Held<Key> {
-    key(NEW, Some(at(400)), now())
+    key(NEW, Some(at(400)), now().wall)
 }
 
 fn unchanged() -> RefreshError {
@@ -1235,8 +1334,14 @@ fn awaited() -> State<Key> {
     state(Phase::Refreshing(new_flight(Cause::Expiring, true)))
 }
 
+/// The back-off of one failure is just over.
 fn failed() -> State<Key> {
-    state(Phase::Failed(Failure { error: RefreshError::transient("failed") }))
+    failed_until(now())
+}
+
+fn failed_until(retry: Now) -> State<Key> {
+    let (error, retry_at) = (RefreshError::transient("failed"), retry.instant.into_std());
+    state(Phase::Failed(Failure { error, row: FAILED, retry_at }))
 }
 
 fn refused() -> State<Key> {
@@ -1248,7 +1353,7 @@ fn logged_out() -> State<Key> {
 }
 
 fn signed_out() -> State<Key> {
-    State::signed_out()
+    State::signed_out(Rules::DEFAULT)
 }
 
 /// Each phase, of the same login.
@@ -1261,12 +1366,22 @@ fn state(phase: Phase) -> State<Key> {
     State {
         login: login(),
         generation: generation(),
-        held: Some(key(KEY, Some(at(200)), now())),
+        held: Some(key(KEY, Some(at(200)), now().wall)),
         phase,
         flights_started,
         flights_settled: SETTLED,
         outstanding: Outstanding::new(),
+        history: History::default(),
+        rules: Rules::DEFAULT,
     }
+}
+
+/// These refreshes of its login have succeeded.
+fn with_successes(state: State<Key>, successes: &[Now]) -> State<Key> {
+    let limit = state.rules.limit;
+    let history =
+        successes.iter().fold(History::default(), |history, success| history.with(success.instant, limit));
+    State { history, ..state }
 }
 
 fn without_key(state: State<Key>) -> State<Key> {
@@ -1280,7 +1395,15 @@ fn with_rejection(state: State<Key>) -> State<Key> {
 }
 
 fn new_flight(cause: Cause, awaited: bool) -> Flight {
-    Flight { number: FLIGHT, cause, awaited, rejected: false, outcome: OutcomeCell::default() }
+    Flight {
+        number: FLIGHT,
+        cause,
+        awaited,
+        rejected: false,
+        row: Row::default(),
+        started_at: now().instant.into_std(),
+        outcome: OutcomeCell::default(),
+    }
 }
 
 /// An awaited flight that starts.

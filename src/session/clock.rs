@@ -1,0 +1,37 @@
+use std::{fmt, time::SystemTime};
+use tokio::time::Instant;
+
+/// What time it is, by both clocks.
+///
+/// Credentials expire by the wall clock, which goes on while a machine sleeps, and which may jump. Back-off and limits
+/// go by the monotonic one, which does neither.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Now {
+    pub(crate) wall: SystemTime,
+    pub(crate) instant: Instant,
+}
+
+/// The wall clock of a session: the one seam through which it is read.
+pub(super) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
+
+// === impl Clock ===
+
+impl Clock {
+    pub(super) fn new(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        Self(Box::new(wall))
+    }
+
+    pub(super) fn wall(&self) -> SystemTime {
+        (self.0)()
+    }
+
+    pub(super) fn now(&self) -> Now {
+        Now { wall: self.wall(), instant: Instant::now() }
+    }
+}
+
+impl fmt::Debug for Clock {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Clock").finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,43 @@
+use crate::{
+    error::{RefreshError, RefreshErrorKind},
+    session::limit::Limit,
+};
+
+/// What becomes of a login when a refresh was sent and not answered: an
+/// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure, a time-out among them.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum AmbiguousOutcome {
+    /// It goes on, and the refresh is tried again with the same credential. Right with a server that lets a refresh
+    /// token be used again within a grace period.
+    #[default]
+    Retry,
+    /// It ends, as if the refresh had been refused. Right with a server that takes the second use of a refresh token
+    /// for theft.
+    Terminate,
+}
+
+/// What the state machine goes by.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Rules {
+    pub(super) limit: Limit,
+    pub(super) ambiguous: AmbiguousOutcome,
+    /// How many refusals in a row end a login.
+    pub(super) terminal_after: u32,
+}
+
+// === impl Rules ===
+
+impl Rules {
+    pub(super) const DEFAULT: Self =
+        Self { limit: Limit::DEFAULT, ambiguous: AmbiguousOutcome::Retry, terminal_after: 1 };
+
+    /// Whether the error counts as a refusal of the session.
+    pub(super) fn is_refusal(&self, error: &RefreshError) -> bool {
+        match error.kind() {
+            RefreshErrorKind::Terminal => true,
+            RefreshErrorKind::Ambiguous => self.ambiguous == AmbiguousOutcome::Terminate,
+            RefreshErrorKind::Transient => false,
+        }
+    }
+}

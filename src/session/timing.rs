@@ -1,0 +1,116 @@
+use backon::{BackoffBuilder, ExponentialBuilder};
+use std::time::{Duration, SystemTime};
+
+/// When a credential is renewed ahead of its expiry.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Ahead {
+    pub(super) margin: Duration,
+    /// The fraction of the margin over which the start is spread.
+    pub(super) jitter: f64,
+}
+
+/// How long a failed flight keeps the next one away.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Backoff {
+    min: Duration,
+    max: Duration,
+}
+
+const MIN_BACKOFF: Duration = Duration::from_millis(1);
+/// Nobody is kept away for longer, whatever the server has asked for.
+const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+// === impl Ahead ===
+
+impl Ahead {
+    pub(super) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
+
+    /// When the renewal of a credential that arrives now is due: never before the first half of its life is over.
+    pub(super) fn renew_at(self, arrival: SystemTime, expires_at: SystemTime) -> SystemTime {
+        let lifetime = expires_at.duration_since(arrival).unwrap_or_default();
+        let margin = self.margin.min(lifetime / 2);
+        let jitter = margin.mul_f64(self.jitter * fastrand::f64());
+        expires_at - margin + jitter
+    }
+}
+
+// === impl Backoff ===
+
+impl Backoff {
+    pub(super) const DEFAULT: Self = Self { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+
+    pub(super) fn new(min: Duration, max: Duration) -> Self {
+        let min = min.clamp(MIN_BACKOFF, MAX_BACKOFF);
+        Self { min, max: max.clamp(min, MAX_BACKOFF) }
+    }
+
+    /// How long to wait after the `failures`-th failure in a row, unless the server has said so.
+    pub(super) fn wait(self, failures: u32, requested: Option<Duration>) -> Duration {
+        if let Some(requested) = requested {
+            return requested.clamp(self.min, MAX_BACKOFF);
+        }
+        let mut waits = ExponentialBuilder::new()
+            .with_min_delay(self.min)
+            .with_max_delay(self.max)
+            .with_jitter()
+            .without_max_times()
+            .build();
+        // Doubled from a millisecond, it has reached an hour long before.
+        let nth = failures.clamp(1, 32) as usize - 1;
+        waits.nth(nth).map_or(self.max, |wait| wait.min(self.max))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const MINUTE: Duration = Duration::from_secs(60);
+
+    #[test]
+    fn a_renewal_is_due_within_the_margin_and_spread_over_its_fraction() {
+        let arrival = SystemTime::UNIX_EPOCH;
+        let expires_at = arrival + 60 * MINUTE;
+        let ahead = Ahead { margin: 10 * MINUTE, jitter: 0.5 };
+        let due: Vec<_> = (0..1000).map(|_| ahead.renew_at(arrival, expires_at)).collect();
+        let (first, last) = (*due.iter().min().unwrap(), *due.iter().max().unwrap());
+        assert!(first >= arrival + 50 * MINUTE && last < arrival + 55 * MINUTE);
+        assert!(last.duration_since(first).unwrap() > 4 * MINUTE, "a fleet is spread");
+    }
+
+    #[test]
+    fn a_life_that_is_shorter_than_the_margin_scales_it_down() {
+        let arrival = SystemTime::UNIX_EPOCH;
+        let ahead = Ahead { margin: Duration::MAX, jitter: 0.0 };
+        assert_eq!(ahead.renew_at(arrival, arrival + MINUTE), arrival + MINUTE / 2);
+        // The clock has jumped back behind the credential's arrival, or it expired long ago.
+        assert_eq!(ahead.renew_at(arrival + MINUTE, arrival), arrival);
+    }
+
+    #[test]
+    fn back_off_grows_from_min_to_max_and_is_spread() {
+        let backoff = Backoff::new(Duration::from_secs(1), MINUTE);
+        for (failures, least, most) in [(1, 1, 2), (2, 2, 4), (3, 4, 8), (7, 60, 60), (u32::MAX, 60, 60)] {
+            for _ in 0..100 {
+                let wait = backoff.wait(failures, None).as_secs_f64();
+                assert!((f64::from(least)..=f64::from(most)).contains(&wait), "{failures}: {wait}");
+            }
+        }
+    }
+
+    #[test]
+    fn what_the_server_asks_for_goes_first_between_the_least_and_an_hour() {
+        let backoff = Backoff::DEFAULT;
+        assert_eq!(backoff.wait(9, Some(Duration::ZERO)), Backoff::DEFAULT.min, "it asks for a storm");
+        assert_eq!(backoff.wait(1, Some(5 * MINUTE)), 5 * MINUTE);
+        assert_eq!(backoff.wait(1, Some(365 * 24 * 60 * MINUTE)), 60 * MINUTE);
+    }
+
+    #[test]
+    fn extreme_back_offs_are_clamped() {
+        let none = Backoff::new(Duration::ZERO, Duration::ZERO);
+        assert_eq!(none.wait(1, None), MIN_BACKOFF);
+        let endless = Backoff::new(Duration::MAX, Duration::MAX);
+        assert_eq!(endless.wait(u32::MAX, None), MAX_BACKOFF);
+    }
+}

@@ -1,0 +1,611 @@
+//! Renewal ahead of expiry, back-off, limits: what a controlled clock and paused time show.
+
+mod support;
+
+use http::StatusCode;
+use std::{
+    sync::{Arc, Mutex},
+    time::{Duration, SystemTime},
+};
+use support::*;
+use tokio::time::advance;
+use tower::{BoxError, Layer, ServiceExt};
+use tower_refresh::{
+    AmbiguousOutcome, Cause, ErrorKind, FailureMode, Phase, Refresh, RefreshError, RefreshLayer, Session,
+    SessionBuilder, Termination, Token,
+};
+
+const SECOND: Duration = Duration::from_secs(1);
+const MINUTE: Duration = Duration::from_secs(60);
+
+/// A wall clock that moves when the test says so.
+#[derive(Clone)]
+struct Wall(Arc<Mutex<SystemTime>>);
+
+impl Wall {
+    fn new() -> Self {
+        Self(Arc::new(Mutex::new(SystemTime::UNIX_EPOCH + 1_000_000 * MINUTE)))
+    }
+
+    fn now(&self) -> SystemTime {
+        *self.0.lock().unwrap()
+    }
+
+    fn set(&self, to: SystemTime) {
+        *self.0.lock().unwrap() = to;
+    }
+
+    /// Both clocks.
+    async fn pass(&self, time: Duration) {
+        self.set(self.now() + time);
+        advance(time).await;
+    }
+
+    fn expiring_in(&self, name: &str, life: Duration) -> Token {
+        token(name).with_expires_at(self.now() + life)
+    }
+}
+
+type Client = Refresh<Upstream>;
+
+fn build(
+    upstream: &Upstream,
+    wall: &Wall,
+    configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
+) -> (Client, Session, Flights) {
+    let (refresher, flights) = by_hand();
+    let clock = wall.clone();
+    let session = configure(Session::builder(refresher).clock(move || clock.now())).build();
+    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    (client, session, flights)
+}
+
+async fn send(client: &Client) -> Result<StatusCode, BoxError> {
+    Ok(client.clone().oneshot(get("/api")).await?.status())
+}
+
+fn phase(session: &Session) -> Phase {
+    session.state().phase().clone()
+}
+
+fn assert_failed(session: &Session, in_a_row: u32) {
+    let Phase::Failed(failure) = phase(session) else { panic!("{:?}", phase(session)) };
+    assert_eq!(failure.in_a_row(), in_a_row);
+}
+
+#[tokio::test(start_paused = true)]
+async fn within_the_margin_one_flight_starts_and_no_request_waits() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+    let first = wall.expiring_in("at-1", 60 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(10 * MINUTE));
+
+    wall.pass(49 * MINUTE).await;
+    assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+    flights.none_started().await;
+
+    wall.pass(9 * MINUTE).await;
+    for _ in 0..50 {
+        assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+    }
+    let flight = flights.next().await;
+    assert_eq!(flight.context.cause(), Cause::Expiring);
+    assert!(
+        matches!(phase(&session), Phase::Refreshing(flight) if !flight.is_awaited() && flight.attempt() == 1)
+    );
+    assert_eq!(session.waiters(), 0);
+    assert_eq!(upstream.count("at-1"), 51);
+
+    flight.answer(Ok(wall.expiring_in("at-2", 60 * MINUTE)));
+    settle_tasks().await;
+    assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+    assert_eq!(upstream.count("at-2"), 1);
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn past_the_expiry_requests_wait_for_the_flight_that_was_started_ahead() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(MINUTE));
+    wall.pass(10 * MINUTE - SECOND).await;
+    send(&client).await.unwrap();
+    let flight = flights.next().await;
+
+    wall.pass(SECOND).await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { send(&client).await }
+    });
+    settle_tasks().await;
+    assert_eq!(session.waiters(), 1);
+    flight.succeed("at-2");
+    assert_eq!(waiting.await.unwrap().unwrap(), StatusCode::OK);
+    assert_eq!((upstream.count("at-1"), upstream.count("at-2")), (1, 1));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_turns_a_flight_that_was_started_ahead_into_an_awaited_one() {
+    let (upstream, wall) = (Upstream::accepting(&["at-2"]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(MINUTE));
+    wall.pass(10 * MINUTE - SECOND).await;
+    let rejected = tokio::spawn(async move { send(&client).await });
+    let flight = flights.next().await;
+    settle_tasks().await;
+    assert!(matches!(phase(&session), Phase::Refreshing(flight) if flight.is_awaited()));
+    flight.succeed("at-2");
+    assert_eq!(rejected.await.unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(session.state().flights_started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_life_that_is_shorter_than_the_margin_is_not_always_expiring() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * SECOND);
+    let (client, _session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(Duration::MAX));
+    wall.pass(4 * SECOND).await;
+    send(&client).await.unwrap();
+    flights.none_started().await;
+    wall.pass(4 * SECOND).await;
+    send(&client).await.unwrap();
+    drop(flights.next().await);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_unknown_expiry_is_never_renewed_ahead() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let (client, _session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-1")).refresh_ahead(MINUTE));
+    wall.pass(100_000 * MINUTE).await;
+    send(&client).await.unwrap();
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failed_renewal_leaves_a_credential_that_works_in_use_and_is_tried_again() {
+    for failure in [
+        RefreshError::transient("503"),
+        RefreshError::ambiguous("reset"),
+        RefreshError::terminal("invalid_grant"),
+    ] {
+        let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+        let first = wall.expiring_in("at-1", 60 * MINUTE);
+        let (client, session, mut flights) =
+            build(&upstream, &wall, |b| b.credential(first).refresh_ahead(20 * MINUTE));
+        wall.pass(59 * MINUTE).await;
+        send(&client).await.unwrap();
+        flights.next().await.answer(Err(failure.clone()));
+        settle_tasks().await;
+        assert_failed(&session, 1);
+        for _ in 0..20 {
+            assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+        }
+        flights.none_started().await;
+
+        wall.pass(3 * SECOND).await;
+        assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+        let again = flights.next().await;
+        assert_eq!(again.context.previous_error().unwrap().kind(), failure.kind());
+        assert!(matches!(phase(&session), Phase::Refreshing(flight) if flight.attempt() == 2));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refusal_while_the_credential_works_ends_the_login_when_it_is_rejected() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let first = wall.expiring_in("at-1", 60 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(20 * MINUTE));
+    wall.pass(59 * MINUTE).await;
+    send(&client).await.unwrap();
+    flights.next().await.answer(Err(RefreshError::terminal("invalid_grant")));
+    settle_tasks().await;
+
+    upstream.accept_only(&[]);
+    // In the back-off it gets that failure, and nobody is logged out.
+    let error = send(&client).await.unwrap_err();
+    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
+    wall.pass(3 * SECOND).await;
+    let rejected = tokio::spawn(async move { send(&client).await });
+    flights.next().await.answer(Err(RefreshError::terminal("invalid_grant")));
+    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::Terminated);
+    assert!(matches!(phase(&session), Phase::Terminated(Termination::Refused(_))));
+}
+
+#[tokio::test(start_paused = true)]
+async fn fifty_rejections_during_the_back_off_cost_one_refresh() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(token("at-1")));
+    let first = tokio::spawn({
+        let client = client.clone();
+        async move { send(&client).await }
+    });
+    flights.next().await.answer(Err(RefreshError::transient("503")));
+    let error = first.await.unwrap().unwrap_err();
+    let wait = own(&error).retry_after().unwrap();
+    assert!((SECOND..=2 * SECOND).contains(&wait), "{wait:?}");
+
+    for _ in 0..50 {
+        let error = send(&client).await.unwrap_err();
+        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
+        assert_eq!(own(&error).retry_after(), Some(wait));
+    }
+    assert_eq!(upstream.count("at-1"), 51, "a credential that may still work elsewhere is sent");
+    flights.none_started().await;
+    assert_eq!(session.state().flights_started(), 1);
+
+    wall.pass(wait).await;
+    let again = tokio::spawn(async move { send(&client).await });
+    upstream.accept_only(&["at-2"]);
+    flights.next().await.succeed("at-2");
+    assert_eq!(again.await.unwrap().unwrap(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_expired_credential_in_the_back_off_fails_without_touching_the_network() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let first = wall.expiring_in("at-1", MINUTE);
+    let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(first));
+    wall.pass(MINUTE).await;
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { send(&client).await }
+    });
+    let asked = RefreshError::transient("429").retry_after(30 * SECOND);
+    flights.next().await.answer(Err(asked));
+    assert_eq!(own(&waiting.await.unwrap().unwrap_err()).retry_after(), Some(30 * SECOND));
+
+    wall.pass(20 * SECOND).await;
+    let error = send(&client).await.unwrap_err();
+    assert_eq!(own(&error).retry_after(), Some(10 * SECOND));
+    for joined in [session.refresh().await, session.acquire().await] {
+        assert_eq!(joined.unwrap_err().kind(), ErrorKind::RefreshFailed);
+    }
+    flights.none_started().await;
+    assert!(upstream.log().is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_back_off_doubles_up_to_its_cap_and_ends_with_a_success() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-1")).backoff(SECOND, 8 * SECOND));
+    let mut least = SECOND;
+    for attempt in 1..=8 {
+        let sent = tokio::spawn({
+            let client = client.clone();
+            async move { send(&client).await }
+        });
+        flights.next().await.answer(Err(RefreshError::transient("503")));
+        let wait = own(&sent.await.unwrap().unwrap_err()).retry_after().unwrap();
+        assert_failed(&session, attempt);
+        assert!(wait >= least && wait <= (2 * least).min(8 * SECOND), "attempt {attempt}: {wait:?}");
+        least = (2 * least).min(8 * SECOND);
+        wall.pass(wait).await;
+    }
+    let renewed = session.refresh();
+    flights.next().await.succeed("at-2");
+    renewed.await.unwrap();
+    let failed = session.refresh();
+    flights.next().await.answer(Err(RefreshError::transient("503")));
+    assert!(failed.await.unwrap_err().retry_after().unwrap() <= 2 * SECOND);
+    assert_failed(&session, 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_during_the_back_off_ends_it() {
+    let (upstream, wall) = (Upstream::accepting(&["at-9", "at-10"]), Wall::new());
+    let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(token("at-1")));
+    let failed = session.refresh();
+    flights.next().await.answer(Err(RefreshError::transient("503").retry_after(60 * MINUTE)));
+    failed.await.unwrap_err();
+
+    session.login(token("at-9"));
+    assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+    let renewed = session.refresh();
+    let flight = flights.next().await;
+    assert!(flight.context.previous_error().is_none());
+    flight.succeed("at-10");
+    renewed.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_a_window() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+    let clock = wall.clone();
+    let session = Session::builder(refresher.clone())
+        .credential(token("at-1"))
+        .clock(move || clock.now())
+        .refresh_limit(5, 30 * SECOND)
+        .build();
+    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    for request in 0..290 {
+        assert_eq!(
+            send(&client).await.unwrap(),
+            StatusCode::UNAUTHORIZED,
+            "request {request} gets its own rejection"
+        );
+        wall.pass(SECOND).await;
+    }
+    assert_eq!(refresher.calls(), 10, "at the first request, and then every thirty seconds");
+}
+
+#[tokio::test(start_paused = true)]
+async fn refreshes_that_succeed_are_limited_within_a_window() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-0")).refresh_limit(3, 30 * SECOND));
+    for number in 1..=3 {
+        // It is accepted once, and then never again.
+        let name = format!("at-{number}");
+        upstream.accept_only(&[&name]);
+        let sent = tokio::spawn({
+            let client = client.clone();
+            async move { send(&client).await }
+        });
+        flights.next().await.succeed(&name);
+        assert_eq!(sent.await.unwrap().unwrap(), StatusCode::OK);
+        upstream.accept_only(&[]);
+    }
+    for _ in 0..50 {
+        assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED);
+    }
+    flights.none_started().await;
+    wall.pass(30 * SECOND).await;
+    let sent = tokio::spawn(async move { send(&client).await });
+    drop(flights.next().await);
+    settle_tasks().await;
+    drop(sent);
+    assert_eq!(session.state().flights_started(), 4);
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiries_that_come_too_fast_are_not_believed() {
+    // The server says when a token expires by its own clock, and this one is nearly a token's life ahead of it.
+    let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+    let first = wall.expiring_in("at-1", 2 * SECOND);
+    let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(first));
+    let endpoint = tokio::spawn({
+        let wall = wall.clone();
+        async move {
+            loop {
+                flights.next().await.answer(Ok(wall.expiring_in("at-2", 2 * SECOND)));
+            }
+        }
+    });
+    for _ in 0..600 {
+        assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+        wall.pass(SECOND).await;
+    }
+    assert_eq!(session.state().flights_started(), 5);
+    assert_eq!(session.state().expires_at(), None);
+    endpoint.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sound_expiry_is_believed_however_low_the_limit() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_limit(1, 30 * SECOND));
+    wall.pass(10 * MINUTE).await;
+    let sent = tokio::spawn(async move { send(&client).await });
+    flights.next().await.answer(Ok(wall.expiring_in("at-2", 10 * MINUTE)));
+    assert_eq!(sent.await.unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(session.state().expires_at(), Some(wall.now() + 10 * MINUTE));
+}
+
+#[tokio::test(start_paused = true)]
+async fn beyond_the_limit_an_expired_credential_is_sent_and_the_upstream_decides() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-0")).refresh_limit(1, 30 * SECOND));
+    let renewed = session.refresh();
+    flights.next().await.answer(Ok(wall.expiring_in("at-1", SECOND)));
+    renewed.await.unwrap();
+    wall.pass(2 * SECOND).await;
+    assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_ambiguous_outcome_is_tried_again_or_ends_the_login_as_the_session_says() {
+    for (outcome, ends) in [(AmbiguousOutcome::Retry, false), (AmbiguousOutcome::Terminate, true)] {
+        let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+        let (client, session, mut flights) = build(&upstream, &wall, |b| {
+            b.credential(token("at-1")).on_ambiguous(outcome).refresh_timeout(5 * SECOND)
+        });
+        let sent = tokio::spawn(async move { send(&client).await });
+        let flight = flights.next().await;
+        wall.pass(5 * SECOND).await;
+        let error = sent.await.unwrap().unwrap_err();
+        assert!(flight.is_dropped());
+        let expected = if ends { ErrorKind::Terminated } else { ErrorKind::RefreshFailed };
+        assert_eq!(own(&error).kind(), expected);
+        assert_eq!(session.credential().is_none(), ends);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn as_many_refusals_in_a_row_are_needed_as_the_session_asks_for() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-1")).terminal_after(2));
+    let answers = [
+        (RefreshError::terminal("403"), ErrorKind::RefreshFailed),
+        (RefreshError::transient("503"), ErrorKind::RefreshFailed),
+        (RefreshError::terminal("403"), ErrorKind::RefreshFailed),
+        (RefreshError::terminal("403"), ErrorKind::Terminated),
+    ];
+    for (answer, expected) in answers {
+        let sent = tokio::spawn({
+            let client = client.clone();
+            async move { send(&client).await }
+        });
+        flights.next().await.answer(Err(answer));
+        assert_eq!(kind(sent.await.unwrap()), expected);
+        wall.pass(MINUTE).await;
+    }
+    assert!(matches!(phase(&session), Phase::Terminated(_)));
+}
+
+#[tokio::test(start_paused = true)]
+async fn clock_jumps_cost_one_refresh_at_the_most() {
+    let year = 365 * 24 * 60 * MINUTE;
+    for jump_back in [false, true] {
+        let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+        let start = wall.now();
+        let first = wall.expiring_in("at-1", 60 * MINUTE);
+        let (client, session, mut flights) =
+            build(&upstream, &wall, |b| b.credential(first).refresh_ahead(MINUTE));
+        wall.set(if jump_back { start - year } else { start + year });
+        let sent = tokio::spawn({
+            let client = client.clone();
+            async move { send(&client).await }
+        });
+        settle_tasks().await;
+        if !jump_back {
+            // In the middle of the flight it jumps back.
+            let flight = flights.next().await;
+            wall.set(start);
+            flight.answer(Ok(token("at-2").with_expires_at(start + 60 * MINUTE)));
+        }
+        assert_eq!(sent.await.unwrap().unwrap(), StatusCode::OK);
+        for _ in 0..20 {
+            assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+        }
+        flights.none_started().await;
+        assert_eq!(session.state().flights_started(), u64::from(!jump_back));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_goes_back_does_not_prolong_a_back_off() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (_client, session, mut flights) = build(&upstream, &wall, |b| b.credential(token("at-1")));
+    let failed = session.refresh();
+    flights.next().await.answer(Err(RefreshError::transient("503")));
+    let wait = failed.await.unwrap_err().retry_after().unwrap();
+    wall.set(SystemTime::UNIX_EPOCH);
+    advance(wait).await;
+    let again = session.refresh();
+    flights.next().await.succeed("at-2");
+    again.await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn expiries_of_long_ago_and_of_never_overflow_nothing() {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    for expires_at in [
+        SystemTime::UNIX_EPOCH,
+        wall.now(),
+        wall.now() + Duration::from_nanos(1),
+        SystemTime::UNIX_EPOCH.checked_add(Duration::from_secs(u64::MAX / 2)).unwrap(),
+    ] {
+        let first = token("at-1").with_expires_at(expires_at);
+        let (client, session, _flights) = build(&upstream, &wall, |b| {
+            b.credential(first).refresh_ahead(Duration::MAX).refresh_ahead_jitter(f64::NAN)
+        });
+        assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+        assert_eq!(session.state().flights_started(), 0);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_more_requests_wait_than_may_and_the_count_is_exact() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(token("at-1")).max_waiters(3));
+    let spawn = || {
+        let client = client.clone();
+        tokio::spawn(async move { send(&client).await })
+    };
+    let waiting: Vec<_> = (0..3).map(|_| spawn()).collect();
+    let flight = flights.next().await;
+    settle_tasks().await;
+    assert_eq!(session.waiters(), 3);
+    assert_eq!(kind(send(&client).await), ErrorKind::Overloaded);
+
+    for waiter in &waiting {
+        waiter.abort();
+    }
+    settle_tasks().await;
+    assert_eq!(session.waiters(), 0, "everyone has left");
+    let late = spawn();
+    settle_tasks().await;
+    assert_eq!(session.waiters(), 1);
+    upstream.accept_only(&["at-2"]);
+    flight.succeed("at-2");
+    assert_eq!(late.await.unwrap().unwrap(), StatusCode::OK);
+    assert_eq!(session.waiters(), 0);
+    assert_eq!(session.state().flights_started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn with_no_waiters_allowed_the_refresh_still_runs() {
+    let upstream = Upstream::accepting(&[]);
+    let (refresher, mut flights) = by_hand();
+    let session = Session::builder(refresher).credential(token("at-1")).max_waiters(0).build();
+    let client = RefreshLayer::new(session).failure_mode(FailureMode::Response).layer(upstream.clone());
+    assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED, "it gets its own rejection");
+    upstream.accept_only(&["at-2"]);
+    flights.next().await.succeed("at-2");
+    settle_tasks().await;
+    assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_fresh_renews_while_nothing_is_sent_and_ends_with_the_session() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(MINUTE));
+    let keeper = tokio::spawn(session.keep_fresh());
+    for number in 2..6 {
+        for _ in 0..17 {
+            wall.pass(MINUTE / 2).await;
+        }
+        flights.none_started().await;
+        wall.pass(MINUTE).await;
+        let flight = flights.next().await;
+        assert_eq!(flight.context.cause(), Cause::Expiring);
+        flight.answer(Ok(wall.expiring_in(&format!("at-{number}"), 10 * MINUTE)));
+        settle_tasks().await;
+    }
+    assert!(upstream.log().is_empty());
+    assert!(!keeper.is_finished());
+    drop((client, session));
+    settle_tasks().await;
+    assert!(keeper.is_finished());
+}
+
+#[tokio::test(start_paused = true)]
+async fn keep_fresh_goes_on_through_a_failure_a_logout_and_a_login() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (_client, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(MINUTE));
+    let keeper = tokio::spawn(session.keep_fresh());
+    settle_tasks().await;
+    wall.pass(10 * MINUTE).await;
+    flights.next().await.answer(Err(RefreshError::transient("503")));
+    settle_tasks().await;
+    assert_failed(&session, 1);
+    wall.pass(2 * SECOND).await;
+    flights.next().await.answer(Err(RefreshError::transient("503")));
+    settle_tasks().await;
+
+    session.logout().await;
+    wall.pass(60 * MINUTE).await;
+    flights.none_started().await;
+    session.login(wall.expiring_in("at-2", 10 * MINUTE));
+    settle_tasks().await;
+    wall.pass(10 * MINUTE).await;
+    drop(flights.next().await);
+    assert!(!keeper.is_finished());
+}
