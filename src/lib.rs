@@ -59,6 +59,12 @@
 //! towards the time-out of the request. Inside `FollowRedirect` each hop would carry the credential: set
 //! [`RefreshLayer::origins`].
 //!
+//! # Features
+//!
+//! A feature adds modules and changes nothing else. None is on by default.
+//!
+//! - `grpc`: [`detect::GrpcUnauthenticated`] and the module [`grpc`].
+//!
 //! # The runtime
 //!
 //! Refreshes run as Tokio tasks, with time enabled. See [`session`](session#the-runtime).
@@ -73,7 +79,11 @@ pub mod credential;
 pub mod detect;
 pub mod error;
 pub mod future;
+#[cfg(feature = "grpc")]
+#[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
+pub mod grpc;
 pub mod refresher;
+pub mod respond;
 pub mod session;
 
 mod call;

@@ -1,0 +1,134 @@
+//! The client: how a session is put together, and the channel that wears it. The rest is what `tonic-build` generates.
+
+use bytes::Bytes;
+use http::uri::PathAndQuery;
+use tokio_stream::Stream;
+use tonic::{
+    Code, Request, Response, Status, Streaming, body::Body, client::Grpc, client::GrpcService,
+    transport::Channel,
+};
+use tonic_prost::ProstCodec;
+use tower::{BoxError, ServiceBuilder};
+use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
+use tower_refresh::{
+    Refresh, RefreshContext, RefreshError, ReplayBody, Session, Terminated, Token,
+    grpc::{self, GrpcAnswer, RequestBody, Trailers, TrailersLayer},
+    refresher_fn,
+    respond::{Respond, RespondLayer},
+};
+
+use crate::messages::{Quote, RefreshToken, Symbol, Tokens};
+
+/// Refreshes through the `Auth` service, on a channel that wears no session.
+pub(crate) fn session(
+    tokens: Tokens,
+    channel: Channel,
+    log_out: impl Fn() + Send + Sync + 'static,
+) -> Session {
+    let refresher = refresher_fn(move |context: RefreshContext| {
+        let mut auth = AuthClient::new(channel.clone());
+        async move {
+            let current = context.current().and_then(|token| token.refresh_token());
+            let current = current.ok_or_else(|| RefreshError::terminal("no refresh token"))?;
+            let tokens = auth.refresh(RefreshToken { token: current.to_owned() }).await.map_err(classify)?;
+            to_token(tokens.into_inner())
+        }
+    });
+    let session = Session::builder(refresher).on_terminated(move |_: Terminated| {
+        log_out();
+        async {}
+    });
+    match to_token(tokens) {
+        Ok(token) => session.credential(token).build(),
+        Err(_) => session.build(),
+    }
+}
+
+/// What a generated client takes in the place of a `Channel`. Written out, it can be a field of something.
+pub(crate) type LayeredChannel = Respond<Refresh<Trailers<MapRequestBody<Channel, BoxBody>>>, GrpcAnswer>;
+type BoxBody = fn(RequestBody<ReplayBody<Body>>) -> Body;
+
+pub(crate) fn layered(channel: Channel, session: Session) -> LayeredChannel {
+    ServiceBuilder::new()
+        .layer(RespondLayer::new(GrpcAnswer::new()))
+        .layer(grpc::refresh_layer(session))
+        .layer(TrailersLayer::new())
+        .layer(MapRequestBodyLayer::new(Body::new as BoxBody))
+        .service(channel)
+}
+
+/// What a failed refresh means: whether it was refused, did not happen, or nobody knows.
+fn classify(status: Status) -> RefreshError {
+    match status.code() {
+        Code::Unauthenticated | Code::PermissionDenied => RefreshError::terminal(status),
+        Code::Unavailable | Code::ResourceExhausted => RefreshError::transient(status),
+        _ => RefreshError::ambiguous(status),
+    }
+}
+
+/// The server doesn't tell how long a token lasts.
+fn to_token(tokens: Tokens) -> Result<Token, RefreshError> {
+    Ok(Token::bearer(tokens.access)?.with_refresh_token(tokens.refresh))
+}
+
+#[derive(Clone)]
+pub(crate) struct QuotesClient<T> {
+    inner: Grpc<T>,
+}
+
+pub(crate) struct AuthClient<T> {
+    inner: Grpc<T>,
+}
+
+// === impl QuotesClient ===
+
+impl<T> QuotesClient<T>
+where
+    T: GrpcService<Body>,
+    T::Error: Into<BoxError>,
+    T::ResponseBody: http_body::Body<Data = Bytes> + Send + 'static,
+    <T::ResponseBody as http_body::Body>::Error: Into<BoxError> + Send,
+{
+    pub(crate) fn new(inner: T) -> Self {
+        Self { inner: Grpc::new(inner) }
+    }
+
+    pub(crate) async fn get(&mut self, symbol: Symbol) -> Result<Response<Quote>, Status> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/shop.Quotes/Get");
+        self.inner.unary(Request::new(symbol), path, ProstCodec::default()).await
+    }
+
+    pub(crate) async fn watch(&mut self, symbol: Symbol) -> Result<Response<Streaming<Quote>>, Status> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/shop.Quotes/Watch");
+        self.inner.server_streaming(Request::new(symbol), path, ProstCodec::default()).await
+    }
+
+    pub(crate) async fn ask(
+        &mut self,
+        symbols: impl Stream<Item = Symbol> + Send + 'static,
+    ) -> Result<Response<Streaming<Quote>>, Status> {
+        self.ready().await?;
+        let path = PathAndQuery::from_static("/shop.Quotes/Ask");
+        self.inner.streaming(Request::new(symbols), path, ProstCodec::default()).await
+    }
+
+    async fn ready(&mut self) -> Result<(), Status> {
+        self.inner.ready().await.map_err(|error| Status::from_error(error.into()))
+    }
+}
+
+// === impl AuthClient ===
+
+impl AuthClient<Channel> {
+    pub(crate) fn new(inner: Channel) -> Self {
+        Self { inner: Grpc::new(inner) }
+    }
+
+    pub(crate) async fn refresh(&mut self, token: RefreshToken) -> Result<Response<Tokens>, Status> {
+        self.inner.ready().await.map_err(|error| Status::from_error(error.into()))?;
+        let path = PathAndQuery::from_static("/shop.Auth/Refresh");
+        self.inner.unary(Request::new(token), path, ProstCodec::default()).await
+    }
+}

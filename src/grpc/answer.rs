@@ -1,0 +1,168 @@
+use std::{fmt::Write, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderValue, Response, header::CONTENT_TYPE};
+
+use crate::{
+    error::Error,
+    respond::{Answer, Reason, describe},
+};
+
+/// Answers as gRPC does: HTTP 200 with `grpc-status` and `grpc-message` in the head, which every gRPC client reads.
+///
+/// | error | code |
+/// |---|---|
+/// | [`Terminated`](crate::ErrorKind::Terminated), or a refresh that was refused | 16, UNAUTHENTICATED |
+/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise | 14, UNAVAILABLE |
+/// | [`Overloaded`](crate::ErrorKind::Overloaded) | 8, RESOURCE_EXHAUSTED |
+/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: whoever asks again asks in the name of somebody else |
+/// | the rest: the program is put together wrongly | 13, INTERNAL |
+///
+/// Where the session knows [when to try again](Error::retry_after), `grpc-retry-pushback-ms` says so.
+///
+/// # Examples
+///
+/// ```
+/// use tower_refresh::{grpc::GrpcAnswer, respond::RespondLayer};
+///
+/// // For a proxy, whose callers are strangers.
+/// let layer = RespondLayer::new(GrpcAnswer::new().causes(false));
+/// # let _: RespondLayer<GrpcAnswer> = layer;
+/// ```
+#[derive(Clone, Copy, Debug)]
+pub struct GrpcAnswer {
+    causes: bool,
+}
+
+// === impl GrpcAnswer ===
+
+impl GrpcAnswer {
+    /// All settings at their defaults.
+    pub const fn new() -> Self {
+        Self { causes: true }
+    }
+
+    /// Whether the message goes on with what the refresher gave as its reason. Default: true, as for a client in
+    /// the same program. A proxy turns it off, unless its callers may know.
+    pub const fn causes(mut self, causes: bool) -> Self {
+        self.causes = causes;
+        self
+    }
+}
+
+impl Default for GrpcAnswer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Answer for GrpcAnswer {
+    fn answer(&self, error: &Error) -> Response<Bytes> {
+        let reason = Reason::of(error);
+        let mut response = Response::new(Bytes::new());
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
+        headers.insert("grpc-status", HeaderValue::from_static(code(reason)));
+        headers.insert("grpc-message", percent_encoded(&describe(error, self.causes)));
+        if reason == Reason::NotNow
+            && let Some(delay) = error.retry_after()
+        {
+            headers.insert("grpc-retry-pushback-ms", whole_milliseconds(delay).into());
+        }
+        response
+    }
+}
+
+fn code(reason: Reason) -> &'static str {
+    match reason {
+        Reason::LoggedOut => "16",
+        Reason::LoginChanged => "10",
+        Reason::NotNow => "14",
+        Reason::Overloaded => "8",
+        Reason::Misuse => "13",
+    }
+}
+
+/// As much as gRPC's 32 bits take, and not less than it is.
+fn whole_milliseconds(delay: Duration) -> i32 {
+    delay.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(i32::MAX)
+}
+
+/// As the gRPC protocol has it: what is printable ASCII stays, except for the percent sign.
+fn percent_encoded(message: &str) -> HeaderValue {
+    let mut encoded = String::with_capacity(message.len());
+    for byte in message.bytes() {
+        match byte {
+            b'%' | 0..b' ' | 0x7f.. => write!(encoded, "%{byte:02X}").expect("a string takes everything"),
+            printable => encoded.push(printable.into()),
+        }
+    }
+    encoded.try_into().expect("what is left is printable ASCII")
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::RefreshError;
+
+    use super::*;
+
+    fn answer(error: &Error) -> (String, String) {
+        let response = GrpcAnswer::new().answer(error);
+        assert_eq!(response.status(), 200);
+        assert_eq!(response.headers()["content-type"], "application/grpc");
+        assert!(response.body().is_empty());
+        let text = |name| response.headers()[name].to_str().unwrap().to_owned();
+        (text("grpc-status"), text("grpc-message"))
+    }
+
+    fn failed(cause: RefreshError) -> Error {
+        Error::refresh_failed(cause, Duration::from_micros(1500))
+    }
+
+    #[test]
+    fn each_error_has_its_code_and_its_cause() {
+        let refused = RefreshError::terminal("invalid_grant");
+        let message = "the login was ended by a refused refresh: the refresh was refused: invalid_grant";
+        assert_eq!(answer(&Error::terminated(Some(refused.clone()))), ("16".into(), message.into()));
+        assert_eq!(answer(&Error::terminated(None)), ("16".into(), "not logged in".into()));
+        assert_eq!(answer(&failed(refused)).0, "16");
+
+        let message = "the credential could not be refreshed: the refresh failed: connection refused";
+        let transient = failed(RefreshError::transient("connection refused"));
+        assert_eq!(answer(&transient), ("14".into(), message.into()));
+        assert_eq!(answer(&failed(RefreshError::ambiguous("cut"))).0, "14");
+
+        let message = "too many requests wait for a refresh";
+        assert_eq!(answer(&Error::overloaded()), ("8".into(), message.into()));
+        assert_eq!(answer(&Error::login_changed()).0, "10");
+        for misuse in [Error::cleartext(), Error::recursive(), Error::no_runtime()] {
+            assert_eq!(answer(&misuse).0, "13", "{misuse}");
+        }
+    }
+
+    #[test]
+    fn a_back_off_is_pushed_back() {
+        let pushback = |error: &Error| {
+            let mut response = GrpcAnswer::new().answer(error);
+            response.headers_mut().remove("grpc-retry-pushback-ms")
+        };
+        assert_eq!(pushback(&failed(RefreshError::transient("down"))).unwrap(), "2");
+        assert_eq!(pushback(&failed(RefreshError::terminal("revoked"))), None);
+        assert_eq!(pushback(&Error::overloaded()), None);
+        assert_eq!(whole_milliseconds(Duration::MAX), i32::MAX);
+    }
+
+    #[test]
+    fn a_proxy_can_keep_the_cause_to_itself() {
+        let error = failed(RefreshError::transient("connect to auth.internal:8443"));
+        let response = GrpcAnswer::new().causes(false).answer(&error);
+        let message = &response.headers()["grpc-message"];
+        assert_eq!(message, "the credential could not be refreshed: the refresh failed");
+    }
+
+    #[test]
+    fn a_message_is_percent_encoded() {
+        assert_eq!(percent_encoded("100 % é\r\n\u{7f}~"), "100 %25 %C3%A9%0D%0A%7F~");
+        assert_eq!(percent_encoded(""), "");
+    }
+}

@@ -1,0 +1,73 @@
+use std::{
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use http::{Request, Response};
+use http_body::Body;
+use tower::Service;
+
+use crate::{
+    grpc::{
+        future::ResponseFuture,
+        request::RequestBody,
+        response::ResponseBody,
+        watch::{Watch, is_grpc},
+    },
+    stamp::Stamp,
+};
+
+/// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module docs](crate::grpc).
+#[derive(Clone, Debug)]
+pub struct Trailers<S> {
+    inner: S,
+    grace: Duration,
+}
+
+// === impl Trailers ===
+
+impl<S> Trailers<S> {
+    pub(super) fn new(inner: S, grace: Duration) -> Self {
+        Self { inner, grace }
+    }
+
+    /// The inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.inner
+    }
+
+    /// The inner service.
+    pub fn get_mut(&mut self) -> &mut S {
+        &mut self.inner
+    }
+
+    /// The inner service.
+    pub fn into_inner(self) -> S {
+        self.inner
+    }
+}
+
+impl<S, B, ResBody> Service<Request<B>> for Trailers<S>
+where
+    S: Service<Request<RequestBody<B>>, Response = Response<ResBody>>,
+    B: Body,
+    ResBody: Body + Unpin,
+{
+    type Response = Response<ResponseBody<ResBody>>;
+    type Error = S::Error;
+    type Future = ResponseFuture<S::Future, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let stamp = request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
+        let Some(stamp) = stamp else {
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::unfollowed)), None);
+        };
+        let (head, body) = request.into_parts();
+        let (watch, body) = Watch::new(stamp, self.grace, body);
+        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some(watch))
+    }
+}

@@ -1,0 +1,194 @@
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderValue, Response, StatusCode,
+    header::{CONTENT_TYPE, RETRY_AFTER, WWW_AUTHENTICATE},
+};
+
+use crate::{
+    error::Error,
+    respond::{answer::Answer, reason::Reason, text::describe},
+};
+
+/// Answers as plain HTTP does.
+///
+/// | error | response |
+/// |---|---|
+/// | [`Terminated`](crate::ErrorKind::Terminated), or a refresh that was refused | 401 with `WWW-Authenticate` |
+/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`Overloaded`](crate::ErrorKind::Overloaded) | 503 with `Retry-After` |
+/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: whoever asks again asks in the name of somebody else |
+/// | the rest: the program is put together wrongly | 500 |
+///
+/// The body is one line of text.
+///
+/// # Examples
+///
+/// ```
+/// use http::{HeaderValue, StatusCode};
+/// use tower_refresh::respond::{HttpAnswer, RespondLayer};
+///
+/// // For a proxy whose callers log in with a form.
+/// let answer = HttpAnswer::new().challenge(HeaderValue::from_static("FormBased"));
+/// let layer = RespondLayer::new(answer);
+/// # let _: RespondLayer<HttpAnswer> = layer;
+/// ```
+#[derive(Clone, Debug)]
+pub struct HttpAnswer {
+    challenge: HeaderValue,
+    retry_after: Duration,
+    causes: bool,
+}
+
+// === impl HttpAnswer ===
+
+impl HttpAnswer {
+    /// All settings at their defaults.
+    pub const fn new() -> Self {
+        Self {
+            challenge: HeaderValue::from_static("Bearer"),
+            retry_after: Duration::from_secs(1),
+            causes: false,
+        }
+    }
+
+    /// The challenge of a 401 (RFC 9110 §11.6.1), for those who ask *here*. Default: `Bearer`.
+    pub fn challenge(mut self, challenge: HeaderValue) -> Self {
+        self.challenge = challenge;
+        self
+    }
+
+    /// What a 503 says where the session [knows nothing better](Error::retry_after). Default: 1 second. It is sent in
+    /// whole seconds, rounded up.
+    pub fn retry_after(mut self, delay: Duration) -> Self {
+        self.retry_after = delay;
+        self
+    }
+
+    /// Whether the text goes on with what the refresher gave as its reason. Default: false, since whoever asks a proxy
+    /// is a stranger to it, and such a reason may name hosts and paths that are none of their business. It is found
+    /// through the [`Error`] in the extensions of the response.
+    pub fn causes(mut self, causes: bool) -> Self {
+        self.causes = causes;
+        self
+    }
+
+    fn add_advice(&self, status: StatusCode, error: &Error, headers: &mut HeaderMap) {
+        if status == StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, self.challenge.clone());
+        } else if status == StatusCode::SERVICE_UNAVAILABLE {
+            let delay = error.retry_after().unwrap_or(self.retry_after);
+            headers.insert(RETRY_AFTER, whole_seconds(delay).into());
+        }
+    }
+}
+
+impl Default for HttpAnswer {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+impl Answer for HttpAnswer {
+    fn answer(&self, error: &Error) -> Response<Bytes> {
+        let status = status(Reason::of(error));
+        let mut text = describe(error, self.causes);
+        text.push('\n');
+        let mut response = Response::new(text.into());
+        *response.status_mut() = status;
+        let headers = response.headers_mut();
+        headers.insert(CONTENT_TYPE, HeaderValue::from_static("text/plain; charset=utf-8"));
+        self.add_advice(status, error, headers);
+        response
+    }
+}
+
+fn status(reason: Reason) -> StatusCode {
+    match reason {
+        Reason::LoggedOut => StatusCode::UNAUTHORIZED,
+        Reason::LoginChanged => StatusCode::CONFLICT,
+        // Not 429: it is all callers together that are too many, and not this one.
+        Reason::NotNow | Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        Reason::Misuse => StatusCode::INTERNAL_SERVER_ERROR,
+    }
+}
+
+fn whole_seconds(delay: Duration) -> u64 {
+    delay.as_secs().saturating_add((delay.subsec_nanos() > 0).into())
+}
+
+#[cfg(test)]
+mod tests {
+    use crate::error::{ErrorKind, RefreshError};
+
+    use super::*;
+
+    fn failed(cause: RefreshError) -> Error {
+        Error::refresh_failed(cause, Duration::from_millis(2500))
+    }
+
+    fn answer(error: &Error) -> Response<Bytes> {
+        HttpAnswer::new().answer(error)
+    }
+
+    fn text(response: &Response<Bytes>) -> &str {
+        std::str::from_utf8(response.body()).unwrap().trim_end()
+    }
+
+    #[test]
+    fn the_end_of_a_login_is_a_401_with_a_challenge() {
+        for error in [
+            Error::terminated(None),
+            Error::terminated(Some(RefreshError::terminal("revoked"))),
+            failed(RefreshError::terminal("revoked")),
+        ] {
+            let response = answer(&error);
+            assert_eq!(response.status(), StatusCode::UNAUTHORIZED, "{error:?}");
+            assert_eq!(response.headers()[WWW_AUTHENTICATE], "Bearer");
+            assert!(!response.headers().contains_key(RETRY_AFTER));
+        }
+    }
+
+    #[test]
+    fn what_may_pass_is_a_503_that_says_when() {
+        let cases = [
+            (failed(RefreshError::transient("down")), "3"),
+            (failed(RefreshError::ambiguous("down")), "3"),
+            (Error::overloaded(), "1"),
+        ];
+        for (error, retry_after) in cases {
+            let response = answer(&error);
+            assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+            assert_eq!(response.headers()[RETRY_AFTER], retry_after);
+            assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
+        }
+        let later = HttpAnswer::new().retry_after(Duration::from_millis(9001));
+        assert_eq!(later.answer(&Error::overloaded()).headers()[RETRY_AFTER], "10");
+    }
+
+    #[test]
+    fn everything_else_has_a_status_too() {
+        assert_eq!(answer(&Error::login_changed()).status(), StatusCode::CONFLICT);
+        for misuse in [Error::cleartext(), Error::recursive(), Error::no_runtime()] {
+            assert_eq!(answer(&misuse).status(), StatusCode::INTERNAL_SERVER_ERROR);
+        }
+    }
+
+    #[test]
+    fn the_reason_of_a_refresher_is_told_only_on_request() {
+        let error = failed(RefreshError::transient("connect to auth.internal:8443"));
+        assert_eq!(error.kind(), ErrorKind::RefreshFailed);
+        assert_eq!(text(&answer(&error)), "the credential could not be refreshed: the refresh failed");
+        assert_eq!(
+            text(&HttpAnswer::new().causes(true).answer(&error)),
+            "the credential could not be refreshed: the refresh failed: connect to auth.internal:8443",
+        );
+    }
+
+    #[test]
+    fn a_long_reason_is_cut() {
+        let error = failed(RefreshError::transient("é".repeat(10_000)));
+        let response = HttpAnswer::new().causes(true).answer(&error);
+        assert!(text(&response).len() < 1100 && text(&response).ends_with("é…"));
+    }
+}

@@ -1,0 +1,411 @@
+//! What becomes of each frame of a response. The upstream is answered by hand, and time stands still.
+
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, Full};
+use tokio::time::Instant;
+use tower_refresh::{Anonymous, NoReplay, RefreshLayer, detect::GrpcUnauthenticated, grpc::TrailersLayer};
+
+use crate::{in_time, issuer::Issuer, upstream::*};
+
+#[tokio::test(start_paused = true)]
+async fn trailers_before_any_message_are_replayed() {
+    for empty_data_frames in [0, 1] {
+        let issuer = Issuer::default();
+        let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.expired_session());
+        let call = upstream.call(unary());
+
+        let first = upstream.next().await;
+        assert_eq!(first.bearer(), "Bearer at-0");
+        let feed = first.answer_with_headers();
+        for _ in 0..empty_data_frames {
+            feed.send(data("")).unwrap();
+        }
+        feed.send(trailers("16")).unwrap();
+
+        let second = upstream.next().await;
+        assert_eq!(second.bearer(), "Bearer at-1");
+        let feed = second.answer_with_headers();
+        feed.send(data("hello")).unwrap();
+        feed.send(trailers("0")).unwrap();
+        drop(feed);
+        let frames = frames(call.await.unwrap().unwrap().into_body()).await;
+        assert_eq!(frames, ["data hello", "trailers 0"]);
+        assert_eq!(issuer.refreshes(), 1);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn frames_pass_as_they_came() {
+    let scripts: &[&[&str]] = &[
+        &[],
+        &["data a"],
+        &["data a", "trailers 0"],
+        &["data a", "data b", "trailers 0"],
+        &["data ", "data a", "trailers 0"],
+        &["data ", "data ", "trailers 16"],
+        &["data ", "trailers 0"],
+        &["data "],
+        &["trailers 0"],
+        &["trailers 7"],
+        &["trailers 14"],
+        &["trailers -"],
+        &["data a", "trailers 16"],
+        &["error"],
+        &["data ", "error"],
+        &["data a", "error"],
+    ];
+    for script in scripts {
+        for at_once in [true, false] {
+            let issuer = Issuer::default();
+            let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
+            let call = upstream.call(unary());
+            let feed = upstream.next().await.answer_with_headers();
+            let mut response = None;
+            if !at_once {
+                response = Some(call.await.unwrap().unwrap());
+                for step in *script {
+                    feed.send(frame(step)).unwrap();
+                }
+            } else {
+                for step in *script {
+                    feed.send(frame(step)).unwrap();
+                }
+                response.get_or_insert(call.await.unwrap().unwrap());
+            }
+            drop(feed);
+            let response = response.unwrap();
+            assert!(!response.headers().contains_key("grpc-status"));
+            assert_eq!(frames(response.into_body()).await, *script, "at once: {at_once}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_after_a_message_reaches_the_caller_and_the_next_call_refreshes_first() {
+    let issuer = Issuer::default();
+    let session = issuer.session();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.answer_with_headers();
+    feed.send(data("first")).unwrap();
+    let response = call.await.unwrap().unwrap();
+
+    issuer.expire();
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    assert_eq!(issuer.refreshes(), 0);
+    assert_eq!(frames(response.into_body()).await, ["data first", "trailers 16"]);
+
+    let call = upstream.call(unary());
+    let next = upstream.next().await;
+    assert_eq!(next.bearer(), "Bearer at-1", "it was not sent with the old token");
+    drop(next.answer_with_headers());
+    call.await.unwrap().unwrap();
+    assert_eq!(issuer.refreshes(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn trailers_that_come_too_late_are_reported_too() {
+    let issuer = Issuer::default();
+    let session = issuer.session();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.answer_with_headers();
+    let response = call.await.unwrap().unwrap();
+    issuer.expire();
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    assert_eq!(frames(response.into_body()).await, ["trailers 16"]);
+    in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn headers_without_a_frame_are_passed_on() {
+    const DEFAULT: Duration = Duration::from_millis(20);
+    let (_client, sending) = streaming();
+    let cases = [
+        (TrailersLayer::new(), sending, Duration::ZERO),
+        (TrailersLayer::new().grace(Duration::ZERO), unary(), Duration::ZERO),
+        (TrailersLayer::new(), unary(), DEFAULT),
+    ];
+    for (layer, request, delay) in cases {
+        let issuer = Issuer::default();
+        let mut upstream = Upstream::below(layer, &issuer.session());
+        let start = Instant::now();
+        let call = upstream.call(request);
+        let mut exchange = upstream.next().await;
+        if !delay.is_zero() {
+            exchange = exchange.read_request().await;
+        }
+        let feed = exchange.answer_with_headers_to();
+        let response = call.await.unwrap().unwrap();
+        // Tokio's timer counts in milliseconds, and rounds up.
+        assert!(
+            (delay..=delay + Duration::from_millis(1)).contains(&start.elapsed()),
+            "{:?}",
+            start.elapsed()
+        );
+
+        let mut body = response.into_body();
+        feed.send(data("later")).unwrap();
+        assert_eq!(describe(body.frame().await), Some("data later".to_owned()));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
+    const GRACE: Duration = Duration::from_millis(50);
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.expired_session());
+
+    // Rejected in time.
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.read_request().await.answer_with_headers();
+    tokio::time::advance(GRACE / 2).await;
+    assert!(!call.is_finished());
+    feed.send(trailers("16")).unwrap();
+
+    // No frame at all.
+    let second = upstream.next().await.read_request().await;
+    assert_eq!(second.bearer(), "Bearer at-1");
+    let start = Instant::now();
+    let feed = second.answer_with_headers();
+    let response = call.await.unwrap().unwrap();
+    assert!((GRACE..=GRACE + Duration::from_millis(1)).contains(&start.elapsed()), "{:?}", start.elapsed());
+
+    // The first message ends it early.
+    feed.send(data("late")).unwrap();
+    assert_eq!(describe(response.into_body().frame().await), Some("data late".to_owned()));
+    let call = upstream.call(unary());
+    let third = upstream.next().await.read_request().await;
+    let start = Instant::now();
+    let feed = third.answer_with_headers();
+    tokio::time::advance(GRACE / 2).await;
+    feed.send(data("hello")).unwrap();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), GRACE / 2);
+    assert_eq!(describe(response.into_body().frame().await), Some("data hello".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
+    let issuer = Issuer::default();
+    let layer = TrailersLayer::new().grace(Duration::from_secs(3600));
+    let mut upstream = Upstream::below(layer, &issuer.session());
+    let start = Instant::now();
+    let (client, request) = streaming();
+    let call = upstream.call(request);
+    let mut exchange = upstream.next().await;
+    let feed = exchange.answer_with_headers_to();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+
+    // Only now does the client speak, and only then the server.
+    client.send(data("ping")).unwrap();
+    assert_eq!(describe(exchange.request.body_mut().frame().await), Some("data ping".to_owned()));
+    feed.send(data("pong")).unwrap();
+    assert_eq!(describe(response.into_body().frame().await), Some("data pong".to_owned()));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_call_that_has_ended_its_upload_is_held_again() {
+    let issuer = Issuer::default();
+    let layer = TrailersLayer::new().grace(Duration::from_secs(1));
+    let mut upstream = Upstream::below(layer, &issuer.expired_session());
+    let (client, request) = streaming();
+    client.send(data("all")).unwrap();
+    drop(client);
+    let call = upstream.call(request);
+    let feed = upstream.next().await.read_request().await.answer_with_headers();
+    tokio::time::advance(Duration::from_millis(500)).await;
+    feed.send(trailers("16")).unwrap();
+
+    let mut again = upstream.next().await;
+    assert_eq!(again.bearer(), "Bearer at-1");
+    assert_eq!(describe(again.request.body_mut().frame().await), Some("data all".to_owned()));
+    call.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_last_frame_of_an_upload_is_its_end() {
+    const GRACE: Duration = Duration::from_millis(50);
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.session());
+    let call = upstream.call(unary());
+    let mut exchange = upstream.next().await;
+    // Whoever sends it need not ask for another one, or drop the body.
+    assert_eq!(describe(exchange.request.body_mut().frame().await), Some("data message".to_owned()));
+    let start = Instant::now();
+    let _feed = exchange.answer_with_headers_to();
+    call.await.unwrap().unwrap();
+    assert!(start.elapsed() >= GRACE);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_second_rejection_in_trailers_reaches_the_caller_with_all_its_metadata() {
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.expired_session());
+    let call = upstream.call(unary());
+    for _ in 0..2 {
+        let (feed, body) = fed();
+        let mut response = grpc_response(body);
+        response.headers_mut().insert("x-both", HeaderValue::from_static("head"));
+        response.headers_mut().insert("x-head", HeaderValue::from_static("1"));
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("16"));
+        trailers.insert("grpc-message", HeaderValue::from_static("no"));
+        trailers.append("x-both", HeaderValue::from_static("a"));
+        trailers.append("x-both", HeaderValue::from_static("b"));
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        upstream.next().await.answer.send(Ok(response)).ok().unwrap();
+    }
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(issuer.refreshes(), 1);
+    assert_eq!(response.status(), StatusCode::OK);
+    assert_eq!(response.headers()["grpc-status"], "16");
+    assert_eq!(response.headers()["grpc-message"], "no");
+    assert_eq!(response.headers()["x-head"], "1");
+    let both: Vec<_> = response.headers().get_all("x-both").iter().collect();
+    assert_eq!(both, ["head", "a", "b"]);
+    assert!(response.body().is_end_stream());
+    assert_eq!(response.body().size_hint().exact(), Some(0));
+    assert!(frames(response.into_body()).await.is_empty());
+}
+
+#[tokio::test(start_paused = true)]
+async fn what_cannot_be_replayed_gets_its_rejection_and_the_refresh_still_runs() {
+    let issuer = Issuer::default();
+    let session = issuer.expired_session();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+    let mut request = unary();
+    request.extensions_mut().insert(NoReplay);
+    let call = upstream.call(request);
+    upstream.next().await.answer_with_headers().send(trailers("16")).unwrap();
+    assert_eq!(call.await.unwrap().unwrap().headers()["grpc-status"], "16");
+    in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_rejection_in_the_head_is_left_to_the_layer_above() {
+    for (status, grpc_status) in [(200, Some("16")), (401, None)] {
+        let issuer = Issuer::default();
+        let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.expired_session());
+        let call = upstream.call(unary());
+        let mut rejection = grpc_response(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        *rejection.status_mut() = StatusCode::from_u16(status).unwrap();
+        if let Some(grpc_status) = grpc_status {
+            rejection.headers_mut().insert("grpc-status", HeaderValue::from_static(grpc_status));
+        }
+        upstream.next().await.answer.send(Ok(rejection)).ok().unwrap();
+        let second = upstream.next().await;
+        assert_eq!(second.bearer(), "Bearer at-1");
+        drop(second.answer_with_headers());
+        call.await.unwrap().unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn responses_that_are_not_grpc_are_not_read() {
+    let issuer = Issuer::default();
+    let layer = TrailersLayer::new().grace(Duration::from_secs(1));
+    let mut upstream = Upstream::below(layer, &issuer.session());
+    for content_type in [None, Some("text/html"), Some("application/grpc-web+proto")] {
+        let start = Instant::now();
+        let call = upstream.call(unary());
+        let mut response = Response::new(Unreadable.boxed_unsync());
+        if let Some(content_type) = content_type {
+            response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        }
+        upstream.next().await.read_request().await.answer.send(Ok(response)).ok().unwrap();
+        let response = call.await.unwrap().unwrap();
+        assert_eq!(response.body().size_hint().exact(), Some(4711));
+        assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_not_grpc_are_not_followed() {
+    let issuer = Issuer::default();
+    let layer = TrailersLayer::new().grace(Duration::from_secs(1));
+    let mut upstream = Upstream::below(layer, &issuer.session());
+    let mut request = unary();
+    request.headers_mut().insert("content-type", HeaderValue::from_static("application/json"));
+    let start = Instant::now();
+    let call = upstream.call(request);
+    let feed = upstream.next().await.read_request().await.answer_with_headers();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(start.elapsed(), Duration::ZERO);
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    assert_eq!(frames(response.into_body()).await, ["trailers 16"]);
+    assert_eq!(issuer.refreshes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
+    let mut anonymous = unary();
+    anonymous.extensions_mut().insert(Anonymous);
+    let mut authorised = unary();
+    authorised.headers_mut().insert("authorization", HeaderValue::from_static("Basic eDp5"));
+    for request in [anonymous, authorised] {
+        let call = upstream.call(request);
+        let feed = upstream.next().await.answer_with_headers();
+        feed.send(trailers("16")).unwrap();
+        drop(feed);
+        let response = call.await.unwrap().unwrap();
+        assert!(!response.headers().contains_key("grpc-status"));
+        assert_eq!(frames(response.into_body()).await, ["trailers 16"]);
+    }
+    assert_eq!(issuer.refreshes(), 0);
+}
+
+#[tokio::test(start_paused = true)]
+async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
+    let issuer = Issuer::default();
+    let layer = RefreshLayer::new(issuer.expired_session()).detect(GrpcUnauthenticated);
+    let mut upstream = Upstream::below_layer(TrailersLayer::new(), layer);
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.answer_with_headers();
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    assert_eq!(frames(call.await.unwrap().unwrap().into_body()).await, ["trailers 16"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_hints_of_a_body_count_what_was_read_ahead() {
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
+    let call = upstream.call(unary());
+    let body = Full::new(Bytes::from_static(b"12345")).map_err(|never| match never {}).boxed_unsync();
+    upstream.next().await.answer.send(Ok(grpc_response(body))).ok().unwrap();
+    let mut body = call.await.unwrap().unwrap().into_body();
+    assert!(!body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(5));
+    assert_eq!(describe(body.frame().await), Some("data 12345".to_owned()));
+    assert!(body.is_end_stream());
+    assert_eq!(body.size_hint().exact(), Some(0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn errors_of_the_inner_service_stay_as_they_are() {
+    #[derive(Debug)]
+    struct Unreachable;
+    impl std::fmt::Display for Unreachable {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("unreachable")
+        }
+    }
+    impl std::error::Error for Unreachable {}
+
+    let issuer = Issuer::default();
+    let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
+    let call = upstream.call(unary());
+    upstream.next().await.answer.send(Err(Unreachable.into())).ok().unwrap();
+    assert!(call.await.unwrap().unwrap_err().is::<Unreachable>());
+}

@@ -1,0 +1,75 @@
+//! Who knows which token is good: the server asks it, and so does the refresher.
+
+use std::{
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    time::Duration,
+};
+
+use tower_refresh::{RefreshContext, RefreshError, Session, SessionBuilder, Token, refresher_fn};
+
+/// Tokens are called `at-1`, `at-2`, …, and one of them is good at a time.
+#[derive(Clone, Default)]
+pub struct Issuer(Arc<Inner>);
+
+#[derive(Default)]
+struct Inner {
+    good: AtomicUsize,
+    refreshes: AtomicUsize,
+    failure: Mutex<Option<RefreshError>>,
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    /// A session that holds `at-0`, which is good until it expires.
+    pub fn session(&self) -> Session {
+        self.builder().build()
+    }
+
+    /// One that may refresh as often as it likes.
+    pub fn unlimited_session(&self) -> Session {
+        self.builder().refresh_limit(1, Duration::ZERO).build()
+    }
+
+    /// The same, but the token has expired and nobody knows yet.
+    pub fn expired_session(&self) -> Session {
+        self.expire();
+        self.session()
+    }
+
+    pub fn expire(&self) {
+        self.0.good.fetch_add(1, SeqCst);
+    }
+
+    pub fn fail(&self, failure: RefreshError) {
+        *self.0.failure.lock().unwrap() = Some(failure);
+    }
+
+    pub fn accepts(&self, authorization: &[u8]) -> bool {
+        authorization == format!("Bearer at-{}", self.0.good.load(SeqCst)).as_bytes()
+    }
+
+    pub fn refreshes(&self) -> usize {
+        self.0.refreshes.load(SeqCst)
+    }
+
+    fn builder(&self) -> SessionBuilder {
+        let issuer = self.clone();
+        let refresher = refresher_fn(move |_: RefreshContext| {
+            let answer = issuer.issue();
+            async move { answer }
+        });
+        Session::builder(refresher).credential(Token::bearer("at-0").unwrap())
+    }
+
+    fn issue(&self) -> Result<Token, RefreshError> {
+        self.0.refreshes.fetch_add(1, SeqCst);
+        match &*self.0.failure.lock().unwrap() {
+            Some(failure) => Err(failure.clone()),
+            None => Ok(Token::bearer(format!("at-{}", self.0.good.load(SeqCst)))?),
+        }
+    }
+}

@@ -1,0 +1,21 @@
+//! gRPC through the layers: frame by frame, against a server that is driven by hand, and against tonic.
+
+#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may unwrap, and its modules are its own")]
+
+mod by_hand;
+mod client;
+mod echo;
+mod frames;
+mod issuer;
+mod proxy;
+mod real;
+mod types;
+mod upstream;
+mod volume;
+
+use std::time::Duration;
+
+/// No test waits longer than this, whatever is wrong.
+async fn in_time<T>(future: impl Future<Output = T>) -> T {
+    tokio::time::timeout(Duration::from_secs(30), future).await.expect("it hangs")
+}

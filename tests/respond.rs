@@ -1,0 +1,185 @@
+//! The errors of a session as responses: what a proxy tells its callers.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::{
+    error, fmt,
+    task::{Context, Poll},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
+use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer};
+use tower_refresh::{
+    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token, refresher_fn,
+    respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
+};
+
+const SECRETS: [&str; 2] = ["at-secret", "rt-secret"];
+
+#[tokio::test]
+async fn a_refused_refresh_is_a_401_with_a_challenge() {
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let proxy = RespondLayer::default().layer(rejecting(&session));
+    // The one that found out, and one that comes later.
+    for _ in 0..2 {
+        let response = proxy.clone().oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
+        assert_eq!(response.extensions().get::<Error>().unwrap().kind(), ErrorKind::Terminated);
+        let text = text(response).await;
+        assert_eq!(text, "the login was ended by a refused refresh: the refresh was refused\n");
+    }
+}
+
+#[tokio::test]
+async fn a_refresh_that_failed_for_now_is_a_503_that_says_when_to_try_again() {
+    for make in [|| RefreshError::transient("down"), || RefreshError::ambiguous("cut")] {
+        let session = failing(make);
+        let answer = HttpAnswer::new().retry_after(Duration::from_millis(1200)).causes(true);
+        let proxy = RespondLayer::new(answer).layer(rejecting(&session));
+        let response = proxy.oneshot(request()).await.unwrap();
+        assert_eq!(response.status(), StatusCode::SERVICE_UNAVAILABLE);
+        assert_eq!(response.headers()[header::RETRY_AFTER], "2");
+        let cause = error::Error::source(&make()).unwrap().to_string();
+        assert!(text(response).await.trim_end().ends_with(&cause));
+    }
+}
+
+#[tokio::test]
+async fn no_answer_has_a_secret_in_it() {
+    for make in [|| RefreshError::terminal("revoked"), || RefreshError::transient("down")] {
+        let session = failing(make);
+        let proxy = RespondLayer::new(HttpAnswer::new().causes(true)).layer(rejecting(&session));
+        let response = proxy.oneshot(request()).await.unwrap();
+        let head = format!("{response:?}");
+        let all = head + &text(response).await;
+        assert!(SECRETS.iter().all(|secret| !all.contains(secret)), "{all}");
+    }
+}
+
+#[tokio::test]
+async fn the_challenge_is_that_of_the_proxy() {
+    let session = failing(|| RefreshError::terminal("revoked"));
+    session.logout().await;
+    let answer = HttpAnswer::new().challenge(HeaderValue::from_static("Cookie realm=\"dashboard\""));
+    let proxy = RespondLayer::new(answer).layer(rejecting(&session));
+    let response = proxy.oneshot(request()).await.unwrap();
+    assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Cookie realm=\"dashboard\"");
+    assert_eq!(text(response).await, "not logged in\n");
+}
+
+#[tokio::test]
+async fn other_errors_stay_as_they_are() {
+    #[derive(Debug)]
+    struct Unreachable;
+    impl fmt::Display for Unreachable {
+        fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+            f.write_str("unreachable")
+        }
+    }
+    impl error::Error for Unreachable {}
+
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let unreachable = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
+        Err::<Response<Full<Bytes>>, _>(BoxError::from(Unreachable))
+    });
+    let proxy = ServiceBuilder::new()
+        .layer(RespondLayer::default())
+        .layer(RefreshLayer::new(session.clone()))
+        .service(unreachable);
+    assert!(proxy.oneshot(request()).await.unwrap_err().is::<Unreachable>());
+
+    /// Never ready.
+    #[derive(Clone)]
+    struct Broken;
+    impl<R> Service<R> for Broken {
+        type Response = Response<Full<Bytes>>;
+        type Error = Unreachable;
+        type Future = std::future::Pending<Result<Response<Full<Bytes>>, Unreachable>>;
+        fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Unreachable>> {
+            Poll::Ready(Err(Unreachable))
+        }
+        fn call(&mut self, _: R) -> Self::Future {
+            std::future::pending()
+        }
+    }
+    let proxy = RespondLayer::default().layer(Broken);
+    assert!(proxy.oneshot(request()).await.unwrap_err().is::<Unreachable>());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_time_out_above_the_session_is_not_the_session_s_error() {
+    let hanging = refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
+    let session = Session::new(Token::bearer("at-secret").unwrap(), hanging);
+    let proxy = ServiceBuilder::new()
+        .layer(RespondLayer::default())
+        .layer(TimeoutLayer::new(Duration::from_secs(1)))
+        .service(rejecting(&session));
+    let error = proxy.oneshot(request()).await.unwrap_err();
+    assert!(error.is::<tower::timeout::error::Elapsed>());
+    assert_eq!(session.waiters(), 0);
+}
+
+#[tokio::test]
+async fn responses_pass_as_they_are() {
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let teapot = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
+        let response = Response::builder().status(418).header("x-a", "1");
+        Ok::<_, BoxError>(response.body(Full::new(Bytes::from_static(b"short and stout"))).unwrap())
+    });
+    let proxy = RespondLayer::default().layer(RefreshLayer::new(session).layer(teapot));
+    let response = proxy.oneshot(request()).await.unwrap();
+    assert_eq!((response.status().as_u16(), &response.headers()["x-a"]), (418, &"1".parse().unwrap()));
+    assert_eq!(response.body().size_hint().exact(), Some(15));
+    assert!(!response.body().is_end_stream());
+    assert_eq!(text(response).await, "short and stout");
+}
+
+#[tokio::test]
+async fn an_answer_of_one_s_own_is_taken_whole() {
+    struct Empty;
+    impl Answer for Empty {
+        fn answer(&self, _: &Error) -> Response<Bytes> {
+            Response::builder().status(499).body(Bytes::new()).unwrap()
+        }
+    }
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let proxy = RespondLayer::new(Empty).layer(rejecting(&session));
+    let response = proxy.oneshot(request()).await.unwrap();
+    assert_eq!(response.status().as_u16(), 499);
+    assert!(response.body().is_end_stream());
+    assert_eq!(response.body().size_hint().exact(), Some(0));
+    assert_eq!(text(response).await, "");
+}
+
+// === helpers ===
+
+fn failing(make: fn() -> RefreshError) -> Session {
+    let refresher = refresher_fn(move |_: RefreshContext| async move { Err(make()) });
+    Session::new(Token::bearer("at-secret").unwrap().with_refresh_token("rt-secret"), refresher)
+}
+
+/// A client whose upstream takes no token.
+fn rejecting(
+    session: &Session,
+) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>
++ Clone
++ use<> {
+    RefreshLayer::new(session.clone()).layer(service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
+        let mut response = Response::new(Full::new(Bytes::from_static(b"no")));
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+        Ok::<_, BoxError>(response)
+    }))
+}
+
+fn request() -> Request<Full<Bytes>> {
+    Request::get("/").body(Full::default()).unwrap()
+}
+
+async fn text(response: Response<AnswerBody<Full<Bytes>>>) -> String {
+    String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
+}
