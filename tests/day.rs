@@ -91,7 +91,7 @@ impl Refresher for Endpoint {
     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async {
             let trouble = self.0.trouble();
-            self.0.calls.lock().unwrap().push(trouble);
+            self.0.calls.lock().expect("nobody panics with it").push(trouble);
             match trouble {
                 Trouble::Outage => return Err(RefreshError::transient("connection refused")),
                 Trouble::RateLimited => {
@@ -184,7 +184,7 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
             }
         }
     }
-    let calls = world.calls.lock().unwrap().clone();
+    let calls = world.calls.lock().expect("nobody panics with it").clone();
     let during = |trouble| calls.iter().filter(|call| **call == trouble).count();
     println!("{sent} requests, {served} served; {} refreshes:", calls.len());
     let all = [

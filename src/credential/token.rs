@@ -160,7 +160,8 @@ impl Token {
         self
     }
 
-    /// With its lifetime from now on, the `expires_in` of [RFC 6749 §5.1].
+    /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1]. With a clock of its own
+    /// ([`SessionBuilder::clock`](crate::SessionBuilder::clock)), use [`with_expires_at`](Self::with_expires_at).
     ///
     /// A lifetime so long that the clock can't express its end makes the expiry unknown.
     ///

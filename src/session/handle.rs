@@ -87,6 +87,15 @@ impl<C: Credential> Session<C> {
     /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it fail with
     /// [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook does not run for the login that is
     /// replaced; call [`logout`](Self::logout) first where it should.
+    ///
+    /// ```
+    /// # use tower_refresh::{Session, Token};
+    /// # fn f(session: &Session) -> Result<(), tower_refresh::InvalidToken> {
+    /// let first = session.login(Token::bearer("anns")?);
+    /// let second = session.login(Token::bearer("bobs")?);
+    /// assert_ne!(first, second);
+    /// # Ok(()) }
+    /// ```
     pub fn login(&self, credential: C) -> Login {
         let held = self.hold(credential, None);
         self.step_without_flight(|state| state.log_in(&held)).0
@@ -96,6 +105,18 @@ impl<C: Credential> Session<C> {
     ///
     /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it go on
     /// with this credential.
+    ///
+    /// ```
+    /// # use tower_refresh::{Session, Token};
+    /// # fn f(session: &Session) -> Result<(), tower_refresh::InvalidToken> {
+    /// let login = session.login(Token::bearer("at-1")?);
+    /// assert!(session.replace(login, Token::bearer("at-2")?).is_ok());
+    ///
+    /// drop(session.logout());
+    /// let late = session.replace(login, Token::bearer("at-3")?);
+    /// assert_eq!(late.unwrap_err().access_token(), "at-3");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -117,6 +138,17 @@ impl<C: Credential> Session<C> {
     /// Called by a refresher of this session, the future ends at once: the hook waits for that refresher.
     ///
     /// The hook runs on the Tokio runtime of the caller, or on the first one that this session has seen.
+    ///
+    /// ```
+    /// # use tower_refresh::Session;
+    /// # async fn f(session: Session) {
+    /// session.logout().await; // the session's clients send nothing any more, and the hook is done
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// See [`Logout`]: the future may be dropped at any time.
     pub fn logout(&self) -> Logout {
         let ((), logout) = self.step_without_flight(State::log_out);
         match scope::role_in(self.id()) {
@@ -131,6 +163,15 @@ impl<C: Credential> Session<C> {
     ///
     /// A new login starts without the back-off of the one before: don't call this in a loop, or from a hook, without a
     /// pause of your own.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// let token = session.acquire().await?;
+    /// println!("it expires at {:?}", session.state().expires_at());
+    /// # drop(token);
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -151,6 +192,14 @@ impl<C: Credential> Session<C> {
 
     /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts one
     /// ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when this returns.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// // The user was given a role that only a new token has.
+    /// session.refresh().await?;
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
