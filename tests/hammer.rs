@@ -12,6 +12,8 @@ use http_body_util::Full;
 use std::{
     collections::{HashMap, HashSet},
     env,
+    future::pending,
+    panic::resume_unwind,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
@@ -24,7 +26,7 @@ use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
     BoxFuture, Cause, Error, ErrorKind, Generation, Login, Phase, RefreshContext, RefreshError, RefreshLayer,
-    Refresher, ReplayBody, Session, Stamp, State, Terminated, Token,
+    Refresher, ReplayBody, Session, Stamp, State, Terminated, Token, refresher_fn,
 };
 
 /// No test takes nearly as long, unless something hangs.
@@ -145,6 +147,72 @@ async fn g03_rejections_in_any_order_around_one_failure_cost_one_refresh_and_sha
             let hooks = usize::from(failure.is_terminal());
             until(|| world.truth().hooks.len() == hooks).await;
         }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g08_waiters_that_are_woken_on_four_threads_get_the_outcome_of_their_own_flight() {
+    for round in rounds(40) {
+        let mut dice = Dice::new(round);
+        let (refresher, mut flights) = by_hand();
+        let session = Session::builder(refresher).credential(token("at-0")).build();
+        let client = RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&[]));
+        let requests = ask_many(&client, 64, |_| get("/"));
+        let flight = timeout(SAFETY_NET, flights.next()).await.expect("it starts");
+        until(|| session.waiters() == 64).await;
+        let failure = RefreshError::transient(round.to_string());
+        flight.answer(Err(failure.clone()));
+        let settled = |state: &State| state.flights_settled() == 1;
+        session.subscribe().wait_for(settled).await.unwrap();
+        // Newer credentials follow at once, while the waiters of the flight wake up.
+        for number in 0..dice.roll(4) {
+            session.replace(session.state().login(), token(&format!("at-{number}x"))).unwrap();
+            dice.dawdle(2).await;
+        }
+        for request in requests {
+            let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer");
+            let error = answer.unwrap().unwrap_err();
+            assert!(std::ptr::addr_eq(root_cause(own(&error)), root_cause(&failure)), "{round:#x}");
+        }
+        assert_eq!(session.waiters(), 0, "{round:#x}");
+    }
+}
+
+// === 5: settles ===
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
+async fn g05_whatever_a_refresher_does_its_flight_settles_and_every_request_gets_an_answer() {
+    for round in rounds(60) {
+        let dice = Arc::new(Mutex::new(Dice::new(round)));
+        let refresher = refresher_fn(move |_: RefreshContext| {
+            let whim = dice.lock().unwrap_or_else(PoisonError::into_inner).roll(5);
+            async move {
+                match whim {
+                    0 => pending::<()>().await,
+                    1 => resume_unwind(Box::new("without the noise of a panic")),
+                    2 => return Err(RefreshError::transient("503")),
+                    3 => tokio::time::sleep(Duration::from_millis(3)).await,
+                    _ => yield_now().await,
+                }
+                Ok(token("at-good"))
+            }
+        });
+        let session = Session::builder(refresher)
+            .credential(token("at-0"))
+            .refresh_timeout(Duration::from_millis(3))
+            .backoff(Duration::ZERO, Duration::ZERO)
+            .build();
+        let client = RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&["at-good"]));
+        for request in ask_many(&client, 32, |_| get("/")) {
+            let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer").unwrap();
+            match answer {
+                Ok(answer) => assert_eq!(answer.status(), StatusCode::OK, "{round:#x}"),
+                Err(error) => assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed, "{round:#x}"),
+            }
+        }
+        let settled = session.state().flights_settled();
+        assert_eq!(session.state().flights_started(), settled, "{round:#x}");
+        assert_eq!(session.waiters(), 0, "{round:#x}");
     }
 }
 
@@ -443,7 +511,7 @@ impl Refresher for World {
                 match dice.roll(40) {
                     0..5 => return Err(RefreshError::transient("unreachable")),
                     5..8 => return Err(RefreshError::terminal("revoked")),
-                    8 => std::panic::resume_unwind(Box::new("the refresher panics at times")),
+                    8 => resume_unwind(Box::new("the refresher panics at times")),
                     _ => {}
                 }
             }
