@@ -167,8 +167,8 @@ impl<S, C: Credential> Call<S, C> {
         if let IfRejected::Respond = if_rejected {
             return Reply::Respond(response);
         }
-        let rejection = Arc::new(Rejection::new(response.status(), response.headers().clone()));
-        let reaction = self.shared.session.rejected(stamped, &rejection).unwrap_or_else(Reaction::Fail);
+        let rejection = || Rejection::new(response.status(), response.headers().clone());
+        let reaction = self.shared.session.rejected(stamped, rejection).unwrap_or_else(Reaction::Fail);
         // An upload is cut off only for a replay: where the response goes to the caller, it may need the connection.
         let again = match (&reaction, if_rejected) {
             (Reaction::Respond, _) | (_, IfRejected::Report | IfRejected::Respond) => None,

@@ -32,7 +32,7 @@ pub struct Stamp {
 
 /// A session, whatever its credential.
 pub(crate) trait Rejects: Send + Sync {
-    fn rejected(&self, stamped: Stamped, rejection: Rejection);
+    fn rejected(&self, stamped: Stamped);
 }
 
 // === impl Stamp ===
@@ -59,7 +59,7 @@ impl Stamp {
     /// during a back-off or beyond the limit of refreshes. Nothing happens where the login is over, the session is gone or
     /// there is no Tokio runtime.
     pub fn reject(&self) {
-        self.session.rejected(self.stamped, Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
+        self.session.rejected(self.stamped);
     }
 }
 
@@ -75,10 +75,10 @@ impl fmt::Debug for Stamp {
 // === impl Rejects ===
 
 impl<C: Credential> Rejects for WeakSession<C> {
-    fn rejected(&self, stamped: Stamped, rejection: Rejection) {
+    fn rejected(&self, stamped: Stamped) {
         if let Some(session) = self.upgrade() {
             // Whoever calls has its answer already; how the session reacts is for the next request.
-            drop(session.rejected(stamped, &Arc::new(rejection)));
+            drop(session.rejected(stamped, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())));
         }
     }
 }

@@ -341,9 +341,13 @@ impl<C: Credential> Session<C> {
     }
 
     /// Reports that a request which was sent with this stamp was rejected.
-    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>) -> Result<Reaction, Error> {
+    pub(crate) fn rejected(
+        &self,
+        stamp: Stamped,
+        rejection: impl Fn() -> Rejection,
+    ) -> Result<Reaction, Error> {
         let now = self.now();
-        self.step(|state| state.rejected(stamp, rejection, now)).map(|(reaction, _)| reaction)
+        self.step(|state| state.rejected(stamp, &rejection, now)).map(|(reaction, _)| reaction)
     }
 
     /// Starts a renewal that is due. How long until the next one is, as far as that is known.

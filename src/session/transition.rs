@@ -128,8 +128,14 @@ impl<C> State<C> {
         }
     }
 
-    /// A request that was sent with this stamp was rejected.
-    pub(crate) fn rejected(&self, stamp: Stamped, rejection: &Arc<Rejection>, now: Now) -> Step<C, Reaction> {
+    /// A request that was sent with this stamp was rejected. The rejection is made where a flight is told of it, and
+    /// nowhere else: of a herd, once.
+    pub(crate) fn rejected(
+        &self,
+        stamp: Stamped,
+        rejection: impl FnOnce() -> Rejection,
+        now: Now,
+    ) -> Step<C, Reaction> {
         if self.login != stamp.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
         }
@@ -150,7 +156,7 @@ impl<C> State<C> {
             }
             Phase::Active | Phase::Failed(_) if !self.earns_refresh(now) => Step::stay(Reaction::Respond),
             Phase::Active | Phase::Failed(_) => {
-                self.elect(Cause::Rejected, true, Some(rejection.clone()), now).map(Reaction::Wait)
+                self.elect(Cause::Rejected, true, Some(Arc::new(rejection())), now).map(Reaction::Wait)
             }
         }
     }

@@ -27,10 +27,7 @@ use proptest::{
     prelude::*,
     sample::{Index, select},
 };
-use std::{
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::time::{Duration, SystemTime};
 use tokio_test::task;
 
 /// What happens. An `Index` chooses among what there has been so far.
@@ -305,8 +302,8 @@ impl Walk {
 
     fn reject(&mut self, sent: &Sent) {
         let (stamped, now) = (sent.stamped, self.now());
-        let rejection = Arc::new(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
-        let taken = take(&self.state, |state| state.rejected(stamped, &rejection, now));
+        let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
+        let taken = take(&self.state, |state| state.rejected(stamped, rejection, now));
         let is_late = stamped.generation < self.model.generation;
         let (fate, expected) = match (self.model.flight, self.backing_off()) {
             _ if stamped.login != self.model.login => {

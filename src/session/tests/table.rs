@@ -1237,8 +1237,8 @@ fn reject(state: &State<Key>, stamped: Stamped) -> Taken<Reaction> {
 fn reject_at(state: &State<Key>, stamped: Stamped, now: Now) -> Taken<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
-    let rejection = Arc::new(Rejection::new(StatusCode::UNAUTHORIZED, headers));
-    take(state, |state| state.rejected(stamped, &rejection, now))
+    let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, headers.clone());
+    take(state, |state| state.rejected(stamped, rejection, now))
 }
 
 #[track_caller]
