@@ -9,10 +9,11 @@ use crate::{
 use http::{Request, Response};
 use http_body::Body;
 use std::{
-    cell::LazyCell,
+    cell::OnceCell,
     fmt, mem,
     sync::Arc,
     task::{Context, Poll, ready},
+    time::SystemTime,
 };
 use tokio::sync::watch;
 use tower::{BoxError, Service};
@@ -29,6 +30,9 @@ use tower::{BoxError, Service};
 /// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
 /// come and wait, and holds no readiness of the inner service meanwhile. It fails only if the inner service does.
 ///
+/// Whether the credential has expired is asked with the readiness, by the clock of that moment. Whether it has changed is
+/// asked again by `call`.
+///
 /// While a task waits for the readiness of the inner service, it is woken by that alone: a logout or a refresh that
 /// begins meanwhile is noticed then, before anything is sent.
 pub struct Refresh<S, C = Token> {
@@ -44,7 +48,8 @@ enum Readiness {
     #[default]
     Unasked,
     Asked,
-    Ready,
+    /// With what the clock said when it was asked, if the credential is known to expire.
+    Ready(Option<SystemTime>),
 }
 
 /// The latest state, read without a lock while it does not change.
@@ -104,13 +109,14 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let session = &self.shared.session;
-        if self.view.latest().sendable(|| session.wall()).is_none() {
+        let wall = OnceCell::new();
+        if self.view.latest().sendable(|| *wall.get_or_init(|| session.wall())).is_none() {
             self.give_up_readiness();
             return Poll::Ready(Ok(()));
         }
         self.readiness = Readiness::Asked;
         ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
-        self.readiness = Readiness::Ready;
+        self.readiness = Readiness::Ready(wall.into_inner());
         Poll::Ready(Ok(()))
     }
 
@@ -142,17 +148,21 @@ where
         S: Service<Request<ReplayBody<B>>>,
     {
         let session = &self.shared.session;
-        // Read once, and only where the credential is known to expire.
-        let wall = LazyCell::new(|| session.wall());
-        if self.view.latest().wants_renewal(|| *wall) {
+        // Read once for a request, and only where the credential is known to expire.
+        let wall = match self.readiness {
+            Readiness::Ready(read) => read,
+            Readiness::Unasked | Readiness::Asked => None,
+        };
+        let wall = || wall.unwrap_or_else(|| session.wall());
+        if self.view.latest().wants_renewal(wall) {
             session.renew();
         }
         let state = self.view.latest();
-        let held = state.sendable(|| *wall).cloned();
+        let held = state.sendable(wall).cloned();
         let (login, stamped) = (state.login(), state.stamp());
         match held {
             // ## The fresh path: no lock, nothing boxed
-            Some(held) if self.readiness == Readiness::Ready => {
+            Some(held) if matches!(self.readiness, Readiness::Ready(_)) => {
                 self.readiness = Readiness::Unasked;
                 let call = Call::new(self.shared.clone(), self.inner.clone(), login);
                 let (future, sent) = call.send(&mut self.inner, message, held, stamped);
@@ -170,7 +180,7 @@ where
     where
         S: Service<Request<ReplayBody<B>>>,
     {
-        if self.readiness == Readiness::Ready {
+        if let Readiness::Ready(_) = self.readiness {
             self.readiness = Readiness::Unasked;
             ResponseFuture::passing(self.inner.call(request))
         } else {

@@ -193,8 +193,8 @@ impl<C: Credential> SessionBuilder<C> {
     /// Reads the time from another clock than [`SystemTime::now`]: for tests, and for hosts that know the time better
     /// than their system clock.
     ///
-    /// It is read when a service is asked whether it is ready, and again when it is called, where the credential is known
-    /// to expire; and at each step of the state machine.
+    /// It is read when a service is asked whether it is ready, where the credential is known to expire, and at each step
+    /// of the state machine.
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.settings.clock = Clock::new(clock);
         self
