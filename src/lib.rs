@@ -63,7 +63,12 @@
 //!
 //! A feature adds modules and changes nothing else. None is on by default.
 //!
-//! - `grpc`: [`detect::GrpcUnauthenticated`] and the module [`grpc`].
+//! | feature | adds |
+//! |---|---|
+//! | `client` | module `client`: an HTTPS client for those who have none |
+//! | `cookies` | module `cookies`: a credential that is a cookie jar, its refresher and its logout hook |
+//! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 wherever it hides |
+//! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation |
 //!
 //! # The runtime
 //!
@@ -75,6 +80,9 @@
 //!
 //! [Tower]: https://docs.rs/tower
 
+#[cfg(feature = "client")]
+#[cfg_attr(docsrs, doc(cfg(feature = "client")))]
+pub mod client;
 pub mod credential;
 pub mod detect;
 pub mod error;
@@ -82,6 +90,9 @@ pub mod future;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
+#[cfg(feature = "oauth2")]
+#[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
+pub mod oauth2;
 pub mod refresher;
 pub mod respond;
 pub mod session;

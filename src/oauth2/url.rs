@@ -1,0 +1,122 @@
+use crate::origin::is_cleartext;
+use ::oauth2::url::{ParseError, Url};
+use http::Uri;
+use std::{error, fmt};
+
+/// Where an endpoint of the authorization server is.
+///
+/// It has to be `https://`, or `http://` to a loopback address, because refresh tokens and client secrets travel there;
+/// [`cleartext`](Self::cleartext) is for those who know better. A user name, a password or a fragment in it is refused.
+///
+/// ```
+/// use tower_refresh::oauth2::EndpointUrl;
+///
+/// assert!(EndpointUrl::new("https://login.example.com/oauth/token").is_ok());
+/// assert!(EndpointUrl::new("http://[::1]:8080/token").is_ok());
+/// assert!(EndpointUrl::new("http://login.example.com/oauth/token").is_err());
+/// assert!(EndpointUrl::cleartext("http://gateway.internal/token").is_ok());
+/// ```
+#[derive(Clone)]
+pub struct EndpointUrl {
+    url: Url,
+    uri: Uri,
+}
+
+/// A text is not the URL of an endpoint. It says why, without showing the text.
+#[derive(Clone, Debug)]
+pub struct InvalidUrl(Reason);
+
+#[derive(Clone, Debug)]
+enum Reason {
+    Unparsed(ParseError),
+    Scheme,
+    UserInfo,
+    Fragment,
+    Cleartext,
+    Uri,
+}
+
+// === impl EndpointUrl ===
+
+impl EndpointUrl {
+    /// `https://`, or `http://` on this machine.
+    ///
+    /// # Errors
+    ///
+    /// If it is anything else, or holds a user name, a password or a fragment.
+    pub fn new(url: &str) -> Result<Self, InvalidUrl> {
+        let url = Self::cleartext(url)?;
+        if is_cleartext(&url.uri) { Err(InvalidUrl(Reason::Cleartext)) } else { Ok(url) }
+    }
+
+    /// Also `http://` to anywhere: whoever listens on the way learns the secrets.
+    ///
+    /// # Errors
+    ///
+    /// As those of [`new`](Self::new), otherwise.
+    pub fn cleartext(url: &str) -> Result<Self, InvalidUrl> {
+        let url = Url::parse(url).map_err(|error| InvalidUrl(Reason::Unparsed(error)))?;
+        let reason = if !matches!(url.scheme(), "https" | "http") {
+            Some(Reason::Scheme)
+        } else if !url.username().is_empty() || url.password().is_some() {
+            Some(Reason::UserInfo)
+        } else if url.fragment().is_some() {
+            Some(Reason::Fragment)
+        } else {
+            None
+        };
+        if let Some(reason) = reason {
+            return Err(InvalidUrl(reason));
+        }
+        let uri = Uri::try_from(url.as_str()).map_err(|_| InvalidUrl(Reason::Uri))?;
+        Ok(Self { url, uri })
+    }
+
+    pub(super) fn url(&self) -> &Url {
+        &self.url
+    }
+
+    pub(super) fn uri(&self) -> &Uri {
+        &self.uri
+    }
+}
+
+impl TryFrom<&str> for EndpointUrl {
+    type Error = InvalidUrl;
+
+    fn try_from(url: &str) -> Result<Self, InvalidUrl> {
+        Self::new(url)
+    }
+}
+
+/// Without the query, which some use for keys.
+impl fmt::Debug for EndpointUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let mut shown = self.url.clone();
+        shown.set_query(None);
+        write!(f, "EndpointUrl({shown})")
+    }
+}
+
+// === impl InvalidUrl ===
+
+impl fmt::Display for InvalidUrl {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self.0 {
+            Reason::Unparsed(_) | Reason::Uri => "not an absolute URL",
+            Reason::Scheme => "the scheme of the URL is neither https nor http",
+            Reason::UserInfo => "the URL holds a user name or a password",
+            Reason::Fragment => "the URL holds a fragment",
+            Reason::Cleartext => "the URL would have secrets travel in cleartext",
+        })
+    }
+}
+
+impl error::Error for InvalidUrl {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        match &self.0 {
+            Reason::Unparsed(error) => Some(error),
+            _ => None,
+        }
+    }
+}

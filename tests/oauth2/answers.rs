@@ -1,0 +1,240 @@
+//! What is made of an answer that should bring a token.
+
+use crate::hand::*;
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
+use std::{
+    convert::Infallible,
+    pin::Pin,
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+use tower_refresh::{Credential, RefreshErrorKind};
+
+/// Frames of this size, without an end.
+struct Endless(usize);
+
+#[test]
+fn a_new_refresh_token_takes_the_place_of_the_old_one() {
+    let token = refresh(answering(200, GOOD)).unwrap();
+    assert_eq!(token.access_token(), NEW_ACCESS);
+    assert_eq!(token.refresh_token(), Some(NEW_REFRESH));
+    let left = token.expires_at().unwrap().duration_since(SystemTime::now()).unwrap();
+    assert!(left > Duration::from_secs(3500) && left <= Duration::from_secs(3600));
+}
+
+#[test]
+fn the_old_refresh_token_is_kept_when_none_comes() {
+    for field in ["", r#","refresh_token":"""#, r#","refresh_token":null"#] {
+        let token = refresh(answering(200, format!(r#"{{"access_token":"at-2"{field}}}"#))).unwrap();
+        assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some(OLD_REFRESH)), "{field}");
+    }
+}
+
+#[test]
+fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
+    let known =
+        [("1", 1), ("3600", 3600), (r#""3600""#, 3600), (r#"" 60 ""#, 60), ("59.9", 59), ("6e2", 600)];
+    for (lifetime, seconds) in known {
+        let left = expiry(lifetime).expect(lifetime).duration_since(SystemTime::now()).unwrap_or_default();
+        assert!(left <= Duration::from_secs(seconds), "{lifetime}");
+        assert!(left + Duration::from_secs(30) > Duration::from_secs(seconds), "{lifetime}");
+    }
+    for unknown in [
+        "null",
+        "0",
+        "-1",
+        "-3600",
+        "0.4",
+        "-0.0",
+        r#""""#,
+        r#""soon""#,
+        r#""-5""#,
+        r#""NaN""#,
+        r#""inf""#,
+        "18446744073709551615",
+        "99999999999999999999999999",
+        "1e300",
+        r#""1e300""#,
+        "true",
+        "[3600]",
+        r#"{"seconds":3600}"#,
+        r#""99999999999999999999999999""#,
+    ] {
+        assert_eq!(expiry(unknown), None, "{unknown}");
+    }
+    assert_eq!(refresh(answering(200, r#"{"access_token":"at-2"}"#)).unwrap().expires_at(), None);
+}
+
+fn expiry(lifetime: &str) -> Option<SystemTime> {
+    let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
+    refresh(answering(200, body)).unwrap_or_else(|error| panic!("{lifetime}: {error:?}")).expires_at()
+}
+
+#[test]
+fn what_the_body_is_decides() {
+    for content_type in ["text/plain", "text/html; charset=utf-8", "application/x-amz-json-1.1", "\u{7f}"] {
+        let endpoint = at(http(move || {
+            let mut answer = answer(200, GOOD);
+            if let Ok(value) = content_type.parse() {
+                answer.headers_mut().insert("content-type", value);
+            } else {
+                answer.headers_mut().remove("content-type");
+            }
+            answer
+        })
+        .0);
+        assert_eq!(refresh(endpoint).unwrap().access_token(), NEW_ACCESS, "{content_type}");
+    }
+    assert!(refresh(answering(201, GOOD)).is_ok());
+    assert!(refresh(answering(200, format!("{GOOD}\n<!-- served by 7 -->"))).is_ok());
+}
+
+#[test]
+fn a_token_type_is_bearer_in_any_case_or_left_out() {
+    for kind in [r#""bearer""#, r#""Bearer""#, r#""BEARER""#, "null"] {
+        refresh(answering(200, format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#))).expect(kind);
+    }
+    for kind in [r#""mac""#, r#""DPoP""#, r#""""#, "1"] {
+        let body = format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#);
+        assert_ambiguous(200, &body);
+    }
+}
+
+#[test]
+fn a_success_without_a_usable_token_is_ambiguous() {
+    for body in [
+        "",
+        " ",
+        "{}",
+        "[]",
+        "null",
+        "17",
+        "<html>welcome to the airport</html>",
+        "access_token=hush-new-access&token_type=bearer",
+        r#"{"access_token":""}"#,
+        r#"{"access_token":null}"#,
+        r#"{"access_token":42}"#,
+        r#"{"access_token":["hush-new-access"]}"#,
+        r#"{"access_token":{"hush-new-access":"hush-new-access"}}"#,
+        r#"{"access_token":"hush-new-access","access_token":"hush-new-access"}"#,
+        r#"{"access_token":"hush-new-access","expires_in":1,"expires_in":2}"#,
+        r#"{"access_token":"hush-new-access","refresh_token":"hush-a","refresh_token":"hush-b"}"#,
+        r#"{"access_token":"hush-new-access","refresh_token":7}"#,
+        r#"{"access_token":"hush-new-access","refresh_token":["hush-new-refresh"]}"#,
+        r#"{"access_token":"hush new access"}"#,
+        r#"{"access_token":"hush-new-access\n"}"#,
+        r#"{"access_token":"hush-new-access\r\nx-evil: 1"}"#,
+        r#"{"access_token":"hush-\u00e9"}"#,
+        r#"{"access_token":"hush-\u0000"}"#,
+        r#"{"ACCESS_TOKEN":"hush-new-access"}"#,
+    ] {
+        assert_ambiguous(200, body);
+    }
+    assert_ambiguous(204, "");
+    let deep = format!(r#"{{"access_token":{}}}"#, "[".repeat(10_000));
+    assert_ambiguous(200, &deep);
+}
+
+#[test]
+fn every_truncated_answer_is_ambiguous() {
+    for end in 0..GOOD.len() {
+        assert_ambiguous(200, &GOOD[..end]);
+    }
+}
+
+#[test]
+fn an_answer_is_read_as_far_as_its_limit_and_no_byte_further() {
+    let body = format!("{GOOD}{}", " ".repeat(1000 - GOOD.len()));
+    assert!(refresh(answering(200, body.clone()).answer_limit(1000)).is_ok());
+    let error = refresh(answering(200, body).answer_limit(999)).unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
+    assert_eq!(cause(&error), "the authorization server answered 200 OK, with more than 999 bytes");
+}
+
+#[test]
+fn an_endless_answer_ends() {
+    for size in [0, 1, 4096] {
+        for (code, kind) in [
+            (200, RefreshErrorKind::Ambiguous),
+            (400, RefreshErrorKind::Transient),
+            (401, RefreshErrorKind::Terminal),
+            (503, RefreshErrorKind::Transient),
+        ] {
+            let endless = move || {
+                let body = Endless(size).map_err(|never| match never {}).boxed_unsync();
+                Response::builder().status(code).body(body).unwrap()
+            };
+            assert_eq!(refresh(at(http(endless).0)).unwrap_err().kind(), kind, "{code}, {size}");
+        }
+    }
+}
+
+#[track_caller]
+fn assert_ambiguous(code: u16, body: &str) {
+    let error = refresh(answering(code, body.to_owned())).expect_err(body);
+    assert_eq!(error.kind(), RefreshErrorKind::Ambiguous, "{body}");
+    let texts = all_texts(&error);
+    assert!(!texts.contains("hush"), "{body}: {texts}");
+}
+
+fn json() -> impl Strategy<Value = String> {
+    let leaf = prop_oneof![
+        Just("null".to_owned()),
+        any::<bool>().prop_map(|b| b.to_string()),
+        any::<i64>().prop_map(|n| n.to_string()),
+        any::<u64>().prop_map(|n| n.to_string()),
+        (-1e300..1e300f64).prop_map(|n| format!("{n:e}")),
+        "[a-zA-Z0-9 .+-]{0,12}".prop_map(|text| format!("\"{text}\"")),
+    ];
+    leaf.prop_recursive(3, 16, 4, |inner| {
+        prop_oneof![
+            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            inner.prop_map(|value| format!(r#"{{"k":{value}}}"#)),
+        ]
+    })
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(512))]
+
+    #[test]
+    fn no_lifetime_costs_the_token(lifetime in json()) {
+        let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime},"refresh_token":"rt-2"}}"#);
+        let before = SystemTime::now();
+        let token = refresh(answering(200, body)).unwrap();
+        prop_assert_eq!(token.refresh_token(), Some("rt-2"));
+        prop_assert!(token.expires_at().is_none_or(|at| at > before));
+    }
+
+    #[test]
+    fn no_body_ends_a_login_but_by_its_error_and_none_is_shown(
+        body in prop_oneof![
+            json().prop_map(|value| format!(r#"{{"access_token":"hush-{value}","x":{value}"#).into_bytes()),
+            json().prop_map(|value| format!(r#"{{"access_token":"hush-2","refresh_token":{value}}}"#).into_bytes()),
+            json().prop_map(|value| format!(r#"{{"error":{value},"error_description":"hush"}}"#).into_bytes()),
+            prop::collection::vec(any::<u8>(), 0..64),
+        ],
+        code in prop_oneof![Just(200u16), Just(400), Just(404), Just(429), Just(500), Just(302)],
+    ) {
+        if let Err(error) = refresh(answering(code, body)) {
+            prop_assert!(!error.is_terminal());
+            prop_assert!(!all_texts(&error).contains("hush"));
+        }
+    }
+}
+
+impl Body for Endless {
+    type Data = Bytes;
+    type Error = Infallible;
+
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
+        Poll::Ready(Some(Ok(Frame::data(Bytes::from(vec![b' '; self.0])))))
+    }
+}

@@ -1,0 +1,163 @@
+//! What a refusal says about the login.
+
+use crate::hand::*;
+use http::HeaderMap;
+use std::time::{Duration, SystemTime};
+use tower_refresh::{
+    RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
+    oauth2::{Classify, Refusal, Standard, classify_fn},
+};
+
+const WAF: &str = "<!DOCTYPE html><title>Request blocked</title>";
+
+/// Real answers, and the rules of DESIGN.md.
+const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
+    ("RFC 6749", 400, r#"{"error":"invalid_grant"}"#, Terminal),
+    (
+        "with the wrong status",
+        401,
+        r#"{"error":"invalid_grant","error_description":"Token is not active"}"#,
+        Terminal,
+    ),
+    ("Okta, 403", 403, r#"{"error":"invalid_grant"}"#, Terminal),
+    (
+        "GitHub",
+        200,
+        r#"{"error":"bad_refresh_token","error_description":"The refresh token passed is incorrect or expired.","error_uri":"https://docs.github.com"}"#,
+        Terminal,
+    ),
+    ("GitHub's invalid_client", 200, r#"{"error":"incorrect_client_credentials"}"#, Transient),
+    ("Slack", 200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, Terminal),
+    ("200, and a grant that is over", 200, r#"{"error":"invalid_grant","access_token":"at"}"#, Terminal),
+    ("a firewall's page", 403, WAF, Terminal),
+    ("an empty 401", 401, "", Terminal),
+    ("an empty 403", 403, "", Terminal),
+    ("Spring's 401", 401, r#"{"timestamp":1,"status":401,"error":"Unauthorized","path":"/token"}"#, Terminal),
+    ("an error object", 401, r#"{"error":{"message":"expired"}}"#, Terminal),
+    ("Auth0", 403, r#"{"error":"access_denied"}"#, Terminal),
+    ("the client's name or secret", 401, r#"{"error":"invalid_client"}"#, Transient),
+    ("the client's name or secret, 400", 400, r#"{"error":"invalid_client"}"#, Transient),
+    ("the client's name or secret, 403", 403, r#"{"error":"invalid_client"}"#, Transient),
+    ("a client that may not", 400, r#"{"error":"unauthorized_client"}"#, Transient),
+    ("a client that may not, 401", 401, r#"{"error":"unauthorized_client"}"#, Transient),
+    ("our own mistake", 400, r#"{"error":"invalid_request"}"#, Transient),
+    ("our own scope", 400, r#"{"error":"invalid_scope"}"#, Transient),
+    ("RFC 8707", 400, r#"{"error":"invalid_target"}"#, Transient),
+    ("a server that does not refresh", 400, r#"{"error":"unsupported_grant_type"}"#, Transient),
+    ("overload, as an error", 400, r#"{"error":"temporarily_unavailable"}"#, Transient),
+    ("overload, 401", 401, r#"{"error":"temporarily_unavailable"}"#, Transient),
+    ("overload", 503, r#"{"error":"temporarily_unavailable"}"#, Transient),
+    ("RFC 8628", 400, r#"{"error":"slow_down"}"#, Transient),
+    ("RFC 8628, 403", 403, r#"{"error":"slow_down"}"#, Transient),
+    ("broken, with a code", 500, r#"{"error":"invalid_grant"}"#, Transient),
+    ("broken on the way, with a code", 502, r#"{"error":"invalid_grant"}"#, Transient),
+    ("broken, GitHub's code", 503, r#"{"error":"bad_refresh_token"}"#, Transient),
+    ("a gateway that waited", 504, "", Ambiguous),
+    ("broken, a page", 500, "<html>", Transient),
+    ("rate limit", 429, "", Transient),
+    ("rate limit, with a code", 429, r#"{"error":"invalid_grant"}"#, Transient),
+    ("time-out", 408, "", Transient),
+    ("moved", 301, "", Transient),
+    ("moved, keeping the body", 307, "", Transient),
+    ("moved, keeping the body", 308, r#"{"error":"invalid_grant"}"#, Transient),
+    ("a page for a login", 302, WAF, Transient),
+    ("not here", 404, "", Transient),
+    ("gone", 410, "", Transient),
+    ("400 without a code", 400, "", Transient),
+    ("400 with half a code", 400, r#"{"error":"invalid_gr"#, Transient),
+    ("400 with two codes", 400, r#"{"error":"invalid_grant","error":"slow_down"}"#, Transient),
+    ("400, and no text", 400, r#"{"error":null}"#, Transient),
+    ("400, and an empty one", 400, r#"{"error":""}"#, Transient),
+    ("another case is another code", 400, r#"{"error":"INVALID_GRANT"}"#, Transient),
+    ("an unknown code", 400, r#"{"error":"tea_time"}"#, Transient),
+    ("a token with a refusal", 400, GOOD, Transient),
+];
+
+#[test]
+fn refusals_of_real_servers() {
+    for &(who, code, body, kind) in VENDORS {
+        for result in [refresh(answering(code, body)), obtain(answering(code, body))] {
+            let error = result.expect_err(who);
+            assert_eq!(error.kind(), kind, "{who}: {code} {body}");
+            assert!(!all_texts(&error).contains("hush"), "{who}");
+        }
+    }
+}
+
+#[test]
+fn the_code_is_told_and_the_description_is_not() {
+    let body = r#"{"error":"invalid_grant","error_description":"hush-old-refresh is expired"}"#;
+    let error = refresh(answering(400, body)).unwrap_err();
+    assert_eq!(cause(&error), "the authorization server answered 400 Bad Request, invalid_grant");
+    assert!(!all_texts(&error).contains("hush"));
+    for body in [r#"{"error":"hush-old-refresh"}"#, r#"{"error":"Hush"}"#, r#"{"error":"hush \u001b[2J"}"#] {
+        let error = refresh(answering(400, body)).unwrap_err();
+        assert_eq!(cause(&error), "the authorization server answered 400 Bad Request");
+        assert!(!all_texts(&error).to_lowercase().contains("hush"));
+    }
+}
+
+#[test]
+fn a_classifier_of_ones_own_sees_everything_and_decides() {
+    let endpoint = at(http(|| {
+        let mut answer = answer(418, r#"{"error":"tea","error_description":"time"}"#);
+        answer.headers_mut().insert("x-pot", "short".parse().unwrap());
+        answer
+    })
+    .0);
+    let endpoint = endpoint.classify(classify_fn(|refusal| {
+        let seen = (refusal.status().as_u16(), refusal.error(), refusal.description());
+        assert_eq!(seen, (418, Some("tea"), Some("time")));
+        assert_eq!(refusal.headers()["x-pot"], "short");
+        assert!(!format!("{refusal:?}").contains("time"));
+        Ambiguous
+    }));
+    assert_eq!(refresh(endpoint).unwrap_err().kind(), Ambiguous);
+}
+
+#[test]
+fn a_firewalls_page_can_be_softened() {
+    let soft = |body: &'static str| {
+        answering(403, body).classify(classify_fn(|refusal| match refusal.error() {
+            None => Transient,
+            Some(_) => Standard.classify(refusal),
+        }))
+    };
+    assert_eq!(refresh(soft(WAF)).unwrap_err().kind(), Transient);
+    assert_eq!(refresh(soft(r#"{"error":"invalid_grant"}"#)).unwrap_err().kind(), Terminal);
+}
+
+#[test]
+fn the_standard_answers_for_every_status() {
+    let headers = HeaderMap::new();
+    for code in 100..=999 {
+        let kind = Standard.classify(&Refusal::new(status(code), &headers));
+        let expected = match code {
+            401 | 403 => Terminal,
+            504 => Ambiguous,
+            _ => Transient,
+        };
+        assert_eq!(kind, expected, "{code}");
+    }
+}
+
+#[test]
+fn retry_after_is_honoured() {
+    let waits = |code: u16, value: String| {
+        let endpoint = at(http(move || {
+            let mut answer = answer(code, "");
+            answer.headers_mut().insert("retry-after", value.parse().unwrap());
+            answer
+        })
+        .0);
+        refresh(endpoint).unwrap_err().requested_wait()
+    };
+    for code in [429, 503, 400, 302] {
+        assert_eq!(waits(code, "17".to_owned()), Some(Duration::from_secs(17)), "{code}");
+    }
+    let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1000));
+    let wait = waits(503, date).unwrap();
+    assert!(wait > Duration::from_secs(900) && wait <= Duration::from_secs(1000));
+    assert_eq!(waits(503, "0".to_owned()), None);
+    assert_eq!(waits(503, "tomorrow".to_owned()), None);
+}

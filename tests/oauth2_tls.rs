@@ -1,0 +1,91 @@
+//! The client that comes along, against a server with the certificate of a private authority.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::Full;
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
+use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
+use std::{convert::Infallible, sync::Arc, time::Duration};
+use tokio::{net::TcpListener, time::timeout};
+use tokio_rustls::TlsAcceptor;
+use tower_refresh::{
+    Cause, RefreshContext, RefreshErrorKind, Refresher,
+    client::Https,
+    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+};
+
+#[tokio::test]
+async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
+    let (url, authority) = token_endpoint().await;
+    let ask = |https: Https| {
+        let url = EndpointUrl::new(&url).unwrap();
+        let endpoint = TokenEndpoint::new(https.build(), url, Client::basic("me", "hush"));
+        let refresher = ClientCredentials::new(endpoint);
+        async move {
+            let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
+            timeout(Duration::from_secs(60), answer).await.expect("it hangs")
+        }
+    };
+    for trusting in [Https::new(), Https::distrustful()] {
+        let token = ask(trusting.root(authority.clone()).unwrap()).await.unwrap();
+        assert_eq!(token.access_token(), "at-1");
+    }
+    for distrusting in [Https::new(), Https::distrustful()] {
+        let error = ask(distrusting).await.unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Transient, "nothing was sent: {error:?}");
+    }
+}
+
+#[test]
+fn what_is_no_certificate_is_refused() {
+    for der in [&b""[..], b"-----BEGIN CERTIFICATE-----", &[0x30, 0x80]] {
+        assert!(Https::new().root(der).is_err());
+    }
+}
+
+/// Its URL, and the certificate of its authority.
+async fn token_endpoint() -> (String, Vec<u8>) {
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let key = KeyPair::generate().unwrap();
+    let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
+    let certificate = params.signed_by(&key, &authority).unwrap();
+
+    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        .with_safe_default_protocol_versions()
+        .unwrap()
+        .with_no_client_auth()
+        .with_single_cert(
+            vec![certificate.der().clone()],
+            PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
+        )
+        .unwrap();
+    let acceptor = TlsAcceptor::from(Arc::new(config));
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("https://localhost:{}/token", listener.local_addr().unwrap().port());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            let acceptor = acceptor.clone();
+            tokio::spawn(async move {
+                // Whoever distrusts it hangs up.
+                let Ok(stream) = acceptor.accept(stream).await else { return };
+                let answer = service_fn(|_: Request<Incoming>| async {
+                    let body = Full::new(Bytes::from(r#"{"access_token":"at-1","token_type":"Bearer"}"#));
+                    Ok::<_, Infallible>(Response::new(body))
+                });
+                let connection = auto::Builder::new(TokioExecutor::new());
+                let _ = connection.serve_connection(TokioIo::new(stream), answer).await;
+            });
+        }
+    });
+    (url, authority.der().to_vec())
+}
