@@ -1,0 +1,128 @@
+use cookie_store::RawCookie;
+use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use std::fmt;
+
+/// Copies a cookie into a header, so that the upstream knows a request of its own application from one that another
+/// site made the browser send: a double-submit cookie.
+///
+/// The names are the application's: `csrftoken` and `X-CSRFToken` in Django, `XSRF-TOKEN` and `X-XSRF-TOKEN` in Angular,
+/// Laravel and Spring, `csrf_access_token` and `X-CSRF-TOKEN` in Flask-JWT-Extended.
+///
+/// ```
+/// use http::{HeaderName, Request};
+/// use tower_refresh::{Credential, cookies::{Csrf, Jar}};
+///
+/// # fn main() -> Result<(), Box<dyn std::error::Error>> {
+/// let csrf = Csrf::new("csrftoken", HeaderName::from_static("x-csrftoken"));
+/// let jar = Jar::new("https://app.example.com")?
+///     .with_csrf(csrf)
+///     .with_cookie("csrftoken=6Qx2; Path=/; Secure")?;
+///
+/// let (mut request, ()) = Request::post("https://app.example.com/api/orders").body(())?.into_parts();
+/// jar.apply(&mut request);
+/// assert_eq!(request.headers["x-csrftoken"], "6Qx2");
+/// # Ok(()) }
+/// ```
+#[derive(Clone)]
+pub struct Csrf {
+    cookie: Box<str>,
+    header: HeaderName,
+    is_decoded: bool,
+    on_safe_methods: bool,
+}
+
+// === impl Csrf ===
+
+impl Csrf {
+    /// Copies the cookie of that name into that header. The names of cookies are case-sensitive.
+    pub fn new(cookie: impl Into<Box<str>>, header: HeaderName) -> Self {
+        Self { cookie: cookie.into(), header, is_decoded: false, on_safe_methods: false }
+    }
+
+    /// Decodes the percent-encoding of the cookie on the way into the header, as axios and Angular do: Laravel needs
+    /// it. Default: false.
+    #[must_use]
+    pub fn percent_decoded(mut self, is_decoded: bool) -> Self {
+        self.is_decoded = is_decoded;
+        self
+    }
+
+    /// Whether requests that change nothing (`GET`, `HEAD`, `OPTIONS`, `TRACE`) have the header as well. Default:
+    /// false.
+    #[must_use]
+    pub fn on_safe_methods(mut self, on_safe_methods: bool) -> Self {
+        self.on_safe_methods = on_safe_methods;
+        self
+    }
+
+    /// Takes the cookie from those that the request carries: the header goes nowhere where the cookie does not.
+    pub(super) fn apply(&self, method: &Method, cookies: &[(String, String)], headers: &mut HeaderMap) {
+        if method.is_safe() && !self.on_safe_methods {
+            return;
+        }
+        let token = cookies.iter().find(|(name, _)| **name == *self.cookie);
+        if let Some(mut value) = token.and_then(|(_, token)| self.header_value(token)) {
+            value.set_sensitive(true);
+            headers.insert(self.header.clone(), value);
+        }
+    }
+
+    /// `None` for what decodes to characters that no header may carry.
+    fn header_value(&self, token: &str) -> Option<HeaderValue> {
+        if !self.is_decoded {
+            return HeaderValue::from_bytes(token.as_bytes()).ok();
+        }
+        let decoded = RawCookie::parse_encoded(format!("token={token}")).ok()?;
+        HeaderValue::from_bytes(decoded.value().as_bytes()).ok()
+    }
+}
+
+impl fmt::Debug for Csrf {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Csrf")
+            .field("cookie", &self.cookie)
+            .field("header", &self.header)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const HEADER: HeaderName = HeaderName::from_static("x-csrf");
+
+    fn applied(csrf: &Csrf, method: Method, token: &str) -> Option<HeaderValue> {
+        let cookies = [("sid".to_owned(), "1".to_owned()), ("csrf".to_owned(), token.to_owned())];
+        let mut headers = HeaderMap::new();
+        csrf.apply(&method, &cookies, &mut headers);
+        headers.remove(HEADER)
+    }
+
+    #[test]
+    fn requests_that_change_something_have_the_header() {
+        let csrf = Csrf::new("csrf", HEADER);
+        for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
+            assert_eq!(applied(&csrf, method, "t").unwrap(), "t");
+        }
+        assert_eq!(applied(&csrf, Method::GET, "t"), None);
+        assert_eq!(applied(&csrf.clone().on_safe_methods(true), Method::GET, "t").unwrap(), "t");
+        assert_eq!(applied(&Csrf::new("CSRF", HEADER), Method::POST, "t"), None);
+    }
+
+    #[test]
+    fn a_cookie_is_decoded_only_where_asked_and_never_into_a_line_break() {
+        let csrf = Csrf::new("csrf", HEADER);
+        assert_eq!(applied(&csrf, Method::POST, "a%3D").unwrap(), "a%3D");
+        let decoding = csrf.percent_decoded(true);
+        assert_eq!(applied(&decoding, Method::POST, "a%3D").unwrap(), "a=");
+        assert_eq!(applied(&decoding, Method::POST, "a%0D%0Ax-evil: 1"), None);
+        assert_eq!(applied(&decoding, Method::POST, "%FF"), None);
+    }
+
+    #[test]
+    fn the_token_is_not_shown() {
+        let value = applied(&Csrf::new("csrf", HEADER), Method::POST, "s3cr3t").unwrap();
+        assert!(!format!("{value:?}").contains("s3cr3t"));
+    }
+}

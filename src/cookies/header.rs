@@ -1,0 +1,91 @@
+use http::{HeaderMap, HeaderValue, header::COOKIE};
+
+/// Puts the jar's cookies into the `Cookie` header, beside those that the caller put there.
+///
+/// A cookie of the jar takes the place of the caller's of the same name, so that a replay replaces what its first
+/// attempt carried. The result is one header (RFC 6265 §5.4), and sensitive.
+pub(super) fn merge(headers: &mut HeaderMap, jar: &[(String, String)]) {
+    if jar.is_empty() {
+        return;
+    }
+    let mut merged = Vec::new();
+    for (name, value) in jar {
+        push(&mut merged, &[name.as_bytes(), b"=", value.as_bytes()]);
+    }
+    for own in headers.get_all(COOKIE).iter().flat_map(pairs) {
+        if !jar.iter().any(|(name, _)| name.as_bytes() == name_of(own)) {
+            push(&mut merged, &[own]);
+        }
+    }
+    // What was in a header goes into one. A jar holds nothing else.
+    if let Ok(mut value) = HeaderValue::from_bytes(&merged) {
+        value.set_sensitive(true);
+        headers.insert(COOKIE, value);
+    }
+}
+
+fn push(header: &mut Vec<u8>, pair: &[&[u8]]) {
+    if !header.is_empty() {
+        header.extend_from_slice(b"; ");
+    }
+    header.extend(pair.iter().copied().flatten());
+}
+
+fn pairs(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
+    header.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+}
+
+fn name_of(pair: &[u8]) -> &[u8] {
+    pair.split(|byte| *byte == b'=').next().unwrap_or(pair).trim_ascii()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn merged(own: &[&str], jar: &[(&str, &str)]) -> Vec<String> {
+        let mut headers = HeaderMap::new();
+        for own in own {
+            headers.append(COOKIE, HeaderValue::from_bytes(own.as_bytes()).unwrap());
+        }
+        let jar: Vec<_> = jar.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        merge(&mut headers, &jar);
+        let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
+        headers.get_all(COOKIE).iter().map(text).collect()
+    }
+
+    #[test]
+    fn the_callers_own_cookies_stay_and_none_is_sent_twice() {
+        assert_eq!(merged(&[], &[]), [""; 0]);
+        assert_eq!(merged(&["theme=dark"], &[]), ["theme=dark"]);
+        assert_eq!(merged(&[], &[("sid", "1")]), ["sid=1"]);
+        assert_eq!(merged(&["theme=dark"], &[("sid", "1")]), ["sid=1; theme=dark"]);
+        assert_eq!(merged(&["sid=0; theme=dark;sid = 00"], &[("sid", "1")]), ["sid=1; theme=dark"]);
+        assert_eq!(merged(&["SID=0", "a=b=c;; ;"], &[("sid", "1")]), ["sid=1; SID=0; a=b=c"]);
+        assert_eq!(merged(&["bare", "é=ü"], &[("sid", "1")]), ["sid=1; bare; é=ü"]);
+    }
+
+    #[test]
+    fn the_merged_header_is_sensitive() {
+        let mut headers = HeaderMap::new();
+        merge(&mut headers, &[("sid".to_owned(), "s3cr3t".to_owned())]);
+        assert!(!format!("{headers:?}").contains("s3cr3t"));
+    }
+
+    proptest! {
+        #[test]
+        fn merging_again_changes_nothing(own in "[a-c=; ]{0,20}", value in "[x-z=]{0,4}") {
+            let jar = [("a", value.as_str())];
+            let once = merged(&[&own], &jar);
+            prop_assert_eq!(once.len(), 1);
+            prop_assert_eq!(&merged(&[&once[0]], &jar), &once);
+            let names = pairs_of(&once[0]).filter(|pair| name_of(pair.as_bytes()) == b"a").count();
+            prop_assert_eq!(names, 1);
+        }
+    }
+
+    fn pairs_of(header: &str) -> impl Iterator<Item = &str> {
+        header.split(';').map(str::trim)
+    }
+}
