@@ -184,7 +184,9 @@ where
                 }
                 // ## Waiting => (Admitting | done)
                 StageProj::Waiting { wait, pending } => {
-                    Pending::drain(pending, cx);
+                    if let Some(pending) = pending {
+                        pending.rejected.drain(cx);
+                    }
                     let renewed = ready!(wait.as_mut().poll(cx));
                     let pending = pending.take().expect(TAKEN_ONCE);
                     match renewed {
@@ -194,7 +196,9 @@ where
                 }
                 // ## Readying => (Calling | Waiting | done)
                 StageProj::Readying { service, pending } => {
-                    Pending::drain(pending, cx);
+                    if let Some(pending) = pending {
+                        pending.rejected.drain(cx);
+                    }
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
                     let pending = pending.take().expect(TAKEN_ONCE);
                     // Asked again: the login may have changed while the inner service held the request up. Where it
@@ -241,19 +245,6 @@ where
     }
 }
 
-// === impl Pending ===
-
-impl<B, ResBody: Body> Pending<B, ResBody> {
-    fn drain(pending: &mut Option<Self>, cx: &mut Context<'_>) {
-        if let Some(Self { rejected: Rejected::Draining(drain), .. }) = pending
-            && drain.poll(cx).is_ready()
-            && let Some(pending) = pending
-        {
-            pending.rejected = Rejected::Gone;
-        }
-    }
-}
-
 // === impl Rejected ===
 
 impl<ResBody: Body> Rejected<ResBody> {
@@ -261,6 +252,14 @@ impl<ResBody: Body> Rejected<ResBody> {
         match mode {
             FailureMode::Error => Self::Draining(Drain::new(response.into_body())),
             FailureMode::Response => Self::Held(response),
+        }
+    }
+
+    fn drain(&mut self, cx: &mut Context<'_>) {
+        if let Self::Draining(drain) = self
+            && drain.poll(cx).is_ready()
+        {
+            *self = Self::Gone;
         }
     }
 

@@ -545,6 +545,37 @@ async fn replays(
 }
 
 #[tokio::test]
+async fn g13_what_is_left_of_a_rejection_is_read_while_its_replay_is_under_way() {
+    let (feed, body) = fed();
+    let (body, reading) = Watched::new(body);
+    let (request, flight, mut exchanges) = rejected_with(body).await;
+    flight.succeed("at-2");
+    let replay = exchanges.next().await;
+    assert_eq!(replay.bearer(), Some("at-2"));
+    assert!(!reading.is_dropped(), "dropped unread, it costs its connection");
+    feed.send(frame("late")).unwrap();
+    drop(feed);
+    reading.ended().await;
+    settle_tasks().await;
+    assert!(reading.is_dropped());
+    replay.status(StatusCode::OK);
+    assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g13_a_rejection_that_comes_to_nothing_is_given_up_after_a_second() {
+    let (_feed, body) = fed();
+    let (body, reading) = Watched::new(body);
+    let (request, flight, exchanges) = rejected_with(body).await;
+    settle_tasks().await;
+    assert!(!reading.is_dropped());
+    tokio::time::advance(Duration::from_secs(1)).await;
+    settle_tasks().await;
+    assert!(reading.is_dropped(), "it holds a stream for as long as it is there");
+    replays(request, flight, exchanges).await;
+}
+
+#[tokio::test(start_paused = true)]
 async fn g13_a_rejection_is_read_to_its_end_while_its_request_waits() {
     let (feed, body) = fed();
     let (body, reading) = Watched::new(body);
