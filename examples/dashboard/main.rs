@@ -2,16 +2,27 @@
 //!
 //! `cargo run --example dashboard` tells it in five scenes, all of them real HTTP on loopback, and checks every number
 //! that it prints against what the crate guarantees. Copy from `client/dashboard.rs` and `client/auth.rs`.
+//!
+//! With `--features cookies` and `--credential cookie` the tokens travel in cookies, and `cookies/client.rs` takes the
+//! place of `client/auth.rs`.
 
 mod args;
 mod client;
 mod clock;
+#[cfg(feature = "cookies")]
+mod cookies;
 mod form;
 mod report;
 mod scenes;
 mod server;
 
-use crate::{args::Args, report::Report, scenes::Story};
+use crate::{
+    args::{Args, Credential},
+    client::{AuthClient, AuthService},
+    report::Report,
+    scenes::Story,
+    server::{Bearer, Wire},
+};
 use std::{
     io::{self, Write},
     process::ExitCode,
@@ -27,11 +38,21 @@ const PATIENCE: Duration = Duration::from_secs(300);
 async fn main() -> ExitCode {
     let told = match args::parse(lexopt::Parser::from_env()) {
         Ok(Args::Help) => print(args::HELP).map(|()| true),
-        Ok(Args::Run { requests }) => tell(requests).await,
-        Err(error) => {
-            eprintln!("dashboard: {error}\nTry `--help`.");
-            return ExitCode::from(2);
+        Ok(Args::Run { requests, credential: Credential::Bearer }) => {
+            tell::<AuthClient>(requests, &Bearer).await
         }
+        #[cfg(feature = "cookies")]
+        Ok(Args::Run { requests, credential: Credential::Cookie }) => {
+            tell::<cookies::CookieClient>(requests, &cookies::Cookies).await
+        }
+        #[cfg(not(feature = "cookies"))]
+        Ok(Args::Run { requests, credential: Credential::Cookie }) => {
+            let command = "cargo run --features cookies --example dashboard -- --credential cookie";
+            return misused(&format!(
+                "`--credential cookie` needs the feature `cookies`:\n  {command} --requests {requests}"
+            ));
+        }
+        Err(error) => return misused(&format!("{error}\nTry `--help`.")),
     };
     match told {
         Ok(true) => ExitCode::SUCCESS,
@@ -43,9 +64,14 @@ async fn main() -> ExitCode {
     }
 }
 
+fn misused(message: &str) -> ExitCode {
+    eprintln!("dashboard: {message}");
+    ExitCode::from(2)
+}
+
 /// Whether every number was right.
-async fn tell(requests: usize) -> Result<bool, BoxError> {
-    let story = timeout(PATIENCE, Story::begin(requests)).await??;
+async fn tell<A: AuthService>(requests: usize, wire: &'static dyn Wire) -> Result<bool, BoxError> {
+    let story = timeout(PATIENCE, Story::<A>::begin(requests, wire)).await??;
     let mut is_right = play('a', story.expired()).await?;
     is_right &= play('b', story.naive()).await?;
     is_right &= play('c', story.refused()).await?;

@@ -1,7 +1,10 @@
-//! The client of the auth service, and with it the session's [`Refresher`].
+//! The client of the auth service, for bearer tokens, and with it the session's [`Refresher`].
 
 use crate::{
-    client::http::{HttpClient, http_client},
+    client::{
+        http::{HttpClient, http_client},
+        service::AuthService,
+    },
     clock::WallClock,
     form,
 };
@@ -11,7 +14,7 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use std::time::Duration;
 use tower::BoxError;
-use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Token};
+use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Terminated, Token};
 
 #[derive(Clone)]
 pub(crate) struct AuthClient {
@@ -29,12 +32,14 @@ impl Refresher for AuthClient {
     }
 }
 
-impl AuthClient {
-    pub(crate) fn new(url: impl Into<String>, clock: WallClock) -> Self {
-        Self { http: http_client(), url: url.into(), clock }
+impl AuthService for AuthClient {
+    type Credential = Token;
+
+    fn new(url: &str, clock: WallClock) -> Result<Self, BoxError> {
+        Ok(Self { http: http_client(), url: url.to_owned(), clock })
     }
 
-    pub(crate) async fn login(&self, user: &str, password: &str) -> Result<Token, BoxError> {
+    async fn login(&self, user: &str, password: &str) -> Result<Token, BoxError> {
         let response = self.post("/auth/login", format!("user={user}&password={password}")).await?;
         match response.status() {
             StatusCode::OK => self.token(response.body()),
@@ -42,7 +47,18 @@ impl AuthClient {
         }
     }
 
-    pub(crate) async fn renew(&self, stale: &Token) -> Result<Token, RefreshError> {
+    fn refresher(&self) -> impl Refresher {
+        self.clone()
+    }
+
+    async fn end(&self, end: Terminated) {
+        if let Some(token) = end.credential() {
+            // If it fails, nothing is lost but a session that the server has to expire by itself.
+            _ = self.logout(token).await;
+        }
+    }
+
+    async fn renew(&self, stale: &Token) -> Result<Token, RefreshError> {
         let refresh_token =
             stale.refresh_token().ok_or_else(|| RefreshError::terminal("there is no refresh token"))?;
         let response = self
@@ -57,12 +73,14 @@ impl AuthClient {
         }
     }
 
-    pub(crate) async fn logout(&self, token: &Token) -> Result<(), BoxError> {
+    async fn logout(&self, token: &Token) -> Result<(), BoxError> {
         let refresh_token = token.refresh_token().unwrap_or_default();
         self.post("/auth/logout", format!("refresh_token={refresh_token}")).await?;
         Ok(())
     }
+}
 
+impl AuthClient {
     fn token(&self, form: &[u8]) -> Result<Token, BoxError> {
         let field = |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
         let lifetime = Duration::from_secs(field("expires_in")?.parse()?);
@@ -80,7 +98,7 @@ impl AuthClient {
 }
 
 /// No connection, no refresh: try later. Anything else may have come too late to stop it.
-fn without_answer(error: BoxError) -> RefreshError {
+pub(crate) fn without_answer(error: BoxError) -> RefreshError {
     match error.downcast_ref::<legacy::Error>() {
         Some(client) if client.is_connect() => RefreshError::transient(error),
         _ => RefreshError::ambiguous(error),

@@ -2,8 +2,8 @@
 
 use crate::{
     client::{
-        auth::AuthClient,
         http::{HttpClient, http_client},
+        service::{AuthService, SessionOf},
     },
     clock::WallClock,
 };
@@ -19,20 +19,22 @@ use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, T
 
 /// Clones share the connections, the session and the application.
 #[derive(Clone)]
-pub(crate) struct Dashboard {
-    http: Refresh<HttpClient<ReplayBody<Full<Bytes>>>>,
-    session: Session,
-    app: App,
+pub(crate) struct Dashboard<A: AuthService> {
+    http: Http<A>,
+    session: SessionOf<A>,
+    app: App<A>,
 }
+
+type Http<A> = Refresh<HttpClient<ReplayBody<Full<Bytes>>>, <A as AuthService>::Credential>;
 
 /// What the end of a login concerns.
 #[derive(Clone)]
-struct App {
-    auth: AuthClient,
+struct App<A> {
+    auth: A,
     shown_user: Arc<Mutex<Option<(Login, String)>>>,
 }
 
-impl Dashboard {
+impl<A: AuthService> Dashboard<A> {
     /// Nobody is logged in yet: until then every request fails, and none is sent.
     pub(crate) fn new(
         api_url: &str,
@@ -40,8 +42,8 @@ impl Dashboard {
         clock: WallClock,
         refresh_ahead: Duration,
     ) -> Result<Self, BoxError> {
-        let app = App { auth: AuthClient::new(auth_url, clock.clone()), shown_user: Arc::default() };
-        let session = Session::builder(app.auth.clone())
+        let app = App { auth: A::new(auth_url, clock.clone())?, shown_user: Arc::default() };
+        let session = Session::builder(app.auth.refresher())
             .refresh_ahead(refresh_ahead)
             // Leave it out, and it is the system's.
             .clock(move || clock.now())
@@ -58,10 +60,10 @@ impl Dashboard {
     }
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {
-        let token = self.app.auth.login(user, password).await?;
+        let credential = self.app.auth.login(user, password).await?;
         // Locked before the login begins: it may be over, and its hook wait for the lock, one line later.
         let mut shown = self.app.shown_user();
-        *shown = Some((self.session.login(token), user.to_owned()));
+        *shown = Some((self.session.login(credential), user.to_owned()));
         Ok(())
     }
 
@@ -71,7 +73,7 @@ impl Dashboard {
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
-    pub(crate) fn session(&self) -> &Session {
+    pub(crate) fn session(&self) -> &SessionOf<A> {
         &self.session
     }
 
@@ -80,15 +82,12 @@ impl Dashboard {
     }
 }
 
-impl App {
+impl<A: AuthService> App<A> {
     /// The hook: it runs once for a login, whoever or whatever ended it.
-    async fn forget(self, end: Terminated) {
+    async fn forget(self, end: Terminated<A::Credential>) {
         // Somebody else may have logged in by now, and is not to be forgotten.
         self.shown_user().take_if(|(login, _)| *login == end.login());
-        if let Some(token) = end.credential() {
-            // If it fails, nothing is lost but a session that the server has to expire by itself.
-            _ = self.auth.logout(token).await;
-        }
+        self.auth.end(end).await;
     }
 
     fn shown_user(&self) -> MutexGuard<'_, Option<(Login, String)>> {

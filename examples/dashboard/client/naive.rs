@@ -2,44 +2,46 @@
 
 use crate::{
     client::{
-        auth::AuthClient,
         http::{HttpClient, http_client},
+        service::AuthService,
     },
     clock::WallClock,
 };
 use bytes::Bytes;
-use http::{Request, Response, StatusCode, header::AUTHORIZATION};
+use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use std::sync::{Arc, Mutex, PoisonError};
 use tower::BoxError;
-use tower_refresh::Token;
+use tower_refresh::Credential;
 
 #[derive(Clone)]
-pub(crate) struct Naive {
+pub(crate) struct Naive<A: AuthService> {
     http: HttpClient<Full<Bytes>>,
-    auth: AuthClient,
-    token: Arc<Mutex<Option<Token>>>,
+    auth: A,
+    credential: Arc<Mutex<Option<Shared<A>>>>,
 }
 
-impl Naive {
-    pub(crate) fn new(auth_url: &str, clock: WallClock) -> Self {
-        Self { http: http_client(), auth: AuthClient::new(auth_url, clock), token: Arc::default() }
+type Shared<A> = Arc<<A as AuthService>::Credential>;
+
+impl<A: AuthService> Naive<A> {
+    pub(crate) fn new(auth_url: &str, clock: WallClock) -> Result<Self, BoxError> {
+        Ok(Self { http: http_client(), auth: A::new(auth_url, clock)?, credential: Arc::default() })
     }
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {
-        self.keep(Some(self.auth.login(user, password).await?));
+        self.keep(Some(self.auth.login(user, password).await?.into()));
         Ok(())
     }
 
     pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
-        let stale = self.token().ok_or("not logged in")?;
+        let stale = self.credential().ok_or("not logged in")?;
         let response = self.attempt(request.clone(), &stale).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
         // The mistake: all who were rejected come by here at the same time, with the same refresh token.
         let fresh = match self.auth.renew(&stale).await {
-            Ok(fresh) => fresh,
+            Ok(fresh) => Arc::new(fresh),
             Err(error) => {
                 self.log_out(&stale).await;
                 return Err(error.into());
@@ -54,30 +56,30 @@ impl Naive {
     }
 
     pub(crate) fn is_logged_in(&self) -> bool {
-        self.token().is_some()
+        self.credential().is_some()
     }
 
     async fn attempt(
         &self,
-        mut request: Request<Full<Bytes>>,
-        token: &Token,
+        request: Request<Full<Bytes>>,
+        credential: &A::Credential,
     ) -> Result<Response<Bytes>, BoxError> {
-        let value = format!("Bearer {}", token.access_token()).try_into()?;
-        request.headers_mut().insert(AUTHORIZATION, value);
-        let (head, body) = self.http.request(request).await?.into_parts();
+        let (mut head, body) = request.into_parts();
+        credential.apply(&mut head);
+        let (head, body) = self.http.request(Request::from_parts(head, body)).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }
 
-    async fn log_out(&self, token: &Token) {
+    async fn log_out(&self, credential: &A::Credential) {
         self.keep(None);
-        _ = self.auth.logout(token).await;
+        _ = self.auth.logout(credential).await;
     }
 
-    fn token(&self) -> Option<Token> {
-        self.token.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    fn credential(&self) -> Option<Shared<A>> {
+        self.credential.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    fn keep(&self, token: Option<Token>) {
-        *self.token.lock().unwrap_or_else(PoisonError::into_inner) = token;
+    fn keep(&self, credential: Option<Shared<A>>) {
+        *self.credential.lock().unwrap_or_else(PoisonError::into_inner) = credential;
     }
 }

@@ -1,7 +1,7 @@
 //! Traffic that goes on while token after token comes of age.
 
 use crate::{
-    client::Dashboard,
+    client::{AuthService, Dashboard},
     scenes::herd::Herd,
     server::{Backend, PASSWORD, USER},
 };
@@ -47,10 +47,10 @@ pub(crate) struct Steady {
 
 impl Steady {
     /// Logs in and sends that many requests in each round.
-    pub(crate) async fn run(
+    pub(crate) async fn run<A: AuthService>(
         requests: usize,
         backend: &Backend,
-        dashboard: &Dashboard,
+        dashboard: &Dashboard<A>,
     ) -> Result<Self, BoxError> {
         let start = Instant::now();
         let mut steady = Self::default();
@@ -63,11 +63,11 @@ impl Steady {
         Ok(steady)
     }
 
-    async fn round(
+    async fn round<A: AuthService>(
         &mut self,
         requests: usize,
         backend: &Backend,
-        dashboard: &Dashboard,
+        dashboard: &Dashboard<A>,
     ) -> Result<(), BoxError> {
         let session = dashboard.session();
         let returned = Arc::new(AtomicUsize::new(0));

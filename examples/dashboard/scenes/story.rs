@@ -1,14 +1,14 @@
 //! The five scenes. They follow one another: each finds the session as the one before has left it.
 
 use crate::{
-    client::{Dashboard, Naive},
+    client::{AuthService, Dashboard, Naive},
     report::{Report, with_causes},
     scenes::{
         errand::Errand,
         herd::{Herd, is_end_of_login},
         steady::{self, Steady},
     },
-    server::{Backend, PASSWORD, USER},
+    server::{Backend, PASSWORD, USER, Wire},
 };
 use std::time::{Duration, Instant};
 use tokio::time::timeout;
@@ -17,15 +17,15 @@ use tower::BoxError;
 /// How long a hook may take.
 const HOOK: Duration = Duration::from_secs(20);
 
-pub(crate) struct Story {
+pub(crate) struct Story<A: AuthService> {
     requests: usize,
     backend: Backend,
-    dashboard: Dashboard,
+    dashboard: Dashboard<A>,
 }
 
-impl Story {
-    pub(crate) async fn begin(requests: usize) -> Result<Self, BoxError> {
-        let backend = Backend::start(u32::try_from(requests)?).await?;
+impl<A: AuthService> Story<A> {
+    pub(crate) async fn begin(requests: usize, wire: &'static dyn Wire) -> Result<Self, BoxError> {
+        let backend = Backend::start(u32::try_from(requests)?, wire).await?;
         let dashboard = dashboard(&backend, steady::AHEAD)?;
         dashboard.login(USER, PASSWORD).await?;
         Ok(Self { requests, backend, dashboard })
@@ -54,7 +54,7 @@ impl Story {
     /// The same without the layer.
     pub(crate) async fn naive(&self) -> Result<Report, BoxError> {
         let n = self.requests;
-        let naive = Naive::new(&self.backend.auth_url, self.backend.clock.clone());
+        let naive = Naive::<A>::new(&self.backend.auth_url, self.backend.clock.clone())?;
         naive.login(USER, PASSWORD).await?;
         self.backend.expire_access_tokens(n);
         self.backend.hold_refresh_answers(n);
@@ -142,7 +142,7 @@ impl Story {
         let before = self.backend.traffic();
         let ahead = Steady::run(n, &self.backend, &self.dashboard).await?;
         let seen = self.backend.traffic() - before;
-        let too_late = dashboard(&self.backend, Duration::ZERO)?;
+        let too_late = dashboard::<A>(&self.backend, Duration::ZERO)?;
         let too_late = Steady::run(n, &self.backend, &too_late).await?;
 
         let (every, margin) = (steady::EVERY.as_secs() / 60, steady::AHEAD.as_secs() / 60);
@@ -172,7 +172,7 @@ impl Story {
     }
 }
 
-fn dashboard(backend: &Backend, refresh_ahead: Duration) -> Result<Dashboard, BoxError> {
+fn dashboard<A: AuthService>(backend: &Backend, refresh_ahead: Duration) -> Result<Dashboard<A>, BoxError> {
     Dashboard::new(&backend.api_url, &backend.auth_url, backend.clock.clone(), refresh_ahead)
 }
 

@@ -1,10 +1,10 @@
-//! The API that the dashboard shows: everything below `/api`, for the bearer of a good access token.
+//! The API that the dashboard shows: everything below `/api`, for whoever has a good access token.
 
-use crate::server::{auth::Auth, gate::Gate, traffic::Meter};
+use crate::server::{auth::Auth, gate::Gate, traffic::Meter, wire::Wire};
 use bytes::Bytes;
 use http::{
-    HeaderMap, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
+    Method, Request, Response, StatusCode,
+    header::{HeaderValue, WWW_AUTHENTICATE},
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
@@ -13,26 +13,23 @@ use std::sync::Arc;
 pub(crate) struct Api {
     auth: Arc<Auth>,
     pub(crate) rejections: Gate,
+    wire: &'static dyn Wire,
     meter: Meter,
 }
 
 impl Api {
-    pub(crate) fn new(auth: Arc<Auth>, meter: Meter) -> Self {
-        Self { auth, rejections: Gate::open(), meter }
+    pub(crate) fn new(auth: Arc<Auth>, wire: &'static dyn Wire, meter: Meter) -> Self {
+        Self { auth, rejections: Gate::open(), wire, meter }
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.api_requests += 1);
         // The head decides, as in most servers: a body may still be on its way when its request is rejected.
-        let access_token = bearer(request.headers());
+        let access_token = self.wire.access_token(request.headers());
         if !access_token.is_some_and(|token| self.auth.accepts(token)) {
             self.meter.count(|traffic| traffic.api_rejections += 1);
             self.rejections.pass().await;
-            return rejection(if access_token.is_some() {
-                r#"Bearer error="invalid_token""#
-            } else {
-                "Bearer"
-            });
+            return rejection(self.wire.challenge(access_token.is_some()));
         }
         match (request.method(), request.uri().path()) {
             (&Method::GET, "/api/user") => answer(StatusCode::OK, "user=ada"),
@@ -48,13 +45,11 @@ impl Api {
     }
 }
 
-fn bearer(headers: &HeaderMap) -> Option<&str> {
-    headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
-}
-
-fn rejection(challenge: &'static str) -> Response<Full<Bytes>> {
+fn rejection(challenge: Option<&'static str>) -> Response<Full<Bytes>> {
     let mut response = answer(StatusCode::UNAUTHORIZED, "error=invalid_token");
-    response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    if let Some(challenge) = challenge {
+        response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(challenge));
+    }
     response
 }
 

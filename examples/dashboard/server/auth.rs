@@ -8,10 +8,14 @@
 use crate::{
     clock::WallClock,
     form,
-    server::{gate::Gate, traffic::Meter},
+    server::{
+        gate::Gate,
+        traffic::Meter,
+        wire::{Pair, Wire},
+    },
 };
 use bytes::Bytes;
-use http::{Request, Response, StatusCode};
+use http::{HeaderMap, Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
 use std::{
@@ -31,6 +35,7 @@ pub(crate) struct Auth {
     sessions: Mutex<Vec<AuthSession>>,
     pub(crate) refresh_answers: Gate,
     clock: WallClock,
+    wire: &'static dyn Wire,
     meter: Meter,
 }
 
@@ -41,26 +46,26 @@ struct AuthSession {
 }
 
 impl Auth {
-    pub(crate) fn new(clock: WallClock, meter: Meter) -> Self {
-        Self { sessions: Mutex::default(), refresh_answers: Gate::open(), clock, meter }
+    pub(crate) fn new(clock: WallClock, wire: &'static dyn Wire, meter: Meter) -> Self {
+        Self { sessions: Mutex::default(), refresh_answers: Gate::open(), clock, wire, meter }
     }
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.auth_requests += 1);
-        let path = request.uri().path().to_owned();
-        let Ok(body) = request.into_body().collect().await else {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else {
             return answer(StatusCode::BAD_REQUEST, "error=incomplete");
         };
         let body = body.to_bytes();
-        match path.as_str() {
+        match head.uri.path() {
             "/auth/login" => self.login(&body),
             "/auth/refresh" => {
-                let answer = self.refresh(&body);
+                let answer = self.refresh(&head.headers, &body);
                 // It is decided; the news may have to wait.
                 self.refresh_answers.pass().await;
                 answer
             }
-            "/auth/logout" => self.logout(&body),
+            "/auth/logout" => self.logout(&head.headers, &body),
             _ => answer(StatusCode::NOT_FOUND, "error=not_found"),
         }
     }
@@ -93,16 +98,18 @@ impl Auth {
         }
         let mut sessions = self.lock();
         sessions.push(AuthSession { expiries: vec![self.clock.now() + LIFETIME], is_revoked: false });
-        tokens(sessions.len() - 1, 0)
+        self.issue(sessions.len() - 1, 0)
     }
 
-    fn refresh(&self, body: &[u8]) -> Response<Full<Bytes>> {
+    fn refresh(&self, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.refreshes += 1);
-        let renewed = form::field(body, "refresh_token")
+        let renewed = self
+            .wire
+            .refresh_token(headers, body)
             .and_then(|token| parse("refresh", token))
             .and_then(|(id, pair)| Some((id, self.lock().get_mut(id)?.renew(pair, self.clock.now())?)));
         match renewed {
-            Some((id, pair)) => tokens(id, pair),
+            Some((id, pair)) => self.issue(id, pair),
             None => {
                 self.meter.count(|traffic| traffic.refreshes_refused += 1);
                 answer(StatusCode::UNAUTHORIZED, "error=session_revoked")
@@ -110,14 +117,24 @@ impl Auth {
         }
     }
 
-    fn logout(&self, body: &[u8]) -> Response<Full<Bytes>> {
+    fn logout(&self, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.logouts += 1);
-        if let Some((id, _)) = form::field(body, "refresh_token").and_then(|token| parse("refresh", token))
+        if let Some((id, _)) =
+            self.wire.refresh_token(headers, body).and_then(|token| parse("refresh", token))
             && let Some(session) = self.lock().get_mut(id)
         {
             session.is_revoked = true;
         }
         answer(StatusCode::NO_CONTENT, "")
+    }
+
+    fn issue(&self, id: usize, pair: usize) -> Response<Full<Bytes>> {
+        let pair = Pair {
+            access_token: format!("access-{id}-{pair}"),
+            refresh_token: format!("refresh-{id}-{pair}"),
+            lifetime: LIFETIME,
+        };
+        self.wire.issue(&pair, self.clock.now())
     }
 
     fn lock(&self) -> MutexGuard<'_, Vec<AuthSession>> {
@@ -146,11 +163,6 @@ impl AuthSession {
 fn parse(kind: &str, token: &str) -> Option<(usize, usize)> {
     let (id, pair) = token.strip_prefix(kind)?.strip_prefix('-')?.split_once('-')?;
     Some((id.parse().ok()?, pair.parse().ok()?))
-}
-
-fn tokens(id: usize, pair: usize) -> Response<Full<Bytes>> {
-    let tokens = format!("access_token=access-{id}-{pair}&refresh_token=refresh-{id}-{pair}");
-    answer(StatusCode::OK, format!("{tokens}&expires_in={}", LIFETIME.as_secs()))
 }
 
 fn answer(status: StatusCode, body: impl Into<Bytes>) -> Response<Full<Bytes>> {

@@ -7,6 +7,7 @@ use crate::{
         auth::Auth,
         listen::listen,
         traffic::{Meter, Traffic},
+        wire::Wire,
     },
 };
 use std::{io, sync::Arc};
@@ -23,11 +24,11 @@ pub(crate) struct Backend {
 
 impl Backend {
     /// Starts the servers, for as many requests at once.
-    pub(crate) async fn start(herd: u32) -> io::Result<Self> {
+    pub(crate) async fn start(herd: u32, wire: &'static dyn Wire) -> io::Result<Self> {
         let meter = Meter::default();
         let clock = WallClock::start();
-        let auth = Arc::new(Auth::new(clock.clone(), meter.clone()));
-        let api = Arc::new(Api::new(auth.clone(), meter.clone()));
+        let auth = Arc::new(Auth::new(clock.clone(), wire, meter.clone()));
+        let api = Arc::new(Api::new(auth.clone(), wire, meter.clone()));
         let api_url = listen(herd, meter.clone(), {
             let api = api.clone();
             move |request| {

@@ -9,6 +9,8 @@ mod backend;
 mod gate;
 mod listen;
 mod traffic;
+pub(crate) mod wire;
 
 pub(crate) use self::auth::{PASSWORD, USER};
 pub(crate) use self::backend::Backend;
+pub(crate) use self::wire::{Bearer, Wire};

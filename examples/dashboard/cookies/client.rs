@@ -1,0 +1,87 @@
+//! The client of the auth service, for cookies: the endpoints are ready-made, only the login is the application's own.
+
+use crate::{
+    client::{
+        AuthService,
+        auth::without_answer,
+        http::{HttpClient, http_client},
+    },
+    clock::WallClock,
+    cookies::ACCESS,
+};
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use tower::BoxError;
+use tower_refresh::{
+    Credential, RefreshError, Refresher, Terminated,
+    cookies::{Jar, LogoutEndpoint, RefreshEndpoint},
+};
+
+#[derive(Clone)]
+pub(crate) struct CookieClient {
+    http: HttpClient<Full<Bytes>>,
+    url: String,
+    refresh: RefreshEndpoint,
+    logout: LogoutEndpoint,
+}
+
+impl AuthService for CookieClient {
+    type Credential = Jar;
+
+    /// A jar goes by the dates in the cookies, and the session compares them with its own clock.
+    fn new(url: &str, _: WallClock) -> Result<Self, BoxError> {
+        let http = http_client();
+        let refresh = RefreshEndpoint::new(http.clone(), "/auth/refresh")?
+            .unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
+        let logout = LogoutEndpoint::new(http.clone(), "/auth/logout")?;
+        Ok(Self { http, url: url.to_owned(), refresh, logout })
+    }
+
+    async fn login(&self, user: &str, password: &str) -> Result<Jar, BoxError> {
+        // The API is at another port of the same host, which makes no difference to a cookie.
+        let jar = Jar::new(&self.url)?.with_expiry_of(ACCESS);
+        let response = self.post("/auth/login", format!("user={user}&password={password}"), &jar).await?;
+        match response.status() {
+            StatusCode::OK => jar.store(response.headers()),
+            status => return Err(format!("the login was answered with {status}").into()),
+        }
+        Ok(jar)
+    }
+
+    fn refresher(&self) -> impl Refresher<Jar> {
+        self.refresh.clone()
+    }
+
+    /// Where nothing else is to be done at the end, the hook goes into the session's builder as it is.
+    async fn end(&self, end: Terminated<Jar>) {
+        let hook = self.logout.clone().hook();
+        hook(end).await;
+    }
+
+    /// What [`RefreshEndpoint`] does, for the naive client.
+    async fn renew(&self, stale: &Jar) -> Result<Jar, RefreshError> {
+        let response = self.post("/auth/refresh", String::new(), stale).await.map_err(without_answer)?;
+        match response.status() {
+            StatusCode::OK => stale.renewed(response.headers()),
+            status => Err(RefreshError::from_status(status)),
+        }
+    }
+
+    /// What [`LogoutEndpoint`] does, for the naive client.
+    async fn logout(&self, last: &Jar) -> Result<(), BoxError> {
+        self.post("/auth/logout", String::new(), last).await?;
+        Ok(())
+    }
+}
+
+impl CookieClient {
+    async fn post(&self, path: &str, form: String, jar: &Jar) -> Result<Response<Bytes>, BoxError> {
+        let request = Request::post(format!("{}{path}", self.url)).body(Full::from(form))?;
+        let (mut head, body) = request.into_parts();
+        jar.apply(&mut head);
+        let (head, body) = self.http.request(Request::from_parts(head, body)).await?.into_parts();
+        Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
+    }
+}

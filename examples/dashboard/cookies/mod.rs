@@ -1,0 +1,13 @@
+//! The same with cookies (feature `cookies`): nobody but the jar and the servers ever sees a token.
+
+mod client;
+mod server;
+
+pub(crate) use self::client::CookieClient;
+pub(crate) use self::server::Cookies;
+
+/// The cookie of the access token.
+const ACCESS: &str = "access";
+
+/// The cookie of the refresh token.
+const REFRESH: &str = "refresh";

@@ -1,0 +1,54 @@
+//! The servers' side: tokens in cookies that no script can read.
+
+use crate::{
+    cookies::{ACCESS, REFRESH},
+    server::wire::{Pair, Wire},
+};
+use bytes::Bytes;
+use http::{
+    HeaderMap, Response,
+    header::{COOKIE, HeaderValue, SET_COOKIE},
+};
+use http_body_util::Full;
+use std::time::SystemTime;
+
+pub(crate) struct Cookies;
+
+impl Wire for Cookies {
+    fn access_token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        cookie(headers, ACCESS)
+    }
+
+    fn refresh_token<'a>(&self, headers: &'a HeaderMap, _: &'a [u8]) -> Option<&'a str> {
+        cookie(headers, REFRESH)
+    }
+
+    /// Each cookie for those alone who have to see it: the API never gets a refresh token. Over TLS they would be
+    /// `Secure` as well.
+    ///
+    /// The expiry is a date: a jar counts `Max-Age` from the system's time, and the clock of the scenes runs ahead of it.
+    fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>> {
+        let Pair { access_token, refresh_token, lifetime } = pair;
+        let expires = httpdate::fmt_http_date(now + *lifetime);
+        let mut response = Response::new(Full::default());
+        for cookie in [
+            format!("{ACCESS}={access_token}; Path=/api; HttpOnly; SameSite=Lax; Expires={expires}"),
+            format!("{REFRESH}={refresh_token}; Path=/auth; HttpOnly; SameSite=Strict"),
+        ] {
+            let cookie = HeaderValue::try_from(cookie).expect("it is of letters, digits and signs");
+            response.headers_mut().append(SET_COOKIE, cookie);
+        }
+        response
+    }
+
+    /// There is no scheme for cookies.
+    fn challenge(&self, _: bool) -> Option<&'static str> {
+        None
+    }
+}
+
+fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
+    let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
+    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    pairs.find_map(|(named, value)| (named == name).then_some(value))
+}

@@ -1,0 +1,50 @@
+//! Where requests and answers have their tokens.
+
+use crate::form;
+use bytes::Bytes;
+use http::{HeaderMap, Response, header::AUTHORIZATION};
+use http_body_util::Full;
+use std::time::{Duration, SystemTime};
+
+/// The same sessions, whatever carries their tokens.
+pub(crate) trait Wire: Send + Sync {
+    fn access_token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str>;
+
+    fn refresh_token<'a>(&self, headers: &'a HeaderMap, body: &'a [u8]) -> Option<&'a str>;
+
+    /// The answer to a login or a refresh.
+    fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>>;
+
+    /// What a rejection says in `WWW-Authenticate`.
+    fn challenge(&self, has_token: bool) -> Option<&'static str>;
+}
+
+/// The tokens that a login or a refresh brings.
+pub(crate) struct Pair {
+    pub(crate) access_token: String,
+    pub(crate) refresh_token: String,
+    pub(crate) lifetime: Duration,
+}
+
+/// The access token in `Authorization`, everything else in bodies.
+pub(crate) struct Bearer;
+
+impl Wire for Bearer {
+    fn access_token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str> {
+        headers.get(AUTHORIZATION)?.to_str().ok()?.strip_prefix("Bearer ")
+    }
+
+    fn refresh_token<'a>(&self, _: &'a HeaderMap, body: &'a [u8]) -> Option<&'a str> {
+        form::field(body, "refresh_token")
+    }
+
+    fn issue(&self, pair: &Pair, _: SystemTime) -> Response<Full<Bytes>> {
+        let Pair { access_token, refresh_token, lifetime } = pair;
+        let tokens = format!("access_token={access_token}&refresh_token={refresh_token}");
+        Response::new(Full::from(format!("{tokens}&expires_in={}", lifetime.as_secs())))
+    }
+
+    fn challenge(&self, has_token: bool) -> Option<&'static str> {
+        Some(if has_token { r#"Bearer error="invalid_token""# } else { "Bearer" })
+    }
+}
