@@ -114,6 +114,13 @@ impl<B: Body + Unpin> Body for ResponseBody<B> {
 // What was read ahead is never pinned.
 impl<B: Body + Unpin> Unpin for ResponseBody<B> {}
 
+/// Generated clients ask for it where they take an interceptor.
+impl<B: Body + Default> Default for ResponseBody<B> {
+    fn default() -> Self {
+        Self::new(B::default(), None)
+    }
+}
+
 impl<B: Body> fmt::Debug for ResponseBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("ResponseBody").finish_non_exhaustive()

@@ -20,7 +20,7 @@ use crate::{
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: whoever asks again asks in the name of somebody else |
 /// | the rest: the program is put together wrongly | 500 |
 ///
-/// The body is one line of text.
+/// The body is one line of text, unless a reason that it [tells](Self::causes()) has more.
 ///
 /// # Examples
 ///

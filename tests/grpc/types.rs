@@ -1,8 +1,13 @@
 //! What generated clients ask of their channel, as compiled facts.
 
-use tonic::{Request, body::Body, client::GrpcService};
-use tower::BoxError;
-use tower_refresh::Session;
+use tonic::{
+    Request, Status,
+    body::Body,
+    client::GrpcService,
+    service::{Interceptor, interceptor::InterceptedService},
+};
+use tower::{BoxError, Service, ServiceBuilder};
+use tower_refresh::{Session, grpc::GrpcAnswer, respond::RespondLayer};
 
 use crate::{
     client::{EchoClient, layered, note},
@@ -21,6 +26,35 @@ where
     T::Future: Send,
 {
     channel
+}
+
+/// Those of the `with_interceptor` that is generated beside it.
+fn intercepted<T, F>(channel: T, interceptor: F) -> InterceptedService<T, F>
+where
+    T: GrpcService<Body, ResponseBody: Default>
+        + Service<http::Request<Body>, Response = http::Response<<T as GrpcService<Body>>::ResponseBody>>,
+    <T as Service<http::Request<Body>>>::Error: Into<BoxError> + Send + Sync,
+    F: Interceptor,
+{
+    InterceptedService::new(channel, interceptor)
+}
+
+#[tokio::test]
+async fn a_generated_style_client_takes_an_interceptor() {
+    in_time(async {
+        let issuer = Issuer::default();
+        let server = Echo::listen(&issuer).await;
+        let channel = layered(server.channel(), &issuer.expired_session());
+        let channel = ServiceBuilder::new().layer(RespondLayer::new(GrpcAnswer::new())).service(channel);
+        let reject = |mut request: Request<()>| {
+            request.metadata_mut().insert("x-reject", "trailers".parse().unwrap());
+            Ok::<_, Status>(request)
+        };
+        let mut client = EchoClient::new(is_a_channel(intercepted(channel, reject)));
+        assert_eq!(client.unary(Request::new(note("a"))).await.unwrap().into_inner().text, "a");
+        assert_eq!(issuer.refreshes(), 1);
+    })
+    .await;
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
