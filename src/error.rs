@@ -33,6 +33,20 @@ use tower::BoxError;
 /// Why the session could not let a request through.
 ///
 /// Clones share the cause: every request that waited for one flight fails with the same one.
+///
+/// ```
+/// use tower_refresh::{ErrorKind, RefreshContext, RefreshError, Session, Token, refresher_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+///
+/// let error = session.refresh().await.unwrap_err();
+/// assert_eq!(error.kind(), ErrorKind::RefreshFailed);
+/// assert!(error.retry_after().is_some());
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
@@ -41,6 +55,21 @@ pub struct Error {
 }
 
 /// What an [`Error`] means for the caller.
+///
+/// ```
+/// use http::StatusCode;
+/// use tower_refresh::ErrorKind;
+///
+/// /// What a proxy answers.
+/// fn status(kind: ErrorKind) -> StatusCode {
+///     match kind {
+///         ErrorKind::Terminated | ErrorKind::LoginChanged => StatusCode::UNAUTHORIZED,
+///         ErrorKind::RefreshFailed | ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+///         _ => StatusCode::INTERNAL_SERVER_ERROR,
+///     }
+/// }
+/// # assert_eq!(status(ErrorKind::Overloaded), 503);
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
@@ -83,6 +112,15 @@ pub struct RefreshError {
 }
 
 /// What a [`RefreshError`] says about the login.
+///
+/// ```
+/// use tower_refresh::{RefreshError, RefreshErrorKind};
+///
+/// fn may_have_happened(error: &RefreshError) -> bool {
+///     error.kind() == RefreshErrorKind::Ambiguous
+/// }
+/// # assert!(may_have_happened(&RefreshError::ambiguous("timed out")));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefreshErrorKind {
@@ -91,7 +129,7 @@ pub enum RefreshErrorKind {
     /// Nothing was decided about the session: try later.
     Transient,
     /// The refresh was sent and not answered, so it may or may not have happened. This matters where refresh tokens
-    /// are used once.
+    /// are used once (RFC 9700 §4.14.2).
     Ambiguous,
 }
 
@@ -111,6 +149,15 @@ impl Error {
     /// [`ErrorKind::RefreshFailed`]: until then requests that need a newer credential fail at once.
     ///
     /// It suits a `Retry-After` header (RFC 9110 §10.2.3), rounded up to seconds.
+    ///
+    /// ```
+    /// use tower_refresh::Error;
+    ///
+    /// fn retry_after_seconds(error: &Error) -> Option<u64> {
+    ///     let wait = error.retry_after()?;
+    ///     Some(wait.as_secs() + u64::from(wait.subsec_nanos() > 0))
+    /// }
+    /// ```
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
@@ -170,23 +217,55 @@ impl error::Error for Error {
 impl RefreshError {
     /// The session was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a 401 or 403 of the
     /// refresh endpoint.
+    ///
+    /// ```
+    /// use tower_refresh::RefreshError;
+    ///
+    /// /// What the `error` of a token endpoint's answer says.
+    /// fn classify(error: String) -> RefreshError {
+    ///     match &*error {
+    ///         "invalid_grant" => RefreshError::terminal(error),
+    ///         _ => RefreshError::transient(error),
+    ///     }
+    /// }
+    /// # assert!(classify("invalid_grant".into()).is_terminal());
+    /// ```
     pub fn terminal(cause: impl Into<BoxError>) -> Self {
         Self::new(RefreshErrorKind::Terminal, cause.into())
     }
 
     /// The refresh did not happen, and nothing was said about the session: the endpoint is unreachable, limits the
     /// rate or is broken.
+    ///
+    /// ```
+    /// use std::io;
+    /// use tower_refresh::{RefreshError, RefreshErrorKind};
+    ///
+    /// // Nothing was sent: there was no connection to send it on.
+    /// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+    /// assert_eq!(RefreshError::transient(refused).kind(), RefreshErrorKind::Transient);
+    /// ```
     pub fn transient(cause: impl Into<BoxError>) -> Self {
         Self::new(RefreshErrorKind::Transient, cause.into())
     }
 
     /// The refresh was sent and not answered.
+    ///
+    /// [`SessionBuilder::on_ambiguous`](crate::SessionBuilder::on_ambiguous) says what becomes of the login.
+    ///
+    /// ```
+    /// use std::io;
+    /// use tower_refresh::{RefreshError, RefreshErrorKind};
+    ///
+    /// let cut = io::Error::from(io::ErrorKind::UnexpectedEof);
+    /// assert_eq!(RefreshError::ambiguous(cut).kind(), RefreshErrorKind::Ambiguous);
+    /// ```
     pub fn ambiguous(cause: impl Into<BoxError>) -> Self {
         Self::new(RefreshErrorKind::Ambiguous, cause.into())
     }
 
-    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403 are terminal, everything
-    /// else is transient.
+    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403
+    /// (RFC 9110 §15.5.2, §15.5.4) are terminal, everything else is transient.
     ///
     /// ```
     /// use http::StatusCode;
@@ -230,6 +309,12 @@ impl RefreshError {
     }
 
     /// Whether nothing but a new login helps.
+    ///
+    /// ```
+    /// # use tower_refresh::RefreshError;
+    /// assert!(RefreshError::terminal("invalid_grant").is_terminal());
+    /// assert!(!RefreshError::transient("unreachable").is_terminal());
+    /// ```
     pub fn is_terminal(&self) -> bool {
         self.kind == RefreshErrorKind::Terminal
     }

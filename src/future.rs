@@ -27,6 +27,10 @@ pin_project! {
     ///
     /// The inner service's own error as it is, or an [`Error`](crate::Error) of the session.
     ///
+    /// # Panics
+    ///
+    /// When it is polled after its end.
+    ///
     /// # Cancel safety
     ///
     /// May be dropped at any time. A refresh that it has started goes on, for everybody else and for the next request.

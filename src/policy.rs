@@ -9,6 +9,15 @@ use http::{Method, request::Parts};
 use std::{fmt, sync::Arc};
 
 /// What a rejected request gets that can't be replayed, because there is no newer credential.
+///
+/// ```
+/// use tower_refresh::{FailureMode, RefreshLayer, Session};
+///
+/// /// For a proxy, whose caller knows what to do with a 401.
+/// fn transparent(session: Session) -> RefreshLayer {
+///     RefreshLayer::new(session).failure_mode(FailureMode::Response)
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureMode {

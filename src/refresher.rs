@@ -73,6 +73,23 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// Obtains a credential to take the place of [`RefreshContext::current`].
     ///
+    /// ```
+    /// use tower_refresh::{Cause, RefreshContext, RefreshError, Refresher, Token, refresher_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() {
+    /// let refresher = refresher_fn(|context: RefreshContext| async move {
+    ///     match context.current() {
+    ///         Some(_) => Ok(Token::bearer("at-2")?),
+    ///         None => Err(RefreshError::terminal("log in first")),
+    ///     }
+    /// });
+    /// // A test needs no session.
+    /// let refused = refresher.refresh(RefreshContext::new(Cause::Missing)).await;
+    /// assert!(refused.unwrap_err().is_terminal());
+    /// # }
+    /// ```
+    ///
     /// # Errors
     ///
     /// The [kind](crate::RefreshErrorKind) of the error decides what becomes of the login.
@@ -93,6 +110,22 @@ pub trait Refresher<C = Token>: Send + Sync + 'static {
 pub struct RefresherFn<F>(F);
 
 /// What a refresher is told about the refresh that it is to do.
+///
+/// ```
+/// use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+///
+/// # async fn fetch(_: Option<&str>) -> Result<Token, RefreshError> { unimplemented!() }
+/// # async fn store(_: &Token) {}
+/// let refresher = refresher_fn(|context: RefreshContext| async move {
+///     println!("{:?}, after {:?}", context.cause(), context.previous_error());
+///     let token = fetch(context.current().and_then(|token| token.refresh_token())).await?;
+///     if !context.is_fenced() {
+///         store(&token).await;
+///     }
+///     Ok(token)
+/// });
+/// # let _session = Session::<Token>::builder(refresher).build();
+/// ```
 #[non_exhaustive]
 pub struct RefreshContext<C = Token> {
     cause: Cause,
@@ -105,6 +138,16 @@ pub struct RefreshContext<C = Token> {
 }
 
 /// Why a flight was started.
+///
+/// ```
+/// use tower_refresh::{Cause, RefreshContext};
+///
+/// /// Whether a token that another process has stored would do.
+/// fn may_reuse_stored(context: &RefreshContext) -> bool {
+///     context.cause() != Cause::Forced
+/// }
+/// # assert!(may_reuse_stored(&RefreshContext::new(Cause::Rejected)));
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Cause {
@@ -121,6 +164,18 @@ pub enum Cause {
 /// The head of the response that rejected the credential.
 ///
 /// `Debug` shows the status and the names of the headers.
+///
+/// ```
+/// use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+/// use tower_refresh::{Cause, RefreshContext, Rejection, Token};
+///
+/// let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#); // RFC 6750 §3
+/// let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge)]);
+/// let rejection = Rejection::new(StatusCode::UNAUTHORIZED, headers);
+/// let context = RefreshContext::<Token>::new(Cause::Rejected).with_rejection(rejection);
+///
+/// assert!(context.rejection().unwrap().headers().contains_key(WWW_AUTHENTICATE));
+/// ```
 #[derive(Clone)]
 pub struct Rejection {
     status: StatusCode,
@@ -229,7 +284,8 @@ impl<C> RefreshContext<C> {
         self.cause
     }
 
-    /// What the upstream said when it rejected the credential: a claims challenge, a nonce.
+    /// What the upstream said when it rejected the credential: a claims challenge, a nonce
+    /// (RFC 9449 §9).
     pub fn rejection(&self) -> Option<&Rejection> {
         self.rejection.as_deref()
     }

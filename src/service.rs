@@ -20,6 +20,30 @@ use tower::{BoxError, Service};
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
 ///
+/// ```
+/// use bytes::Bytes;
+/// use http::{Request, Response, header::AUTHORIZATION};
+/// use http_body_util::Full;
+/// use std::convert::Infallible;
+/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower_refresh::{RefreshContext, RefreshLayer, ReplayBody, Session, Token, refresher_fn};
+///
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower::BoxError> {
+/// let upstream = service_fn(|request: Request<ReplayBody<Full<Bytes>>>| async move {
+///     let fresh = request.headers()[AUTHORIZATION] == "Bearer at-2";
+///     let response = Response::builder().status(if fresh { 200 } else { 401 });
+///     Ok::<_, Infallible>(response.body(Full::<Bytes>::default()).unwrap())
+/// });
+/// let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+///
+/// let client = RefreshLayer::new(session).layer(upstream);
+/// let request = Request::get("https://api.example.com/user").body(Full::default())?;
+/// assert_eq!(client.oneshot(request).await?.status(), 200);
+/// # Ok(()) }
+/// ```
+///
 /// # Clones
 ///
 /// share the session. Each keeps a snapshot of its state, so that a request with a fresh credential takes no lock; an
@@ -35,6 +59,15 @@ use tower::{BoxError, Service};
 ///
 /// While a task waits for the readiness of the inner service, it is woken by that alone: a logout or a refresh that
 /// begins meanwhile is noticed then, before anything is sent.
+///
+/// # Errors
+///
+/// An inner service that fails to become ready fails `poll_ready`, with its error as it is. For the rest see
+/// [`ResponseFuture`].
+///
+/// # Cancel safety
+///
+/// See [`ResponseFuture`]: it may be dropped at any time.
 pub struct Refresh<S, C = Token> {
     inner: S,
     readiness: Readiness,

@@ -23,7 +23,22 @@ use crate::replay::{
 /// `B` need not be `Clone` or `Sync`. A body that is there already (bytes, JSON, a unary message) is kept as handles on
 /// its bytes; one that arrives over time is sent as it comes and recorded up to the layer's replay limit and 1024
 /// frames. Size hints are those of `B`, less what was sent: neither attempt gets a `content-length` that the other
-/// wouldn't have.
+/// wouldn't have (RFC 9110 §8.6).
+///
+/// A client that takes one type of body gets it boxed, below the layer:
+///
+/// ```
+/// use bytes::Bytes;
+/// use http_body_util::{BodyExt, Full};
+/// use tower::Layer;
+/// use tower_http::map_request_body::MapRequestBodyLayer;
+/// use tower_refresh::{RefreshLayer, ReplayBody, Session};
+///
+/// # fn f<S: Clone>(session: Session, client: S) {
+/// let boxed = MapRequestBodyLayer::new(|body: ReplayBody<Full<Bytes>>| body.boxed_unsync());
+/// let client = RefreshLayer::new(session).layer(boxed.layer(client));
+/// # drop(client); }
+/// ```
 pub struct ReplayBody<B>(Kind<B>);
 
 enum Kind<B> {

@@ -80,6 +80,13 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// Starts logged in, with this credential.
+    ///
+    /// ```
+    /// # use tower_refresh::{SessionBuilder, Token};
+    /// # fn f(builder: SessionBuilder) -> Result<SessionBuilder, tower_refresh::InvalidToken> {
+    /// let builder = builder.credential(Token::bearer("at-1")?.with_refresh_token("rt-1"));
+    /// # Ok(builder) }
+    /// ```
     pub fn credential(mut self, credential: C) -> Self {
         self.credential = Some(credential);
         self
@@ -90,6 +97,14 @@ impl<C: Credential> SessionBuilder<C> {
     /// [`credential`](Self::credential) it has nothing to acquire.
     ///
     /// After that login has ended, the session stays signed out until [`Session::login`] or [`Session::acquire`].
+    ///
+    /// ```
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// // A service that logs in as itself: client credentials (RFC 6749 §4.4).
+    /// let builder = builder.acquire_on_demand(true);
+    /// # builder }
+    /// ```
     pub fn acquire_on_demand(mut self, on_demand: bool) -> Self {
         self.acquire_on_demand = on_demand;
         self
@@ -99,6 +114,14 @@ impl<C: Credential> SessionBuilder<C> {
     /// Its future is then dropped. Default: 30 seconds. Clamped to at least 1 millisecond and at most 1 day.
     ///
     /// This bounds how long a request can wait for one refresh.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.refresh_timeout(Duration::from_secs(10));
+    /// # builder }
+    /// ```
     pub fn refresh_timeout(mut self, limit: Duration) -> Self {
         self.settings.refresh_timeout = limit.clamp(MIN_REFRESH_TIMEOUT, MAX_REFRESH_TIMEOUT);
         self
@@ -112,6 +135,14 @@ impl<C: Credential> SessionBuilder<C> {
     /// than twice the margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
     ///
     /// A minute or two suit tokens that live for an hour.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.refresh_ahead(Duration::from_secs(120));
+    /// # builder }
+    /// ```
     pub fn refresh_ahead(mut self, margin: Duration) -> Self {
         self.settings.ahead.margin = margin;
         self
@@ -120,6 +151,15 @@ impl<C: Credential> SessionBuilder<C> {
     /// The fraction of the margin over which the start of a renewal ahead of expiry is spread at random, so that a
     /// fleet that was started together does not renew together. Default: 0.2. Clamped to 0 and 1; what is not a number
     /// counts as 0.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// // A fleet renews at any time within the last five minutes.
+    /// let builder = builder.refresh_ahead(Duration::from_secs(300)).refresh_ahead_jitter(1.0);
+    /// # builder }
+    /// ```
     pub fn refresh_ahead_jitter(mut self, fraction: f64) -> Self {
         self.settings.ahead.jitter = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
         self
@@ -132,6 +172,14 @@ impl<C: Credential> SessionBuilder<C> {
     /// Until then requests with a credential that is still usable are sent, and everything that needs a newer one fails
     /// at once with that failure. A refresher that knows better names the time, `min` at the least
     /// ([`RefreshError::retry_after`](crate::RefreshError::retry_after)).
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.backoff(Duration::from_millis(500), Duration::from_secs(30));
+    /// # builder }
+    /// ```
     pub fn backoff(mut self, min: Duration, max: Duration) -> Self {
         self.settings.backoff = Backoff::new(min, max);
         self
@@ -147,12 +195,27 @@ impl<C: Credential> SessionBuilder<C> {
     /// [`Stamp`](crate::Stamp) is used to reject it later.)
     ///
     /// [`Session::refresh`] and [`Session::acquire`] are counted, and not limited.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.refresh_limit(3, Duration::from_secs(60));
+    /// # builder }
+    /// ```
     pub fn refresh_limit(mut self, refreshes: usize, window: Duration) -> Self {
         self.rules.limit = Limit::new(refreshes, window);
         self
     }
 
     /// What becomes of the login when a refresh got no answer. Default: [`AmbiguousOutcome::Retry`].
+    ///
+    /// ```
+    /// # use tower_refresh::{AmbiguousOutcome, SessionBuilder};
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.on_ambiguous(AmbiguousOutcome::Terminate);
+    /// # builder }
+    /// ```
     pub fn on_ambiguous(mut self, outcome: AmbiguousOutcome) -> Self {
         self.rules.ambiguous = outcome;
         self
@@ -160,6 +223,14 @@ impl<C: Credential> SessionBuilder<C> {
 
     /// How many refusals in a row end a login, for an endpoint whose refusals can't be trusted at once. Default: 1. Zero
     /// counts as 1. Between them the back-off passes; another failure in between starts the count anew.
+    ///
+    /// ```
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// // The endpoint also answers 403 while it is deployed.
+    /// let builder = builder.terminal_after(3);
+    /// # builder }
+    /// ```
     pub fn terminal_after(mut self, refusals: u32) -> Self {
         self.rules.terminal_after = refusals.max(1);
         self
@@ -169,14 +240,22 @@ impl<C: Credential> SessionBuilder<C> {
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or, with
     /// [`FailureMode::Response`](crate::FailureMode::Response), gets its rejection. Default: no limit. With 0 none
     /// waits.
+    ///
+    /// ```
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.max_waiters(1000);
+    /// # builder }
+    /// ```
     pub fn max_waiters(mut self, waiters: usize) -> Self {
         self.settings.max_waiters = waiters;
         self
     }
 
-    /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to revoke its credential,
-    /// to call the logout endpoint, to clear what the application knows of its user. Not for a login that another
-    /// login replaced. Set twice, the last one wins.
+    /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to revoke its
+    /// credential (RFC 7009), to call the logout endpoint, to clear what the application knows of its user.
+    /// Not for a login that another login replaced. Set twice, the last one wins. See [`Terminated`] for an
+    /// example.
     ///
     /// It runs in a task of its own, after the last flight of that login is over, and no request waits for it. What
     /// it sends through the session's clients passes untouched. It may panic or never end: nobody is hurt but the one
@@ -195,6 +274,15 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// It is read when a service is asked whether it is ready, where the credential is known to expire, and at each step
     /// of the state machine.
+    ///
+    /// ```
+    /// # use std::time::{Duration, SystemTime};
+    /// # use tower_refresh::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// // A device whose clock is known to be an hour slow.
+    /// let builder = builder.clock(|| SystemTime::now() + Duration::from_secs(3600));
+    /// # builder }
+    /// ```
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.settings.clock = Clock::new(clock);
         self

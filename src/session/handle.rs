@@ -47,7 +47,8 @@ use tokio::{
 /// ```
 pub struct Session<C = Token>(Arc<Inner<C>>);
 
-/// A handle that does not keep the session alive.
+/// A handle that does not keep the session alive: for a refresher or a hook, which the session keeps. Made by
+/// [`Session::downgrade`].
 pub struct WeakSession<C = Token>(Weak<Inner<C>>);
 
 struct Inner<C> {
@@ -73,11 +74,29 @@ struct Waiter<C>(Session<C>);
 
 impl<C: Credential> Session<C> {
     /// A session that starts logged in with this credential, and all settings at their defaults.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
+    /// assert!(session.credential().is_some());
+    /// # Ok(()) }
+    /// ```
     pub fn new(credential: C, refresher: impl Refresher<C>) -> Self {
         Self::builder(refresher).credential(credential).build()
     }
 
     /// Starts a session with settings of its own.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session: Session = Session::builder(refresher).build(); // signed out, until somebody logs in
+    /// assert!(session.credential().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn builder(refresher: impl Refresher<C>) -> SessionBuilder<C> {
         SessionBuilder::new(refresher)
     }
@@ -233,6 +252,10 @@ impl<C: Credential> Session<C> {
     /// # }
     /// ```
     ///
+    /// # Panics
+    ///
+    /// When it is polled outside a Tokio runtime, or in one whose time is not enabled.
+    ///
     /// # Cancel safety
     ///
     /// May be dropped at any time; a refresh that it has started goes on.
@@ -256,26 +279,85 @@ impl<C: Credential> Session<C> {
     }
 
     /// The current credential, whether or not it has expired.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?, refresher);
+    /// assert_eq!(session.credential().unwrap().access_token(), "at-1");
+    ///
+    /// drop(session.logout());
+    /// assert!(session.credential().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn credential(&self) -> Option<Arc<C>> {
         self.0.state.borrow().credential().cloned()
     }
 
     /// A snapshot of the state.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?, refresher);
+    /// let before = session.state();
+    /// drop(session.logout());
+    /// assert!(before.credential().is_some() && session.state().credential().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn state(&self) -> State<C> {
         self.0.state.borrow().clone()
     }
 
     /// A view of the state that can wait for changes. It does not keep the session alive.
+    ///
+    /// ```
+    /// use tower_refresh::{Closed, Phase, Session};
+    ///
+    /// async fn logged_out(session: Session) -> Result<(), Closed> {
+    ///     let mut watcher = session.subscribe();
+    ///     drop(session);
+    ///     watcher.wait_for(|state| matches!(state.phase(), Phase::Terminated(_))).await?;
+    ///     Ok(())
+    /// }
+    /// ```
     pub fn subscribe(&self) -> Watcher<C> {
         Watcher::new(self.changes())
     }
 
     /// How many requests wait for a refresh at the moment.
+    ///
+    /// ```
+    /// # use tower_refresh::Session;
+    /// /// Sheds what can wait, before `max_waiters` refuses everybody.
+    /// fn takes_batch_jobs(session: &Session) -> bool {
+    ///     session.waiters() < 100
+    /// }
+    /// ```
     pub fn waiters(&self) -> usize {
         self.0.waiters.load(Ordering::Relaxed)
     }
 
     /// A handle that does not keep the session alive.
+    ///
+    /// ```
+    /// use std::time::Duration;
+    /// use tower_refresh::Session;
+    ///
+    /// /// Ends with the session.
+    /// fn report(session: &Session) -> impl Future<Output = ()> + use<> {
+    ///     let session = session.downgrade();
+    ///     async move {
+    ///         while let Some(session) = session.upgrade() {
+    ///             println!("{} requests wait", session.waiters());
+    ///             drop(session);
+    ///             tokio::time::sleep(Duration::from_secs(10)).await;
+    ///         }
+    ///     }
+    /// }
+    /// ```
     pub fn downgrade(&self) -> WeakSession<C> {
         WeakSession(Arc::downgrade(&self.0))
     }
@@ -493,6 +575,19 @@ impl<C> fmt::Debug for Session<C> {
 
 impl<C> WeakSession<C> {
     /// The session, unless it is gone.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?, refresher);
+    /// let weak = session.downgrade();
+    /// assert!(weak.upgrade().is_some());
+    ///
+    /// drop(session);
+    /// assert!(weak.upgrade().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn upgrade(&self) -> Option<Session<C>> {
         self.0.upgrade().map(Session)
     }

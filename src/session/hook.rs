@@ -17,6 +17,22 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 
 /// What an `on_terminated` hook is told about the login that is over.
+///
+/// ```
+/// use tower_refresh::{SessionBuilder, Terminated, Termination, Token};
+///
+/// # async fn revoke(_: &Token) {}
+/// fn with_revocation(builder: SessionBuilder) -> SessionBuilder {
+///     builder.on_terminated(|end: Terminated| async move {
+///         if let Termination::Refused(error) = end.termination() {
+///             println!("please log in again: {error}");
+///         }
+///         if let Some(token) = end.credential() {
+///             revoke(token).await; // RFC 7009 §2.1
+///         }
+///     })
+/// }
+/// ```
 pub struct Terminated<C = Token> {
     login: Login,
     termination: Termination,
@@ -27,6 +43,21 @@ pub struct Terminated<C = Token> {
 ///
 /// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned. Only the call that ended
 /// the login waits for its hook: a program that is about to exit after a refusal has its hook say when it is done.
+///
+/// ```
+/// use std::time::Duration;
+/// use tokio::time::timeout;
+/// use tower_refresh::Session;
+///
+/// /// At the exit of the program: whether its hook has ended.
+/// async fn sign_off(session: Session) -> bool {
+///     timeout(Duration::from_secs(5), session.logout()).await.is_ok()
+/// }
+/// ```
+///
+/// # Panics
+///
+/// Only where no Tokio runtime was known at the call: the hook then runs in this future, and panics in it.
 ///
 /// # Cancel safety
 ///

@@ -2,6 +2,17 @@
 ///
 /// A session may see many logins, one at a time. The number says nothing by itself: compare it with another one of
 /// the same session.
+///
+/// ```
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+/// let session = Session::new(Token::bearer("anns")?, refresher);
+/// let ann = session.state().login();
+/// session.login(Token::bearer("bobs")?);
+/// assert_ne!(session.state().login(), ann); // what is cached for Ann is not for Bob
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Login(u64);
 
@@ -9,6 +20,21 @@ pub struct Login(u64);
 ///
 /// It grows exactly when a new credential arrives (a refresh that succeeded, a replacement, a login) and never goes
 /// back, not even across logins.
+///
+/// ```
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+/// let before = session.state();
+/// let replaced = session.replace(before.login(), Token::bearer("at-2")?);
+/// let generation = replaced.expect("nobody has logged out");
+/// assert!(generation > before.generation());
+///
+/// drop(session.logout());
+/// assert_eq!(session.state().generation(), generation);
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 

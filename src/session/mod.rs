@@ -150,7 +150,8 @@
 //!
 //! # The runtime
 //!
-//! A flight is a Tokio task, on the runtime of whoever caused it; its time is enabled. Where a flight is due and the
+//! A flight is a Tokio task, on the runtime of whoever caused it. Its time has to be enabled: `tokio::time` panics
+//! without. Where a flight is due and the
 //! caller has no runtime, it runs on the first one that the session has seen, when it was built or later; if there was
 //! none, the call fails with [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). A runtime that shuts down takes
 //! its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures. A current-thread runtime

@@ -5,6 +5,15 @@ use crate::{
 
 /// What becomes of a login when a refresh was sent and not answered: an
 /// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure, a time-out among them.
+///
+/// ```
+/// use tower_refresh::{AmbiguousOutcome, Refresher, Session};
+///
+/// /// For a server that revokes a login whose refresh token is used twice (RFC 9700 §4.14.2).
+/// fn strict(refresher: impl Refresher) -> Session {
+///     Session::builder(refresher).on_ambiguous(AmbiguousOutcome::Terminate).build()
+/// }
+/// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AmbiguousOutcome {

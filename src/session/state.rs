@@ -23,6 +23,23 @@ use std::{
 /// All of it changes in one step: a credential, its expiry and its generation always belong together.
 ///
 /// A snapshot keeps its credential alive for as long as it is held.
+///
+/// ```
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+/// let first = session.state();
+/// session.login(Token::bearer("at-2")?);
+/// let second = session.state();
+///
+/// assert_ne!(first.login(), second.login());
+/// assert!(first.generation() < second.generation());
+/// assert_eq!(first.credential().unwrap().access_token(), "at-1");
+/// assert_eq!(second.expires_at(), None); // not known
+/// assert_eq!(second.flights_started(), 0);
+/// # Ok(()) }
+/// ```
 pub struct State<C = Token> {
     pub(super) login: Login,
     pub(super) generation: Generation,
@@ -40,6 +57,19 @@ pub struct State<C = Token> {
 ///
 /// Whether the credential is usable, has expired or is absent is not part of it: that follows from the
 /// [`State`] and the clock.
+///
+/// ```
+/// use tower_refresh::{Phase, State};
+///
+/// fn health(state: &State) -> &'static str {
+///     match state.phase() {
+///         Phase::Active | Phase::Refreshing(_) => "up",
+///         Phase::Failed(_) => "degraded",
+///         Phase::Terminated(_) => "logged out",
+///         _ => "unknown",
+///     }
+/// }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Phase {
@@ -54,6 +84,20 @@ pub enum Phase {
 }
 
 /// How the last login ended.
+///
+/// ```
+/// use tower_refresh::{Phase, Termination};
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+/// let session: Session = Session::builder(refresher).build();
+/// assert!(matches!(session.state().phase(), Phase::Terminated(Termination::SignedOut)));
+///
+/// session.login(Token::bearer("at-1")?);
+/// drop(session.logout());
+/// assert!(matches!(session.state().phase(), Phase::Terminated(Termination::LoggedOut)));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Termination {
@@ -66,6 +110,16 @@ pub enum Termination {
 }
 
 /// The refresh in progress.
+///
+/// ```
+/// use std::time::Duration;
+/// use tower_refresh::Flight;
+///
+/// /// Whether users should see that they wait.
+/// fn is_slow(flight: &Flight) -> bool {
+///     flight.is_awaited() && flight.started_at().elapsed() > Duration::from_secs(2)
+/// }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Flight {
     pub(super) number: u64,
@@ -88,6 +142,24 @@ pub(super) struct Row {
 }
 
 /// A flight that failed without ending the login.
+///
+/// ```
+/// use std::time::Instant;
+/// use tower_refresh::{Phase, RefreshErrorKind};
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower::BoxError> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+/// assert!(session.refresh().await.is_err());
+///
+/// let state = session.state();
+/// let Phase::Failed(failure) = state.phase() else { panic!("the login has ended") };
+/// assert_eq!(failure.error().kind(), RefreshErrorKind::Transient);
+/// assert_eq!(failure.in_a_row(), 1);
+/// println!("next attempt in {:?}", failure.retry_at().saturating_duration_since(Instant::now()));
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub(super) error: RefreshError,

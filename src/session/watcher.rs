@@ -25,6 +25,20 @@ use tokio::sync::watch;
 pub struct Watcher<C = Token>(watch::Receiver<State<C>>);
 
 /// The session is gone: its last handle, service and flight were dropped.
+///
+/// ```
+/// use tower_refresh::Closed;
+/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// # #[tokio::main(flavor = "current_thread")]
+/// # async fn main() -> Result<(), tower::BoxError> {
+/// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
+/// let session = Session::new(Token::bearer("at-1")?, refresher);
+/// let mut watcher = session.subscribe();
+/// drop(session);
+/// let _: Closed = watcher.changed().await.unwrap_err();
+/// assert!(watcher.state().credential().is_some()); // the last state is still there
+/// # Ok(()) }
+/// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Closed(());
 
@@ -36,11 +50,34 @@ impl<C> Watcher<C> {
     }
 
     /// The latest state. It counts as not seen by [`changed`](Self::changed).
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?, refresher);
+    /// let watcher = session.subscribe();
+    /// drop(session.logout());
+    /// assert!(watcher.state().credential().is_none());
+    /// # Ok(()) }
+    /// ```
     pub fn state(&self) -> State<C> {
         self.0.borrow().clone()
     }
 
     /// Waits for a state that this watcher has not seen.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower::BoxError> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("503")) });
+    /// let session = Session::new(Token::bearer("at-1")?, refresher);
+    /// let mut watcher = session.subscribe();
+    /// session.login(Token::bearer("at-2")?);
+    /// assert_eq!(watcher.changed().await?.credential().unwrap().access_token(), "at-2");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
@@ -55,6 +92,21 @@ impl<C> Watcher<C> {
     }
 
     /// Waits for a state that the predicate accepts. The latest one is looked at first, seen or not.
+    ///
+    /// ```
+    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), tower::BoxError> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("503")) });
+    /// let session: Session = Session::builder(refresher).build();
+    /// let mut watcher = session.subscribe();
+    /// let token = Token::bearer("at-1")?;
+    /// tokio::spawn(async move { session.login(token) });
+    ///
+    /// let state = watcher.wait_for(|state| state.credential().is_some()).await?;
+    /// assert_eq!(state.credential().unwrap().access_token(), "at-1");
+    /// # Ok(()) }
+    /// ```
     ///
     /// # Errors
     ///
