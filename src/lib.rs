@@ -108,6 +108,8 @@ mod marker;
 mod origin;
 mod policy;
 mod replay;
+#[cfg(any(feature = "cookies", feature = "oauth2"))]
+mod retry_after;
 mod service;
 mod stamp;
 

@@ -7,18 +7,12 @@ use crate::{
     },
     error::RefreshError,
     refresher::{BoxFuture, RefreshContext, Refresher},
+    retry_after::retry_after,
 };
 use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode,
-    header::{CONTENT_TYPE, RETRY_AFTER},
-};
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
-use std::{
-    error, fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{error, fmt, sync::Arc, time::SystemTime};
 use tower::{BoxError, Service};
 
 /// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the jar, and takes those
@@ -154,18 +148,10 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Result<(), RefreshError
         return Ok(());
     }
     let error = RefreshError::from_status(status);
-    Err(match retry_after(headers) {
+    Err(match retry_after(headers, SystemTime::now()) {
         Some(wait) => error.retry_after(wait),
         None => error,
     })
-}
-
-fn retry_after(headers: &HeaderMap) -> Option<Duration> {
-    let value = headers.get(RETRY_AFTER)?.to_str().ok()?.trim();
-    match value.parse() {
-        Ok(seconds) => Some(Duration::from_secs(seconds)),
-        Err(_) => httpdate::parse_http_date(value).ok()?.duration_since(SystemTime::now()).ok(),
-    }
 }
 
 impl fmt::Debug for RefreshEndpoint {

@@ -6,10 +6,10 @@ use crate::{
         client::{Client, Inner},
         error::Failure,
         form::Form,
-        retry_after::retry_after,
         transport::{Call, NeverSent, Transport, over},
         url::EndpointUrl,
     },
+    retry_after::retry_after,
 };
 use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl, basic::BasicErrorResponse};
 use http::{HeaderMap, Request, Response, StatusCode};

@@ -101,7 +101,6 @@ mod error;
 mod form;
 mod lifetime;
 mod refresh_token;
-mod retry_after;
 mod revocation;
 mod secret;
 mod transport;
