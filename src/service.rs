@@ -187,10 +187,11 @@ where
             Readiness::Unasked | Readiness::Asked => None,
         };
         let wall = || wall.unwrap_or_else(|| session.wall());
-        if self.view.latest().wants_renewal(wall) {
+        let mut state = self.view.latest();
+        if state.wants_renewal(wall) {
             session.renew();
+            state = self.view.latest();
         }
-        let state = self.view.latest();
         let held = state.sendable(wall).cloned();
         let (login, stamped) = (state.login(), state.stamp());
         match held {
