@@ -191,7 +191,11 @@ async fn g05_whatever_a_refresher_does_its_flight_settles_and_every_request_gets
                     0 => pending::<()>().await,
                     1 => resume_unwind(Box::new("without the noise of a panic")),
                     2 => return Err(RefreshError::transient("503")),
-                    3 => tokio::time::sleep(Duration::from_millis(3)).await,
+                    3 => {
+                        for _ in 0..500 {
+                            yield_now().await;
+                        }
+                    }
                     _ => yield_now().await,
                 }
                 Ok(token("at-good"))
