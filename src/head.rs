@@ -1,86 +1,151 @@
 use bytes::Bytes;
-use http::{Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version, request::Parts};
+use http::{
+    Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
+    request::Parts,
+    uri::{self, Authority, PathAndQuery, Scheme},
+};
+use std::mem;
 
 /// A copy of a request's head: cheap to make, because every request makes one, and dear to use, because few do.
 ///
-/// A `HeaderMap` clones header by header, with an allocation for many. Here all of them are in one buffer.
+/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part. Here they are text.
 pub(crate) struct HeadCopy {
     method: Method,
-    uri: Uri,
     version: Version,
     extensions: Extensions,
-    headers: Flat,
+    text: Text,
 }
 
-/// Headers one after the other, in the order of the map: a [`Prefix`], the name, the value.
-struct Flat(Vec<u8>);
+/// The parts of a URI, and headers one after the other, in the order of their map: a [`Prefix`], the name, the value.
+///
+/// A header is in one block as a whole, and a block of a size that allocators hand out fast: one large buffer costs
+/// more than all the copying (glibc's `malloc` tidies up its heap for it).
+struct Text {
+    full: Vec<Vec<u8>>,
+    last: Vec<u8>,
+}
 
 /// How long a name and a value are, and whether the value is sensitive.
 #[derive(Clone, Copy)]
 struct Prefix(u64);
 
-/// What one header takes, most of the time: a larger buffer than needed costs less than a second allocation.
+/// How long the text of a part of the URI is.
+type Length = u64;
+
+/// What one header takes, most of the time: a larger block than needed costs less than a second one.
 const TYPICAL: usize = 72;
+/// How large a block is at the most, unless a single header is larger.
+const BLOCK: usize = 1008;
 
 /// Names have less than 2¹⁶ bytes.
 const NAME_BITS: u32 = 16;
 const SENSITIVE: u64 = 1 << NAME_BITS;
 
-const UNCHANGED: &str = "it was copied from a header map";
+const UNCHANGED: &str = "it was copied from a head";
 
 // === impl HeadCopy ===
 
 impl HeadCopy {
     #[inline]
     pub(crate) fn of(head: &Parts) -> Self {
-        Self {
+        let mut copy = Self {
             method: head.method.clone(),
-            uri: head.uri.clone(),
             version: head.version,
             extensions: head.extensions.clone(),
-            headers: Flat::of(&head.headers),
-        }
+            text: Text { full: Vec::new(), last: Vec::new() },
+        };
+        // Filled where it is: to move what was written an instant ago stalls a processor.
+        copy.text.push_uri(&head.uri, head.headers.len());
+        copy.text.push_headers(&head.headers);
+        copy
     }
 
     pub(crate) fn restore(self) -> Parts {
         let (mut head, ()) = Request::new(()).into_parts();
         head.method = self.method;
-        head.uri = self.uri;
         head.version = self.version;
         head.extensions = self.extensions;
-        head.headers = self.headers.restore();
+        (head.uri, head.headers) = self.text.restore();
         head
     }
 }
 
-// === impl Flat ===
+// === impl Text ===
 
-impl Flat {
+impl Text {
+    /// Begins with the URI; so many headers will follow.
     #[inline]
-    fn of(headers: &HeaderMap) -> Self {
-        let mut flat = Vec::with_capacity(headers.len() * TYPICAL);
-        for (name, value) in headers {
-            flat.extend_from_slice(&Prefix::of(name, value).0.to_ne_bytes());
-            flat.extend_from_slice(name.as_str().as_bytes());
-            flat.extend_from_slice(value.as_bytes());
+    fn push_uri(&mut self, uri: &Uri, headers: usize) {
+        let scheme = uri.scheme_str().unwrap_or_default();
+        let authority = uri.authority().map_or("", Authority::as_str);
+        // The text of an empty one is a slash, except in a URI that has no other part.
+        let path_and_query = uri.path_and_query().filter(|_| !uri.path().is_empty());
+        let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
+        let parts = [scheme, authority, path_and_query];
+        let len = parts.iter().map(|part| size_of::<Length>() + part.len()).sum();
+        self.last = block(len, headers);
+        for part in parts {
+            self.last.extend_from_slice(&(part.len() as Length).to_ne_bytes());
+            self.last.extend_from_slice(part.as_bytes());
         }
-        Self(flat)
     }
 
-    fn restore(self) -> HeaderMap {
-        let mut rest = Bytes::from(self.0);
-        let mut headers = HeaderMap::new();
-        while !rest.is_empty() {
-            let prefix = rest.split_to(size_of::<Prefix>());
-            let prefix = Prefix(u64::from_ne_bytes(prefix.as_ref().try_into().expect(UNCHANGED)));
-            let name = HeaderName::from_bytes(&rest.split_to(prefix.name_len())).expect(UNCHANGED);
-            let value = rest.split_to(prefix.value_len());
-            let mut value = HeaderValue::from_maybe_shared(value).expect(UNCHANGED);
-            value.set_sensitive(prefix.is_sensitive());
-            headers.append(name, value);
+    #[inline]
+    fn push_headers(&mut self, headers: &HeaderMap) {
+        for (at, (name, value)) in headers.iter().enumerate() {
+            let len = size_of::<Prefix>() + name.as_str().len() + value.len();
+            if self.last.capacity() - self.last.len() < len {
+                let full = mem::replace(&mut self.last, block(len, headers.len() - at - 1));
+                self.full.push(full);
+            }
+            self.last.extend_from_slice(&Prefix::of(name, value).0.to_ne_bytes());
+            self.last.extend_from_slice(name.as_str().as_bytes());
+            self.last.extend_from_slice(value.as_bytes());
         }
-        headers
     }
+
+    fn restore(self) -> (Uri, HeaderMap) {
+        let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
+        let mut first = blocks.next().expect("there is a last one");
+        let uri = restore_uri(&mut first);
+        let mut headers = HeaderMap::new();
+        for mut block in [first].into_iter().chain(blocks) {
+            while !block.is_empty() {
+                let (name, value) = restore_header(&mut block);
+                headers.append(name, value);
+            }
+        }
+        (uri, headers)
+    }
+}
+
+/// A block for something of that length, and for so many headers after it.
+#[inline]
+fn block(len: usize, headers: usize) -> Vec<u8> {
+    Vec::with_capacity((len + headers * TYPICAL).min(BLOCK).max(len))
+}
+
+fn restore_uri(text: &mut Bytes) -> Uri {
+    let mut part = || {
+        let len = text.split_to(size_of::<Length>());
+        let len = Length::from_ne_bytes(len.as_ref().try_into().expect(UNCHANGED));
+        Some(text.split_to(len as usize)).filter(|part| !part.is_empty())
+    };
+    let mut parts = uri::Parts::default();
+    parts.scheme = part().map(|part| Scheme::try_from(part.as_ref()).expect(UNCHANGED));
+    parts.authority = part().map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
+    parts.path_and_query = part().map(|part| PathAndQuery::from_maybe_shared(part).expect(UNCHANGED));
+    Uri::from_parts(parts).expect(UNCHANGED)
+}
+
+fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
+    let prefix = text.split_to(size_of::<Prefix>());
+    let prefix = Prefix(u64::from_ne_bytes(prefix.as_ref().try_into().expect(UNCHANGED)));
+    let name = HeaderName::from_bytes(&text.split_to(prefix.name_len())).expect(UNCHANGED);
+    let value = text.split_to(prefix.value_len());
+    let mut value = HeaderValue::from_maybe_shared(value).expect(UNCHANGED);
+    value.set_sensitive(prefix.is_sensitive());
+    (name, value)
 }
 
 // === impl Prefix ===
@@ -110,8 +175,18 @@ mod tests {
     use super::*;
     use proptest::{collection::vec, prelude::*};
 
+    fn head(uri: Uri, headers: HeaderMap) -> Parts {
+        let (mut head, ()) = Request::new(()).into_parts();
+        (head.uri, head.headers) = (uri, headers);
+        head
+    }
+
     fn restored(headers: &HeaderMap) -> HeaderMap {
-        Flat::of(headers).restore()
+        HeadCopy::of(&head(Uri::default(), headers.clone())).restore().headers
+    }
+
+    fn restored_uri(uri: &Uri) -> Uri {
+        HeadCopy::of(&head(uri.clone(), HeaderMap::new())).restore().uri
     }
 
     fn listed(headers: &HeaderMap) -> Vec<(HeaderName, Vec<u8>, bool)> {
@@ -119,6 +194,24 @@ mod tests {
             (name.clone(), value.as_bytes().to_vec(), value.is_sensitive())
         };
         headers.iter().map(listed).collect()
+    }
+
+    /// All that can be seen of it.
+    fn shown(uri: &Uri) -> (String, uri::Parts) {
+        (format!("{uri} {uri:?}"), uri.clone().into_parts())
+    }
+
+    fn assert_same(restored: &Uri, uri: &Uri) {
+        assert_eq!(restored, uri);
+        let ((shown, parts), (expected, expected_parts)) = (shown(restored), shown(uri));
+        assert_eq!(shown, expected);
+        assert_eq!(parts.scheme, expected_parts.scheme);
+        assert_eq!(
+            parts.authority.map(|it| it.to_string()),
+            expected_parts.authority.map(|it| it.to_string())
+        );
+        let text = |it: PathAndQuery| it.to_string();
+        assert_eq!(parts.path_and_query.map(text), expected_parts.path_and_query.map(text));
     }
 
     #[test]
@@ -137,17 +230,54 @@ mod tests {
     }
 
     #[test]
-    fn no_headers_take_no_buffer() {
-        assert_eq!(Flat::of(&HeaderMap::new()).0.capacity(), 0);
-        assert!(restored(&HeaderMap::new()).is_empty());
+    fn every_form_of_a_uri_is_restored_as_it_was() {
+        for uri in [
+            "/",
+            "/a?b=c",
+            "*",
+            "/?",
+            "/a?",
+            "example.com:443",
+            "[::1]:80",
+            "https://example.com",
+            "https://example.com/",
+            "http://a@b:80?x",
+            "HTTPS://EXAMPLE.com/A%2fb",
+            "coap+tcp://[2001:db8::1]:5683//x",
+            "http://a/ü?ö",
+        ] {
+            let uri = Uri::try_from(uri).unwrap();
+            assert_same(&restored_uri(&uri), &uri);
+        }
+        let long = Authority::try_from("a".repeat(70_000).as_str()).unwrap();
+        let uri = Uri::builder().scheme("https").authority(long).path_and_query("/").build().unwrap();
+        assert_same(&restored_uri(&uri), &uri);
+    }
+
+    #[test]
+    fn one_header_takes_one_block_and_many_take_small_ones() {
+        let copied = |count: usize| {
+            let header =
+                |n| (HeaderName::try_from(format!("x-{n}")).unwrap(), HeaderValue::from_static("value"));
+            HeadCopy::of(&head(Uri::from_static("https://example.com/"), (0..count).map(header).collect()))
+                .text
+        };
+        assert!(copied(1).full.is_empty());
+        let many = copied(200);
+        assert!(many.full.len() > 1);
+        assert!(
+            many.full.iter().chain([&many.last]).all(|block| block.capacity() <= BLOCK && !block.is_empty())
+        );
     }
 
     #[test]
     fn the_longest_name_and_an_empty_value_survive() {
         let mut headers = HeaderMap::new();
         let longest = HeaderName::from_bytes(&[b'n'; 65_535]).unwrap();
+        headers.insert("short", HeaderValue::from_static("1"));
         headers.insert(longest, HeaderValue::from_static(""));
         headers.insert("long", HeaderValue::from_bytes(&[b'v'; 200_000]).unwrap());
+        headers.insert("another", HeaderValue::from_static("2"));
         assert_eq!(listed(&restored(&headers)), listed(&headers));
     }
 
@@ -156,7 +286,7 @@ mod tests {
 
         #[test]
         fn headers_keep_their_order_repeats_bytes_and_sensitivity(
-            pairs in vec(("[a-e]|host|accept|x-[a-z]{1,20}", vec(0x20_u8..=0xff, 0..40), any::<bool>()), 0..40),
+            pairs in vec(("[a-e]|host|accept|x-[a-z]{1,20}", vec(0x20_u8..=0xff, 0..40), any::<bool>()), 0..60),
             removed in "[a-e]",
         ) {
             let mut headers = HeaderMap::new();
@@ -167,6 +297,34 @@ mod tests {
             }
             headers.remove(removed.as_str());
             prop_assert_eq!(listed(&restored(&headers)), listed(&headers));
+        }
+
+        #[test]
+        fn whatever_is_a_uri_is_restored_as_it_was(
+            text in prop_oneof![
+                "\\PC{0,20}",
+                "[a-zA-Z][a-z+.-]{0,6}://[!-~]{0,20}",
+                "[*/?#%a-z\\[\\]:@.0-9-]{0,20}",
+                "(https?://)?[a-z.:@0-9\\[\\]-]{0,12}[/?#]?[!-~]{0,12}",
+            ],
+        ) {
+            if let Ok(uri) = Uri::try_from(text.as_str()) {
+                assert_same(&restored_uri(&uri), &uri);
+            }
+            if let Ok(path) = PathAndQuery::try_from(text.as_str()) {
+                let built = Uri::builder().path_and_query(path.clone()).build();
+                let below = Uri::builder().scheme("https").authority("example.com").path_and_query(path).build();
+                for uri in built.into_iter().chain(below) {
+                    assert_same(&restored_uri(&uri), &uri);
+                }
+            }
+            if let Ok(authority) = Authority::try_from(text.as_str()) {
+                let alone = Uri::builder().authority(authority.clone()).build();
+                let whole = Uri::builder().scheme("https").authority(authority).path_and_query("/").build();
+                for uri in alone.into_iter().chain(whole) {
+                    assert_same(&restored_uri(&uri), &uri);
+                }
+            }
         }
     }
 }
