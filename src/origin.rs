@@ -3,7 +3,7 @@ use std::fmt;
 use std::net::{Ipv4Addr, Ipv6Addr};
 use std::str::FromStr;
 
-use http::Uri;
+use http::{Uri, uri};
 
 /// Where a credential may go: scheme, host and port ([RFC 6454 §4]).
 ///
@@ -106,7 +106,12 @@ struct HostPort<'a> {
 /// can't be made out is.
 ///
 /// [RFC 6761 §6.3]: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+#[inline]
 pub(crate) fn is_cleartext(uri: &Uri) -> bool {
+    if uri.scheme() == Some(&uri::Scheme::HTTPS) {
+        // What most are, and cheap to see.
+        return false;
+    }
     let cleartext = uri.scheme_str().and_then(Scheme::parse).is_some_and(Scheme::is_cleartext);
     cleartext && !HostPort::of(uri).is_some_and(|to| is_loopback(to.host))
 }
