@@ -101,6 +101,7 @@ pub mod respond;
 pub mod session;
 
 mod call;
+mod detour;
 mod drain;
 mod head;
 mod layer;
@@ -112,6 +113,7 @@ mod replay;
 mod retry_after;
 mod service;
 mod stamp;
+mod view;
 
 pub use credential::{Credential, InvalidToken, Token};
 pub use detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn};

@@ -1,21 +1,23 @@
 use crate::{
-    call::{Call, Message, Shared},
+    call::recorded,
     credential::{Credential, Token},
-    future::ResponseFuture,
+    detour::{Call, Detour},
+    error::Error,
+    future::{Kept, ResponseFuture},
+    head::HeadCopy,
     policy::{Policy, Route},
     replay::ReplayBody,
-    session::{Phase, Session, State},
+    session::{Phase, Session},
+    view::{Snapshot, View},
 };
 use http::{Request, Response};
 use http_body::Body;
 use std::{
     cell::OnceCell,
     fmt, mem,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::SystemTime,
 };
-use tokio::sync::watch;
 use tower::{BoxError, Service};
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
@@ -71,8 +73,7 @@ use tower::{BoxError, Service};
 pub struct Refresh<S, C = Token> {
     inner: S,
     readiness: Readiness,
-    view: View<C>,
-    shared: Arc<Shared<C>>,
+    view: View<S, C>,
 }
 
 /// What the inner service was asked for, and not used for yet.
@@ -85,12 +86,6 @@ enum Readiness {
     Ready(Option<SystemTime>),
 }
 
-/// The latest state, read without a lock while it does not change.
-struct View<C> {
-    changes: watch::Receiver<State<C>>,
-    latest: State<C>,
-}
-
 // === impl Refresh ===
 
 impl<S, C> Refresh<S, C> {
@@ -101,6 +96,7 @@ impl<S, C> Refresh<S, C> {
 
     /// The inner service.
     pub fn get_mut(&mut self) -> &mut S {
+        self.view.invalidate();
         &mut self.inner
     }
 
@@ -112,9 +108,7 @@ impl<S, C> Refresh<S, C> {
 
 impl<S, C: Credential> Refresh<S, C> {
     pub(crate) fn new(inner: S, session: Session<C>, policy: Policy) -> Self {
-        let view = View::new(session.changes());
-        let shared = Arc::new(Shared::new(session, policy));
-        Self { inner, readiness: Readiness::Unasked, view, shared }
+        Self { inner, readiness: Readiness::Unasked, view: View::new(session, policy) }
     }
 }
 
@@ -141,9 +135,9 @@ where
     type Future = ResponseFuture<S, C, B, ResBody>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
-        let session = &self.shared.session;
         let wall = OnceCell::new();
-        if self.view.latest().sendable(|| *wall.get_or_init(|| session.wall())).is_none() {
+        let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
+        if state.sendable(|| *wall.get_or_init(|| shared.session.wall())).is_none() {
             self.give_up_readiness();
             return Poll::Ready(Ok(()));
         }
@@ -154,18 +148,37 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (head, body) = request.into_parts();
-        // Where nothing is sent, the body is not even looked at.
-        let route = match (self.shared.route(&head), self.view.latest().phase()) {
-            (Route::Carry, Phase::Terminated(termination)) => Route::Refuse(termination.to_error()),
-            (route, _) => route,
+        let (mut head, body) = request.into_parts();
+        // Read once for a request, and only where the credential is known to expire.
+        let wall = match self.readiness {
+            Readiness::Ready(read) => read,
+            Readiness::Unasked | Readiness::Asked => None,
         };
-        match route {
-            Route::Carry => self.carry(Message::new(head, body, self.shared.policy.replay_limit)),
-            Route::Pass => self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
-            Route::Refuse(error) => {
+        let snapshot = self.view.take(&self.inner, wall);
+        let Snapshot { shared, state, .. } = &*snapshot;
+        match (shared.route(&head), state.phase()) {
+            (Route::Carry, Phase::Terminated(termination)) => {
+                // Where nothing is sent, the body is not even looked at.
+                let error = termination.to_error();
+                return self.refuse(error);
+            }
+            (Route::Carry, _) => {}
+            (Route::Pass, _) => return self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
+            (Route::Refuse(error), _) => return self.refuse(error),
+        }
+        let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
+        match state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())) {
+            // ## The fresh path: no lock, nothing boxed
+            Some(held) if matches!(self.readiness, Readiness::Ready(_)) => {
+                self.readiness = Readiness::Unasked;
+                let copy = replay.is_possible().then(|| HeadCopy::of(&head));
+                shared.apply(held, || state.stamp(), &mut head);
+                let future = self.inner.call(Request::from_parts(head, body));
+                ResponseFuture::fresh(future, Kept { snapshot, copy, replay })
+            }
+            _ => {
                 self.give_up_readiness();
-                ResponseFuture::failed(error)
+                ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
             }
         }
     }
@@ -176,40 +189,6 @@ where
     S: Clone,
     C: Credential,
 {
-    fn carry<B, ResBody>(&mut self, message: Message<B>) -> ResponseFuture<S, C, B, ResBody>
-    where
-        S: Service<Request<ReplayBody<B>>>,
-    {
-        let session = &self.shared.session;
-        // Read once for a request, and only where the credential is known to expire.
-        let wall = match self.readiness {
-            Readiness::Ready(read) => read,
-            Readiness::Unasked | Readiness::Asked => None,
-        };
-        let wall = || wall.unwrap_or_else(|| session.wall());
-        let mut state = self.view.latest();
-        if state.wants_renewal(wall) {
-            session.renew();
-            state = self.view.latest();
-        }
-        let held = state.sendable(wall).cloned();
-        let (login, stamped) = (state.login(), state.stamp());
-        match held {
-            // ## The fresh path: no lock, nothing boxed
-            Some(held) if matches!(self.readiness, Readiness::Ready(_)) => {
-                self.readiness = Readiness::Unasked;
-                let call = Call::new(self.shared.clone(), self.inner.clone(), login);
-                let (future, sent) = call.send(&mut self.inner, message, held, stamped);
-                ResponseFuture::calling(call, future, sent)
-            }
-            _ => {
-                self.give_up_readiness();
-                let call = Call::new(self.shared.clone(), self.inner.clone(), login);
-                ResponseFuture::admitting(call, message)
-            }
-        }
-    }
-
     fn pass<B, ResBody>(&mut self, request: Request<ReplayBody<B>>) -> ResponseFuture<S, C, B, ResBody>
     where
         S: Service<Request<ReplayBody<B>>>,
@@ -222,17 +201,20 @@ where
             ResponseFuture::readying_to_pass(self.inner.clone(), request)
         }
     }
+
+    fn refuse<B, ResBody>(&mut self, error: Error) -> ResponseFuture<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        self.give_up_readiness();
+        ResponseFuture::failed(error)
+    }
 }
 
 impl<S: Clone, C> Clone for Refresh<S, C> {
     /// The clone has asked for no readiness yet.
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            readiness: Readiness::Unasked,
-            view: self.view.clone(),
-            shared: self.shared.clone(),
-        }
+        Self { inner: self.inner.clone(), readiness: Readiness::Unasked, view: self.view.borrow(&self.inner) }
     }
 }
 
@@ -240,32 +222,7 @@ impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
             .field("inner", &self.inner)
-            .field("shared", &self.shared)
+            .field("shared", &self.view.shared())
             .finish_non_exhaustive()
-    }
-}
-
-// === impl View ===
-
-impl<C> View<C> {
-    fn new(mut changes: watch::Receiver<State<C>>) -> Self {
-        let latest = changes.borrow_and_update().clone();
-        Self { changes, latest }
-    }
-
-    /// One atomic load, unless something has changed since it was asked last.
-    fn latest(&mut self) -> &State<C> {
-        // It can't be closed: the service holds the session.
-        if self.changes.has_changed().unwrap_or(true) {
-            let latest = self.changes.borrow_and_update().clone();
-            self.latest = latest;
-        }
-        &self.latest
-    }
-}
-
-impl<C> Clone for View<C> {
-    fn clone(&self) -> Self {
-        Self { changes: self.changes.clone(), latest: self.latest.clone() }
     }
 }

@@ -46,8 +46,8 @@ enum Kind<B> {
     Passing(Passing<B>),
     /// Had whole before it is sent.
     Kept(Kept),
-    /// Sent as it comes.
-    Streaming(Streaming<B>),
+    /// Sent as it comes. Boxed, because it is much larger than the others, and every request has room for it.
+    Streaming(Box<Streaming<B>>),
 }
 
 struct Passing<B> {
@@ -74,7 +74,7 @@ impl<B> ReplayBody<B> {
     }
 
     pub(super) fn streaming(streaming: Streaming<B>) -> Self {
-        Self(Kind::Streaming(streaming))
+        Self(Kind::Streaming(Box::new(streaming)))
     }
 }
 

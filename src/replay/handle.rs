@@ -42,7 +42,7 @@ where
             return Self::kept_twice(Kept::over(start));
         }
         if is_too_long {
-            return (Self::passthrough(body), Replay(Kind::Impossible));
+            return Self::once(body);
         }
         let record = Record::new(limit);
         if !may_poll_early {
@@ -51,11 +51,16 @@ where
         match Early::poll(body, record) {
             Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
             Early::Waits(body, record) => Self::shared(body, start, record),
-            Early::TooLong(record, frame, tail) => Self::once(start, Ahead::new(record, Some(frame)), tail),
+            Early::TooLong(record, frame, tail) => Self::alone(start, Ahead::new(record, Some(frame)), tail),
             Early::Failed(record, error) => {
-                Self::once(start, Ahead::new(record, None), Tail::Failed(Some(error)))
+                Self::alone(start, Ahead::new(record, None), Tail::Failed(Some(error)))
             }
         }
+    }
+
+    /// The body of a request that must not be sent twice.
+    pub(crate) fn once(body: B) -> (Self, Replay<B>) {
+        (Self::passthrough(body), Replay(Kind::Impossible))
     }
 
     fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
@@ -68,7 +73,7 @@ where
         (Self::streaming(first), Replay(Kind::Recording { start, recording }))
     }
 
-    fn once(start: Remaining, ahead: Ahead, tail: Tail<B>) -> (Self, Replay<B>) {
+    fn alone(start: Remaining, ahead: Ahead, tail: Tail<B>) -> (Self, Replay<B>) {
         (Self::streaming(Streaming::alone(start, ahead, tail)), Replay(Kind::Impossible))
     }
 }
@@ -76,6 +81,12 @@ where
 // === impl Replay ===
 
 impl<B> Replay<B> {
+    /// Whether there may be a second attempt, as far as is known now.
+    #[inline]
+    pub(crate) fn is_possible(&self) -> bool {
+        !matches!(self.0, Kind::Impossible)
+    }
+
     /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be had.
     ///
     /// `interrupt` says whether an upload in progress may be taken over; the first attempt's copy then ends with an

@@ -53,7 +53,8 @@ pub struct WeakSession<C = Token>(Weak<Inner<C>>);
 
 struct Inner<C> {
     id: SessionId,
-    state: watch::Sender<State<C>>,
+    /// In an `Arc`, so that a look at it costs one counter, whatever is in it.
+    state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
     settings: Settings<C>,
     /// The first runtime that was seen, for calls from a thread that has none.
@@ -292,7 +293,7 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn credential(&self) -> Option<Arc<C>> {
-        self.0.state.borrow().credential().cloned()
+        self.snapshot().credential().cloned()
     }
 
     /// A snapshot of the state.
@@ -308,7 +309,7 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn state(&self) -> State<C> {
-        self.0.state.borrow().clone()
+        State::clone(&self.snapshot())
     }
 
     /// A view of the state that can wait for changes. It does not keep the session alive.
@@ -368,7 +369,7 @@ impl<C: Credential> Session<C> {
     pub(super) fn with_state(state: State<C>, settings: Settings<C>) -> Self {
         let session = Self(Arc::new(Inner {
             id: SessionId::next(),
-            state: watch::Sender::new(state),
+            state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
             settings,
             runtime: OnceLock::new(),
@@ -399,7 +400,7 @@ impl<C: Credential> Session<C> {
         self.0.settings.backoff.wait(failures, requested)
     }
 
-    pub(crate) fn changes(&self) -> watch::Receiver<State<C>> {
+    pub(crate) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
         self.0.state.subscribe()
     }
 
@@ -435,7 +436,7 @@ impl<C: Credential> Session<C> {
     /// Starts a renewal that is due. How long until the next one is, as far as that is known.
     fn renew_if_due(&self) -> Option<Duration> {
         self.renew();
-        self.state().renewal_in(self.now())
+        self.snapshot().renewal_in(self.now())
     }
 
     /// Starts a flight that nobody waits for, if the credential is due for it and there is a runtime to run it on.
@@ -488,7 +489,7 @@ impl<C: Credential> Session<C> {
 
     /// The credential of that login, after a flight that renewed it.
     fn credential_of(&self, login: Login) -> Result<Arc<C>, Error> {
-        let state = self.state();
+        let state = self.snapshot();
         match (state.credential(), state.phase()) {
             _ if state.login() != login => Err(Error::login_changed()),
             (_, Phase::Terminated(termination)) => Err(termination.to_error()),
@@ -509,26 +510,26 @@ impl<C: Credential> Session<C> {
     fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
         // Most steps change nothing: of a thousand rejections one does. They take effect at this look, and the others
         // have to be decided under the lock.
-        let glance = transition(&self.state());
+        let glance = transition(&self.snapshot());
         if glance.next.is_none() {
             return Ok((glance.answer, Logout::nothing()));
         }
         let runtime = self.runtime();
         let mut taken = None;
         self.0.state.send_if_modified(|state| {
-            let step = taken.insert(transition(state));
-            let Some(next) = &mut step.next else { return false };
+            let (step, displaced) = taken.insert((transition(state), None));
             if step.effects.launch.is_some() && runtime.is_none() {
                 return false;
             }
-            mem::swap(state, next);
+            let Some(next) = step.next.take() else { return false };
+            *displaced = Some(mem::replace(state, Arc::new(next)));
             // Told before the lock is released, so that nobody sees a state whose flight has no outcome.
             if let Some((flight, outcome)) = step.effects.settled.take() {
                 flight.outcome.set(outcome);
             }
             true
         });
-        let Step { answer, next: displaced, effects } =
+        let (Step { answer, effects, .. }, displaced) =
             taken.expect("the closure of `send_if_modified` was called");
         if let Some(launch) = effects.launch {
             flight::launch(self, launch, &runtime.clone().ok_or_else(Error::no_runtime)?);
@@ -558,6 +559,13 @@ impl<C: Credential> Session<C> {
     }
 }
 
+impl<C> Session<C> {
+    /// The latest state, shared with everybody who looks at it.
+    fn snapshot(&self) -> Arc<State<C>> {
+        self.0.state.borrow().clone()
+    }
+}
+
 impl<C> Clone for Session<C> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
@@ -566,7 +574,7 @@ impl<C> Clone for Session<C> {
 
 impl<C> fmt::Debug for Session<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.0.state.borrow().clone();
+        let state = self.snapshot();
         f.debug_struct("Session").field("state", &state).finish_non_exhaustive()
     }
 }

@@ -237,6 +237,12 @@ impl<C> State<C> {
         self.flights_settled
     }
 
+    #[inline]
+    pub(crate) fn held(&self) -> Option<&Held<C>> {
+        self.held.as_ref()
+    }
+
+    #[inline]
     pub(crate) fn stamp(&self) -> Stamped {
         Stamped { login: self.login, generation: self.generation, flights_settled: self.flights_settled }
     }
@@ -244,6 +250,7 @@ impl<C> State<C> {
     /// The credential, unless it is absent or known to have expired.
     ///
     /// The clock is read only where the answer depends on it.
+    #[inline]
     pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
         let held = self.held.as_ref()?;
         let expired = held.expires_at().is_some_and(|at| at <= wall());
@@ -251,6 +258,7 @@ impl<C> State<C> {
     }
 
     /// The credential that a request may be sent with at once: the fresh path.
+    #[inline]
     pub(crate) fn sendable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
         match &self.phase {
             Phase::Active | Phase::Failed(_) => self.usable(wall),
@@ -260,6 +268,7 @@ impl<C> State<C> {
     }
 
     /// Whether a request that is sent now should start a flight that nobody waits for.
+    #[inline]
     pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
         let Some(renew_at) = self.held.as_ref().and_then(Held::renew_at) else { return false };
         matches!(self.phase, Phase::Active | Phase::Failed(_))

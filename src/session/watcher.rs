@@ -1,5 +1,5 @@
 use crate::{credential::Token, session::state::State};
-use std::{error, fmt};
+use std::{error, fmt, sync::Arc};
 use tokio::sync::watch;
 
 /// A read-only view of a session: shows its latest state, and waits for the next one.
@@ -22,7 +22,7 @@ use tokio::sync::watch;
 /// }
 /// # fn f(session: Session<Token>) { tokio::spawn(report(session.subscribe())); }
 /// ```
-pub struct Watcher<C = Token>(watch::Receiver<State<C>>);
+pub struct Watcher<C = Token>(watch::Receiver<Arc<State<C>>>);
 
 /// The session is gone: its last handle, service and flight were dropped.
 ///
@@ -45,7 +45,7 @@ pub struct Closed(());
 // === impl Watcher ===
 
 impl<C> Watcher<C> {
-    pub(super) fn new(changes: watch::Receiver<State<C>>) -> Self {
+    pub(super) fn new(changes: watch::Receiver<Arc<State<C>>>) -> Self {
         Self(changes)
     }
 
@@ -62,7 +62,8 @@ impl<C> Watcher<C> {
     /// # Ok(()) }
     /// ```
     pub fn state(&self) -> State<C> {
-        self.0.borrow().clone()
+        let state = self.0.borrow().clone();
+        State::clone(&state)
     }
 
     /// Waits for a state that this watcher has not seen.
@@ -88,7 +89,8 @@ impl<C> Watcher<C> {
     /// Nothing is seen unless the future ends.
     pub async fn changed(&mut self) -> Result<State<C>, Closed> {
         self.0.changed().await.map_err(|_| Closed(()))?;
-        Ok(self.0.borrow_and_update().clone())
+        let state = self.0.borrow_and_update().clone();
+        Ok(State::clone(&state))
     }
 
     /// Waits for a state that the predicate accepts. The latest one is looked at first, seen or not.
@@ -122,7 +124,7 @@ impl<C> Watcher<C> {
         loop {
             let state = self.0.borrow_and_update().clone();
             if predicate(&state) {
-                return Ok(state);
+                return Ok(State::clone(&state));
             }
             // Not held while waiting: it would keep a credential alive that the session has dropped.
             drop(state);
