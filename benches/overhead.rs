@@ -27,12 +27,11 @@ use std::{
 use support::{
     poll::run,
     race::{Effort, Race},
-    request::{Head, TOKEN, boxed, full, token},
-    retry::CloneAndRetry,
+    request::{Head, boxed, full, token},
+    stack::{authorize, refresh, retry},
 };
-use tower::{Layer as _, Service, ServiceBuilder, retry::RetryLayer};
-use tower_http::auth::AddAuthorizationLayer;
-use tower_refresh::{Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+use tower::Service;
+use tower_refresh::Token;
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -202,15 +201,6 @@ fn expiring() -> Token {
     token().with_expires_in(Duration::from_secs(3600))
 }
 
-fn authorize<S>(inner: S) -> tower_http::auth::AddAuthorization<S> {
-    AddAuthorizationLayer::bearer(TOKEN).layer(inner)
-}
-
-fn refresh<S>(inner: S, token: Token) -> Refresh<S> {
-    let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
-    RefreshLayer::new(Session::new(token, refresher)).layer(inner)
-}
-
 impl Subject for Bare {
     fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
         Noop
@@ -225,7 +215,7 @@ impl Subject for Authorized {
 
 impl Subject for RetryAuthorized {
     fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
-        ServiceBuilder::new().layer(RetryLayer::new(CloneAndRetry::once())).service(authorize(Noop))
+        retry(Noop)
     }
 }
 

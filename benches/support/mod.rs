@@ -2,7 +2,9 @@
 
 #![allow(dead_code, reason = "every bench includes this module, and none uses all of it")]
 
+pub(crate) mod overlap;
 pub(crate) mod poll;
 pub(crate) mod race;
 pub(crate) mod request;
 pub(crate) mod retry;
+pub(crate) mod stack;

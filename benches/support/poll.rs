@@ -10,10 +10,16 @@ pub(crate) fn run<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Re
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(ready) = service.poll_ready(&mut cx) else { panic!("a service that is always ready") };
     ready?;
-    let mut future = pin!(service.call(request));
+    finish(service.call(request))
+}
+
+/// A future to its end, on this thread and without a runtime.
+pub(crate) fn finish<F: Future>(future: F) -> F::Output {
+    let mut cx = Context::from_waker(Waker::noop());
+    let mut future = pin!(future);
     loop {
-        if let Poll::Ready(response) = future.as_mut().poll(&mut cx) {
-            return response;
+        if let Poll::Ready(output) = future.as_mut().poll(&mut cx) {
+            return output;
         }
     }
 }

@@ -12,8 +12,8 @@ pub(crate) enum Effort {
 }
 
 /// Several ways to do one thing, sampled in turns, so that whatever else the machine does meets all of them.
-pub(crate) struct Race<'a> {
-    runners: Vec<Box<dyn FnMut() -> Duration + 'a>>,
+pub(crate) struct Race<'a, T = Duration> {
+    runners: Vec<Box<dyn FnMut() -> T + 'a>>,
 }
 
 /// Of each runner: its median time, and the median ratio of the first runner's time to its own in the same turn.
@@ -35,8 +35,13 @@ impl Effort {
         }
     }
 
+    /// How often something is done that figures take so many times.
     pub(crate) fn turns(self, full: usize) -> usize {
-        if self == Self::Full { full } else { 1 }
+        self.choose(full, 1)
+    }
+
+    pub(crate) fn choose<T>(self, full: T, once: T) -> T {
+        if self == Self::Full { full } else { once }
     }
 
     /// What the figures are, for above their table.
@@ -50,31 +55,43 @@ impl Effort {
 
 // === impl Race ===
 
-impl<'a> Race<'a> {
-    /// The one whose ratios are asked for.
-    pub(crate) fn of(first: impl FnMut() -> Duration + 'a) -> Self {
-        Self { runners: vec![Box::new(first)] }
+impl<'a, T> Race<'a, T> {
+    pub(crate) fn new() -> Self {
+        Self { runners: Vec::new() }
     }
 
-    pub(crate) fn against(mut self, other: impl FnMut() -> Duration + 'a) -> Self {
+    /// The one whose ratios are asked for.
+    pub(crate) fn of(first: impl FnMut() -> T + 'a) -> Self {
+        Self::new().against(first)
+    }
+
+    pub(crate) fn against(mut self, other: impl FnMut() -> T + 'a) -> Self {
         self.runners.push(Box::new(other));
         self
     }
 
-    pub(crate) fn run(mut self, turns: usize) -> Vec<Standing> {
+    /// What each runner measured, turn by turn.
+    pub(crate) fn samples(mut self, turns: usize) -> Vec<Vec<T>> {
         let count = self.runners.len();
-        let mut times = vec![Vec::with_capacity(turns); count];
+        let mut samples: Vec<_> = (0..count).map(|_| Vec::with_capacity(turns)).collect();
         for turn in 0..=turns {
             // Who begins changes, so that nobody always meets the caches that the same one left behind.
             for position in 0..count {
                 let runner = (turn + position) % count;
-                let time = self.runners[runner]();
+                let sample = self.runners[runner]();
                 // The first turn warms up.
                 if turn > 0 {
-                    times[runner].push(time);
+                    samples[runner].push(sample);
                 }
             }
         }
+        samples
+    }
+}
+
+impl Race<'_> {
+    pub(crate) fn run(self, turns: usize) -> Vec<Standing> {
+        let times = self.samples(turns);
         let standing = |own: &Vec<Duration>| {
             let ratios = times[0].iter().zip(own).map(|(first, own)| first.as_secs_f64() / own.as_secs_f64());
             let seconds = own.iter().map(Duration::as_secs_f64);
@@ -84,7 +101,7 @@ impl<'a> Race<'a> {
     }
 }
 
-fn median(values: impl Iterator<Item = f64>) -> f64 {
+pub(crate) fn median(values: impl Iterator<Item = f64>) -> f64 {
     let mut values: Vec<_> = values.collect();
     values.sort_by(f64::total_cmp);
     values[values.len() / 2]

@@ -1,0 +1,21 @@
+use crate::support::{request::TOKEN, retry::CloneAndRetry};
+use tower::{Layer, retry::Retry};
+use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
+use tower_refresh::{Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+
+/// With tower-http's `AddAuthorization`, which has nothing to replay.
+pub(crate) fn authorize<S>(inner: S) -> AddAuthorization<S> {
+    AddAuthorizationLayer::bearer(TOKEN).layer(inner)
+}
+
+/// With tower's `Retry` and a policy that clones the request, over `AddAuthorization`: what one would stack to be able
+/// to replay, and it can't refresh.
+pub(crate) fn retry<S: Clone>(inner: S) -> Retry<CloneAndRetry, AddAuthorization<S>> {
+    Retry::new(CloneAndRetry::once(), authorize(inner))
+}
+
+/// With this crate's layer.
+pub(crate) fn refresh<S>(inner: S, token: Token) -> Refresh<S> {
+    let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
+    RefreshLayer::new(Session::new(token, refresher)).layer(inner)
+}
