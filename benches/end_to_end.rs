@@ -1,0 +1,282 @@
+//! What does the layer cost a real client?
+//!
+//! hyper's client and server talk over loopback, HTTP/1.1 and HTTP/2, on one runtime of two threads: client, server and
+//! the kernel between them share the cores, and what one of them takes the others miss. The stacks:
+//!
+//! - this crate's layer over the client;
+//! - without it, tower-http's `AddAuthorization` over the client, for one has to authorise somehow: the same bytes go
+//!   over the wire;
+//! - the same once more, with connections of its own: how far apart equals are in this run.
+//!
+//! Each sends a slice of a few hundred to two thousand requests, then the next one has its turn. What is printed are
+//! the medians of the slices of the stack without the layer, and of the ratios to them within a turn.
+
+mod support;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, Uri, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{
+    body::{Body, Incoming},
+    server::conn::{http1, http2},
+    service::service_fn,
+};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
+};
+use std::{convert::Infallible, fmt, net::SocketAddr, time::Instant};
+use support::{
+    race::{Effort, Race, median},
+    request::{Head, TOKEN, full, token},
+    stack::{authorize, refresh_layer},
+};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    runtime::Runtime,
+    task::JoinSet,
+};
+use tower::{BoxError, Layer, Service, ServiceExt};
+
+const THREADS: usize = 2;
+const HEAD: Head = Head::Own(4);
+/// Of a response.
+const BODY: &[u8] = &[b'x'; 256];
+const TURNS: usize = 100;
+
+const SCENARIOS: [Scenario; 4] = [
+    Scenario { wire: Wire::Http1, clients: 1, in_flight: 1, slice: 400 },
+    Scenario { wire: Wire::Http1, clients: 1, in_flight: 64, slice: 2_048 },
+    Scenario { wire: Wire::Http2, clients: 1, in_flight: 64, slice: 2_048 },
+    Scenario { wire: Wire::Http2, clients: 64, in_flight: 64, slice: 2_048 },
+];
+
+#[derive(Clone, Copy)]
+enum Wire {
+    Http1,
+    Http2,
+}
+
+#[derive(Clone, Copy)]
+struct Scenario {
+    wire: Wire,
+    clients: usize,
+    in_flight: usize,
+    /// How many requests a stack sends before the next one has its turn.
+    slice: usize,
+}
+
+/// Where requests go.
+struct Upstream {
+    uri: Uri,
+}
+
+/// What a stack achieved in one slice.
+struct Slice {
+    /// Requests per second.
+    throughput: f64,
+    /// Seconds, of half of the requests, and of all but a hundredth.
+    p50: f64,
+    p99: f64,
+}
+
+/// A stack over hyper's client.
+trait Stack:
+    Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error: fmt::Debug, Future: Send>
+    + Clone
+    + Send
+    + 'static
+{
+}
+
+fn main() {
+    let effort = Effort::from_args();
+    if effort == Effort::List {
+        return;
+    }
+    println!();
+    println!(
+        "Requests without the layer, and with it as a ratio to that; in brackets, the same without it once more"
+    );
+    println!("({}; client and server on the same {THREADS} threads)", effort.caption());
+    println!();
+    println!("{:<38}{:>22}{:>26}{:>26}", "", "requests/s", "p50", "p99");
+    for scenario in SCENARIOS {
+        print_row(scenario, effort);
+    }
+}
+
+fn print_row(scenario: Scenario, effort: Effort) {
+    let runtime = runtime();
+    let slices = race(&runtime, scenario, effort).samples(effort.turns(TURNS));
+    let (layer, without, again) = (&slices[0], &slices[1], &slices[2]);
+    let value = |of: fn(&Slice) -> f64| median(without.iter().map(of));
+    let ratios = |of: fn(&Slice) -> f64| {
+        let to = |stack: &[Slice]| median(stack.iter().zip(without).map(|(own, base)| of(own) / of(base)));
+        format!("{:.3} ({:.3})", to(layer), to(again))
+    };
+    print!("{:<38}", scenario.to_string());
+    print!("{:>7.0} {}", value(|slice| slice.throughput), ratios(|slice| slice.throughput));
+    print!("{:>9.0} µs {}", value(|slice| slice.p50) * 1e6, ratios(|slice| slice.p50));
+    println!("{:>9.0} µs {}", value(|slice| slice.p99) * 1e6, ratios(|slice| slice.p99));
+}
+
+fn race(runtime: &Runtime, scenario: Scenario, effort: Effort) -> Race<'_, Slice> {
+    let Scenario { wire, clients, .. } = scenario;
+    let upstream = Upstream::start(runtime, wire);
+    let layer = refresh_layer(token());
+    let layered = (0..clients).map(|_| layer.layer(client(wire))).collect();
+    let without = || (0..clients).map(|_| authorize(client(wire))).collect();
+    Race::of(sampler(runtime, &upstream, scenario, effort, layered))
+        .against(sampler(runtime, &upstream, scenario, effort, without()))
+        .against(sampler(runtime, &upstream, scenario, effort, without()))
+}
+
+fn sampler<'a, S: Stack>(
+    runtime: &'a Runtime,
+    upstream: &Upstream,
+    scenario: Scenario,
+    effort: Effort,
+    stacks: Vec<S>,
+) -> impl FnMut() -> Slice + use<'a, S> {
+    let Scenario { in_flight, slice, .. } = scenario;
+    let (each, uri) = (effort.choose(slice / in_flight, 1), upstream.uri.clone());
+    move || {
+        runtime.block_on(async {
+            let start = Instant::now();
+            let stacks = stacks.iter().cycle().take(in_flight);
+            let tasks: JoinSet<_> = stacks.map(|stack| send(stack.clone(), uri.clone(), each)).collect();
+            let latencies = tasks.join_all().await.into_iter().flatten().collect();
+            Slice::new(latencies, start.elapsed().as_secs_f64())
+        })
+    }
+}
+
+/// One request after the other. Gives the seconds that each of them took.
+async fn send<S: Stack>(mut stack: S, uri: Uri, count: usize) -> Vec<f64> {
+    let mut latencies = Vec::with_capacity(count);
+    for _ in 0..count {
+        let mut request = HEAD.request(full(0));
+        *request.uri_mut() = uri.clone();
+        let start = Instant::now();
+        let response = stack.ready().await.expect("a client is always ready").call(request).await;
+        let response = response.expect("the server answers");
+        assert_eq!(response.status(), StatusCode::OK);
+        let body = response.into_body().collect().await.expect("the server sends all of it");
+        latencies.push(start.elapsed().as_secs_f64());
+        assert_eq!(body.to_bytes().len(), BODY.len());
+    }
+    latencies
+}
+
+// === What is measured ===
+
+fn runtime() -> Runtime {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(THREADS)
+        .enable_all()
+        .build()
+        .expect("a runtime with I/O")
+}
+
+fn client<B>(wire: Wire) -> Client<HttpConnector, B>
+where
+    B: Body<Data: Send, Error: Into<BoxError>> + Send + Unpin + 'static,
+{
+    let mut connector = HttpConnector::new();
+    connector.set_nodelay(true);
+    Client::builder(TokioExecutor::new()).http2_only(matches!(wire, Wire::Http2)).build(connector)
+}
+
+/// 200 for the token, 401 for everything else.
+async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
+    let is_known = authorization.and_then(|value| value.strip_prefix(b"Bearer ")) == Some(TOKEN.as_bytes());
+    let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
+    if !is_known {
+        *response.status_mut() = StatusCode::UNAUTHORIZED;
+    }
+    Ok(response)
+}
+
+// === impl Wire ===
+
+impl Wire {
+    async fn serve(self, stream: TcpStream) {
+        stream.set_nodelay(true).expect("a connected socket");
+        let (io, service) = (TokioIo::new(stream), service_fn(answer));
+        // It ends with the bench, which no connection survives.
+        let _ = match self {
+            Self::Http1 => http1::Builder::new().serve_connection(io, service).await,
+            Self::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
+        };
+    }
+}
+
+impl fmt::Display for Wire {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Http1 => "HTTP/1.1",
+            Self::Http2 => "HTTP/2",
+        })
+    }
+}
+
+// === impl Scenario ===
+
+impl Scenario {
+    fn connections(self) -> usize {
+        match self.wire {
+            // One for each request in flight.
+            Wire::Http1 => self.in_flight,
+            Wire::Http2 => self.clients,
+        }
+    }
+}
+
+impl fmt::Display for Scenario {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let connections = self.connections();
+        let s = if connections == 1 { "" } else { "s" };
+        write!(f, "{}, {connections} connection{s}, {} in flight", self.wire, self.in_flight)
+    }
+}
+
+// === impl Upstream ===
+
+impl Upstream {
+    /// Accepts until the runtime ends.
+    fn start(runtime: &Runtime, wire: Wire) -> Self {
+        let listener = runtime
+            .block_on(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))))
+            .expect("a port on loopback");
+        let address = listener.local_addr().expect("it is bound");
+        runtime.spawn(async move {
+            loop {
+                let (stream, _) = listener.accept().await.expect("room for a few hundred sockets");
+                tokio::spawn(wire.serve(stream));
+            }
+        });
+        Self { uri: format!("http://{address}/v1/items?page=2").parse().expect("an absolute URI") }
+    }
+}
+
+// === impl Slice ===
+
+impl Slice {
+    fn new(mut latencies: Vec<f64>, seconds: f64) -> Self {
+        latencies.sort_by(f64::total_cmp);
+        let quantile = |percent| latencies[latencies.len() * percent / 100];
+        Self { throughput: latencies.len() as f64 / seconds, p50: quantile(50), p99: quantile(99) }
+    }
+}
+
+// === impl Stack ===
+
+impl<S> Stack for S where
+    S: Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error: fmt::Debug, Future: Send>
+        + Clone
+        + Send
+        + 'static
+{
+}
