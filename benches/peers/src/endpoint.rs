@@ -1,0 +1,102 @@
+//! The issuer on loopback, for peers that fetch tokens themselves.
+
+use crate::issuer::{Issued, Issuer, LIFETIME};
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
+use std::{
+    convert::Infallible,
+    io::{Read, Write},
+    net::{Ipv4Addr, SocketAddr, TcpStream},
+    time::Duration,
+};
+use tokio::{
+    net::TcpListener,
+    task::{AbortHandle, JoinSet},
+};
+use tower::BoxError;
+
+/// The path of a token in the shape of RFC 6749.
+const TOKEN: &str = "/token";
+/// The path of a token in the shape that Kubernetes expects from a credential plugin.
+const EXEC_CREDENTIAL: &str = "/exec-credential";
+
+/// How long the plugin waits for the endpoint.
+const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
+
+pub(crate) struct Endpoint {
+    address: SocketAddr,
+    server: AbortHandle,
+}
+
+/// Stands for the program that a kubeconfig names under `exec`: fetches a token, and prints it.
+pub(crate) fn exec_plugin(address: &str) -> Result<(), BoxError> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(PLUGIN_TIMEOUT))?;
+    write!(stream, "GET {EXEC_CREDENTIAL} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    let mut response = String::new();
+    stream.read_to_string(&mut response)?;
+    let (_, credential) = response.split_once("\r\n\r\n").ok_or("a response without a body")?;
+    print!("{credential}");
+    Ok(())
+}
+
+// === impl Endpoint ===
+
+impl Endpoint {
+    pub(crate) async fn serve(issuer: Issuer) -> Result<Self, BoxError> {
+        let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await?;
+        let address = listener.local_addr()?;
+        let server = tokio::spawn(accept(listener, issuer)).abort_handle();
+        Ok(Self { address, server })
+    }
+
+    pub(crate) fn address(&self) -> SocketAddr {
+        self.address
+    }
+
+    pub(crate) fn token_url(&self) -> String {
+        format!("http://{}{TOKEN}", self.address)
+    }
+}
+
+impl Drop for Endpoint {
+    fn drop(&mut self) {
+        self.server.abort();
+    }
+}
+
+async fn accept(listener: TcpListener, issuer: Issuer) {
+    // Dropped, and its connections closed, with this task.
+    let mut connections = JoinSet::new();
+    while let Ok((stream, _)) = listener.accept().await {
+        let issuer = issuer.clone();
+        let service = service_fn(move |request| answer(issuer.clone(), request));
+        connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
+    }
+}
+
+async fn answer(issuer: Issuer, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+    let issued = issuer.issue().await;
+    let body = match request.uri().path() {
+        EXEC_CREDENTIAL => exec_credential(&issued),
+        _ => token(&issued),
+    };
+    let mut response = Response::new(Full::from(body));
+    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    Ok(response)
+}
+
+fn token(Issued { token, has_expired }: &Issued) -> String {
+    let lifetime = if *has_expired { 0 } else { LIFETIME.as_secs() };
+    format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{lifetime}}}"#)
+}
+
+fn exec_credential(Issued { token, has_expired }: &Issued) -> String {
+    let expires_at = if *has_expired { "2000-01-01T00:00:00Z" } else { "2100-01-01T00:00:00Z" };
+    format!(
+        r#"{{"apiVersion":"client.authentication.k8s.io/v1","kind":"ExecCredential","status":{{"token":"{token}","expirationTimestamp":"{expires_at}"}}}}"#
+    )
+}

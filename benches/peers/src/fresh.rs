@@ -1,0 +1,99 @@
+use crate::{
+    peer::{Client, First, Peer, World},
+    upstream::Upstream,
+};
+use http::StatusCode;
+use std::{
+    hint::black_box,
+    time::{Duration, Instant},
+};
+use tokio::runtime::Handle;
+use tower::BoxError;
+
+/// How many requests are a sample. So few that the next ones to be sent still lie in the caches.
+const SAMPLE: u32 = 32;
+
+/// A peer and its bare upstream, ready to be sampled.
+pub(crate) struct Pair {
+    bare: Sampler,
+    peer: Sampler,
+    /// The client needs what it met to go on.
+    _world: World,
+}
+
+/// Of a single request, in nanoseconds.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Times {
+    pub(crate) bare: f64,
+    /// What the peer takes beyond that.
+    pub(crate) added: f64,
+}
+
+type Sampler = Box<dyn FnMut() -> Duration>;
+
+/// Samples all of them in turns, so that whatever else the machine does meets all of them.
+pub(crate) fn race(pairs: &mut [&mut Pair], turns: usize) -> Vec<Times> {
+    let mut samples = vec![Vec::with_capacity(turns); pairs.len()];
+    for turn in 0..=turns {
+        // Who begins changes, so that nobody always meets the caches that the same one left behind.
+        for position in 0..pairs.len() {
+            let index = (turn + position) % pairs.len();
+            let sample = pairs[index].sample(turn % 2 == 0);
+            // The first turn warms up.
+            if turn > 0 {
+                samples[index].push(sample);
+            }
+        }
+    }
+    samples.iter().map(|samples| times(samples)).collect()
+}
+
+fn times(samples: &[(Duration, Duration)]) -> Times {
+    let nanos = |duration: &Duration| duration.as_secs_f64() * 1e9 / f64::from(SAMPLE);
+    let bare = median(samples.iter().map(|(bare, _)| nanos(bare)));
+    let added = median(samples.iter().map(|(bare, peer)| nanos(peer) - nanos(bare)));
+    Times { bare, added }
+}
+
+fn median(values: impl Iterator<Item = f64>) -> f64 {
+    let mut values: Vec<_> = values.collect();
+    values.sort_by(f64::total_cmp);
+    values[values.len() / 2]
+}
+
+// === impl Pair ===
+
+impl Pair {
+    pub(crate) async fn new<P: Peer>(runtime: &Handle) -> Result<Self, BoxError> {
+        let world = World::new(0, First::Good).await?;
+        let client = P::client(&world).await?;
+        let bare = sampler::<P>(runtime.clone(), P::bare(Upstream::open()));
+        Ok(Self { bare, peer: sampler::<P>(runtime.clone(), client), _world: world })
+    }
+
+    fn sample(&mut self, bare_first: bool) -> (Duration, Duration) {
+        if bare_first {
+            let bare = (self.bare)();
+            (bare, (self.peer)())
+        } else {
+            let peer = (self.peer)();
+            ((self.bare)(), peer)
+        }
+    }
+}
+
+/// One request after the other, on the thread that asks.
+fn sampler<P: Peer>(runtime: Handle, mut client: impl Client<P::Request>) -> Sampler {
+    let mut requests = Vec::new();
+    Box::new(move || {
+        requests.extend((0..SAMPLE).map(|_| P::request()));
+        runtime.block_on(async {
+            let start = Instant::now();
+            for request in requests.drain(..) {
+                let status = client.send(request).await.expect("nothing fails here");
+                assert_eq!(black_box(status), StatusCode::OK);
+            }
+            start.elapsed()
+        })
+    })
+}

@@ -1,0 +1,77 @@
+use crate::peer::{Client, First, Peer, World};
+use http::StatusCode;
+use std::time::{Duration, Instant};
+use tokio::{task::JoinSet, time::timeout};
+use tower::BoxError;
+
+/// After which the requests of a herd count as lost.
+const LIMIT: Duration = Duration::from_secs(30);
+
+/// What became of the requests of one herd.
+#[derive(Debug)]
+pub(crate) struct Outcome {
+    pub(crate) refreshes: usize,
+    /// With 200.
+    pub(crate) answered: usize,
+    /// Got the 401 to see.
+    pub(crate) rejected: usize,
+    /// Got an error, or another status.
+    pub(crate) failed: usize,
+    /// Got nothing until [`LIMIT`].
+    pub(crate) lost: usize,
+    pub(crate) took: Duration,
+    /// What one more request got, when all this was over.
+    pub(crate) next: StatusCode,
+}
+
+/// `n` requests at once, each by a task of its own, through clones of one client.
+///
+/// If the first token is [`Good`](First::Good), the client has used it once, and has no reason to doubt it when the
+/// upstream takes it no more. If not, the client has never sent anything, and has no token or one that it must know to
+/// be useless.
+pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
+    let world = World::new(n, first).await?;
+    let mut client = P::client(&world).await?;
+    if first == First::Good {
+        let status = client.send(P::request()).await?;
+        if status != StatusCode::OK {
+            return Err(format!("{} got {status} for a good token", P::CRATE).into());
+        }
+    }
+    world.upstream.revoke();
+    world.issuer.begin_herd();
+
+    let start = Instant::now();
+    let mut requests = JoinSet::new();
+    for _ in 0..n {
+        let mut client = client.clone();
+        requests.spawn(async move { client.send(P::request()).await });
+    }
+    let mut outcome = Outcome {
+        refreshes: 0,
+        answered: 0,
+        rejected: 0,
+        failed: 0,
+        lost: 0,
+        took: Duration::ZERO,
+        next: StatusCode::OK,
+    };
+    let all = async {
+        while let Some(result) = requests.join_next().await {
+            match result? {
+                Ok(StatusCode::OK) => outcome.answered += 1,
+                Ok(StatusCode::UNAUTHORIZED) => outcome.rejected += 1,
+                Ok(_) | Err(_) => outcome.failed += 1,
+            }
+        }
+        Ok::<_, BoxError>(())
+    };
+    if let Ok(result) = timeout(LIMIT, all).await {
+        result?;
+    }
+    outcome.lost = requests.len();
+    outcome.took = start.elapsed();
+    outcome.refreshes = world.issuer.refreshes();
+    outcome.next = timeout(LIMIT, client.send(P::request())).await??;
+    Ok(outcome)
+}

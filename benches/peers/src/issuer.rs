@@ -1,0 +1,60 @@
+use crate::peer::First;
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
+    time::Duration,
+};
+
+/// The one that a herd begins with, of the length that access tokens have.
+pub(crate) const FIRST_TOKEN: &str =
+    "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJwZWVycyJ9.c2lnbmF0dXJl-0";
+
+/// How long a token is good for: far longer than any run.
+pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
+
+/// How long it takes to issue a token. Short, because some peers refresh a thousand times, one after the other.
+const DELAY: Duration = Duration::from_millis(5);
+
+/// Issues tokens to whoever asks: until a herd begins the first one, and then a new one each time. It counts those.
+#[derive(Clone, Debug)]
+pub(crate) struct Issuer(Arc<Inner>);
+
+#[derive(Debug)]
+struct Inner {
+    first: First,
+    herd_began: AtomicBool,
+    refreshes: AtomicUsize,
+}
+
+#[derive(Debug)]
+pub(crate) struct Issued {
+    pub(crate) token: String,
+    pub(crate) has_expired: bool,
+}
+
+// === impl Issuer ===
+
+impl Issuer {
+    pub(crate) fn new(first: First) -> Self {
+        Self(Arc::new(Inner { first, herd_began: AtomicBool::new(false), refreshes: AtomicUsize::new(0) }))
+    }
+
+    pub(crate) fn begin_herd(&self) {
+        self.0.herd_began.store(true, Ordering::Release);
+    }
+
+    pub(crate) async fn issue(&self) -> Issued {
+        if !self.0.herd_began.load(Ordering::Acquire) {
+            return Issued { token: FIRST_TOKEN.into(), has_expired: self.0.first == First::Expired };
+        }
+        let number = self.0.refreshes.fetch_add(1, Ordering::Relaxed) + 1;
+        tokio::time::sleep(DELAY).await;
+        Issued { token: format!("{}{number}", FIRST_TOKEN.trim_end_matches('0')), has_expired: false }
+    }
+
+    pub(crate) fn refreshes(&self) -> usize {
+        self.0.refreshes.load(Ordering::Relaxed)
+    }
+}

@@ -1,0 +1,60 @@
+//! The same two things through every peer: a herd of requests whose token is no good any more, and a request whose
+//! token is. See the README of this package for what is measured, and for what it showed last.
+
+mod contest;
+mod endpoint;
+mod fresh;
+mod herd;
+mod issuer;
+mod peer;
+mod peers;
+mod request;
+mod stack;
+mod table;
+mod upstream;
+
+use contest::{Contest, Effort};
+use lexopt::{Arg, Parser, ValueExt};
+use peers::{
+    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
+};
+use tower::BoxError;
+
+const HELP: &str = "\
+Runs the same herd, and the same request with a good token, through tower-refresh and its peers, and prints a table.
+
+Usage: cargo run --release --manifest-path benches/peers/Cargo.toml [-- OPTIONS]
+
+Options:
+      --test    Everything once and small, to see that it still runs; its figures mean nothing
+  -h, --help    Print help
+";
+
+fn main() -> Result<(), BoxError> {
+    let mut effort = Effort::Full;
+    let mut args = Parser::from_env();
+    while let Some(arg) = args.next()? {
+        match arg {
+            Arg::Long("test") => effort = Effort::Once,
+            // How kube's layer calls this program back: see `endpoint::exec_plugin`.
+            Arg::Long("exec-plugin") => return endpoint::exec_plugin(&args.value()?.string()?),
+            Arg::Short('h') | Arg::Long("help") => {
+                print!("{HELP}");
+                return Ok(());
+            }
+            _ => return Err(arg.unexpected().into()),
+        }
+    }
+
+    let mut contest = Contest::new(effort)?;
+    contest.enter::<TowerRefresh>()?;
+    contest.enter::<CfGears>()?;
+    contest.enter::<Kube>()?;
+    contest.enter::<AzureCore>()?;
+    contest.enter::<AzureCoreChallenged>()?;
+    contest.enter::<ReqwestMutex>()?;
+    contest.enter::<ReqwestChecked>()?;
+    contest.enter::<ByHand>()?;
+    contest.run();
+    Ok(())
+}

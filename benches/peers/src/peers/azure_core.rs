@@ -1,0 +1,171 @@
+use crate::{
+    issuer::{Issuer, LIFETIME},
+    peer::{Client, Peer, World},
+    request::{HEADERS, URL},
+    upstream::{CHALLENGE, Upstream},
+};
+use async_trait::async_trait;
+use azure_core::{
+    credentials::{AccessToken, TokenCredential, TokenRequestOptions},
+    http::{
+        AsyncRawResponse, Context, HttpClient, Method, Request, StatusCode, Transport,
+        headers::{AUTHORIZATION, HeaderName, HeaderValue, Headers, WWW_AUTHENTICATE},
+        policies::{
+            Policy, TransportPolicy,
+            auth::{Authorizer, BearerTokenAuthorizationPolicy, OnChallenge},
+        },
+    },
+    time::OffsetDateTime,
+};
+use bytes::Bytes;
+use std::{convert::Infallible, sync::Arc};
+use tower::BoxError;
+
+const SCOPE: &str = "https://api.example.com/.default";
+
+/// The policy by itself.
+pub(crate) struct AzureCore;
+
+/// The policy with a callback for challenges, which is what makes it send a request again.
+pub(crate) struct AzureCoreChallenged;
+
+/// A pipeline with nothing but what is measured. `azure_core`'s own adds policies for retries, telemetry and logs.
+#[derive(Clone)]
+struct Policies(Arc<[Arc<dyn Policy>]>);
+
+/// Asks the issuer whenever it is asked. Those of `azure_identity` keep a cache of their own.
+#[derive(Debug)]
+struct Credential(Issuer);
+
+/// Authorises the request anew.
+#[derive(Debug)]
+struct Authorize;
+
+#[derive(Debug)]
+struct UpstreamClient(Upstream);
+
+fn request() -> Request {
+    let mut request = Request::new(URL.parse().expect("an absolute URL"), Method::Get);
+    for (name, value) in HEADERS {
+        request.insert_header(HeaderName::from_static(name), value.to_owned());
+    }
+    request
+}
+
+fn policy(world: &World) -> BearerTokenAuthorizationPolicy {
+    BearerTokenAuthorizationPolicy::new(Arc::new(Credential(world.issuer.clone())), [SCOPE])
+}
+
+/// `Headers` can get a `str` by itself, but makes an error, with a backtrace, where there is none.
+fn as_str(value: &HeaderValue) -> Result<&str, Infallible> {
+    Ok(value.as_str())
+}
+
+// === impl AzureCore ===
+
+impl Peer for AzureCore {
+    const CRATE: &'static str = "azure_core";
+    const PART: &'static str = "`BearerTokenAuthorizationPolicy`";
+
+    type Request = Request;
+
+    fn request() -> Request {
+        request()
+    }
+
+    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(policy(world), world))
+    }
+
+    fn bare(upstream: Upstream) -> impl Client<Request> {
+        Policies::transport(upstream)
+    }
+}
+
+// === impl AzureCoreChallenged ===
+
+impl Peer for AzureCoreChallenged {
+    const CRATE: &'static str = "azure_core";
+    const PART: &'static str = "the same with an `OnChallenge` that authorises anew";
+
+    type Request = Request;
+
+    fn request() -> Request {
+        request()
+    }
+
+    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(policy(world).with_on_challenge(Arc::new(Authorize)), world))
+    }
+
+    fn bare(upstream: Upstream) -> impl Client<Request> {
+        Policies::transport(upstream)
+    }
+}
+
+// === impl Policies ===
+
+impl Policies {
+    fn around(policy: BearerTokenAuthorizationPolicy, world: &World) -> Self {
+        let Self(transport) = Self::transport(world.upstream.clone());
+        Self(Arc::new([Arc::new(policy), transport[0].clone()]))
+    }
+
+    fn transport(upstream: Upstream) -> Self {
+        let client = UpstreamClient(upstream);
+        Self(Arc::new([Arc::new(TransportPolicy::new(Transport::new(Arc::new(client))))]))
+    }
+}
+
+impl Client<Request> for Policies {
+    async fn send(&mut self, mut request: Request) -> Result<http::StatusCode, BoxError> {
+        let response = self.0[0].send(&Context::new(), &mut request, &self.0[1..]).await?;
+        Ok(http::StatusCode::from_u16(response.status().into())?)
+    }
+}
+
+// === impl Credential ===
+
+#[async_trait]
+impl TokenCredential for Credential {
+    async fn get_token(
+        &self,
+        _: &[&str],
+        _: Option<TokenRequestOptions<'_>>,
+    ) -> azure_core::Result<AccessToken> {
+        let issued = self.0.issue().await;
+        let now = OffsetDateTime::now_utc();
+        Ok(AccessToken::new(issued.token, if issued.has_expired { now } else { now + LIFETIME }))
+    }
+}
+
+// === impl Authorize ===
+
+#[async_trait]
+impl OnChallenge for Authorize {
+    async fn on_challenge(
+        &self,
+        _: &Context,
+        request: &mut Request,
+        authorizer: &dyn Authorizer,
+        _: &Headers,
+    ) -> azure_core::Result<()> {
+        authorizer.authorize(request, &[SCOPE], TokenRequestOptions::default()).await
+    }
+}
+
+// === impl UpstreamClient ===
+
+#[async_trait]
+impl HttpClient for UpstreamClient {
+    async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
+        let headers = request.headers();
+        let authorization = headers.get_optional_with(&AUTHORIZATION, as_str)?.unwrap_or_default();
+        let status = self.0.answer(authorization.as_bytes()).await;
+        let mut headers = Headers::new();
+        if status == http::StatusCode::UNAUTHORIZED {
+            headers.insert(WWW_AUTHENTICATE, CHALLENGE);
+        }
+        Ok(AsyncRawResponse::from_bytes(StatusCode::from(status.as_u16()), headers, Bytes::new()))
+    }
+}

@@ -1,0 +1,55 @@
+use crate::{
+    peer::{Client, Peer, World},
+    request::URL,
+    stack::{self, Outbound, Stack, UpstreamService},
+    upstream::Upstream,
+};
+use kube_client::{
+    Config,
+    client::ConfigExt,
+    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
+};
+use std::env;
+use tower::{BoxError, Layer};
+
+/// The layer for a kubeconfig with a credential plugin, which is how the large providers have it. The plugin is this
+/// program: see [`exec_plugin`](crate::endpoint::exec_plugin).
+pub(crate) struct Kube;
+
+// === impl Kube ===
+
+impl Peer for Kube {
+    const CRATE: &'static str = "kube-client";
+    const PART: &'static str = "`AuthLayer`, `exec`";
+
+    type Request = Outbound;
+
+    fn request() -> Outbound {
+        stack::request()
+    }
+
+    async fn client(world: &World) -> Result<impl Client<Outbound>, BoxError> {
+        let plugin = ExecConfig {
+            api_version: Some("client.authentication.k8s.io/v1".into()),
+            command: Some(env::current_exe()?.to_str().ok_or("a path that isn't UTF-8")?.into()),
+            args: Some(vec!["--exec-plugin".into(), world.endpoint.address().to_string()]),
+            env: None,
+            drop_env: None,
+            install_hint: None,
+            interactive_mode: Some(ExecInteractiveMode::Never),
+            provide_cluster_info: false,
+            cluster: None,
+            other: Default::default(),
+        };
+        let mut config = Config::new(URL.parse()?);
+        config.auth_info = AuthInfo { exec: Some(plugin), ..AuthInfo::default() };
+        // Runs the plugin for the first time, and blocks for as long as that takes.
+        let layer = tokio::task::spawn_blocking(move || config.auth_layer()).await??;
+        let layer = layer.ok_or("a layer, since the plugin answers with a token")?;
+        Ok(Stack(layer.layer(UpstreamService::new(world.upstream.clone()))))
+    }
+
+    fn bare(upstream: Upstream) -> impl Client<Outbound> {
+        Stack(UpstreamService::new(upstream))
+    }
+}

@@ -1,0 +1,162 @@
+use crate::{
+    issuer::Issuer,
+    peer::{Client, Peer, World},
+    request::{URL, headers},
+    upstream::{CHALLENGE, Upstream},
+};
+use async_trait::async_trait;
+use http::Extensions;
+use reqwest::{
+    Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
+};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
+use tokio::sync::Mutex;
+use tower::BoxError;
+
+/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request again.
+pub(crate) struct ReqwestMutex;
+
+/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether the token is still the
+/// one that was rejected.
+pub(crate) struct ReqwestChecked;
+
+struct Recipe {
+    token: Mutex<Option<String>>,
+    issuer: Issuer,
+    checks: bool,
+}
+
+/// The end of the chain: reqwest itself sends nothing.
+struct UpstreamMiddleware(Upstream);
+
+fn request() -> Request {
+    let mut request = Request::new(Method::GET, URL.parse().expect("an absolute URL"));
+    *request.headers_mut() = headers();
+    request
+}
+
+fn builder() -> ClientBuilder {
+    ClientBuilder::new(reqwest::Client::new())
+}
+
+fn authorize(request: &mut Request, token: &str) -> Result<(), Error> {
+    let mut value = HeaderValue::try_from(format!("Bearer {token}")).map_err(Error::middleware)?;
+    value.set_sensitive(true);
+    request.headers_mut().insert(AUTHORIZATION, value);
+    Ok(())
+}
+
+// === impl ReqwestMutex ===
+
+impl Peer for ReqwestMutex {
+    const CRATE: &'static str = "reqwest-middleware";
+    const PART: &'static str = "the usual recipe: refresh under a mutex";
+
+    type Request = Request;
+
+    fn request() -> Request {
+        request()
+    }
+
+    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(world, false).client(world))
+    }
+
+    fn bare(upstream: Upstream) -> impl Client<Request> {
+        builder().with(UpstreamMiddleware(upstream)).build()
+    }
+}
+
+// === impl ReqwestChecked ===
+
+impl Peer for ReqwestChecked {
+    const CRATE: &'static str = "reqwest-middleware";
+    const PART: &'static str = "the same, if the token is still the rejected one";
+
+    type Request = Request;
+
+    fn request() -> Request {
+        request()
+    }
+
+    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(world, true).client(world))
+    }
+
+    fn bare(upstream: Upstream) -> impl Client<Request> {
+        builder().with(UpstreamMiddleware(upstream)).build()
+    }
+}
+
+impl Client<Request> for ClientWithMiddleware {
+    async fn send(&mut self, request: Request) -> Result<StatusCode, BoxError> {
+        Ok(self.execute(request).await?.status())
+    }
+}
+
+// === impl Recipe ===
+
+impl Recipe {
+    fn new(world: &World, checks: bool) -> Self {
+        Self { token: Mutex::new(None), issuer: world.issuer.clone(), checks }
+    }
+
+    fn client(self, world: &World) -> ClientWithMiddleware {
+        builder().with(self).with(UpstreamMiddleware(world.upstream.clone())).build()
+    }
+
+    async fn token(&self) -> String {
+        let mut token = self.token.lock().await;
+        match &*token {
+            Some(token) => token.clone(),
+            None => token.insert(self.issuer.issue().await.token).clone(),
+        }
+    }
+
+    async fn renew(&self, rejected: &str) -> String {
+        let mut token = self.token.lock().await;
+        match &*token {
+            Some(newer) if self.checks && newer != rejected => newer.clone(),
+            _ => token.insert(self.issuer.issue().await.token).clone(),
+        }
+    }
+}
+
+#[async_trait]
+impl Middleware for Recipe {
+    async fn handle(
+        &self,
+        mut request: Request,
+        extensions: &mut Extensions,
+        next: Next<'_>,
+    ) -> Result<Response, Error> {
+        let again = request.try_clone();
+        let token = self.token().await;
+        authorize(&mut request, &token)?;
+        let response = next.clone().run(request, extensions).await?;
+        match again {
+            Some(mut request) if response.status() == StatusCode::UNAUTHORIZED => {
+                authorize(&mut request, &self.renew(&token).await)?;
+                next.run(request, extensions).await
+            }
+            _ => Ok(response),
+        }
+    }
+}
+
+// === impl UpstreamMiddleware ===
+
+#[async_trait]
+impl Middleware for UpstreamMiddleware {
+    async fn handle(&self, request: Request, _: &mut Extensions, _: Next<'_>) -> Result<Response, Error> {
+        let authorization = request.headers().get(AUTHORIZATION);
+        let status = self.0.answer(authorization.map_or(b"", HeaderValue::as_bytes)).await;
+        let mut response = http::Response::new("");
+        *response.status_mut() = status;
+        if status == StatusCode::UNAUTHORIZED {
+            response.headers_mut().insert(WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+        }
+        Ok(response.into())
+    }
+}

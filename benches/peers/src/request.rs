@@ -1,0 +1,18 @@
+//! What every request carries, whichever type it is of.
+
+pub(crate) const URL: &str = "https://api.example.com/v1/items?page=2";
+
+/// None of them one of the standard names.
+pub(crate) const HEADERS: [(&str, &str); 4] = [
+    ("x-custom-header-00", "the value of header number 00"),
+    ("x-custom-header-01", "the value of header number 01"),
+    ("x-custom-header-02", "the value of header number 02"),
+    ("x-custom-header-03", "the value of header number 03"),
+];
+
+/// As a client makes them: each value in a buffer of its own.
+pub(crate) fn headers() -> http::HeaderMap {
+    let name = |name: &str| name.parse::<http::HeaderName>().expect("lower case");
+    let value = |value: &str| value.parse::<http::HeaderValue>().expect("visible ASCII");
+    HEADERS.iter().map(|&(n, v)| (name(n), value(v))).collect()
+}

@@ -1,0 +1,93 @@
+//! The upstream and its clients, for peers that are Tower layers.
+
+use crate::{
+    peer::Client,
+    request::{URL, headers},
+    upstream::{CHALLENGE, Upstream},
+};
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
+use std::{
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+use tower::{BoxError, Service, ServiceExt};
+
+pub(crate) type Outbound = Request<Full<Bytes>>;
+pub(crate) type Reply = Response<Empty<Bytes>>;
+
+/// A service as a client.
+#[derive(Clone)]
+pub(crate) struct Stack<S>(pub(crate) S);
+
+/// The upstream as a service that never fails, with the error that the layer around it expects.
+pub(crate) struct UpstreamService<E = BoxError> {
+    upstream: Upstream,
+    error: PhantomData<fn() -> E>,
+}
+
+pub(crate) fn request() -> Outbound {
+    let mut request = Request::new(Full::default());
+    *request.uri_mut() = URL.parse().expect("an absolute URI");
+    *request.headers_mut() = headers();
+    request
+}
+
+// === impl Stack ===
+
+impl<S> Client<Outbound> for Stack<S>
+where
+    S: Service<Outbound, Response = Reply, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+{
+    async fn send(&mut self, request: Outbound) -> Result<StatusCode, BoxError> {
+        let service = self.0.ready().await.map_err(Into::into)?;
+        Ok(service.call(request).await.map_err(Into::into)?.status())
+    }
+}
+
+// === impl UpstreamService ===
+
+impl UpstreamService {
+    pub(crate) fn new(upstream: Upstream) -> Self {
+        Self::with_error(upstream)
+    }
+}
+
+impl<E> UpstreamService<E> {
+    pub(crate) fn with_error(upstream: Upstream) -> Self {
+        Self { upstream, error: PhantomData }
+    }
+}
+
+impl<E> Clone for UpstreamService<E> {
+    fn clone(&self) -> Self {
+        Self::with_error(self.upstream.clone())
+    }
+}
+
+impl<B, E: 'static> Service<Request<B>> for UpstreamService<E> {
+    type Response = Reply;
+    type Error = E;
+    type Future = BoxFuture<'static, Result<Reply, E>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), E>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let upstream = self.upstream.clone();
+        let (mut head, _) = request.into_parts();
+        Box::pin(async move {
+            let authorization = head.headers.remove(header::AUTHORIZATION);
+            let status = upstream.answer(authorization.as_ref().map_or(b"", HeaderValue::as_bytes)).await;
+            let mut response = Response::new(Empty::new());
+            *response.status_mut() = status;
+            if status == StatusCode::UNAUTHORIZED {
+                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+            }
+            Ok(response)
+        })
+    }
+}

@@ -1,0 +1,94 @@
+use crate::{contest::Effort, fresh::Times, herd::Outcome};
+use std::{fmt::Display, time::Duration};
+
+/// Names the versions that were built.
+const LOCK: &str = include_str!("../Cargo.lock");
+
+const HERD: &str = "| peer | refreshes | got 200 | the others | all done after | the next one |";
+const RULE: &str = "|---|--:|--:|---|--:|--:|";
+
+pub(crate) struct Row {
+    pub(crate) krate: &'static str,
+    pub(crate) part: &'static str,
+    /// Herds whose token the upstream had revoked.
+    pub(crate) revoked: Vec<Outcome>,
+    /// Herds whose client knew that it had no usable token.
+    pub(crate) expired: Vec<Outcome>,
+    pub(crate) fresh: Times,
+}
+
+/// In Markdown, so that it can be kept.
+pub(crate) fn print(effort: Effort, rows: &[Row]) {
+    if effort == Effort::Once {
+        println!("Everything once and small, to see that it runs: not a measurement.\n");
+    }
+    let n = effort.herd();
+    println!(
+        "{n} requests rejected together, because their token was revoked; and a request whose token is good:\n"
+    );
+    println!("{HERD} added to a fresh request | without the peer |");
+    println!("{RULE}--:|--:|");
+    for row in rows {
+        let Times { bare, added } = row.fresh;
+        println!("{} {added:.0} ns | {bare:.0} ns |", row.herds(&row.revoked));
+    }
+    println!(
+        "\n{n} requests sent together by a client that has no token, or one that has expired by its clock:\n"
+    );
+    println!("{HERD}");
+    println!("{RULE}");
+    for row in rows {
+        println!("{}", row.herds(&row.expired));
+    }
+}
+
+/// The one figure of all runs, or the least and the greatest.
+fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> String {
+    let mut figures: Vec<_> = runs.iter().map(figure).collect();
+    figures.sort();
+    match figures.as_slice() {
+        [least, .., greatest] if least != greatest => format!("{least}–{greatest}"),
+        [figure, ..] => figure.to_string(),
+        [] => String::new(),
+    }
+}
+
+/// What became of the requests that weren't answered with 200.
+fn others(runs: &[Outcome]) -> String {
+    let counts = [
+        ("got the 401", range(runs, |run| run.rejected)),
+        ("got an error", range(runs, |run| run.failed)),
+        ("got nothing", range(runs, |run| run.lost)),
+    ];
+    let counts = counts.iter().filter(|(_, count)| count != "0");
+    let counts: Vec<_> = counts.map(|(what, count)| format!("{count} {what}")).collect();
+    if counts.is_empty() { "–".into() } else { counts.join(", ") }
+}
+
+/// The median.
+fn took(runs: &[Outcome]) -> Duration {
+    let mut took: Vec<_> = runs.iter().map(|run| run.took).collect();
+    took.sort();
+    took[took.len() / 2]
+}
+
+/// The version that this was built with.
+fn version(krate: &str) -> &'static str {
+    LOCK.split_once(&format!("name = \"{krate}\"\nversion = \""))
+        .and_then(|(_, rest)| rest.split_once('"'))
+        .map_or("?", |(version, _)| version)
+}
+
+// === impl Row ===
+
+impl Row {
+    fn herds(&self, runs: &[Outcome]) -> String {
+        let peer = format!("{} {}: {}", self.krate, version(self.krate), self.part);
+        let refreshes = range(runs, |run| run.refreshes);
+        let answered = range(runs, |run| run.answered);
+        let others = others(runs);
+        let took = took(runs).as_millis();
+        let next = range(runs, |run| run.next.as_u16());
+        format!("| {peer} | {refreshes} | {answered} | {others} | {took} ms | {next} |")
+    }
+}
