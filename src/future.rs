@@ -52,11 +52,17 @@ pin_project! {
         // It carries the credential, and something has come in between.
         Detour { detour: Pin<Box<Detour<S, F, C, B, ResBody>>> },
         // It is none of the session's business, and an instance of the inner service is to become ready for it.
-        Readying { service: S, request: Option<Box<Request<ReplayBody<B>>>> },
+        Readying { pass: Option<Box<Pass<S, B>>> },
         // It is none of the session's business.
         Passing { #[pin] future: F },
         Failed { error: Option<Error> },
     }
+}
+
+/// A request that passes untouched. Boxed, for the room that an instance of the inner service may take.
+struct Pass<S, B> {
+    service: S,
+    request: Request<ReplayBody<B>>,
 }
 
 /// What is kept of a request that was sent at once.
@@ -94,7 +100,7 @@ where
     }
 
     pub(crate) fn readying_to_pass(service: S, request: Request<ReplayBody<B>>) -> Self {
-        Self { course: Course::Readying { service, request: Some(Box::new(request)) } }
+        Self { course: Course::Readying { pass: Some(Box::new(Pass { service, request })) } }
     }
 
     pub(crate) fn failed(error: Error) -> Self {
@@ -130,10 +136,11 @@ where
                 // ## Detour => done
                 CourseProj::Detour { detour } => return detour.as_mut().poll(cx),
                 // ## Readying => Passing
-                CourseProj::Readying { service, request } => {
+                CourseProj::Readying { pass } => {
+                    let service = pass.as_mut().map(|pass| &mut pass.service).expect(POLLED_ON);
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let request = request.take().expect("the stage is left when its request is taken");
-                    Course::Passing { future: service.call(*request) }
+                    let Pass { mut service, request } = *pass.take().expect(POLLED_ON);
+                    Course::Passing { future: service.call(request) }
                 }
                 // ## Passing => done
                 CourseProj::Passing { future } => return future.poll(cx).map_err(Into::into),

@@ -108,12 +108,8 @@ struct HostPort<'a> {
 /// [RFC 6761 §6.3]: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
 #[inline]
 pub(crate) fn is_cleartext(uri: &Uri) -> bool {
-    if uri.scheme() == Some(&uri::Scheme::HTTPS) {
-        // What most are, and cheap to see.
-        return false;
-    }
-    let cleartext = uri.scheme_str().and_then(Scheme::parse).is_some_and(Scheme::is_cleartext);
-    cleartext && !HostPort::of(uri).is_some_and(|to| is_loopback(to.host))
+    Scheme::of(uri).is_some_and(Scheme::is_cleartext)
+        && !HostPort::of(uri).is_some_and(|to| is_loopback(to.host))
 }
 
 fn is_loopback(host: &str) -> bool {
@@ -155,8 +151,7 @@ impl Origin {
     /// A URI without scheme or host goes to no origin. User information is ignored, as it is when a connection is
     /// made. A port that can't be one is not mistaken for the default port.
     pub(crate) fn matches(&self, uri: &Uri) -> bool {
-        let scheme = uri.scheme_str().and_then(Scheme::parse);
-        let (Some(scheme), Some(to)) = (scheme, HostPort::of(uri)) else {
+        let (Some(scheme), Some(to)) = (Scheme::of(uri), HostPort::of(uri)) else {
             return false;
         };
         let port = match to.port {
@@ -287,6 +282,15 @@ impl Error for InvalidOrigin {}
 impl Scheme {
     const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Ws, Self::Wss];
 
+    /// Every request is asked, and nearly all have one of the two that need no parsing.
+    fn of(uri: &Uri) -> Option<Self> {
+        match uri.scheme()? {
+            scheme if *scheme == uri::Scheme::HTTPS => Some(Self::Https),
+            scheme if *scheme == uri::Scheme::HTTP => Some(Self::Http),
+            other => Self::parse(other.as_str()),
+        }
+    }
+
     fn parse(text: &str) -> Option<Self> {
         Self::ALL.into_iter().find(|scheme| scheme.as_str().eq_ignore_ascii_case(text))
     }
@@ -353,15 +357,15 @@ impl<'a> HostPort<'a> {
     fn of(uri: &'a Uri) -> Option<Self> {
         let authority = uri.authority()?.as_str();
         // after the last `@`, which is also where `Uri::host` and with it every connector looks
-        let host_port = authority.rsplit_once('@').map_or(authority, |(_, rest)| rest);
-        Self::split(host_port)
+        let start = authority.bytes().rposition(|byte| byte == b'@').map_or(0, |at| at + 1);
+        Self::split(&authority[start..])
     }
 
     fn split(host_port: &'a str) -> Option<Self> {
         let end = if host_port.starts_with('[') {
             host_port.find(']')? + 1
         } else {
-            host_port.find(':').unwrap_or(host_port.len())
+            host_port.bytes().position(|byte| byte == b':').unwrap_or(host_port.len())
         };
         let (host, rest) = host_port.split_at(end);
         let port = match rest {

@@ -10,6 +10,7 @@ use tower::BoxError;
 
 use crate::replay::{
     kept::Kept,
+    plain::Plain,
     source::{Output, poll_bytes},
     streaming::Streaming,
 };
@@ -44,9 +45,12 @@ pub struct ReplayBody<B>(Kind<B>);
 enum Kind<B> {
     /// Never replayed: the caller's body speaks for itself.
     Passing(Passing<B>),
+    /// Had whole before it is sent, and nothing out of the ordinary.
+    Plain(Plain),
+    // Boxed, because they are larger than the others: a client moves its requests many times.
     /// Had whole before it is sent.
-    Kept(Kept),
-    /// Sent as it comes. Boxed, because it is much larger than the others, and every request has room for it.
+    Kept(Box<Kept>),
+    /// Sent as it comes.
     Streaming(Box<Streaming<B>>),
 }
 
@@ -69,7 +73,11 @@ impl<B> ReplayBody<B> {
         Self(Kind::Passing(Passing { body, progress: Progress::Open }))
     }
 
-    pub(super) fn kept(kept: Kept) -> Self {
+    pub(super) fn plain(plain: Plain) -> Self {
+        Self(Kind::Plain(plain))
+    }
+
+    pub(super) fn kept(kept: Box<Kept>) -> Self {
         Self(Kind::Kept(kept))
     }
 
@@ -92,6 +100,7 @@ where
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
             Kind::Passing(passing) => passing.poll_frame(cx),
+            Kind::Plain(plain) => Poll::Ready(plain.next().map(Ok)),
             Kind::Kept(kept) => Poll::Ready(kept.next().map(Ok)),
             Kind::Streaming(streaming) => streaming.poll_frame(cx),
         }
@@ -100,6 +109,7 @@ where
     fn is_end_stream(&self) -> bool {
         match &self.0 {
             Kind::Passing(passing) => passing.is_over(),
+            Kind::Plain(plain) => plain.is_over(),
             Kind::Kept(kept) => kept.is_over(),
             Kind::Streaming(streaming) => streaming.is_over(),
         }
@@ -108,6 +118,7 @@ where
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
             Kind::Passing(passing) => passing.body.size_hint(),
+            Kind::Plain(plain) => plain.size_hint(),
             Kind::Kept(kept) => kept.size_hint(),
             Kind::Streaming(streaming) => streaming.size_hint(),
         }

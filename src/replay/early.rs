@@ -11,6 +11,8 @@ use crate::replay::{
 
 /// What a body gave when it was polled before it was sent. No frame is lost, whatever came between.
 pub(super) enum Early<B> {
+    /// All of it, in one frame of data.
+    One(Bytes),
     /// All of it.
     Whole(Record),
     /// This much; for the rest somebody has to wait. The poll that said so registered nobody, so that the first real
@@ -39,12 +41,20 @@ where
                     }
                 }
                 Poll::Ready(Step::Last(frame)) => {
+                    if let Some(data) = record.only(&frame) {
+                        return Early::One(data);
+                    }
                     return match record.push(&frame) {
                         true => Early::Whole(record),
                         false => Early::TooLong(record, frame, Tail::Over),
                     };
                 }
-                Poll::Ready(Step::End) => return Early::Whole(record),
+                Poll::Ready(Step::End) => {
+                    return match record.into_only() {
+                        Ok(data) => Early::One(data),
+                        Err(record) => Early::Whole(record),
+                    };
+                }
                 Poll::Ready(Step::Failed(error)) => return Early::Failed(record, error),
             }
         }

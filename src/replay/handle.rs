@@ -6,6 +6,7 @@ use crate::replay::{
     early::Early,
     hint::Remaining,
     kept::Kept,
+    plain::{Framing, Plain},
     record::{Ahead, Record},
     shared::{Recording, TakenOver, share},
     source::Tail,
@@ -20,8 +21,14 @@ pub(crate) struct Replay<B>(Kind<B>);
 
 enum Kind<B> {
     Impossible,
-    Kept(Kept),
-    Recording { start: Remaining, recording: Recording<B> },
+    Plain(Plain),
+    Kept(Box<Kept>),
+    Recording(Box<Resumable<B>>),
+}
+
+struct Resumable<B> {
+    start: Remaining,
+    recording: Recording<B>,
 }
 
 // === impl ReplayBody ===
@@ -37,18 +44,25 @@ where
     pub(crate) fn recording(body: B, limit: usize, may_poll_early: bool) -> (Self, Replay<B>) {
         let hint = body.size_hint();
         let is_too_long = limit == 0 || hint.lower() > limit as u64;
-        let start = Remaining::new(hint);
         if body.is_end_stream() {
-            return Self::kept_twice(Kept::over(start));
+            return match Framing::of(&hint, 0) {
+                Some(framing) => Self::plain_twice(Plain::Over(framing)),
+                None => Self::kept_twice(Kept::over(Remaining::new(hint))),
+            };
         }
         if is_too_long {
             return Self::once(body);
         }
+        let start = Remaining::new(hint.clone());
         let record = Record::new(limit);
         if !may_poll_early {
             return Self::shared(body, start, record);
         }
         match Early::poll(body, record) {
+            Early::One(data) => match Framing::of(&hint, data.len()) {
+                Some(framing) => Self::plain_twice(Plain::One(data, framing)),
+                None => Self::kept_twice(Kept::one(start, data)),
+            },
             Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
             Early::Waits(body, record) => Self::shared(body, start, record),
             Early::TooLong(record, frame, tail) => Self::alone(start, Ahead::new(record, Some(frame)), tail),
@@ -63,14 +77,19 @@ where
         (Self::passthrough(body), Replay(Kind::Impossible))
     }
 
+    fn plain_twice(plain: Plain) -> (Self, Replay<B>) {
+        (Self::plain(plain.clone()), Replay(Kind::Plain(plain)))
+    }
+
     fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
+        let kept = Box::new(kept);
         (Self::kept(kept.clone()), Replay(Kind::Kept(kept)))
     }
 
     fn shared(body: B, start: Remaining, polled: Record) -> (Self, Replay<B>) {
         let (recorder, recording) = share(body, polled.clone());
         let first = Streaming::recorded(start.clone(), polled, recorder);
-        (Self::streaming(first), Replay(Kind::Recording { start, recording }))
+        (Self::streaming(first), Replay(Kind::Recording(Box::new(Resumable { start, recording }))))
     }
 
     fn alone(start: Remaining, ahead: Ahead, tail: Tail<B>) -> (Self, Replay<B>) {
@@ -94,8 +113,10 @@ impl<B> Replay<B> {
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
             Kind::Impossible => None,
+            Kind::Plain(plain) => Some(ReplayBody::plain(plain)),
             Kind::Kept(kept) => Some(ReplayBody::kept(kept)),
-            Kind::Recording { start, recording } => {
+            Kind::Recording(resumable) => {
+                let Resumable { start, recording } = *resumable;
                 let second = match recording.take_over(interrupt)? {
                     TakenOver::Now(handover) => Streaming::handed(start, handover),
                     TakenOver::Soon(claim) => Streaming::awaited(start, claim),

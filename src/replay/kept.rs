@@ -1,4 +1,4 @@
-use std::{iter, mem, sync::Arc};
+use std::{mem, sync::Arc};
 
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
@@ -33,13 +33,14 @@ impl Kept {
         Self { remaining, rest: Rest::Over }
     }
 
+    pub(super) fn one(remaining: Remaining, data: Bytes) -> Self {
+        Self { remaining, rest: Rest::One(data) }
+    }
+
     pub(super) fn whole(remaining: Remaining, record: Record) -> Self {
-        let count = record.len();
-        let mut frames = record.into_frames();
-        let rest = match (frames.next(), count) {
-            (None, _) => Rest::Closing,
-            (Some(FrameCopy::Data(data)), 1) => Rest::One(data),
-            (Some(first), _) => Rest::Many(iter::once(first).chain(frames).collect(), 0),
+        let rest = match record.len() {
+            0 => Rest::Closing,
+            _ => Rest::Many(record.into_frames().collect(), 0),
         };
         Self { remaining, rest }
     }

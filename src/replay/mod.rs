@@ -38,6 +38,7 @@ mod error;
 mod handle;
 mod hint;
 mod kept;
+mod plain;
 mod record;
 mod shared;
 mod slot;

@@ -88,6 +88,19 @@ impl Record {
         true
     }
 
+    /// The data of the frame, if it is the first and within the limit: there is no need to record the only one.
+    pub(super) fn only(&self, frame: &Frame<Bytes>) -> Option<Bytes> {
+        frame.data_ref().filter(|data| self.len() == 0 && data.len() <= self.room).cloned()
+    }
+
+    /// The same of the frame that it has, if it has no other.
+    pub(super) fn into_only(self) -> Result<Bytes, Self> {
+        match self {
+            Self { first: Some(FrameCopy::Data(data)), more, .. } if more.is_empty() => Ok(data),
+            record => Err(record),
+        }
+    }
+
     pub(super) fn into_frames(self) -> Frames {
         self.first.into_iter().chain(self.more)
     }
