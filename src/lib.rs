@@ -61,14 +61,16 @@
 //!
 //! # Features
 //!
-//! A feature adds modules and changes nothing else. None is on by default.
+//! A feature adds modules and changes nothing else, but for `zeroize`, which adds a last step to freeing memory. None is
+//! on by default.
 //!
 //! | feature | adds |
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client for those who have none |
 //! | `cookies` | module `cookies`: a credential that is a cookie jar, its refresher and its logout hook |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 wherever it hides |
-//! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation |
+//! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `zeroize` | a [`Secret`], and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
 //!
@@ -115,7 +117,7 @@ mod service;
 mod stamp;
 mod view;
 
-pub use credential::{Credential, InvalidToken, Token};
+pub use credential::{Credential, InvalidToken, Secret, Token};
 pub use detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn};
 pub use error::{Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use layer::RefreshLayer;

@@ -130,6 +130,12 @@
 //! [`RefreshEndpoint::classify`] and [`RefreshEndpoint::unsent_if`] change that. The body of an answer is not waited for,
 //! and of what has come of it 64 KiB are read at the most, so that its connection can be used again.
 //!
+//! # Secrets
+//!
+//! No error and no `Debug` output shows a cookie, and the headers that they travel in are sensitive. Their memory is not
+//! wiped, also with the feature `zeroize`: cookies live in texts of the `cookie_store` crate, which does not give them
+//! away.
+//!
 //! # Logout
 //!
 //! A [logout](crate::Session::logout) takes effect at once; then the hook calls the application with the newest cookies

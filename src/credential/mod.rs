@@ -1,7 +1,8 @@
 //! What proves the caller to the upstream.
 //!
 //! A [`Credential`] knows how it is put on a request and, if it can tell, when it expires. How the next one is
-//! obtained is the business of a refresher. [`Token`] is the ready-made one: an OAuth 2 bearer token.
+//! obtained is the business of a refresher. [`Token`] is the ready-made one: an OAuth 2 bearer token. A
+//! [`Secret`] holds what is kept beside it and never shown, such as its refresh token.
 //!
 //! # Examples
 //!
@@ -64,7 +65,9 @@
 //! ```
 
 mod contract;
+mod secret;
 mod token;
 
 pub use contract::Credential;
+pub use secret::Secret;
 pub use token::{InvalidToken, Token};

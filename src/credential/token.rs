@@ -1,12 +1,11 @@
 use std::error::Error;
 use std::fmt;
-use std::sync::Arc;
 use std::time::{Duration, SystemTime};
 
 use http::header::AUTHORIZATION;
 use http::{HeaderValue, request};
 
-use crate::credential::Credential;
+use crate::credential::{Credential, Secret};
 
 const SCHEME: &str = "Bearer ";
 
@@ -16,7 +15,9 @@ const SCHEME: &str = "Bearer ";
 /// are cheap and share the text.
 ///
 /// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive, which keeps it out of
-/// the `Debug` of a request and out of the HPACK table of an HTTP/2 connection.
+/// the `Debug` of a request and out of the HPACK table of an HTTP/2 connection. The refresh token is kept in a [`Secret`],
+/// which wipes its memory with the feature `zeroize`. The access token is not wiped: each request has it, and so has
+/// the HTTP client that sends it.
 ///
 /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
 /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -40,7 +41,7 @@ const SCHEME: &str = "Bearer ";
 pub struct Token {
     /// `Bearer ` and the access token: visible ASCII, and sensitive.
     header: HeaderValue,
-    refresh_token: Option<Arc<str>>,
+    refresh_token: Option<Secret>,
     expires_at: Option<SystemTime>,
 }
 
@@ -118,7 +119,8 @@ impl Token {
     /// With the refresh token that belongs to it ([RFC 6749 §1.5]).
     ///
     /// It is kept for the refresher and never put on a request. An empty one counts as none: some token endpoints
-    /// answer `""` where they mean nothing.
+    /// answer `""` where they mean nothing. Of a `String` the memory is taken over, and wiped in the end if a
+    /// [`Secret`] does so; of a `&str` it is a copy.
     ///
     /// [RFC 6749 §1.5]: https://www.rfc-editor.org/rfc/rfc6749#section-1.5
     ///
@@ -134,8 +136,8 @@ impl Token {
     /// # }
     /// ```
     #[must_use]
-    pub fn with_refresh_token(mut self, refresh_token: impl Into<Arc<str>>) -> Self {
-        self.refresh_token = Some(refresh_token.into()).filter(|token| !token.is_empty());
+    pub fn with_refresh_token(mut self, refresh_token: impl Into<Secret>) -> Self {
+        self.refresh_token = Some(refresh_token.into()).filter(|token| !token.expose().is_empty());
         self
     }
 
@@ -226,7 +228,7 @@ impl Token {
     /// ```
     #[must_use]
     pub fn refresh_token(&self) -> Option<&str> {
-        self.refresh_token.as_deref()
+        self.refresh_token.as_ref().map(Secret::expose)
     }
 }
 
@@ -280,6 +282,8 @@ impl fmt::Debug for Redacted {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use http::Request;
     use proptest::prelude::*;
 
@@ -322,6 +326,7 @@ mod tests {
                 .unwrap()
                 .with_refresh_token("r")
                 .with_refresh_token(String::from("r"))
+                .with_refresh_token(Secret::from("r"))
                 .with_refresh_token(Arc::<str>::from("r"));
             assert_eq!(token.access_token(), "t");
             assert_eq!(token.refresh_token(), Some("r"));

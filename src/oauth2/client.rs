@@ -1,4 +1,7 @@
-use crate::oauth2::{answer::TokenAnswer, error::Failure, secret::Secret};
+use crate::{
+    credential::Secret,
+    oauth2::{answer::TokenAnswer, error::Failure},
+};
 use ::oauth2::{
     AuthType, ClientId, ClientSecret, StandardRevocableToken,
     basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},

@@ -83,8 +83,11 @@
 //!
 //! # Secrets
 //!
-//! Client secrets are kept in a [`Secret`], and what is sent in a [`Form`]: both wipe their memory. Copies that the HTTP
-//! client, TLS, `serde_json` and the `oauth2` crate make while a request is under way are not wiped, nor is a [`Token`].
+//! Client secrets are kept in a [`Secret`], and so is the refresh token of a [`Token`]; what is sent is in a [`Form`]. All
+//! of them wipe their memory when they are dropped. Not wiped are access tokens, which are in every request anyway, the
+//! values of [`TokenEndpoint::param`], and the copies that the HTTP client, TLS, `serde_json` and the `oauth2` crate make
+//! while a request is under way, the body of the answer among them.
+//!
 //! No secret is in a URL, in an error or in a `Debug` output: of an error response the code alone is shown, and not its
 //! description, where some servers repeat the token.
 //!
@@ -102,10 +105,10 @@ mod form;
 mod lifetime;
 mod refresh_token;
 mod revocation;
-mod secret;
 mod transport;
 mod url;
 
+pub use crate::credential::Secret;
 pub use classify::{Classify, ClassifyFn, Refusal, Standard, classify_fn};
 pub use client::Client;
 pub use client_credentials::ClientCredentials;
@@ -113,5 +116,4 @@ pub use endpoint::TokenEndpoint;
 pub use form::{Form, GivenUp};
 pub use refresh_token::RefreshToken;
 pub use revocation::{Revocation, RevocationError};
-pub use secret::Secret;
 pub use url::{EndpointUrl, InvalidUrl};
