@@ -4,6 +4,7 @@ use crate::{
     oauth2::{endpoint::TokenEndpoint, error::Failure},
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
+use std::mem;
 use zeroize::Zeroize;
 
 /// Renews a [`Token`] by its refresh token ([RFC 6749 §6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
@@ -17,6 +18,11 @@ pub struct RefreshToken {
     endpoint: TokenEndpoint,
 }
 
+/// The copy that the `oauth2` crate sends. It is wiped also where the refresh is cut short by its time-out.
+struct Sent(::oauth2::RefreshToken);
+
+// === impl RefreshToken ===
+
 impl RefreshToken {
     /// At this token endpoint.
     pub fn new(endpoint: TokenEndpoint) -> Self {
@@ -26,13 +32,12 @@ impl RefreshToken {
     async fn ask(&self, refresh_token: &str) -> Result<Token, RefreshError> {
         let endpoint = &self.endpoint;
         let (inner, call) = (endpoint.inner(), endpoint.call());
-        let sent = ::oauth2::RefreshToken::new(refresh_token.to_owned());
-        let mut request = inner.exchange_refresh_token(&sent).add_scopes(endpoint.scopes());
+        let sent = Sent(::oauth2::RefreshToken::new(refresh_token.to_owned()));
+        let mut request = inner.exchange_refresh_token(&sent.0).add_scopes(endpoint.scopes());
         for (name, value) in endpoint.params()? {
             request = request.add_extra_param(name, value);
         }
         let parsed = request.request_async(&call).await;
-        sent.into_secret().zeroize();
         let answer = endpoint.settle(parsed, call)?;
         Ok(answer.token()?.with_refresh_token(answer.new_refresh_token().unwrap_or(refresh_token)))
     }
@@ -46,5 +51,14 @@ impl Refresher for RefreshToken {
                 refresh_token.ok_or_else(|| RefreshError::terminal(Failure::NoRefreshToken))?;
             self.ask(refresh_token).await
         })
+    }
+}
+
+// === impl Sent ===
+
+impl Drop for Sent {
+    fn drop(&mut self) {
+        let empty = ::oauth2::RefreshToken::new(String::new());
+        mem::replace(&mut self.0, empty).into_secret().zeroize();
     }
 }
