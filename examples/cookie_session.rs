@@ -108,7 +108,7 @@ impl Client {
         let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?
             .unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
-        let session = Session::builder(refresh).on_terminated(logout.hook()).build();
+        let session = Session::builder(refresh).on_terminated(logout.into_hook()).build();
         let layer = RefreshLayer::new(session.clone()).origins([Jar::new(base)?.origin()]);
         Ok(Self { session, http: layer.layer(http()), plain, base: base.to_owned() })
     }

@@ -287,7 +287,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
     let (auth, mut calls) = by_hand();
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
     let session =
-        builder(refresh_by(never())).on_terminated(logout.hook()).credential(jar(&["sid=1"])).build();
+        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar(&["sid=1"])).build();
     let last = session.credential().unwrap();
     let client = RefreshLayer::new(session.clone()).layer(api);
     let late = spawn(&client, get("/api"));
@@ -305,8 +305,10 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
 async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its_cookies() {
     let (auth, mut calls) = by_hand();
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
-    let session =
-        builder(refresh_by(auth)).on_terminated(logout.hook()).credential(jar(&["rt=1; Path=/"])).build();
+    let session = builder(refresh_by(auth))
+        .on_terminated(logout.into_hook())
+        .credential(jar(&["rt=1; Path=/"]))
+        .build();
     let old = session.credential().unwrap();
     let refresh = tokio::spawn(session.refresh());
     let refreshing = calls.next().await;
@@ -518,7 +520,7 @@ async fn an_endpoint_may_have_a_csrf_check_of_its_own() {
     let own = Csrf::new("csrf_refresh", CSRF);
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth).csrf(own.clone()))
-        .on_terminated(logout.csrf(own).hook())
+        .on_terminated(logout.csrf(own).into_hook())
         .credential(jar)
         .build();
     let refresh = tokio::spawn(session.refresh());
@@ -544,7 +546,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
     assert_eq!(error.source().unwrap().downcast_ref::<Error>().unwrap().kind(), ErrorKind::Cleartext);
 
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
-    let session = builder(refresh_by(never())).on_terminated(logout.hook()).credential(jar()).build();
+    let session = builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
     assert!(calls.0.try_recv().is_err(), "nothing was sent");
 
@@ -565,7 +567,7 @@ async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
     let session =
-        builder(refresh_by(never())).on_terminated(logout.hook()).credential(jar(&["sid=1"])).build();
+        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar(&["sid=1"])).build();
     let last = session.credential().unwrap();
     let start = tokio::time::Instant::now();
     session.logout().await;
@@ -694,7 +696,7 @@ impl App {
     {
         let refresh = RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
         let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
-        builder(refresh).on_terminated(logout.hook()).credential(jar).build()
+        builder(refresh).on_terminated(logout.into_hook()).credential(jar).build()
     }
 
     fn log_in_answer(&self) -> HeaderMap {

@@ -102,7 +102,7 @@ impl Flask {
         let refresh =
             RefreshEndpoint::new(http::<Full<Bytes>>(), "/auth/refresh").unwrap().csrf(csrf.clone());
         let logout = LogoutEndpoint::new(http::<Full<Bytes>>(), "/auth/logout").unwrap().csrf(csrf);
-        Session::builder(refresh).on_terminated(logout.hook()).build()
+        Session::builder(refresh).on_terminated(logout.into_hook()).build()
     }
 
     async fn log_in(&self, query: &str) -> Jar {

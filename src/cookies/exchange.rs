@@ -40,9 +40,8 @@ type Answering = BoxFuture<'static, Result<response::Parts, Unanswered>>;
 /// Whether the error says that no connection was made, so that nothing can have been sent.
 ///
 /// By the kinds of `std::io::Error` that mean it, wherever they are in the chain of causes.
-pub(super) fn is_unconnected(error: &BoxError) -> bool {
-    let first: &(dyn Error + 'static) = &**error;
-    iter::successors(Some(first), |error| cause(*error))
+pub(super) fn is_unconnected(error: &(dyn Error + 'static)) -> bool {
+    iter::successors(Some(error), |error| cause(*error))
         .filter_map(|error| error.downcast_ref::<io::Error>())
         .any(|error| UNCONNECTED.contains(&error.kind()))
 }

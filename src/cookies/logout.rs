@@ -17,7 +17,7 @@ use tower::{BoxError, Service};
 #[derive(Clone)]
 pub struct LogoutEndpoint {
     exchange: Exchange,
-    limit: Duration,
+    timeout: Duration,
 }
 
 /// Closes the jar at the end of the hook, also of one that panics or is dropped.
@@ -39,7 +39,7 @@ impl LogoutEndpoint {
         B: From<Bytes> + 'static,
         ResBody: Body + Send + 'static,
     {
-        Ok(Self { exchange: Exchange::new(service, path)?, limit: Duration::from_secs(10) })
+        Ok(Self { exchange: Exchange::new(service, path)?, timeout: Duration::from_secs(10) })
     }
 
     /// Sends a header with the logout.
@@ -76,7 +76,7 @@ impl LogoutEndpoint {
     /// How long the call may take. The jar is closed at its end in any case. Default: 10 seconds.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
-        self.limit = limit;
+        self.timeout = limit;
         self
     }
 
@@ -85,7 +85,9 @@ impl LogoutEndpoint {
     /// It calls the endpoint also for a login that ended by a refused refresh: the cookies that were refused need not be
     /// all that the upstream knows of the session. Whatever the endpoint answers, the login is over; there is nobody
     /// to tell.
-    pub fn hook(self) -> impl Fn(Terminated<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
+    pub fn into_hook(
+        self,
+    ) -> impl Fn(Terminated<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
         move |end| {
             let this = self.clone();
             Box::pin(async move {
@@ -98,7 +100,7 @@ impl LogoutEndpoint {
 
     async fn log_out(&self, jar: Arc<Jar>) {
         let jar = Closing(jar);
-        _ = time::timeout(self.limit, self.exchange.run(&jar.0)).await;
+        _ = time::timeout(self.timeout, self.exchange.run(&jar.0)).await;
     }
 }
 
@@ -106,7 +108,7 @@ impl fmt::Debug for LogoutEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogoutEndpoint")
             .field("path", &self.exchange.path.path())
-            .field("timeout", &self.limit)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

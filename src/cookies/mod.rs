@@ -28,7 +28,7 @@
 //!
 //! let logout = LogoutEndpoint::new(http.clone(), "/auth/logout")?;
 //! let session = Session::builder(RefreshEndpoint::new(http, "/auth/refresh")?)
-//!     .on_terminated(logout.hook())
+//!     .on_terminated(logout.into_hook())
 //!     .credential(jar)
 //!     .build();
 //!

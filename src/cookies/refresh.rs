@@ -12,7 +12,7 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
-use std::{error, fmt, sync::Arc, time::SystemTime};
+use std::{error::Error, fmt, sync::Arc, time::SystemTime};
 use tower::{BoxError, Service};
 
 /// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the jar, and takes those
@@ -24,11 +24,11 @@ use tower::{BoxError, Service};
 pub struct RefreshEndpoint {
     exchange: Exchange,
     classify: Arc<Classify>,
-    is_unsent: Arc<IsUnsent>,
+    unsent_if: Arc<UnsentIf>,
 }
 
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> Result<(), RefreshError> + Send + Sync;
-type IsUnsent = dyn Fn(&BoxError) -> bool + Send + Sync;
+type UnsentIf = dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync;
 
 /// Nobody has logged in yet, so that there are no cookies to refresh.
 #[derive(Debug)]
@@ -56,7 +56,7 @@ impl RefreshEndpoint {
         Ok(Self {
             exchange: Exchange::new(service, path)?,
             classify: Arc::new(by_status),
-            is_unsent: Arc::new(exchange::is_unconnected),
+            unsent_if: Arc::new(exchange::is_unconnected),
         })
     }
 
@@ -104,15 +104,18 @@ impl RefreshEndpoint {
         self
     }
 
-    /// Decides which errors of the service mean that nothing was sent, so that the failure is transient. Any other is
+    /// Recognises the errors of the service that say that nothing was sent. They are transient; every other error is
     /// ambiguous.
     ///
     /// Default: a connection refused, or a host or network that can't be reached, by the [`std::io::Error`] among the
     /// causes. That a service fails to become ready is transient in any case. For a hyper-util client
     /// `|error| error.downcast_ref::<Error>().is_some_and(Error::is_connect)` knows more.
     #[must_use]
-    pub fn unsent_if(mut self, is_unsent: impl Fn(&BoxError) -> bool + Send + Sync + 'static) -> Self {
-        self.is_unsent = Arc::new(is_unsent);
+    pub fn unsent_if<F>(mut self, is_unsent: F) -> Self
+    where
+        F: Fn(&(dyn Error + 'static)) -> bool + Send + Sync + 'static,
+    {
+        self.unsent_if = Arc::new(is_unsent);
         self
     }
 
@@ -123,7 +126,7 @@ impl RefreshEndpoint {
     }
 
     fn failure(&self, Unanswered { is_unsent, cause }: Unanswered) -> RefreshError {
-        if is_unsent || (self.is_unsent)(&cause) {
+        if is_unsent || (self.unsent_if)(&*cause) {
             RefreshError::transient(cause)
         } else {
             RefreshError::ambiguous(cause)
@@ -168,4 +171,4 @@ impl fmt::Display for NoJar {
     }
 }
 
-impl error::Error for NoJar {}
+impl Error for NoJar {}

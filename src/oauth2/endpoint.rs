@@ -6,7 +6,7 @@ use crate::{
         client::{Client, Inner},
         error::Failure,
         form::Form,
-        transport::{Call, NeverSent, Transport, over},
+        transport::{Call, Transport, UnsentIf, over},
         url::EndpointUrl,
     },
     retry_after::retry_after,
@@ -36,7 +36,7 @@ pub struct TokenEndpoint {
     scopes: Vec<String>,
     params: Vec<(String, String)>,
     classify: Arc<dyn Classify>,
-    never_sent: Option<NeverSent>,
+    unsent_if: Option<UnsentIf>,
     answer_limit: usize,
 }
 
@@ -83,7 +83,7 @@ impl TokenEndpoint {
             scopes: Vec::new(),
             params: Vec::new(),
             classify: Arc::new(Standard),
-            never_sent: None,
+            unsent_if: None,
             answer_limit: ANSWER_LIMIT,
         }
     }
@@ -123,7 +123,7 @@ impl TokenEndpoint {
         self
     }
 
-    /// Recognises more errors of the HTTP client that say that nothing was written. They are transient; every other
+    /// Recognises more errors of the HTTP client that say that nothing was sent. They are transient; every other
     /// error after the [`Form`] was asked for its content is ambiguous.
     ///
     /// Without it that content decides, which needs no help unless something between here and the wire buffers it
@@ -133,14 +133,14 @@ impl TokenEndpoint {
     /// use hyper_util::client::legacy;
     ///
     /// # fn with(endpoint: tower_refresh::oauth2::TokenEndpoint) -> tower_refresh::oauth2::TokenEndpoint {
-    /// endpoint.never_sent(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect))
+    /// endpoint.unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect))
     /// # }
     /// ```
-    pub fn never_sent<F>(mut self, says: F) -> Self
+    pub fn unsent_if<F>(mut self, is_unsent: F) -> Self
     where
         F: Fn(&(dyn Error + 'static)) -> bool + Send + Sync + 'static,
     {
-        self.never_sent = Some(Arc::new(says));
+        self.unsent_if = Some(Arc::new(is_unsent));
         self
     }
 
@@ -165,7 +165,7 @@ impl TokenEndpoint {
             transport: &*self.transport,
             uri: self.url.uri(),
             limit: self.answer_limit,
-            never_sent: self.never_sent.as_ref(),
+            unsent_if: self.unsent_if.as_ref(),
             head: OnceLock::new(),
         }
     }

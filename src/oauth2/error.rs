@@ -7,7 +7,7 @@ use tower::BoxError;
 pub(super) enum Failure {
     NoRefreshToken,
     Unsigned(BoxError),
-    NeverSent(BoxError),
+    Unsent(BoxError),
     Unanswered(BoxError),
     Unreadable(StatusCode, Unreadable),
     Malformed { line: usize, column: usize },
@@ -46,7 +46,7 @@ impl fmt::Display for Failure {
         match self {
             Self::NoRefreshToken => f.write_str("the credential has no refresh token"),
             Self::Unsigned(_) => f.write_str("the client assertion could not be made"),
-            Self::NeverSent(_) => f.write_str("the request to the authorization server was not sent"),
+            Self::Unsent(_) => f.write_str("the request to the authorization server was not sent"),
             Self::Unanswered(_) => f.write_str("the authorization server did not answer"),
             Self::Unreadable(status, Unreadable::TooLong { limit }) => {
                 write!(f, "the authorization server answered {status}, with more than {limit} bytes")
@@ -76,7 +76,7 @@ impl error::Error for Failure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
             Self::Unsigned(error)
-            | Self::NeverSent(error)
+            | Self::Unsent(error)
             | Self::Unanswered(error)
             | Self::Unreadable(_, Unreadable::Broken(error)) => Some(&**error),
             _ => None,

@@ -50,14 +50,14 @@ pub struct Revocation {
     transport: Arc<dyn Transport>,
     url: EndpointUrl,
     client: Client,
-    time_limit: Duration,
+    timeout: Duration,
 }
 
 /// A token was not revoked, as far as is known.
 #[derive(Debug)]
 pub struct RevocationError(Option<Failure>);
 
-const MAX_TIME_LIMIT: Duration = Duration::from_secs(24 * 60 * 60);
+const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// The `oauth2` crate takes no other scheme, and [`Call`] puts the real URL in its place, whose scheme has been checked.
 const PLACEHOLDER: &str = "https://revocation.invalid";
@@ -75,12 +75,12 @@ impl Revocation {
         B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        Self { transport: over(http), url, client, time_limit: Duration::from_secs(10) }
+        Self { transport: over(http), url, client, timeout: Duration::from_secs(10) }
     }
 
     /// How long it may take. Default: 10 seconds. Clamped to at most 1 day.
-    pub fn time_limit(mut self, limit: Duration) -> Self {
-        self.time_limit = limit.min(MAX_TIME_LIMIT);
+    pub fn timeout(mut self, limit: Duration) -> Self {
+        self.timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
@@ -109,7 +109,7 @@ impl Revocation {
     ///
     /// May be dropped at any time; the token may have been revoked then.
     pub async fn revoke(&self, token: &Token) -> Result<(), RevocationError> {
-        let revoked = tokio::time::timeout(self.time_limit, self.ask(token)).await;
+        let revoked = tokio::time::timeout(self.timeout, self.ask(token)).await;
         revoked.map_err(|_| RevocationError(None))?.map_err(|failure| RevocationError(Some(failure)))
     }
 
@@ -118,7 +118,7 @@ impl Revocation {
             transport: &*self.transport,
             uri: self.url.uri(),
             limit: ANSWER_LIMIT,
-            never_sent: None,
+            unsent_if: None,
             head: OnceLock::new(),
         };
         let inner: Inner = self.client.inner();
@@ -161,7 +161,7 @@ impl fmt::Debug for Revocation {
         f.debug_struct("Revocation")
             .field("url", &self.url)
             .field("client", &self.client)
-            .field("time_limit", &self.time_limit)
+            .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }
 }

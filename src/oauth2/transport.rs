@@ -20,11 +20,11 @@ use tower::{BoxError, Service};
 
 /// The user's HTTP client, of whatever type it is.
 pub(super) trait Transport: Send + Sync {
-    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, Unsent>>;
+    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, NoAnswer>>;
 }
 
 /// Answers the user's question: whether this error of the HTTP client says that nothing was written.
-pub(super) type NeverSent = Arc<dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync>;
+pub(super) type UnsentIf = Arc<dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync>;
 
 /// A mutex, so that a service need not be `Sync`; locked for a clone alone.
 struct Over<S>(Mutex<S>);
@@ -37,7 +37,7 @@ pub(super) struct Answered {
 }
 
 /// An error of the service.
-pub(super) enum Unsent {
+pub(super) enum NoAnswer {
     /// It was never given the request.
     Unready(BoxError),
     Failed(BoxError),
@@ -48,7 +48,7 @@ pub(super) struct Call<'a> {
     pub(super) transport: &'a dyn Transport,
     pub(super) uri: &'a Uri,
     pub(super) limit: usize,
-    pub(super) never_sent: Option<&'a NeverSent>,
+    pub(super) unsent_if: Option<&'a UnsentIf>,
     pub(super) head: OnceLock<(StatusCode, HeaderMap)>,
 }
 
@@ -75,11 +75,11 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, Unsent>> {
+    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, NoAnswer>> {
         let mut service = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| Unsent::Unready(error.into()))?;
-            let response = service.call(request).await.map_err(|error| Unsent::Failed(error.into()))?;
+            poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| NoAnswer::Unready(error.into()))?;
+            let response = service.call(request).await.map_err(|error| NoAnswer::Failed(error.into()))?;
             let (head, body) = response.into_parts();
             let body = read(pin!(body), limit).await;
             Ok(Answered { status: head.status, headers: head.headers, body })
@@ -136,9 +136,9 @@ impl Call<'_> {
 
         let sent = self.transport.send(Request::from_parts(head, form), self.limit).await;
         let Answered { status, headers, body } = sent.map_err(|error| match error {
-            Unsent::Unready(error) => Failure::NeverSent(error),
-            Unsent::Failed(error) if gate.shut() || self.says_never_sent(&error) => Failure::NeverSent(error),
-            Unsent::Failed(error) => Failure::Unanswered(error),
+            NoAnswer::Unready(error) => Failure::Unsent(error),
+            NoAnswer::Failed(error) if gate.shut() || self.says_unsent(&error) => Failure::Unsent(error),
+            NoAnswer::Failed(error) => Failure::Unanswered(error),
         })?;
         let _ = self.head.set((status, headers));
         let body = match body {
@@ -154,7 +154,7 @@ impl Call<'_> {
         Ok(response)
     }
 
-    fn says_never_sent(&self, error: &BoxError) -> bool {
-        self.never_sent.is_some_and(|says| says(&**error))
+    fn says_unsent(&self, error: &BoxError) -> bool {
+        self.unsent_if.is_some_and(|says| says(&**error))
     }
 }

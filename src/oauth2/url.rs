@@ -6,7 +6,7 @@ use std::{error, fmt};
 /// Where an endpoint of the authorization server is.
 ///
 /// It has to be `https://`, or `http://` to a loopback address, because refresh tokens and client secrets travel there;
-/// [`cleartext`](Self::cleartext) is for those who know better. A user name, a password or a fragment in it is refused.
+/// [`allow_cleartext`](Self::allow_cleartext) is for those who know better. A user name, a password or a fragment in it is refused.
 ///
 /// ```
 /// use tower_refresh::oauth2::EndpointUrl;
@@ -14,7 +14,7 @@ use std::{error, fmt};
 /// assert!(EndpointUrl::new("https://login.example.com/oauth/token").is_ok());
 /// assert!(EndpointUrl::new("http://[::1]:8080/token").is_ok());
 /// assert!(EndpointUrl::new("http://login.example.com/oauth/token").is_err());
-/// assert!(EndpointUrl::cleartext("http://gateway.internal/token").is_ok());
+/// assert!(EndpointUrl::allow_cleartext("http://gateway.internal/token").is_ok());
 /// ```
 #[derive(Clone)]
 pub struct EndpointUrl {
@@ -45,7 +45,7 @@ impl EndpointUrl {
     ///
     /// If it is anything else, or holds a user name, a password or a fragment.
     pub fn new(url: &str) -> Result<Self, InvalidUrl> {
-        let url = Self::cleartext(url)?;
+        let url = Self::allow_cleartext(url)?;
         if is_cleartext(&url.uri) { Err(InvalidUrl(Reason::Cleartext)) } else { Ok(url) }
     }
 
@@ -54,7 +54,7 @@ impl EndpointUrl {
     /// # Errors
     ///
     /// As those of [`new`](Self::new), otherwise.
-    pub fn cleartext(url: &str) -> Result<Self, InvalidUrl> {
+    pub fn allow_cleartext(url: &str) -> Result<Self, InvalidUrl> {
         let url = Url::parse(url).map_err(|error| InvalidUrl(Reason::Unparsed(error)))?;
         let reason = if !matches!(url.scheme(), "https" | "http") {
             Some(Reason::Scheme)

@@ -143,7 +143,7 @@ async fn nobody_listens_and_nobody_is_logged_out() {
     let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
 
-    let url = EndpointUrl::cleartext("http://no-such-host.invalid/token").unwrap();
+    let url = EndpointUrl::allow_cleartext("http://no-such-host.invalid/token").unwrap();
     let endpoint = TokenEndpoint::new(pool(), url, me());
     let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);

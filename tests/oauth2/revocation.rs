@@ -97,7 +97,7 @@ async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowe
     let started = tokio::time::Instant::now();
     let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
         .credential(stale())
-        .on_terminated(revocation(never).time_limit(Duration::from_secs(3)).into_hook())
+        .on_terminated(revocation(never).timeout(Duration::from_secs(3)).into_hook())
         .build();
     session.logout().await;
     assert_eq!(started.elapsed(), Duration::from_secs(3));

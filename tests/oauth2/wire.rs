@@ -126,7 +126,7 @@ fn what_was_turned_into_bytes_counts_as_written_unless_the_rule_knows_better() {
     for (error, expected) in
         [(io::ErrorKind::ConnectionRefused, Transient), (io::ErrorKind::ConnectionReset, Ambiguous)]
     {
-        let endpoint = at(as_bytes(error)).never_sent(|error| {
+        let endpoint = at(as_bytes(error)).unsent_if(|error| {
             let error = error.downcast_ref::<io::Error>();
             error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
         });

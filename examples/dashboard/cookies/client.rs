@@ -56,7 +56,7 @@ impl AuthService for CookieClient {
 
     /// Where nothing else is to be done at the end, the hook goes into the session's builder as it is.
     async fn end(&self, end: Terminated<Jar>) {
-        let hook = self.logout.clone().hook();
+        let hook = self.logout.clone().into_hook();
         hook(end).await;
     }
 
