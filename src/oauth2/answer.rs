@@ -3,8 +3,8 @@ use crate::{
     error::RefreshError,
     oauth2::{error::Failure, lifetime::Lifetime},
 };
-use ::oauth2::{AccessToken, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, ser::Error as _};
+use ::oauth2::{AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, ser::Error as _};
 use std::{fmt, sync::LazyLock, time::Duration};
 use zeroize::Zeroize;
 
@@ -25,9 +25,37 @@ pub(super) struct TokenAnswer {
     refresh_token: Option<RefreshToken>,
     #[serde(default)]
     error: Option<String>,
-    #[serde(default)]
+    #[serde(default, deserialize_with = "text")]
     error_description: Option<String>,
 }
+
+/// The answer of a token endpoint that refuses ([RFC 6749 §5.2]). Its code alone decides, so that nothing that a server
+/// makes of the rest may hide it.
+///
+/// [RFC 6749 §5.2]: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
+#[derive(Deserialize)]
+pub(super) struct RefusalAnswer {
+    error: String,
+    #[serde(default, deserialize_with = "text")]
+    error_description: Option<String>,
+}
+
+#[derive(Deserialize)]
+#[serde(untagged)]
+enum AnyValue {
+    Text(String),
+    Other(IgnoredAny),
+}
+
+/// What is no text is none.
+fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
+    Ok(match AnyValue::deserialize(deserializer)? {
+        AnyValue::Text(text) => Some(text),
+        AnyValue::Other(_) => None,
+    })
+}
+
+const NOT_WRITTEN: &str = "an answer is not written anywhere";
 
 fn bearer() -> BasicTokenType {
     BasicTokenType::Bearer
@@ -107,7 +135,7 @@ impl fmt::Debug for TokenAnswer {
 /// The `oauth2` crate wants it, and nobody calls it.
 impl Serialize for TokenAnswer {
     fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(S::Error::custom("a token answer is not written anywhere"))
+        Err(S::Error::custom(NOT_WRITTEN))
     }
 }
 
@@ -119,5 +147,35 @@ impl Drop for TokenAnswer {
         if let Some(token) = self.refresh_token.take() {
             token.into_secret().zeroize();
         }
+    }
+}
+
+// === impl RefusalAnswer ===
+
+impl RefusalAnswer {
+    pub(super) fn error(&self) -> (&str, Option<&str>) {
+        (&self.error, self.error_description.as_deref())
+    }
+}
+
+impl ErrorResponse for RefusalAnswer {}
+
+impl fmt::Debug for RefusalAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefusalAnswer").finish_non_exhaustive()
+    }
+}
+
+/// As little as `Debug`.
+impl fmt::Display for RefusalAnswer {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("refused")
+    }
+}
+
+/// As little used as that of [`TokenAnswer`].
+impl Serialize for RefusalAnswer {
+    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
+        Err(S::Error::custom(NOT_WRITTEN))
     }
 }

@@ -1,10 +1,13 @@
 use crate::{
     credential::Secret,
-    oauth2::{answer::TokenAnswer, error::Failure},
+    oauth2::{
+        answer::{RefusalAnswer, TokenAnswer},
+        error::Failure,
+    },
 };
 use ::oauth2::{
     AuthType, ClientId, ClientSecret, StandardRevocableToken,
-    basic::{BasicErrorResponse, BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
+    basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
 use std::{fmt, sync::Arc};
 use tower::BoxError;
@@ -36,7 +39,7 @@ enum Authentication {
 type Assertion = Arc<dyn Fn() -> Result<String, BoxError> + Send + Sync>;
 
 pub(super) type Inner = ::oauth2::Client<
-    BasicErrorResponse,
+    RefusalAnswer,
     TokenAnswer,
     BasicTokenIntrospectionResponse,
     StandardRevocableToken,

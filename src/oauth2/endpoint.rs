@@ -1,7 +1,7 @@
 use crate::{
     error::{RefreshError, RefreshErrorKind},
     oauth2::{
-        answer::TokenAnswer,
+        answer::{RefusalAnswer, TokenAnswer},
         classify::{Classify, Refusal, Standard},
         client::{Client, Inner},
         error::Failure,
@@ -11,7 +11,7 @@ use crate::{
     },
     retry_after::retry_after,
 };
-use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl, basic::BasicErrorResponse};
+use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
 use std::{
@@ -41,11 +41,11 @@ pub struct TokenEndpoint {
 }
 
 /// What the `oauth2` crate made of an answer.
-pub(super) type Parsed = Result<TokenAnswer, RequestTokenError<Failure, BasicErrorResponse>>;
+pub(super) type Parsed = Result<TokenAnswer, RequestTokenError<Failure, RefusalAnswer>>;
 
 /// The `oauth2` crate's client, where there is a token endpoint.
 pub(super) type Asking = ::oauth2::Client<
-    BasicErrorResponse,
+    RefusalAnswer,
     TokenAnswer,
     ::oauth2::basic::BasicTokenIntrospectionResponse,
     ::oauth2::StandardRevocableToken,
@@ -179,8 +179,8 @@ impl TokenEndpoint {
                 None => Ok(answer),
             },
             (Err(RequestTokenError::ServerResponse(refusal)), Some(head)) => {
-                let description = refusal.error_description().map(String::as_str);
-                Err(self.refused(&head, Some(refusal.error().as_ref()), description))
+                let (code, description) = refusal.error();
+                Err(self.refused(&head, Some(code), description))
             }
             (Err(RequestTokenError::Parse(error, mut body)), Some((status, _))) if status.is_success() => {
                 body.zeroize();

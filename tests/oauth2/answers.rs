@@ -131,6 +131,8 @@ fn a_success_without_a_usable_token_is_ambiguous() {
         r#"{"access_token":"hush-\u00e9"}"#,
         r#"{"access_token":"hush-\u0000"}"#,
         r#"{"ACCESS_TOKEN":"hush-new-access"}"#,
+        // No JSON reader takes it for a number.
+        r#"{"access_token":"hush-new-access","expires_in":1e400}"#,
     ] {
         assert_ambiguous(200, body);
     }
@@ -208,6 +210,15 @@ proptest! {
         let token = refresh(answering(200, body)).unwrap();
         prop_assert_eq!(token.refresh_token(), Some("rt-2"));
         prop_assert!(token.expires_at().is_none_or(|at| at > before));
+    }
+
+    #[test]
+    fn whatever_else_a_refusal_says_its_code_decides(value in json(), code in prop_oneof![Just(200u16), Just(400)]) {
+        for field in ["error_description", "error_uri", "expires_in", "scope", "token_type_hint"] {
+            let body = format!(r#"{{"error":"invalid_grant","{field}":{value}}}"#);
+            let error = refresh(answering(code, body)).unwrap_err();
+            prop_assert!(error.is_terminal(), "{field}: {error:?}");
+        }
     }
 
     #[test]
