@@ -265,7 +265,8 @@ impl RefreshError {
     }
 
     /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403
-    /// (RFC 9110 §15.5.2, §15.5.4) are terminal, everything else is transient.
+    /// (RFC 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way waited for the
+    /// answer in vain; everything else is transient.
     ///
     /// ```
     /// use http::StatusCode;
@@ -277,6 +278,7 @@ impl RefreshError {
     pub fn from_status(status: StatusCode) -> Self {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefreshErrorKind::Terminal,
+            StatusCode::GATEWAY_TIMEOUT => RefreshErrorKind::Ambiguous,
             _ => RefreshErrorKind::Transient,
         };
         Self::new(kind, UnexpectedStatus(status).into())

@@ -345,12 +345,12 @@ async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
 
 #[tokio::test]
 async fn the_status_of_the_refresh_endpoint_decides() {
-    use RefreshErrorKind::{Terminal, Transient};
+    use RefreshErrorKind::{Ambiguous, Terminal, Transient};
     for (status, kind) in
         [(301, Transient), (302, Transient), (307, Transient), (308, Transient), (304, Transient)]
             .into_iter()
             .chain([(400, Transient), (401, Terminal), (403, Terminal), (404, Transient), (429, Transient)])
-            .chain([(500, Transient), (503, Transient)])
+            .chain([(500, Transient), (503, Transient), (504, Ambiguous)])
     {
         let status = StatusCode::from_u16(status).unwrap();
         let (auth, mut calls) = by_hand();

@@ -125,7 +125,7 @@
 //! | 401, 403 | terminal: the login ends |
 //! | 3xx, which is not followed, and anything else | transient, with the `Retry-After` of the answer |
 //! | no connection | transient |
-//! | no answer, or none in time | ambiguous |
+//! | no answer, or none in time; 504 | ambiguous |
 //!
 //! [`RefreshEndpoint::classify`] and [`RefreshEndpoint::unsent_if`] change that. The body of an answer is not waited for,
 //! and of what has come of it 64 KiB are read at the most, so that its connection can be used again.
