@@ -8,6 +8,8 @@ use url::Url;
 pub(super) struct Base {
     url: Url,
     origin: Origin,
+    /// The origin once more, as requests name it.
+    home: Uri,
 }
 
 /// A text is not the URL of an upstream, or not a path on it.
@@ -66,7 +68,8 @@ impl Base {
         }
         let origin =
             url.origin().ascii_serialization().parse::<Origin>().map_err(|_| InvalidUrlKind::Host)?;
-        Ok(Self { url, origin })
+        let home = origin.to_string().parse().map_err(|_| InvalidUrlKind::Host)?;
+        Ok(Self { url, origin, home })
     }
 
     pub(super) fn url(&self) -> &Url {
@@ -79,7 +82,9 @@ impl Base {
 
     /// Where an endpoint is: always on this origin, whatever its path looks like.
     pub(super) fn endpoint(&self, path: &PathAndQuery) -> Uri {
-        format!("{}{path}", self.origin).parse().expect("an origin and a path are a URI")
+        let mut parts = self.home.clone().into_parts();
+        parts.path_and_query = Some(path.clone());
+        Uri::from_parts(parts).expect("an origin and a path are a URI")
     }
 
     /// The URL that a request goes to, as cookies see it. `None` where there is nothing that a cookie could match.
@@ -135,6 +140,7 @@ impl error::Error for InvalidUrl {}
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     fn kind(text: &str) -> InvalidUrlKind {
         Base::parse(text).err().expect("it is invalid").kind
@@ -176,9 +182,43 @@ mod tests {
     }
 
     #[test]
+    fn a_path_may_be_as_long_as_one_can_be() {
+        let path = format!("/{}", "a".repeat(65_500));
+        let base = Base::parse(&format!("https://{}.example", "a.".repeat(60) + "a")).unwrap();
+        assert_eq!(base.endpoint(&parse_path(&path).unwrap()).path(), path);
+    }
+
+    #[test]
     fn a_request_without_an_authority_goes_to_the_base() {
         assert_eq!(resolved("https://a.example:444/app/", "/api?q"), "https://a.example:444/api");
         assert_eq!(resolved("https://a.example", "wss://b.example/ws"), "https://b.example/ws");
         assert_eq!(resolved("https://a.example", "http://B.example:80/x/../y"), "http://b.example/y");
+    }
+
+    proptest! {
+        #[test]
+        fn whatever_the_path_an_endpoint_stays_on_the_origin(path in r"/?([/@:?#.%a\\]|\PC){0,12}") {
+            let base = Base::parse("https://app.example.com:8443/app/").unwrap();
+            if let Ok(parsed) = parse_path(&path) {
+                let endpoint = base.endpoint(&parsed);
+                prop_assert_eq!(endpoint.scheme_str(), Some("https"));
+                prop_assert_eq!(endpoint.authority().unwrap().as_str(), "app.example.com:8443");
+                prop_assert!(base.origin().matches(&endpoint));
+                prop_assert_eq!(endpoint.path_and_query(), Some(&parsed));
+            }
+        }
+
+        #[test]
+        fn arbitrary_text_is_the_url_of_an_upstream_or_an_error_that_does_not_show_it(
+            text in r"((https?|ftp)://)?(hush|[\[\]:.@/?#*a1]|\PC){0,12}",
+        ) {
+            match Base::parse(&text) {
+                Ok(base) => prop_assert!(base.origin().matches(&base.endpoint(&parse_path("/").unwrap()))),
+                Err(error) => {
+                    let shown = format!("{error} {error:?}");
+                    prop_assert!(!shown.contains("hush"), "{}", shown);
+                }
+            }
+        }
     }
 }
