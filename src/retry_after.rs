@@ -17,6 +17,7 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 mod tests {
     use super::*;
     use http::HeaderValue;
+    use proptest::prelude::*;
 
     #[test]
     fn seconds_and_dates_are_read_and_nonsense_is_not() {
@@ -40,5 +41,37 @@ mod tests {
             assert_eq!(retry_after(&headers, now), seconds.map(Duration::from_secs), "{value:?}");
         }
         assert_eq!(retry_after(&HeaderMap::new(), now), None);
+    }
+
+    fn read(value: &[u8], now: SystemTime) -> Option<Duration> {
+        let value = HeaderValue::from_bytes(value).ok()?;
+        retry_after(&HeaderMap::from_iter([(RETRY_AFTER, value)]), now)
+    }
+
+    proptest! {
+        #[test]
+        fn a_number_is_a_time_to_wait(seconds: u64) {
+            let expected = Some(Duration::from_secs(seconds)).filter(|wait| !wait.is_zero());
+            prop_assert_eq!(read(seconds.to_string().as_bytes(), SystemTime::UNIX_EPOCH), expected);
+        }
+
+        #[test]
+        fn a_date_is_waited_for_if_it_is_yet_to_come(at in 0..253_402_300_800_u64, now in 0..253_402_300_800_u64) {
+            let [at, now] = [at, now].map(|seconds| SystemTime::UNIX_EPOCH + Duration::from_secs(seconds));
+            let expected = at.duration_since(now).ok().filter(|wait| !wait.is_zero());
+            prop_assert_eq!(read(httpdate::fmt_http_date(at).as_bytes(), now), expected);
+        }
+
+        #[test]
+        fn anything_else_is_nothing_or_some_time(
+            value in prop_oneof![
+                proptest::collection::vec(any::<u8>(), 0..40),
+                "[A-Z][a-z]{2,8},? [0-9]{1,2}[ -][A-Z][a-z]{2}[ -][0-9]{2,6} [0-9]{1,2}:[0-9]{2}:[0-9]{2} ?(GMT|UTC)?"
+                    .prop_map(String::into_bytes),
+                "[-+ 0-9.eE]{1,30}".prop_map(String::into_bytes),
+            ],
+        ) {
+            prop_assert_ne!(read(&value, SystemTime::now()), Some(Duration::ZERO));
+        }
     }
 }

@@ -89,6 +89,7 @@ impl fmt::Debug for Csrf {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use proptest::prelude::*;
 
     const HEADER: HeaderName = HeaderName::from_static("x-csrf");
 
@@ -124,5 +125,24 @@ mod tests {
     fn the_token_is_not_shown() {
         let value = applied(&Csrf::new("csrf", HEADER), Method::POST, "s3cr3t").unwrap();
         assert!(!format!("{value:?}").contains("s3cr3t"));
+    }
+
+    proptest! {
+        #[test]
+        fn what_was_encoded_comes_back_or_no_header_is_sent(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+            let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
+            let decoding = Csrf::new("csrf", HEADER).percent_decoded(true);
+            let expected = str::from_utf8(&bytes).ok().and_then(|_| HeaderValue::from_bytes(&bytes).ok());
+            prop_assert_eq!(applied(&decoding, Method::POST, &encoded), expected);
+        }
+
+        #[test]
+        fn whatever_the_cookie_a_header_can_carry_what_is_made_of_it(token in any::<String>(), is_decoded: bool) {
+            let csrf = Csrf::new("csrf", HEADER).percent_decoded(is_decoded);
+            if let Some(value) = applied(&csrf, Method::POST, &token) {
+                prop_assert!(value.is_sensitive());
+                prop_assert!(!value.as_bytes().iter().any(|byte| matches!(byte, b'\r' | b'\n' | 0)));
+            }
+        }
     }
 }

@@ -85,6 +85,23 @@ mod tests {
         }
     }
 
+    proptest! {
+        #[test]
+        fn nothing_of_the_callers_is_lost_but_what_the_jar_replaces(
+            own in proptest::collection::vec("[a-c=; \tü\"]{0,12}", 0..3),
+            jar in proptest::collection::btree_map("[a-d]", "[x-z=\"]{0,3}", 1..4),
+        ) {
+            let pair = |(name, value): (&String, &String)| format!("{name}={value}");
+            let jar_pairs: Vec<_> = jar.iter().map(|(name, value)| (name.as_str(), value.as_str())).collect();
+            let own: Vec<_> = own.iter().map(String::as_str).collect();
+            let kept = own.iter().flat_map(|header| header.split(';')).map(|pair| pair.trim_matches([' ', '\t']));
+            let kept = kept.filter(|pair| !pair.is_empty());
+            let kept = kept.filter(|pair| !jar.contains_key(pair.split('=').next().unwrap().trim_matches([' ', '\t'])));
+            let expected: Vec<_> = jar.iter().map(pair).chain(kept.map(str::to_owned)).collect();
+            prop_assert_eq!(merged(&own, &jar_pairs), [expected.join("; ")]);
+        }
+    }
+
     fn pairs_of(header: &str) -> impl Iterator<Item = &str> {
         header.split(';').map(str::trim)
     }

@@ -709,7 +709,28 @@ mod tests {
         assert!(!format!("{error:?} {error}").contains("s3cr3t"));
     }
 
+    /// Whether a host is that domain, or below it.
+    fn is_below(host: &str, domain: &str) -> bool {
+        host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
+    }
+
     proptest! {
+        #[test]
+        fn a_cookie_goes_to_its_host_or_below_its_domain_and_nowhere_else(
+            base in r"([ab]\.){0,2}(a|b)\.example",
+            domain in proptest::option::of(r"\.?([ab]\.){0,2}((a|b)\.)?(example|org)"),
+            target in r"([ab]\.){0,3}(a|b)\.(example|org)",
+        ) {
+            let jar = Jar::new(&format!("https://{base}")).unwrap();
+            let attribute = domain.as_ref().map(|domain| format!("; Domain={domain}")).unwrap_or_default();
+            jar.store(&answer(&[&format!("sid=1; Path=/{attribute}")]));
+            let goes = match domain.as_deref().map(|domain| domain.trim_start_matches('.')) {
+                None => target == base,
+                Some(domain) => domain.contains('.') && is_below(&base, domain) && is_below(&target, domain),
+            };
+            prop_assert_eq!(!sent(&jar, &format!("https://{target}/")).is_empty(), goes);
+        }
+
         #[test]
         fn whatever_an_answer_sets_a_request_can_carry(
             bytes in prop_oneof![

@@ -120,3 +120,43 @@ impl error::Error for InvalidUrl {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    const TEXTS: &str = r"(https?://|HTTP://|ws://|)(localhost|127\.0\.0\.1|\[::1\]|a\.example|)(hush|[\[\]:.@/?#*a1%\\]|\PC){0,8}";
+
+    proptest! {
+        #[test]
+        fn what_is_taken_keeps_its_secrets_and_what_is_not_is_not_shown(text in TEXTS) {
+            match EndpointUrl::new(&text) {
+                Ok(url) => {
+                    prop_assert!(!is_cleartext(url.uri()), "{url:?}");
+                    prop_assert_eq!(url.uri().to_string(), url.url().as_str());
+                    prop_assert!(!url.uri().authority().unwrap().as_str().contains('@'));
+                    prop_assert_eq!(url.url().fragment(), None);
+                    prop_assert_eq!(url.uri().host(), url.url().host_str());
+                }
+                Err(error) => {
+                    let shown = format!("{error} {error:?}");
+                    prop_assert!(!shown.contains("hush"), "{}", shown);
+                }
+            }
+        }
+
+        #[test]
+        fn permission_takes_nothing_but_cleartext_besides(text in TEXTS) {
+            let (with, without) = (EndpointUrl::allow_cleartext(&text), EndpointUrl::new(&text));
+            prop_assert_eq!(with.is_ok_and(|url| !is_cleartext(url.uri())), without.is_ok());
+        }
+
+        #[test]
+        fn a_query_is_not_shown(query in "[a-z&=%?/]{0,10}") {
+            let url = EndpointUrl::new(&format!("https://a.example/t?key=hush{query}")).unwrap();
+            let shown = format!("{url:?}");
+            prop_assert!(!shown.contains("hush"), "{}", shown);
+        }
+    }
+}
