@@ -3,20 +3,6 @@
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
-python=${PYTHON:-python3}
-if ! "$python" -c 'import ensurepip, venv' 2> /dev/null; then
-    echo "tests/interop needs Python 3 with venv, and $python has none of it: install python3 and python3-venv" >&2
-    exit 1
-fi
-
-target=${CARGO_TARGET_DIR:-$PWD/target}
-venv=$target/interop-grpcio
-installed=$venv/installed.txt
-if ! cmp -s tests/interop/requirements.txt "$installed"; then
-    rm -rf "$venv"
-    "$python" -m venv "$venv"
-    "$venv/bin/python" -m pip install --quiet --disable-pip-version-check -r tests/interop/requirements.txt
-    cp tests/interop/requirements.txt "$installed"
-fi
-
-GRPCIO_PYTHON=$venv/bin/python cargo test --locked --features grpc --test interop -- --ignored
+GRPCIO_PYTHON=$(tests/interop/support/venv.sh grpcio tests/interop/requirements.txt)
+export GRPCIO_PYTHON
+cargo test --locked --features grpc --test interop -- --ignored
