@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use bytes::Bytes;
-use http::{HeaderName, Request, StatusCode};
+use http::{HeaderName, Request, StatusCode, header::COOKIE};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
@@ -53,6 +53,15 @@ async fn live(flask: &Flask) {
     assert_eq!(flask.count("POST /auth/refresh").await, 1);
     assert!(flask.count("GET /api/user 401").await > 0, "the access token is good no more");
     println!("50 requests with a stale cookie, half of them with CSRF: 50 answers, 1 refresh");
+
+    let mut bare = flask.post("/api/orders", "forged");
+    let jar = session.credential().unwrap();
+    bare.headers_mut().insert(
+        COOKIE,
+        format!("access_token_cookie={}", jar.value("access_token_cookie").unwrap()).parse().unwrap(),
+    );
+    assert_eq!(http().request(bare).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+    println!("the same with the cookie and without CSRF: refused");
 
     for n in 2..=20 {
         session.refresh().await.unwrap();
