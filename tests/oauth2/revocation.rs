@@ -3,10 +3,11 @@
 use crate::hand::*;
 use bytes::Bytes;
 use http::Request;
-use std::{error::Error, future::pending, time::Duration};
+use std::{error::Error, future::pending, sync::Arc, time::Duration};
+use tokio::sync::Notify;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 use tower_refresh::{
-    Session, Token,
+    ErrorKind, Session, Token,
     oauth2::{Client, EndpointUrl, Form, RefreshToken, Revocation},
 };
 
@@ -36,6 +37,34 @@ async fn a_logout_revokes_the_newest_refresh_token() {
     assert_eq!(seen.field("token").as_deref(), Some(NEW_REFRESH));
     assert_eq!(seen.field("token_type_hint").as_deref(), Some("refresh_token"));
     assert!(seen.header("authorization").unwrap().starts_with("Basic "));
+}
+
+#[tokio::test]
+async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
+    let (arrived, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
+    let (arrival, release) = (arrived.clone(), released.clone());
+    let slow = service_fn(move |_: Request<Form>| {
+        arrival.notify_one();
+        let released = released.clone();
+        async move {
+            released.notified().await;
+            Ok::<_, BoxError>(answer(200, GOOD))
+        }
+    });
+    let (revocation, log) = revoking(200, "");
+    let session = Session::builder(RefreshToken::new(at(BoxCloneSyncService::new(slow))))
+        .credential(stale())
+        .on_terminated(revocation.into_hook())
+        .build();
+    let refresh = session.refresh();
+    arrived.notified().await;
+    let logout = session.logout();
+    assert!(session.credential().is_none());
+    release.notify_one();
+    logout.await;
+    assert_eq!(log.only().field("token").as_deref(), Some(NEW_REFRESH));
+    assert_eq!(refresh.await.unwrap_err().kind(), ErrorKind::Terminated);
+    assert!(session.credential().is_none());
 }
 
 #[tokio::test]
