@@ -18,7 +18,7 @@ use std::{
     error::Error,
     fmt,
     sync::{Arc, OnceLock},
-    time::SystemTime,
+    time::{Duration, SystemTime},
 };
 use tower::{BoxError, Service};
 use zeroize::Zeroize;
@@ -38,6 +38,7 @@ pub struct TokenEndpoint {
     classify: Arc<dyn Classify>,
     unsent_if: Option<UnsentIf>,
     answer_limit: usize,
+    connect_timeout: Duration,
 }
 
 /// What the `oauth2` crate made of an answer.
@@ -85,6 +86,7 @@ impl TokenEndpoint {
             classify: Arc::new(Standard),
             unsent_if: None,
             answer_limit: ANSWER_LIMIT,
+            connect_timeout: Duration::from_secs(10),
         }
     }
 
@@ -120,6 +122,16 @@ impl TokenEndpoint {
     /// How many bytes of an answer are read. Default: 64 KiB. A longer one counts as one that broke off.
     pub fn answer_limit(mut self, bytes: usize) -> Self {
         self.answer_limit = bytes;
+        self
+    }
+
+    /// How long it may take until the HTTP client asks for the [`Form`]'s content: until it is ready, and has a
+    /// connection. Default: 10 seconds. After that the refresh has failed, transiently, and the form is given to nobody.
+    ///
+    /// From then on the time of the session counts, whose end is ambiguous
+    /// ([`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout)).
+    pub fn connect_timeout(mut self, limit: Duration) -> Self {
+        self.connect_timeout = limit;
         self
     }
 
@@ -165,6 +177,7 @@ impl TokenEndpoint {
             transport: &*self.transport,
             uri: self.url.uri(),
             limit: self.answer_limit,
+            connect_timeout: Some(self.connect_timeout),
             unsent_if: self.unsent_if.as_ref(),
             head: OnceLock::new(),
         }
@@ -243,6 +256,7 @@ impl fmt::Debug for TokenEndpoint {
             .field("scopes", &self.scopes)
             .field("params", &params)
             .field("answer_limit", &self.answer_limit)
+            .field("connect_timeout", &self.connect_timeout)
             .finish_non_exhaustive()
     }
 }

@@ -71,15 +71,16 @@
 //!
 //! | what happened | kind |
 //! |---|---|
-//! | nobody asked the [`Form`] for its content: no name, no connection, no TLS, a client that is never ready | transient |
+//! | nobody asked the [`Form`] for its content: no name, no connection, or not in time, no TLS, a client that is never ready | transient |
 //! | anything else without an answer | [ambiguous](crate::RefreshErrorKind::Ambiguous) |
 //! | a success without a usable token: cut off, too long, no JSON, a token that no header can carry | ambiguous |
 //! | a refusal | what [`Classify`] says; [`Standard`] by default |
 //!
 //! A success that can't be read is ambiguous because the refresh token may be used up by it. `Retry-After` takes the
-//! place of the session's back-off, unless it is over already. A token endpoint that never answers is bounded by
-//! [`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout); a form that was not asked for by then
-//! is never sent.
+//! place of the session's back-off, unless it is over already. A connection that is never made is given up after a while
+//! ([`TokenEndpoint::connect_timeout`]), and a token endpoint that never answers after
+//! [`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout). A form that was not asked for by then is
+//! never sent.
 //!
 //! # Secrets
 //!

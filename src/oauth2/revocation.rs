@@ -118,6 +118,7 @@ impl Revocation {
             transport: &*self.transport,
             uri: self.url.uri(),
             limit: ANSWER_LIMIT,
+            connect_timeout: None,
             unsent_if: None,
             head: OnceLock::new(),
         };

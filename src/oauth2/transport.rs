@@ -15,6 +15,11 @@ use std::{
     future::poll_fn,
     pin::{Pin, pin},
     sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+use tokio::{
+    runtime::Handle,
+    time::{error::Elapsed, timeout},
 };
 use tower::{BoxError, Service};
 
@@ -48,6 +53,7 @@ pub(super) struct Call<'a> {
     pub(super) transport: &'a dyn Transport,
     pub(super) uri: &'a Uri,
     pub(super) limit: usize,
+    pub(super) connect_timeout: Option<Duration>,
     pub(super) unsent_if: Option<&'a UnsentIf>,
     pub(super) head: OnceLock<(StatusCode, HeaderMap)>,
 }
@@ -134,7 +140,12 @@ impl Call<'_> {
         head.extensions.insert(Anonymous);
         let (form, gate) = Form::new(content);
 
-        let sent = self.transport.send(Request::from_parts(head, form), self.limit).await;
+        let mut sending = self.transport.send(Request::from_parts(head, form), self.limit);
+        let sent = match self.connecting(&mut sending).await {
+            Ok(sent) => sent,
+            Err(elapsed) if gate.shut() => return Err(Failure::Unsent(elapsed.into())),
+            Err(_) => sending.await,
+        };
         let Answered { status, headers, body } = sent.map_err(|error| match error {
             NoAnswer::Unready(error) => Failure::Unsent(error),
             NoAnswer::Failed(error) if gate.shut() || self.says_unsent(&error) => Failure::Unsent(error),
@@ -152,6 +163,14 @@ impl Call<'_> {
         // it is the JSON of a token, it is one.
         *response.status_mut() = if status.is_success() { StatusCode::OK } else { status };
         Ok(response)
+    }
+
+    /// The output of this future, if it comes within the time for a connection.
+    async fn connecting<F: Future>(&self, sending: F) -> Result<F::Output, Elapsed> {
+        match self.connect_timeout {
+            Some(limit) if Handle::try_current().is_ok() => timeout(limit, sending).await,
+            _ => Ok(sending.await),
+        }
     }
 
     fn says_unsent(&self, error: &BoxError) -> bool {

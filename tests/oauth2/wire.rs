@@ -12,6 +12,7 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
+use tokio::time::Instant;
 use tower::{
     BoxError, Layer, ServiceBuilder, ServiceExt,
     buffer::Buffer,
@@ -110,6 +111,48 @@ async fn a_refresh_that_timed_out_sends_nothing_later() {
     assert_eq!(failure.error().kind(), Ambiguous);
     let form = kept.lock().unwrap().take().unwrap();
     assert!(form.collect().await.is_err());
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
+    let kept = Arc::new(Mutex::new(None));
+    let keeping = kept.clone();
+    let http = failing(move |request| {
+        *keeping.lock().unwrap() = Some(request.into_body());
+        pending()
+    });
+    for (endpoint, seconds) in [(at(http.clone()), 10), (at(http).connect_timeout(Duration::from_secs(3)), 3)]
+    {
+        let started = Instant::now();
+        let session = Session::new(stale(), RefreshToken::new(endpoint));
+        session.refresh().await.unwrap_err();
+        assert_eq!(started.elapsed().as_secs(), seconds);
+        let state = session.state();
+        let Phase::Failed(failure) = state.phase() else { panic!("{:?}", state.phase()) };
+        assert_eq!(failure.error().kind(), Transient);
+        assert_eq!(cause(failure.error()), "the request to the authorization server was not sent");
+        let form = kept.lock().unwrap().take().unwrap();
+        assert!(form.collect().await.is_err());
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_answer_may_take_longer_than_the_connection() {
+    let http = |seconds| {
+        at(failing(move |request| async move {
+            request.into_body().collect().await?;
+            tokio::time::sleep(Duration::from_secs(seconds)).await;
+            Ok(answer(200, GOOD))
+        }))
+    };
+    let session = Session::new(stale(), RefreshToken::new(http(29)));
+    assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);
+
+    let session = Session::new(stale(), RefreshToken::new(http(31)));
+    session.refresh().await.unwrap_err();
+    let state = session.state();
+    let Phase::Failed(failure) = state.phase() else { panic!("{:?}", state.phase()) };
+    assert_eq!(failure.error().kind(), Ambiguous);
 }
 
 #[test]
