@@ -12,7 +12,7 @@ use std::{
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
-use tower_refresh::{Credential, RefreshErrorKind};
+use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshToken};
 
 /// Frames of this size, without an end.
 struct Endless(usize);
@@ -72,6 +72,26 @@ fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
 fn expiry(lifetime: &str) -> Option<SystemTime> {
     let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
     refresh(answering(200, body)).unwrap_or_else(|error| panic!("{lifetime}: {error:?}")).expires_at()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_session_can_live_with_every_lifetime() {
+    for lifetime in ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
+    {
+        let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
+        let session = Session::builder(RefreshToken::new(answering(200, body)))
+            .credential(stale())
+            .refresh_ahead(Duration::MAX)
+            .build();
+        let fresh = tokio::spawn(session.keep_fresh());
+        assert_eq!(session.refresh().await.unwrap().access_token(), "at-2", "{lifetime}");
+        for _ in 0..8 {
+            tokio::task::yield_now().await;
+        }
+        assert!(!fresh.is_finished() && session.credential().is_some(), "{lifetime}");
+        drop(session);
+        fresh.await.expect(lifetime);
+    }
 }
 
 #[test]
