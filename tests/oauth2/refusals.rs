@@ -5,7 +5,8 @@ use http::HeaderMap;
 use std::time::{Duration, SystemTime};
 use tower_refresh::{
     RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
-    oauth2::{Classify, Refusal, Standard, classify_fn},
+    Session,
+    oauth2::{Classify, RefreshToken, Refusal, Standard, classify_fn},
 };
 
 const WAF: &str = "<!DOCTYPE html><title>Request blocked</title>";
@@ -139,6 +140,24 @@ fn the_standard_answers_for_every_status() {
         };
         assert_eq!(kind, expected, "{code}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
+    let (http, log) = http(|| {
+        let mut answer = answer(429, "");
+        answer.headers_mut().insert("retry-after", "17".parse().unwrap());
+        answer
+    });
+    let session = Session::new(stale(), RefreshToken::new(at(http)));
+    let error = session.refresh().await.unwrap_err();
+    assert_eq!(error.retry_after(), Some(Duration::from_secs(17)));
+    tokio::time::advance(Duration::from_millis(16_900)).await;
+    session.refresh().await.unwrap_err();
+    assert_eq!(log.len(), 1);
+    tokio::time::advance(Duration::from_millis(200)).await;
+    session.refresh().await.unwrap_err();
+    assert_eq!(log.len(), 2);
 }
 
 #[test]
