@@ -18,6 +18,7 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     error::Error as _,
+    fmt,
     future::{pending, poll_fn},
     io,
     sync::{
@@ -33,11 +34,11 @@ use tokio::{
     task::JoinSet,
     time::timeout,
 };
-use tower::{BoxError, Layer, Service, ServiceExt};
+use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     BoxFuture, Cause, Credential, Error, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session, SessionBuilder,
-    cookies::{Csrf, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
 };
 
 type Answer = Response<Full<Bytes>>;
@@ -74,6 +75,21 @@ struct InHand {
     head: Parts,
     answer: oneshot::Sender<Result<Answer, BoxError>>,
 }
+
+const _: fn() = || {
+    fn is_clone<T: Clone + fmt::Debug + Send + Sync + 'static>() {}
+    fn is_error<T: std::error::Error + Clone + Send + Sync + 'static>() {}
+    is_clone::<RefreshEndpoint>();
+    is_clone::<LogoutEndpoint>();
+    is_clone::<Csrf>();
+    is_error::<InvalidCookie>();
+    is_error::<InvalidUrl>();
+    // Any HTTP client will do that can be cloned and sent.
+    let _ = |service: BoxCloneService<Request<Full<Bytes>>, Answer, BoxError>| {
+        drop(LogoutEndpoint::new(service.clone(), "/"));
+        RefreshEndpoint::new(service, "/")
+    };
+};
 
 // === against the application, in memory ===
 

@@ -24,8 +24,8 @@ use tower_refresh::{
     Anonymous, BoxFuture, Cause, Closed, Credential, Detect, DetectFn, Error, ErrorKind, Failure,
     FailureMode, Flight, Generation, InvalidOrigin, InvalidToken, Login, Logout, NoReplay, Origin, Phase,
     Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher, RefresherFn, Rejection,
-    ReplayBody, Session, SessionBuilder, Stamp, State, Terminated, Termination, Token, Unauthorized, Verdict,
-    Watcher, WeakSession, detect_fn, future::ResponseFuture, refresher_fn,
+    ReplayBody, Secret, Session, SessionBuilder, Stamp, State, Terminated, Termination, Token, Unauthorized,
+    Verdict, Watcher, WeakSession, detect_fn, future::ResponseFuture, refresher_fn,
 };
 
 fn is_send<T: Send>() {}
@@ -62,6 +62,7 @@ const _: fn() = || {
     is_clone::<Flight>();
     is_clone::<Failure>();
     is_clone::<Token>();
+    is_clone::<Secret>();
     is_clone::<Rejection>();
     is_clone::<Stamp>();
     is_clone::<Anonymous>();

@@ -13,7 +13,13 @@ use crate::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery};
 use http_body::Body;
-use std::{error::Error, future::poll_fn, io, iter, sync::Arc, task::Poll};
+use std::{
+    error::Error,
+    future::poll_fn,
+    io, iter,
+    sync::{Arc, Mutex, PoisonError},
+    task::Poll,
+};
 use tower::{BoxError, Service};
 
 /// A POST to one path of the upstream, with the cookies of a jar.
@@ -65,14 +71,19 @@ const UNCONNECTED: [io::ErrorKind; 5] = [
 impl Exchange {
     pub(super) fn new<S, B, ResBody>(service: S, path: &str) -> Result<Self, InvalidUrl>
     where
-        S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + Sync + 'static,
+        S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
         B: From<Bytes> + 'static,
         ResBody: Body + Send + 'static,
     {
         let path = base::parse_path(path)?;
-        let send: SendFn = Arc::new(move |request| Box::pin(exchange(service.clone(), request)));
+        // A mutex, so that a service need not be `Sync`; locked for a clone alone.
+        let service = Mutex::new(service);
+        let send: SendFn = Arc::new(move |request| {
+            let service = service.lock().unwrap_or_else(PoisonError::into_inner).clone();
+            Box::pin(exchange(service, request))
+        });
         Ok(Self {
             send,
             path,

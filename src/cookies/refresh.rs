@@ -47,7 +47,7 @@ impl RefreshEndpoint {
     /// If the path does not start with a slash, or has a character that no path has.
     pub fn new<S, B, ResBody>(service: S, path: &str) -> Result<Self, InvalidUrl>
     where
-        S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + Sync + 'static,
+        S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
         B: From<Bytes> + 'static,

@@ -9,4 +9,5 @@ mod refusals;
 mod requests;
 mod revocation;
 mod secrets;
+mod types;
 mod wire;

@@ -1,0 +1,42 @@
+//! What compiles is part of the contract.
+
+use crate::hand::Answer;
+use http::Request;
+use std::{error::Error, fmt};
+use tower::{BoxError, util::BoxCloneService};
+use tower_refresh::{
+    Refresher,
+    oauth2::{
+        Classify, ClassifyFn, Client, ClientCredentials, EndpointUrl, Form, GivenUp, InvalidUrl,
+        RefreshToken, Revocation, RevocationError, Secret, Standard, TokenEndpoint,
+    },
+};
+
+const _: fn() = || {
+    is_clone::<Client>();
+    is_clone::<ClientCredentials>();
+    is_clone::<EndpointUrl>();
+    is_clone::<Form>();
+    is_clone::<RefreshToken>();
+    is_clone::<Revocation>();
+    is_clone::<Secret>();
+    is_clone::<Standard>();
+    is_clone::<ClassifyFn<fn()>>();
+    is_clone::<TokenEndpoint>();
+    is_error::<GivenUp>();
+    is_error::<InvalidUrl>();
+    is_error::<RevocationError>();
+    is_sync::<Box<dyn Classify>>();
+    is_refresher::<RefreshToken>();
+    is_refresher::<ClientCredentials>();
+    // Any HTTP client will do that can be cloned and sent.
+    let _ = |service: BoxCloneService<Request<Form>, Answer, BoxError>, url: EndpointUrl| {
+        drop(Revocation::new(service.clone(), url.clone(), Client::public("me")));
+        TokenEndpoint::new(service, url, Client::public("me"))
+    };
+};
+
+fn is_clone<T: Clone + fmt::Debug + Send + Sync + 'static>() {}
+fn is_error<T: Error + Send + Sync + 'static>() {}
+fn is_sync<T: Send + Sync + 'static>() {}
+fn is_refresher<T: Refresher>() {}
