@@ -114,6 +114,14 @@ fn what_the_body_is_decides() {
 }
 
 #[test]
+fn an_error_that_says_nothing_is_none() {
+    for error in ["null", r#""""#] {
+        let body = format!(r#"{{"access_token":"at-2","error":{error}}}"#);
+        assert_eq!(refresh(answering(200, body)).unwrap().access_token(), "at-2", "{error}");
+    }
+}
+
+#[test]
 fn a_token_type_is_bearer_in_any_case_or_left_out() {
     for kind in [r#""bearer""#, r#""Bearer""#, r#""BEARER""#, "null"] {
         refresh(answering(200, format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#))).expect(kind);

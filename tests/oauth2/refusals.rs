@@ -96,6 +96,11 @@ fn the_code_is_told_and_the_description_is_not() {
         assert_eq!(cause(&error), "the authorization server answered 400 Bad Request");
         assert!(!all_texts(&error).to_lowercase().contains("hush"));
     }
+    for (length, is_shown) in [(64, true), (65, false)] {
+        let code = "h".repeat(length);
+        let error = refresh(answering(400, format!(r#"{{"error":"{code}"}}"#))).unwrap_err();
+        assert_eq!(all_texts(&error).contains("hhh"), is_shown, "{length}");
+    }
 }
 
 #[test]
@@ -164,14 +169,15 @@ async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
 fn retry_after_is_honoured() {
     let waits = |code: u16, value: String| {
         let endpoint = at(http(move || {
-            let mut answer = answer(code, "");
+            // Too long to be read, so that a success is none.
+            let mut answer = answer(code, " ".repeat(100_000));
             answer.headers_mut().insert("retry-after", value.parse().unwrap());
             answer
         })
         .0);
         refresh(endpoint).unwrap_err().requested_wait()
     };
-    for code in [429, 503, 400, 302] {
+    for code in [200, 429, 503, 400, 302] {
         assert_eq!(waits(code, "17".to_owned()), Some(Duration::from_secs(17)), "{code}");
     }
     let date = httpdate::fmt_http_date(SystemTime::now() + Duration::from_secs(1000));

@@ -105,6 +105,8 @@ async fn any_success_is_one_and_anything_else_is_none() {
     for (status, body) in [(200, ""), (200, "<html>"), (204, ""), (200, r#"{"error":"whatever"}"#)] {
         revoking(status, body).0.revoke(&stale()).await.expect(body);
     }
+    let wordy = revoking(200, " ".repeat(100_000)).0;
+    wordy.revoke(&stale()).await.expect("what it says makes no difference");
     for (status, body, text) in [
         (400, r#"{"error":"unsupported_token_type"}"#, "400 Bad Request, unsupported_token_type"),
         (503, "", "503 Service Unavailable"),
