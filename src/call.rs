@@ -66,8 +66,8 @@ impl<C: Credential> Shared<C> {
 
     /// Puts the credential on a request.
     #[inline]
-    pub(crate) fn apply(&self, held: &Held<C>, stamped: impl FnOnce() -> Stamped, head: &mut Parts) {
-        held.credential().apply(head);
+    pub(crate) fn apply(&self, credential: &C, stamped: impl FnOnce() -> Stamped, head: &mut Parts) {
+        credential.apply(head);
         if let Some(rejects) = &self.rejects {
             head.extensions.insert(Stamp::new(stamped(), rejects.clone()));
         }

@@ -277,7 +277,7 @@ impl<S, C: Credential> Call<S, C> {
             }
             Errand::Again(Again { head, body }) => (head.restore(), body, IfRejected::Respond),
         };
-        self.snapshot.shared.apply(&sent.held, || sent.stamped, &mut head);
+        self.snapshot.shared.apply(sent.held.credential(), || sent.stamped, &mut head);
         (Request::from_parts(head, body), if_rejected)
     }
 

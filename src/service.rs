@@ -48,8 +48,13 @@ use tower::{BoxError, Service};
 ///
 /// # Clones
 ///
-/// share the session. Each keeps a snapshot of its state, so that a request with a fresh credential takes no lock; an
-/// idle clone keeps the credential that it saw last alive until it is used again or dropped.
+/// share the session. Each keeps a snapshot: the session's state, a copy of the credential where it can be had
+/// ([`Credential::unshared`]), and an instance of the inner service that is never called, only cloned for a replay. So a
+/// request with a fresh credential takes no lock, clones no inner service, and shares no counter with those of other
+/// clones. A clone borrows the snapshot of its original for its first call and has one of its own from the second on: a
+/// task that sends many requests should keep its clone.
+///
+/// An idle clone keeps the credential that it saw last alive until it is used again or dropped.
 ///
 /// # Readiness
 ///
@@ -94,7 +99,7 @@ impl<S, C> Refresh<S, C> {
         &self.inner
     }
 
-    /// The inner service.
+    /// The inner service. Replays of later calls go to clones of what is left here.
     pub fn get_mut(&mut self) -> &mut S {
         self.view.invalidate();
         &mut self.inner
@@ -169,10 +174,10 @@ where
         let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
         match state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())) {
             // ## The fresh path: no lock, nothing boxed
-            Some(held) if matches!(self.readiness, Readiness::Ready(_)) => {
+            Some(_) if matches!(self.readiness, Readiness::Ready(_)) => {
                 self.readiness = Readiness::Unasked;
                 let copy = replay.is_possible().then(|| HeadCopy::of(&head));
-                shared.apply(held, || state.stamp(), &mut head);
+                snapshot.apply(&mut head);
                 let future = self.inner.call(Request::from_parts(head, body));
                 ResponseFuture::fresh(future, Kept { snapshot, copy, replay })
             }
@@ -211,7 +216,7 @@ where
     }
 }
 
-impl<S: Clone, C> Clone for Refresh<S, C> {
+impl<S: Clone, C: Credential> Clone for Refresh<S, C> {
     /// The clone has asked for no readiness yet.
     fn clone(&self) -> Self {
         Self { inner: self.inner.clone(), readiness: Readiness::Unasked, view: self.view.borrow(&self.inner) }

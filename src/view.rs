@@ -4,7 +4,7 @@ use crate::{
     policy::Policy,
     session::{Held, Session, State},
 };
-use http::Response;
+use http::{Response, request::Parts};
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -15,12 +15,15 @@ use tokio::sync::watch;
 /// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not change from one
 /// attempt to the next.
 ///
-/// An instance of the service has one of its own, so that calls on different threads have no counter in common; hence
-/// the alignment, too: neighbours on a cache line would slow one another down as well.
+/// An instance of the service has one of its own, so that calls on different threads have no counter in common: taking
+/// turns at one costs a processor more than all else that a call does. Hence the alignment, too, for neighbours on a cache
+/// line take turns as well.
 #[repr(align(128))]
 pub(crate) struct Snapshot<S, C> {
     pub(crate) shared: Arc<Shared<C>>,
     pub(crate) state: Arc<State<C>>,
+    /// What requests are sent with, if a copy of the state's credential may stand for it.
+    unshared: Option<C>,
     /// Has seen that state.
     changes: watch::Receiver<Arc<State<C>>>,
     /// Never called, only cloned: each attempt after the first goes to an instance that was polled ready for it. In a
@@ -60,7 +63,7 @@ impl<S, C> Snapshot<S, C> {
     }
 }
 
-impl<S: Clone, C> Snapshot<S, C> {
+impl<S: Clone, C: Credential> Snapshot<S, C> {
     /// Another instance of the inner service.
     pub(crate) fn inner(&self) -> S {
         let pristine = self.pristine.lock().unwrap_or_else(PoisonError::into_inner);
@@ -71,12 +74,20 @@ impl<S: Clone, C> Snapshot<S, C> {
     fn anew(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
+        let unshared = state.credential().and_then(|credential| credential.unshared());
         let pristine = Mutex::new(Some(inner.clone()));
-        Arc::new(Self { shared: self.shared.clone(), state, changes, pristine })
+        Arc::new(Self { shared: self.shared.clone(), state, unshared, changes, pristine })
     }
 }
 
 impl<S, C: Credential> Snapshot<S, C> {
+    /// Puts the credential of this state on a request.
+    #[inline]
+    pub(crate) fn apply(&self, head: &mut Parts) {
+        let credential = self.unshared.as_ref().unwrap_or_else(|| self.held().credential());
+        self.shared.apply(credential, || self.state.stamp(), head);
+    }
+
     /// Looks at the response to a request that was sent in this state: whether it is one to hand on as it is.
     #[inline]
     pub(crate) fn accepts<ResBody>(&self, response: &mut Response<ResBody>) -> bool {
@@ -91,7 +102,8 @@ impl<S, C: Credential> View<S, C> {
         let mut changes = session.changes();
         let state = changes.borrow_and_update().clone();
         let shared = Arc::new(Shared::new(session, policy));
-        let snapshot = Arc::new(Snapshot { shared, state, changes, pristine: Mutex::new(None) });
+        let snapshot =
+            Arc::new(Snapshot { shared, state, unshared: None, changes, pristine: Mutex::new(None) });
         Self(Mutex::new(Latest { snapshot, tenure: Tenure::None }))
     }
 }
@@ -117,9 +129,7 @@ impl<S: Clone, C: Credential> View<S, C> {
         }
         latest.snapshot.clone()
     }
-}
 
-impl<S: Clone, C> View<S, C> {
     /// For a clone of the service. Brings this one up to date as well: an instance that is only ever cloned would leave
     /// that to each of its clones.
     pub(crate) fn borrow(&self, inner: &S) -> Self {
@@ -161,7 +171,7 @@ impl<S, C> Latest<S, C> {
     }
 }
 
-impl<S: Clone, C> Latest<S, C> {
+impl<S: Clone, C: Credential> Latest<S, C> {
     #[inline]
     fn update(&mut self, inner: &S) -> &Arc<Snapshot<S, C>> {
         if !self.is_current() {

@@ -69,6 +69,42 @@ pub trait Credential: Send + Sync + 'static {
     #[expect(unused_variables, reason = "the names are documentation")]
     fn observe(&self, status: StatusCode, headers: &HeaderMap) {}
 
+    /// A copy that shares no memory with this one, for a clone of the service to put on its requests. Nothing but
+    /// [`apply`](Self::apply) is asked of it; [`observe`](Self::observe) sees the original.
+    ///
+    /// Threads that send with one credential slow one another down by what it shares, be it only the reference count of
+    /// a header value. For a credential that is made of such a value and never changes.
+    ///
+    /// ```
+    /// use http::{HeaderValue, header, request};
+    /// use tower_refresh::Credential;
+    ///
+    /// struct ApiKey(HeaderValue);
+    ///
+    /// impl Credential for ApiKey {
+    ///     fn apply(&self, request: &mut request::Parts) {
+    ///         request.headers.insert("x-api-key", self.0.clone());
+    ///     }
+    ///
+    ///     fn unshared(&self) -> Option<Self> {
+    ///         let mut own = HeaderValue::from_bytes(self.0.as_bytes()).ok()?;
+    ///         own.set_sensitive(self.0.is_sensitive());
+    ///         Some(Self(own))
+    ///     }
+    /// }
+    ///
+    /// let key = ApiKey(HeaderValue::from_static("31d4d96e"));
+    /// assert_eq!(key.unshared().unwrap().0, key.0);
+    /// ```
+    ///
+    /// `None` by default: all clones send with the one.
+    fn unshared(&self) -> Option<Self>
+    where
+        Self: Sized,
+    {
+        None
+    }
+
     /// Whether the upstream would treat `other` like this one.
     ///
     /// A refresh that yields the rejected credential again has failed; without this method that goes unnoticed until
@@ -111,6 +147,7 @@ mod tests {
     fn nothing_more_is_known_of_a_credential_unless_it_says_so() {
         assert_eq!(Bare.expires_at(), None);
         assert!(!Bare.is_same(&Bare));
+        assert!(Bare.unshared().is_none());
         Bare.observe(StatusCode::OK, &HeaderMap::new());
     }
 }

@@ -241,6 +241,13 @@ impl Credential for Token {
         self.expires_at
     }
 
+    /// Without the refresh token, which is not applied.
+    fn unshared(&self) -> Option<Self> {
+        let mut header = HeaderValue::from_bytes(self.header.as_bytes()).ok()?;
+        header.set_sensitive(true);
+        Some(Self { header, refresh_token: None, expires_at: self.expires_at })
+    }
+
     /// Whether the access tokens are equal: the upstream sees nothing else.
     fn is_same(&self, other: &Self) -> bool {
         self.header == other.header
@@ -385,6 +392,15 @@ mod tests {
         assert!(token.is_same(&dressed));
         assert!(!token.is_same(&Token::bearer("A").unwrap()));
         assert!(!token.is_same(&Token::bearer("aa").unwrap()));
+    }
+
+    #[test]
+    fn an_unshared_copy_has_a_header_of_its_own_that_is_as_sensitive_and_no_refresh_token() {
+        let token = Token::bearer("hush").unwrap().with_refresh_token("hush hush");
+        let copy = token.unshared().unwrap();
+        assert!(copy.is_same(&token) && copy.header.is_sensitive());
+        assert_ne!(copy.header.as_bytes().as_ptr(), token.header.as_bytes().as_ptr());
+        assert_eq!(copy.refresh_token(), None);
     }
 
     #[test]

@@ -42,24 +42,22 @@ where
     ///
     /// With `may_poll_early` the body is polled here and now, until it has to wait or gets longer than `limit` bytes.
     pub(crate) fn recording(body: B, limit: usize, may_poll_early: bool) -> (Self, Replay<B>) {
-        let hint = body.size_hint();
-        let is_too_long = limit == 0 || hint.lower() > limit as u64;
+        let start = Remaining::new(body.size_hint());
         if body.is_end_stream() {
-            return match Framing::of(&hint, 0) {
+            return match Framing::of(start.hint(), 0) {
                 Some(framing) => Self::plain_twice(Plain::Over(framing)),
-                None => Self::kept_twice(Kept::over(Remaining::new(hint))),
+                None => Self::kept_twice(Kept::over(start)),
             };
         }
-        if is_too_long {
+        if limit == 0 || start.hint().lower() > limit as u64 {
             return Self::once(body);
         }
-        let start = Remaining::new(hint.clone());
         let record = Record::new(limit);
         if !may_poll_early {
             return Self::shared(body, start, record);
         }
         match Early::poll(body, record) {
-            Early::One(data) => match Framing::of(&hint, data.len()) {
+            Early::One(data) => match Framing::of(start.hint(), data.len()) {
                 Some(framing) => Self::plain_twice(Plain::One(data, framing)),
                 None => Self::kept_twice(Kept::one(start, data)),
             },

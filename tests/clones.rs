@@ -1,0 +1,178 @@
+//! What an instance of the service shares with its clones, and what it has of its own.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod support;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request};
+use http_body_util::Full;
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll},
+};
+use support::*;
+use tower::{Layer, Service, ServiceExt};
+use tower_refresh::{
+    Credential, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, refresher_fn,
+};
+
+/// A service that counts its clones, takes only `good`, and notes what name it had at each call.
+struct Inner {
+    name: &'static str,
+    clones: Arc<AtomicUsize>,
+    served: Arc<Mutex<Vec<&'static str>>>,
+}
+
+/// A credential that counts the copies of itself, and how often one of them is applied, and the original observes.
+struct Key {
+    value: &'static str,
+    is_copy: bool,
+    copies: Arc<AtomicUsize>,
+    applied: Arc<AtomicUsize>,
+    observed: Arc<AtomicUsize>,
+}
+
+type Call = Request<Full<Bytes>>;
+
+#[tokio::test]
+async fn a_request_with_a_good_credential_clones_no_service() {
+    let (inner, clones, _) = Inner::new("inner");
+    let mut service = RefreshLayer::new(Key::session("good")).layer(inner);
+    for _ in 0..10 {
+        assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+    }
+    assert_eq!(clones.load(SeqCst), 1, "for replays, once and for all");
+}
+
+#[tokio::test]
+async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
+    let (inner, clones, _) = Inner::new("inner");
+    let session = Key::session("good");
+    let service = RefreshLayer::new(session.clone()).layer(inner);
+    for login in 1..=3 {
+        for _ in 0..5 {
+            assert_eq!(service.clone().oneshot(get("/")).await.unwrap().status(), 200);
+        }
+        assert_eq!(clones.load(SeqCst), login * (5 + 1), "one for each clone, and one for the state");
+        session.login(Key::new("good"));
+    }
+}
+
+#[tokio::test]
+async fn a_clone_that_is_used_again_has_a_copy_of_the_credential_and_observes_with_the_original() {
+    let (inner, _, _) = Inner::new("inner");
+    let key = Key::new("good");
+    let (copies, applied, observed) = (key.copies.clone(), key.applied.clone(), key.observed.clone());
+    let mut service = RefreshLayer::new(Session::new(key, never())).layer(inner);
+    assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+    assert_eq!(copies.load(SeqCst), 1);
+
+    let mut clone = service.clone();
+    for expected in [1, 2, 2, 2] {
+        assert_eq!(clone.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+        assert_eq!(copies.load(SeqCst), expected, "its first call borrows");
+    }
+    assert_eq!((applied.load(SeqCst), observed.load(SeqCst)), (5, 5));
+}
+
+#[tokio::test]
+async fn a_replay_goes_to_a_clone_of_the_service_that_get_mut_left_there() {
+    let (inner, _, served) = Inner::new("old");
+    let refresher = refresher_fn(|_: RefreshContext<Key>| async { Ok(Key::new("good")) });
+    let session = Session::new(Key::new("bad"), refresher);
+    let mut service = RefreshLayer::new(session.clone()).layer(inner);
+    assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+    assert_eq!(*served.lock().unwrap(), ["old"; 2]);
+
+    session.login(Key::new("bad"));
+    assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+    session.login(Key::new("bad"));
+    poll_ready_once(&mut service);
+    service.get_mut().name = "new";
+    assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
+    assert_eq!(*served.lock().unwrap(), ["old", "old", "old", "old", "new", "new"]);
+}
+
+/// So that it has made itself ready for the state before something else changes.
+fn poll_ready_once<S: Service<Call>>(service: &mut S) {
+    let ready = service.poll_ready(&mut Context::from_waker(std::task::Waker::noop()));
+    assert!(matches!(ready, Poll::Ready(Ok(()))));
+}
+
+fn never() -> impl tower_refresh::Refresher<Key> {
+    refresher_fn(|_: RefreshContext<Key>| async { Err(RefreshError::terminal("not expected")) })
+}
+
+// === impl Inner ===
+
+impl Inner {
+    fn new(name: &'static str) -> (Self, Arc<AtomicUsize>, Arc<Mutex<Vec<&'static str>>>) {
+        let (clones, served) = (Arc::<AtomicUsize>::default(), Arc::<Mutex<_>>::default());
+        (Self { name, clones: clones.clone(), served: served.clone() }, clones, served)
+    }
+}
+
+impl Clone for Inner {
+    fn clone(&self) -> Self {
+        self.clones.fetch_add(1, SeqCst);
+        Self { name: self.name, clones: self.clones.clone(), served: self.served.clone() }
+    }
+}
+
+impl Service<Request<ReplayBody<Full<Bytes>>>> for Inner {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReplayBody<Full<Bytes>>>) -> Self::Future {
+        self.served.lock().unwrap().push(self.name);
+        let is_good = request.headers()["x-key"] == "good";
+        ready(Ok(response(if is_good { StatusCode::OK } else { StatusCode::UNAUTHORIZED })))
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    fn new(value: &'static str) -> Self {
+        Self {
+            value,
+            is_copy: false,
+            copies: Arc::default(),
+            applied: Arc::default(),
+            observed: Arc::default(),
+        }
+    }
+
+    fn session(value: &'static str) -> Session<Self> {
+        Session::new(Self::new(value), never())
+    }
+}
+
+impl Credential for Key {
+    fn apply(&self, request: &mut request::Parts) {
+        self.applied.fetch_add(usize::from(self.is_copy), SeqCst);
+        request.headers.insert("x-key", self.value.parse().unwrap());
+    }
+
+    fn observe(&self, _: StatusCode, _: &http::HeaderMap) {
+        assert!(!self.is_copy, "a copy is only applied");
+        self.observed.fetch_add(1, SeqCst);
+    }
+
+    fn unshared(&self) -> Option<Self> {
+        self.copies.fetch_add(1, SeqCst);
+        let (copies, observed) = (self.copies.clone(), self.observed.clone());
+        Some(Self { value: self.value, is_copy: true, copies, applied: self.applied.clone(), observed })
+    }
+}
