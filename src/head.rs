@@ -8,15 +8,14 @@ use std::mem;
 
 /// A copy of a request's head: cheap to make, because every request makes one, and dear to use, because few do.
 ///
-/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part. Here they are text.
+/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part. Here all of it is text.
 pub(crate) struct HeadCopy {
-    method: Method,
+    text: Text,
     version: Version,
     extensions: Extensions,
-    text: Text,
 }
 
-/// The parts of a URI, and headers one after the other, in the order of their map: a [`Prefix`], the name, the value.
+/// A method, the parts of a URI, and headers one after the other, in the order of their map: a [`Prefix`], the name, the value.
 ///
 /// A header is in one block as a whole, and a block of a size that allocators hand out fast: one large buffer costs
 /// more than all the copying (glibc's `malloc` tidies up its heap for it).
@@ -29,7 +28,7 @@ struct Text {
 #[derive(Clone, Copy)]
 struct Prefix(u64);
 
-/// How long the text of a part of the URI is.
+/// How long the method or a part of the URI is.
 type Length = u64;
 
 /// What one header takes, most of the time: a larger block than needed costs less than a second one.
@@ -49,23 +48,21 @@ impl HeadCopy {
     #[inline]
     pub(crate) fn of(head: &Parts) -> Self {
         let mut copy = Self {
-            method: head.method.clone(),
+            text: Text { full: Vec::new(), last: Vec::new() },
             version: head.version,
             extensions: head.extensions.clone(),
-            text: Text { full: Vec::new(), last: Vec::new() },
         };
         // Filled where it is: to move what was written an instant ago stalls a processor.
-        copy.text.push_uri(&head.uri, head.headers.len());
+        copy.text.push_start(&head.method, &head.uri, head.headers.len());
         copy.text.push_headers(&head.headers);
         copy
     }
 
     pub(crate) fn restore(self) -> Parts {
         let (mut head, ()) = Request::new(()).into_parts();
-        head.method = self.method;
         head.version = self.version;
         head.extensions = self.extensions;
-        (head.uri, head.headers) = self.text.restore();
+        (head.method, head.uri, head.headers) = self.text.restore();
         head
     }
 }
@@ -73,15 +70,15 @@ impl HeadCopy {
 // === impl Text ===
 
 impl Text {
-    /// Begins with the URI; so many headers will follow.
+    /// Begins with the method and the URI; so many headers will follow.
     #[inline]
-    fn push_uri(&mut self, uri: &Uri, headers: usize) {
+    fn push_start(&mut self, method: &Method, uri: &Uri, headers: usize) {
         let scheme = uri.scheme_str().unwrap_or_default();
         let authority = uri.authority().map_or("", Authority::as_str);
         // The text of an empty one is a slash, except in a URI that has no other part.
         let path_and_query = uri.path_and_query().filter(|_| !uri.path().is_empty());
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
-        let parts = [scheme, authority, path_and_query];
+        let parts = [method.as_str(), scheme, authority, path_and_query];
         let len = parts.iter().map(|part| size_of::<Length>() + part.len()).sum();
         self.last = block(len, headers);
         for part in parts {
@@ -104,9 +101,10 @@ impl Text {
         }
     }
 
-    fn restore(self) -> (Uri, HeaderMap) {
+    fn restore(self) -> (Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
         let mut first = blocks.next().expect("there is a last one");
+        let method = Method::from_bytes(&restore_part(&mut first)).expect(UNCHANGED);
         let uri = restore_uri(&mut first);
         let mut headers = HeaderMap::new();
         for mut block in [first].into_iter().chain(blocks) {
@@ -115,7 +113,7 @@ impl Text {
                 headers.append(name, value);
             }
         }
-        (uri, headers)
+        (method, uri, headers)
     }
 }
 
@@ -125,12 +123,14 @@ fn block(len: usize, headers: usize) -> Vec<u8> {
     Vec::with_capacity((len + headers * TYPICAL).min(BLOCK).max(len))
 }
 
+fn restore_part(text: &mut Bytes) -> Bytes {
+    let len = text.split_to(size_of::<Length>());
+    let len = Length::from_ne_bytes(len.as_ref().try_into().expect(UNCHANGED));
+    text.split_to(len as usize)
+}
+
 fn restore_uri(text: &mut Bytes) -> Uri {
-    let mut part = || {
-        let len = text.split_to(size_of::<Length>());
-        let len = Length::from_ne_bytes(len.as_ref().try_into().expect(UNCHANGED));
-        Some(text.split_to(len as usize)).filter(|part| !part.is_empty())
-    };
+    let mut part = || Some(restore_part(text)).filter(|part| !part.is_empty());
     let mut parts = uri::Parts::default();
     parts.scheme = part().map(|part| Scheme::try_from(part.as_ref()).expect(UNCHANGED));
     parts.authority = part().map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));

@@ -44,12 +44,12 @@ where
     pub(crate) fn recording(body: B, limit: usize, may_poll_early: bool) -> (Self, Replay<B>) {
         let start = Remaining::new(body.size_hint());
         if body.is_end_stream() {
-            return match Framing::of(start.hint(), 0) {
+            return match Framing::of(start.at_start(), 0) {
                 Some(framing) => Self::plain_twice(Plain::Over(framing)),
                 None => Self::kept_twice(Kept::over(start)),
             };
         }
-        if limit == 0 || start.hint().lower() > limit as u64 {
+        if limit == 0 || start.at_start().lower() > limit as u64 {
             return Self::once(body);
         }
         let record = Record::new(limit);
@@ -57,7 +57,7 @@ where
             return Self::shared(body, start, record);
         }
         match Early::poll(body, record) {
-            Early::One(data) => match Framing::of(start.hint(), data.len()) {
+            Early::One(data) => match Framing::of(start.at_start(), data.len()) {
                 Some(framing) => Self::plain_twice(Plain::One(data, framing)),
                 None => Self::kept_twice(Kept::one(start, data)),
             },

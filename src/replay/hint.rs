@@ -15,6 +15,10 @@ impl Remaining {
         Self { start, sent: 0 }
     }
 
+    pub(super) fn at_start(&self) -> &SizeHint {
+        &self.start
+    }
+
     pub(super) fn count(&mut self, frame: &Frame<Bytes>) {
         let len = frame.data_ref().map_or(0, Bytes::len);
         self.sent = self.sent.saturating_add(len as u64);

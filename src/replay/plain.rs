@@ -23,7 +23,7 @@ pub(super) enum Framing {
 
 impl Framing {
     /// `None` for a hint that says something else of a body of that length.
-    pub(super) fn of(hint: SizeHint, len: usize) -> Option<Self> {
+    pub(super) fn of(hint: &SizeHint, len: usize) -> Option<Self> {
         match (hint.lower(), hint.upper()) {
             (lower, Some(upper)) if lower == upper && upper == len as u64 => Some(Self::Exact),
             (0, None) => Some(Self::Unknown),
