@@ -6,6 +6,7 @@
 //! - `Authorized`: tower-http's `AddAuthorization`, which has nothing to replay;
 //! - `RetryAuthorized`: tower's `Retry` with a policy that clones the request, over `AddAuthorization`: what one would
 //!   stack to be able to replay, and it can't refresh;
+//! - `Floor`: what no layer that keeps what a replay needs can do without;
 //! - `Layer`: this crate's.
 //!
 //! divan prints time and allocations of each, and then this bench the ratios, from samples taken in turns.
@@ -25,9 +26,10 @@ use std::{
     time::{Duration, Instant},
 };
 use support::{
+    floor,
     poll::run,
     race::{Effort, Race},
-    request::{Head, boxed, full, token},
+    request::{Head, TOKEN, boxed, full, token},
     stack::{authorize, refresh, retry},
 };
 use tower::Service;
@@ -36,10 +38,12 @@ use tower_refresh::Token;
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
 
-const HEADS: [Head; 7] = [
+const HEADS: [Head; 8] = [
     Head::Own(0),
     Head::Own(4),
+    // These fill the map, so that the credential makes it grow: the next ones don't.
     Head::Own(12),
+    Head::Own(13),
     Head::Own(30),
     Head::Parsed(4),
     Head::Parsed(12),
@@ -67,6 +71,7 @@ struct Reading<B>(B);
 struct Bare;
 struct Authorized;
 struct RetryAuthorized;
+struct Floor;
 struct Layer;
 
 type Reply = Response<Empty<Bytes>>;
@@ -86,12 +91,12 @@ fn main() {
 
 // === Time and allocations ===
 
-#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Layer], args = HEADS)]
+#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Floor, Layer], args = HEADS)]
 fn empty_body<S: Subject>(bencher: Bencher, head: Head) {
     measure(bencher, S::service(), || head.request(full(0)));
 }
 
-#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Layer], args = HEADS)]
+#[divan::bench(types = [Bare, Authorized, RetryAuthorized, Floor, Layer], args = HEADS)]
 fn full_body_1024<S: Subject>(bencher: Bencher, head: Head) {
     measure(bencher, S::service(), || head.request(full(1024)));
 }
@@ -137,7 +142,10 @@ fn print_ratios(effort: Effort) {
     println!("Time of a request through the layer, and its ratio to the same request through");
     println!("({}; {SAMPLE} requests in a sample)", effort.caption());
     println!();
-    println!("{:<36}{:>10}{:>10}{:>18}{:>10}", "request", "layer", "bare", "AddAuthorization", "+ Retry");
+    println!(
+        "{:<36}{:>10}{:>10}{:>18}{:>10}{:>10}",
+        "request", "layer", "bare", "AddAuthorization", "+ Retry", "floor"
+    );
     for (body, len) in [("empty body", 0), ("1024 B", 1024)] {
         for head in HEADS {
             print_row(&format!("{body}, headers {head}"), turns, race(&|| head.request(full(len)), token()));
@@ -160,7 +168,7 @@ fn print_row(request: &str, turns: usize, race: Race<'_>) {
     let standings = race.run(turns);
     let nanos = standings[0].time.as_secs_f64() * 1e9 / SAMPLE as f64;
     print!("{request:<36}{nanos:>7.0} ns");
-    for (standing, width) in standings[1..].iter().zip([10, 18, 10]) {
+    for (standing, width) in standings[1..].iter().zip([10, 18, 10, 10]) {
         print!("{:>width$.2}", standing.ratio);
     }
     println!();
@@ -171,6 +179,7 @@ fn race<'a>(request: &'a dyn Fn() -> Request<Full<Bytes>>, token: Token) -> Race
         .against(sampler(Bare::service(), request))
         .against(sampler(Authorized::service(), request))
         .against(sampler(RetryAuthorized::service(), request))
+        .against(sampler(Floor::service(), request))
 }
 
 fn sampler<'a, S, B: 'a>(
@@ -216,6 +225,12 @@ impl Subject for Authorized {
 impl Subject for RetryAuthorized {
     fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
         retry(Noop)
+    }
+}
+
+impl Subject for Floor {
+    fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
+        floor::Floor::new(Noop, TOKEN)
     }
 }
 

@@ -2,6 +2,7 @@
 
 #![allow(dead_code, reason = "every bench includes this module, and none uses all of it")]
 
+pub(crate) mod floor;
 pub(crate) mod overlap;
 pub(crate) mod poll;
 pub(crate) mod race;

@@ -1,0 +1,91 @@
+use http::{
+    Extensions, HeaderValue, Request, Response, StatusCode, Version, header::AUTHORIZATION, request::Parts,
+};
+use std::{
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
+use tower::Service;
+
+/// What no layer that keeps what a replay needs can do without, whoever writes it: a request is taken apart, its head
+/// copied in the cheapest way that this crate has found, its body cloned, a header inserted, all of it put together
+/// again, and the status of the response looked at. It can neither replay nor refresh.
+#[derive(Clone)]
+pub(crate) struct Floor<S> {
+    inner: S,
+    authorization: HeaderValue,
+    shared: Arc<str>,
+}
+
+/// Panics where a layer would begin its work.
+pub(crate) struct FloorFuture<F, B> {
+    inner: F,
+    kept: (Vec<u8>, Version, Extensions, B, Arc<str>),
+}
+
+// === impl Floor ===
+
+impl<S> Floor<S> {
+    pub(crate) fn new(inner: S, token: &str) -> Self {
+        let mut authorization = HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII");
+        authorization.set_sensitive(true);
+        Self { inner, authorization, shared: Arc::from("its session, say") }
+    }
+}
+
+impl<S, B, ResBody> Service<Request<B>> for Floor<S>
+where
+    S: Service<Request<B>, Response = Response<ResBody>, Future: Unpin>,
+    B: Clone + Unpin,
+{
+    type Response = S::Response;
+    type Error = S::Error;
+    type Future = FloorFuture<S::Future, B>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        let kept = (copy(&head), head.version, head.extensions.clone(), body.clone(), self.shared.clone());
+        head.headers.insert(AUTHORIZATION, self.authorization.clone());
+        FloorFuture { inner: self.inner.call(Request::from_parts(head, body)), kept }
+    }
+}
+
+fn copy(head: &Parts) -> Vec<u8> {
+    let authority = head.uri.authority().map_or("", |authority| authority.as_str());
+    let path_and_query = head.uri.path_and_query().map_or("", |path| path.as_str());
+    let start = [head.method.as_str(), authority, path_and_query];
+    let len: usize = start.iter().map(|part| part.len()).sum();
+    let mut text = Vec::with_capacity(len + head.headers.len() * 64);
+    for part in start {
+        text.extend_from_slice(part.as_bytes());
+    }
+    for (name, value) in &head.headers {
+        text.extend_from_slice(name.as_str().as_bytes());
+        text.extend_from_slice(value.as_bytes());
+    }
+    text
+}
+
+// === impl FloorFuture ===
+
+impl<F, B, ResBody, E> Future for FloorFuture<F, B>
+where
+    F: Future<Output = Result<Response<ResBody>, E>> + Unpin,
+    B: Unpin,
+{
+    type Output = F::Output;
+
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
+        let response = ready!(Pin::new(&mut self.inner).poll(cx))?;
+        if response.status() == StatusCode::UNAUTHORIZED {
+            let (text, version, ..) = &self.kept;
+            panic!("{} bytes of {version:?} would be sent again", text.len());
+        }
+        Poll::Ready(Ok(response))
+    }
+}
