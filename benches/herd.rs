@@ -1,14 +1,21 @@
 //! What does a herd cost: N requests rejected together, one refresh, N replays?
 //!
 //! In memory, with an upstream whose answers come at their second poll, so that all N are on their way before the first
-//! is rejected, and with a refresher that answers at once. Against N bare requests that are sent twice, the second time
-//! with a clone of the head: what the two waves cost by themselves. Both are driven in the same two ways:
+//! is rejected. Three subjects, each a boxed future for every request, polled four times:
 //!
-//! - `polled`: all futures by one task in turns, so that nearly nothing but the layer's own cost is added;
+//! - `layer`: through clones of one service;
+//! - `bare`: sent twice, the second time with a clone that was made before the first, as for a replay, and nothing in
+//!   between: what the two waves cost by themselves. It has no credential; its first answers are 401, and its second 200;
+//! - `by_hand`: `bare` with what no layer can do without: a credential on both, and a wait for one refresh that the first
+//!   rejection starts.
+//!
+//! They are driven in the same two ways:
+//!
+//! - `polled`: all futures by one task in turns, so that nearly nothing but the subject's own cost is added;
 //! - `tasks`: each by a task of its own, as in a client.
 //!
-//! divan prints time and allocations of whole herds, and of single requests what they hold while they are `in_flight`
-//! and what more once they are `waiting`; then this bench the ratios, from samples taken in turns.
+//! divan prints time and allocations of whole herds, and of what `waiting` requests take; then this bench the ratios,
+//! from samples taken in turns.
 
 mod support;
 
@@ -20,30 +27,46 @@ use std::{
     convert::Infallible,
     future::{pending, poll_fn},
     pin::Pin,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicBool, Ordering},
+    },
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
 use support::{
     poll::yield_once,
-    race::{Effort, Race},
-    request::{Head, full, token},
+    race::{Effort, Race, median},
+    request::{Head, TOKEN, full, token},
 };
-use tokio::{runtime::Runtime, task::JoinSet};
+use tokio::{
+    runtime::Runtime,
+    sync::watch,
+    task::{JoinSet, unconstrained, yield_now},
+    time::sleep,
+};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{Refresh, RefreshContext, RefreshLayer, Refresher, Session, Token, refresher_fn};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
 
-/// N, and how many samples a ratio is made of.
-const SIZES: [(usize, usize); 3] = [(100, 200), (1_000, 50), (10_000, 15)];
+/// N, and how many samples its figures are made of.
+const SIZES: [(usize, usize); 4] = [(100, 200), (FEW, 60), (10_000, 15), (MANY, 3)];
+/// Between these two the cost of a request must not grow.
+const FEW: usize = 1_000;
+const MANY: usize = 100_000;
+
 const HEAD: Head = Head::Own(4);
 const NEW: &str = "the-new-token";
+const INSTANT: Duration = Duration::ZERO;
+const SLOW: Duration = Duration::from_millis(50);
 
-/// 200 for the new token, 401 for everything else, at the second poll.
+/// 200 for what it accepts, 401 for everything else, at the second poll.
 #[derive(Clone)]
 struct Upstream {
-    accepted: HeaderValue,
+    /// `None` for requests without a credential.
+    accepted: Option<HeaderValue>,
 }
 
 struct Later {
@@ -53,6 +76,7 @@ struct Later {
 
 type Inbound = Request<Full<Bytes>>;
 type Reply = Response<Empty<Bytes>>;
+type Sending = <Refresh<Upstream> as Service<Inbound>>::Future;
 type Answer = Pin<Box<dyn Future<Output = StatusCode> + Send>>;
 
 /// How the futures of a herd are driven to their ends.
@@ -62,17 +86,35 @@ enum Driver {
     Tasks,
 }
 
+/// What a request of a herd goes through.
+#[derive(Clone, Copy)]
+enum Subject {
+    Layer,
+    Bare,
+    ByHand,
+}
+
 /// N requests that are ready to be sent.
 struct Herd {
     answers: Vec<Answer>,
-    expected: StatusCode,
+}
+
+/// A refresh that takes some time, and how long it took this time.
+#[derive(Clone)]
+struct Refreshing {
+    time: Duration,
+    took: Arc<OnceLock<Duration>>,
 }
 
 fn main() {
     divan::main();
     let effort = Effort::from_args();
     if effort != Effort::List {
-        print_ratios(effort);
+        println!();
+        println!("Of a herd of N requests, per request ({})", effort.caption());
+        print_instant(effort);
+        print_slow(effort);
+        print_sizes();
     }
 }
 
@@ -80,130 +122,167 @@ fn main() {
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
 fn polled_bare(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Polled, || Herd::bare(n));
+    measure(bencher, Driver::Polled, Subject::Bare, n);
+}
+
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
+fn polled_by_hand(bencher: Bencher, n: usize) {
+    measure(bencher, Driver::Polled, Subject::ByHand, n);
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
 fn polled_layer(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Polled, || Herd::layer(n));
+    measure(bencher, Driver::Polled, Subject::Layer, n);
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
 fn tasks_bare(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Tasks, || Herd::bare(n));
+    measure(bencher, Driver::Tasks, Subject::Bare, n);
+}
+
+#[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
+fn tasks_by_hand(bencher: Bencher, n: usize) {
+    measure(bencher, Driver::Tasks, Subject::ByHand, n);
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
 fn tasks_layer(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Tasks, || Herd::layer(n));
+    measure(bencher, Driver::Tasks, Subject::Layer, n);
 }
 
-fn measure(bencher: Bencher, driver: Driver, herd: impl Fn() -> Herd) {
+fn measure(bencher: Bencher, driver: Driver, subject: Subject, n: usize) {
     let runtime = runtime();
-    bencher.with_inputs(herd).bench_local_values(|herd| herd.run(&runtime, driver));
+    bencher
+        .with_inputs(|| Herd::of(subject, n, Refreshing::new(INSTANT)))
+        .bench_local_values(|herd| herd.run(&runtime, driver));
 }
 
-// === Allocations of one request of a herd of N ===
+// === Memory of a herd that waits ===
 
-/// From the call until the request is on its way. What is freed here is what the request came with.
-mod in_flight {
-    use super::*;
-
-    #[divan::bench(name = "100", sample_count = 1, sample_size = 100)]
-    fn n_100(bencher: Bencher) {
-        send(bencher);
-    }
-
-    #[divan::bench(name = "1000", sample_count = 1, sample_size = 1_000)]
-    fn n_1_000(bencher: Bencher) {
-        send(bencher);
-    }
-
-    #[divan::bench(name = "10000", sample_count = 1, sample_size = 10_000)]
-    fn n_10_000(bencher: Bencher) {
-        send(bencher);
-    }
-
-    fn send(bencher: Bencher) {
-        let mut service = unanswered();
-        bencher.with_inputs(request).bench_local_values(|request| call(&mut service, request));
-    }
-}
-
-/// From the rejection until the request waits for the refresh.
-mod waiting {
-    use super::*;
-
-    #[divan::bench(name = "100", sample_count = 1, sample_size = 100)]
-    fn n_100(bencher: Bencher) {
-        reject(bencher);
-    }
-
-    #[divan::bench(name = "1000", sample_count = 1, sample_size = 1_000)]
-    fn n_1_000(bencher: Bencher) {
-        reject(bencher);
-    }
-
-    #[divan::bench(name = "10000", sample_count = 1, sample_size = 10_000)]
-    fn n_10_000(bencher: Bencher) {
-        reject(bencher);
-    }
-
-    fn reject(bencher: Bencher) {
-        let runtime = runtime();
-        let _entered = runtime.enter();
-        let mut service = unanswered();
-        let mut cx = Context::from_waker(Waker::noop());
-        bencher
-            .with_inputs(|| {
-                let mut answer = Box::pin(call(&mut service, request()));
-                assert!(answer.as_mut().poll(&mut cx).is_pending(), "the upstream takes its time");
-                answer
-            })
-            .bench_local_refs(|answer| {
-                let waits = answer.as_mut().poll(&mut Context::from_waker(Waker::noop())).is_pending();
-                assert!(waits, "the refresher never answers");
-            });
-    }
+/// From the calls until all wait for the refresh, each in a box of its own. What is freed meanwhile is what the requests
+/// came with on the heap. So a waiting request takes, beyond itself, what is allocated, less what is freed, over N, less
+/// its own inline size.
+#[divan::bench(args = [100, 1_000, 10_000, 100_000], sample_count = 1, sample_size = 1)]
+fn waiting(bencher: Bencher, n: usize) {
+    let runtime = runtime();
+    let _entered = runtime.enter();
+    let mut cx = Context::from_waker(Waker::noop());
+    bencher
+        .with_inputs(|| {
+            let herd: Vec<_> = (0..n).map(|_| (Some(request()), None)).collect();
+            (unanswered(), herd)
+        })
+        .bench_local_refs(|(service, herd)| {
+            for (request, answer) in herd.iter_mut() {
+                *answer = request.take().map(|request| Box::pin(call(service, request)));
+            }
+            let mut waits = |answer: &mut Option<Pin<Box<Sending>>>| {
+                answer.as_mut().is_some_and(|answer| answer.as_mut().poll(&mut cx).is_pending())
+            };
+            assert!(herd.iter_mut().all(|(_, answer)| waits(answer)), "the upstream takes its time");
+            assert!(herd.iter_mut().all(|(_, answer)| waits(answer)), "the refresher never answers");
+        });
 }
 
 // === Ratios ===
 
-fn print_ratios(effort: Effort) {
-    println!();
-    println!("Time per request of a herd through the layer, and its ratio to two waves of bare requests");
-    println!("({})", effort.caption());
-    println!();
-    println!("{:<10}{:>24}{:>24}", "N", "polled", "tasks");
+/// With a refresh that takes no time.
+fn print_instant(effort: Effort) {
+    const SUBJECTS: [Subject; 3] = [Subject::Layer, Subject::Bare, Subject::ByHand];
     let runtime = runtime();
-    for (n, turns) in SIZES {
-        print!("{n:<10}");
-        for driver in [Driver::Polled, Driver::Tasks] {
-            let standings = Race::of(sampler(&runtime, driver, move || Herd::layer(n)))
-                .against(sampler(&runtime, driver, move || Herd::bare(n)))
-                .run(effort.turns(turns));
-            let nanos = standings[0].time.as_secs_f64() * 1e9 / n as f64;
-            print!("{nanos:>13.0} ns {:>8.2}", standings[1].ratio);
-        }
+    for (driver, name) in [(Driver::Polled, "polled"), (Driver::Tasks, "tasks")] {
         println!();
+        println!(
+            "{name:<10}{:>12}{:>12}{:>12}{:>16}{:>16}",
+            "layer", "bare", "by hand", "layer/bare", "by hand/bare"
+        );
+        let mut growth = [0.0; 3];
+        for (n, turns) in sizes(effort) {
+            let mut race = Race::new();
+            for subject in SUBJECTS {
+                race = race.against(sampler(&runtime, driver, subject, n, INSTANT));
+            }
+            let samples = race.samples(effort.turns(turns));
+            let nanos: [f64; 3] = [0, 1, 2].map(|subject| median(samples[subject].iter().copied()));
+            let to_bare = |subject: usize| {
+                median(samples[subject].iter().zip(&samples[1]).map(|(own, bare)| own / bare))
+            };
+            println!(
+                "{n:<10}{:>9.0} ns{:>9.0} ns{:>9.0} ns{:>16.2}{:>16.2}",
+                nanos[0],
+                nanos[1],
+                nanos[2],
+                to_bare(0),
+                to_bare(2),
+            );
+            match n {
+                FEW => growth = nanos,
+                MANY => growth = [0, 1, 2].map(|subject| nanos[subject] / growth[subject]),
+                _ => {}
+            }
+        }
+        let [layer, bare, by_hand] = growth;
+        if effort == Effort::Full {
+            println!(
+                "{:<10}{layer:>12.2}{bare:>12.2}{by_hand:>12.2}{:>16.2}{:>16.2}",
+                "growth",
+                layer / bare,
+                by_hand / bare,
+            );
+        }
     }
     println!();
-    let future = call(&mut unanswered(), request());
-    println!("A response future takes {} B, and that of the service below {} B.", size_of_val(&future), {
-        size_of_val(&Upstream::new().call(request()))
-    });
+    println!("(growth: from {FEW} to {MANY} requests)");
 }
 
-fn sampler<'a>(
-    runtime: &'a Runtime,
+/// With a refresh that takes long, by the real clock.
+fn print_slow(effort: Effort) {
+    println!();
+    println!("Beyond bare and a refresh of {SLOW:?}, tasks");
+    let runtime = runtime();
+    for (n, turns) in sizes(effort) {
+        let samples = Race::new()
+            .against(sampler(&runtime, Driver::Tasks, Subject::Layer, n, SLOW))
+            .against(sampler(&runtime, Driver::Tasks, Subject::Bare, n, SLOW))
+            .samples(effort.turns(turns.min(20)));
+        let beyond = samples[0].iter().zip(&samples[1]).map(|(layer, bare)| layer - bare);
+        println!("{n:<10}{:>9.0} ns", median(beyond));
+    }
+}
+
+/// What a waiting request takes inline, wherever its caller keeps it.
+fn print_sizes() {
+    println!();
+    println!(
+        "A request takes {} B inline, its response future {} B, and that of the service below {} B.",
+        size_of::<Inbound>(),
+        size_of::<Sending>(),
+        size_of::<Later>(),
+    );
+}
+
+/// To see that it runs, a few will do.
+fn sizes(effort: Effort) -> impl Iterator<Item = (usize, usize)> {
+    let most = effort.choose(MANY, FEW);
+    SIZES.into_iter().filter(move |(n, _)| *n <= most)
+}
+
+/// Nanoseconds per request, without the refresh.
+fn sampler(
+    runtime: &Runtime,
     driver: Driver,
-    herd: impl Fn() -> Herd + 'a,
-) -> impl FnMut() -> Duration + 'a {
+    subject: Subject,
+    n: usize,
+    refresh: Duration,
+) -> impl FnMut() -> f64 {
     move || {
-        let herd = herd();
+        let refresh = Refreshing::new(refresh);
+        let herd = Herd::of(subject, n, refresh.clone());
         let start = Instant::now();
         herd.run(runtime, driver);
-        start.elapsed()
+        // Less than nothing where the rejections alone take longer than the refresh.
+        let nanos = start.elapsed().as_nanos() as f64 - refresh.took().as_nanos() as f64;
+        nanos / n as f64
     }
 }
 
@@ -217,8 +296,13 @@ fn request() -> Inbound {
     HEAD.request(full(0))
 }
 
+fn authorization(token: &str) -> HeaderValue {
+    HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII")
+}
+
 fn refresh(refresher: impl Refresher) -> Refresh<Upstream> {
-    RefreshLayer::new(Session::new(token(), refresher)).layer(Upstream::new())
+    let upstream = Upstream { accepted: Some(authorization(NEW)) };
+    RefreshLayer::new(Session::new(token(), refresher)).layer(upstream)
 }
 
 /// A service whose refresh is never over.
@@ -226,74 +310,117 @@ fn unanswered() -> Refresh<Upstream> {
     refresh(refresher_fn(|_: RefreshContext| pending()))
 }
 
-fn call(
-    service: &mut Refresh<Upstream>,
-    request: Inbound,
-) -> <Refresh<Upstream> as Service<Inbound>>::Future {
+fn call(service: &mut Refresh<Upstream>, request: Inbound) -> Sending {
     let ready = Service::<Inbound>::poll_ready(service, &mut Context::from_waker(Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(()))), "the upstream is always ready");
     service.call(request)
 }
 
+// === impl Refreshing ===
+
+impl Refreshing {
+    fn new(time: Duration) -> Self {
+        Self { time, took: Arc::default() }
+    }
+
+    async fn run(self) {
+        if !self.time.is_zero() {
+            let start = Instant::now();
+            sleep(self.time).await;
+            self.took.set(start.elapsed()).expect("a herd is refreshed once");
+        }
+    }
+
+    fn took(&self) -> Duration {
+        self.took.get().copied().unwrap_or_default()
+    }
+}
+
 // === impl Herd ===
 
 impl Herd {
-    /// Each request through a clone of one service.
-    fn layer(n: usize) -> Self {
-        let refresher =
-            refresher_fn(|_: RefreshContext| async { Ok(Token::bearer(NEW).expect("visible ASCII")) });
+    fn of(subject: Subject, n: usize, refresh: Refreshing) -> Self {
+        let answers = match subject {
+            Subject::Layer => Self::layer(n, refresh),
+            Subject::Bare => Self::bare(n),
+            Subject::ByHand => Self::by_hand(n, refresh),
+        };
+        Self { answers }
+    }
+
+    fn layer(n: usize, refreshing: Refreshing) -> Vec<Answer> {
+        let refresher = refresher_fn(move |_: RefreshContext| {
+            let refreshing = refreshing.clone();
+            async move {
+                refreshing.run().await;
+                Ok(Token::bearer(NEW).expect("visible ASCII"))
+            }
+        });
         let service = refresh(refresher);
         let answer = || {
             let (service, request) = (service.clone(), request());
             Box::pin(async move { service.oneshot(request).await.expect("the refresh succeeds").status() })
                 as _
         };
-        Self { answers: (0..n).map(|_| answer()).collect(), expected: StatusCode::OK }
+        (0..n).map(|_| answer()).collect()
     }
 
-    /// The same two waves, without anything in between but the wait for it.
-    fn bare(n: usize) -> Self {
-        let service = Upstream::new();
+    fn bare(n: usize) -> Vec<Answer> {
+        let rejecting = Upstream { accepted: Some(authorization(NEW)) };
+        let accepting = Upstream { accepted: None };
         let answer = || {
-            let (service, request) = (service.clone(), request());
+            let (rejecting, accepting, request) = (rejecting.clone(), accepting.clone(), request());
             Box::pin(async move {
                 let again = request.clone();
-                let first: Result<Reply, Infallible> = service.clone().oneshot(request).await;
-                drop(black_box(first));
+                let first: Result<Reply, Infallible> = rejecting.oneshot(request).await;
+                assert_eq!(first.expect("nothing fails here").status(), StatusCode::UNAUTHORIZED);
                 yield_once().await;
+                accepting.oneshot(again).await.expect("nothing fails here").status()
+            }) as _
+        };
+        (0..n).map(|_| answer()).collect()
+    }
+
+    fn by_hand(n: usize, refreshing: Refreshing) -> Vec<Answer> {
+        let upstream = Upstream { accepted: Some(authorization(NEW)) };
+        let credential = Arc::new(watch::Sender::new(authorization(TOKEN)));
+        let renewing = Arc::new(AtomicBool::new(false));
+        let answer = || {
+            let (service, mut request) = (upstream.clone(), request());
+            let (credential, renewing, refreshing) =
+                (credential.clone(), renewing.clone(), refreshing.clone());
+            Box::pin(async move {
+                let mut again = request.clone();
+                let mut changes = credential.subscribe();
+                let sent = changes.borrow_and_update().clone();
+                request.headers_mut().insert(header::AUTHORIZATION, sent);
+                let first = service.clone().oneshot(request).await;
+                assert_eq!(first.expect("nothing fails here").status(), StatusCode::UNAUTHORIZED);
+                if !renewing.swap(true, Ordering::Relaxed) {
+                    tokio::spawn(async move {
+                        refreshing.run().await;
+                        credential.send_replace(authorization(NEW));
+                    });
+                }
+                changes.changed().await.expect("the refresh succeeds");
+                let renewed = changes.borrow().clone();
+                again.headers_mut().insert(header::AUTHORIZATION, renewed);
                 service.oneshot(again).await.expect("nothing fails here").status()
             }) as _
         };
-        Self { answers: (0..n).map(|_| answer()).collect(), expected: StatusCode::UNAUTHORIZED }
+        (0..n).map(|_| answer()).collect()
     }
 
     fn run(self, runtime: &Runtime, driver: Driver) {
-        let Self { mut answers, expected } = self;
-        runtime.block_on(async move {
+        let Self { answers } = self;
+        runtime.block_on(async {
             match driver {
-                Driver::Polled => {
-                    while !answers.is_empty() {
-                        let unanswered =
-                            |cx: &mut Context<'_>, answer: &mut Answer| match answer.as_mut().poll(cx) {
-                                Poll::Ready(status) => {
-                                    assert_eq!(status, expected);
-                                    false
-                                }
-                                Poll::Pending => true,
-                            };
-                        poll_fn(|cx| {
-                            answers.retain_mut(|answer| unanswered(cx, answer));
-                            Poll::Ready(())
-                        })
-                        .await;
-                        // For the flight.
-                        tokio::task::yield_now().await;
-                    }
-                }
+                // Without a budget: a task that has many futures would get to the end of its own in the middle of them.
+                Driver::Polled => unconstrained(poll_in_turns(answers)).await,
                 Driver::Tasks => {
                     let mut tasks: JoinSet<_> = answers.into_iter().collect();
                     while let Some(status) = tasks.join_next().await {
-                        assert_eq!(status.expect("no task panics"), expected);
+                        assert_eq!(status.expect("no task panics"), StatusCode::OK);
                     }
                 }
             }
@@ -301,16 +428,32 @@ impl Herd {
     }
 }
 
+/// All of them at each turn, until none is left.
+async fn poll_in_turns(mut answers: Vec<Answer>) {
+    let unanswered = |cx: &mut Context<'_>, answer: &mut Answer| match answer.as_mut().poll(cx) {
+        Poll::Ready(status) => {
+            assert_eq!(status, StatusCode::OK);
+            false
+        }
+        Poll::Pending => true,
+    };
+    while !answers.is_empty() {
+        poll_fn(|cx| {
+            answers.retain_mut(|answer| unanswered(cx, answer));
+            Poll::Ready(())
+        })
+        .await;
+        // For the flight.
+        yield_now().await;
+    }
+}
+
 // === impl Upstream ===
 
 impl Upstream {
-    fn new() -> Self {
-        Self { accepted: HeaderValue::try_from(format!("Bearer {NEW}")).expect("visible ASCII") }
-    }
-
     fn answer<B>(&self, request: Request<B>) -> Reply {
         let mut response = Response::new(Empty::new());
-        if request.headers().get(header::AUTHORIZATION) != Some(&self.accepted) {
+        if request.headers().get(header::AUTHORIZATION) != self.accepted.as_ref() {
             *response.status_mut() = StatusCode::UNAUTHORIZED;
             let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
             response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
