@@ -15,14 +15,10 @@ mod support;
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box};
-use http::{Request, Response};
-use http_body::Body;
-use http_body_util::{Empty, Full, combinators::UnsyncBoxBody};
+use http::Request;
+use http_body_util::{Full, combinators::UnsyncBoxBody};
 use std::{
     convert::Infallible,
-    future::{Ready, ready},
-    pin::Pin,
-    task::{Context, Poll, ready as try_ready},
     time::{Duration, Instant},
 };
 use support::{
@@ -31,6 +27,7 @@ use support::{
     race::{Effort, Race},
     request::{Head, TOKEN, boxed, full, token},
     stack::{authorize, refresh, retry},
+    upstream::{Noop, Reader, Reply},
 };
 use tower::Service;
 use tower_refresh::Token;
@@ -58,23 +55,11 @@ const CHUNK: usize = 256;
 const SAMPLE: usize = 32;
 const TURNS: usize = 400;
 
-/// Drops the request.
-#[derive(Clone)]
-struct Noop;
-
-/// Reads the body of the request to its end.
-#[derive(Clone)]
-struct Reader;
-
-struct Reading<B>(B);
-
 struct Bare;
 struct Authorized;
 struct RetryAuthorized;
 struct Floor;
 struct Layer;
-
-type Reply = Response<Empty<Bytes>>;
 
 /// A stack over [`Noop`].
 trait Subject {
@@ -237,49 +222,5 @@ impl Subject for Floor {
 impl Subject for Layer {
     fn service() -> impl Service<Request<Full<Bytes>>, Response = Reply, Error: std::fmt::Debug> {
         refresh(Noop, token())
-    }
-}
-
-// === impl Noop ===
-
-impl<B> Service<Request<B>> for Noop {
-    type Response = Reply;
-    type Error = Infallible;
-    type Future = Ready<Result<Reply, Infallible>>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        drop(black_box(request));
-        ready(Ok(Response::new(Empty::new())))
-    }
-}
-
-// === impl Reader ===
-
-impl<B: Body<Error: std::fmt::Debug> + Unpin> Service<Request<B>> for Reader {
-    type Response = Reply;
-    type Error = Infallible;
-    type Future = Reading<B>;
-
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        Poll::Ready(Ok(()))
-    }
-
-    fn call(&mut self, request: Request<B>) -> Self::Future {
-        Reading(black_box(request).into_body())
-    }
-}
-
-impl<B: Body<Error: std::fmt::Debug> + Unpin> Future for Reading<B> {
-    type Output = Result<Reply, Infallible>;
-
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        while let Some(frame) = try_ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-            black_box(frame.expect("the body doesn't fail"));
-        }
-        Poll::Ready(Ok(Response::new(Empty::new())))
     }
 }

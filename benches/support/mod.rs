@@ -9,3 +9,4 @@ pub(crate) mod race;
 pub(crate) mod request;
 pub(crate) mod retry;
 pub(crate) mod stack;
+pub(crate) mod upstream;
