@@ -1,4 +1,4 @@
-use bytes::Bytes;
+use bytes::{Buf, Bytes};
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     request::Parts,
@@ -15,7 +15,7 @@ pub(crate) struct HeadCopy {
     extensions: Extensions,
 }
 
-/// A method, the parts of a URI, and headers one after the other, in the order of their map: a [`Prefix`], the name, the value.
+/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the order of their map: a [`Prefix`], the name, the value.
 ///
 /// A header is in one block as a whole, and a block of a size that allocators hand out fast: one large buffer costs
 /// more than all the copying (glibc's `malloc` tidies up its heap for it).
@@ -28,7 +28,7 @@ struct Text {
 #[derive(Clone, Copy)]
 struct Prefix(u64);
 
-/// How long the method or a part of the URI is.
+/// How long the method or a part of the URI is, or how many headers there are.
 type Length = u64;
 
 /// What one header takes, most of the time: a larger block than needed costs less than a second one.
@@ -70,7 +70,7 @@ impl HeadCopy {
 // === impl Text ===
 
 impl Text {
-    /// Begins with the method and the URI; so many headers will follow.
+    /// Begins with how many headers will follow, the method and the URI.
     #[inline]
     fn push_start(&mut self, method: &Method, uri: &Uri, headers: usize) {
         let scheme = uri.scheme_str().unwrap_or_default();
@@ -79,8 +79,10 @@ impl Text {
         let path_and_query = uri.path_and_query().filter(|_| !uri.path().is_empty());
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
         let parts = [method.as_str(), scheme, authority, path_and_query];
-        let len = parts.iter().map(|part| size_of::<Length>() + part.len()).sum();
+        let len =
+            size_of::<Length>() + parts.iter().map(|part| size_of::<Length>() + part.len()).sum::<usize>();
         self.last = block(len, headers);
+        self.last.extend_from_slice(&(headers as Length).to_ne_bytes());
         for part in parts {
             self.last.extend_from_slice(&(part.len() as Length).to_ne_bytes());
             self.last.extend_from_slice(part.as_bytes());
@@ -104,16 +106,18 @@ impl Text {
     fn restore(self) -> (Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
         let mut first = blocks.next().expect("there is a last one");
-        let method = Method::from_bytes(&restore_part(&mut first)).expect(UNCHANGED);
+        let headers = first.get_u64_ne() as usize;
+        let method = restore_part(&mut first, |part| Method::from_bytes(part).expect(UNCHANGED));
         let uri = restore_uri(&mut first);
-        let mut headers = HeaderMap::new();
+        // And the credential.
+        let mut restored = HeaderMap::with_capacity(headers + 1);
         for mut block in [first].into_iter().chain(blocks) {
-            while !block.is_empty() {
+            while block.has_remaining() {
                 let (name, value) = restore_header(&mut block);
-                headers.append(name, value);
+                restored.append(name, value);
             }
         }
-        (method, uri, headers)
+        (method, uri, restored)
     }
 }
 
@@ -123,27 +127,35 @@ fn block(len: usize, headers: usize) -> Vec<u8> {
     Vec::with_capacity((len + headers * TYPICAL).min(BLOCK).max(len))
 }
 
-fn restore_part(text: &mut Bytes) -> Bytes {
-    let len = text.split_to(size_of::<Length>());
-    let len = Length::from_ne_bytes(len.as_ref().try_into().expect(UNCHANGED));
-    text.split_to(len as usize)
-}
-
 fn restore_uri(text: &mut Bytes) -> Uri {
-    let mut part = || Some(restore_part(text)).filter(|part| !part.is_empty());
     let mut parts = uri::Parts::default();
-    parts.scheme = part().map(|part| Scheme::try_from(part.as_ref()).expect(UNCHANGED));
-    parts.authority = part().map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
-    parts.path_and_query = part().map(|part| PathAndQuery::from_maybe_shared(part).expect(UNCHANGED));
+    parts.scheme =
+        restore_part(text, |part| (!part.is_empty()).then(|| Scheme::try_from(part).expect(UNCHANGED)));
+    parts.authority = slice_part(text).map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
+    parts.path_and_query =
+        slice_part(text).map(|part| PathAndQuery::from_maybe_shared(part).expect(UNCHANGED));
     Uri::from_parts(parts).expect(UNCHANGED)
 }
 
+/// What is made of the text itself. To slice it would cost a reference that nobody keeps.
+fn restore_part<T>(text: &mut Bytes, restore: impl FnOnce(&[u8]) -> T) -> T {
+    let len = text.get_u64_ne() as usize;
+    let restored = restore(&text[..len]);
+    text.advance(len);
+    restored
+}
+
+/// What refers to the text.
+fn slice_part(text: &mut Bytes) -> Option<Bytes> {
+    let len = text.get_u64_ne() as usize;
+    (len > 0).then(|| text.split_to(len))
+}
+
 fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
-    let prefix = text.split_to(size_of::<Prefix>());
-    let prefix = Prefix(u64::from_ne_bytes(prefix.as_ref().try_into().expect(UNCHANGED)));
-    let name = HeaderName::from_bytes(&text.split_to(prefix.name_len())).expect(UNCHANGED);
-    let value = text.split_to(prefix.value_len());
-    let mut value = HeaderValue::from_maybe_shared(value).expect(UNCHANGED);
+    let prefix = Prefix(text.get_u64_ne());
+    let name = HeaderName::from_lowercase(&text[..prefix.name_len()]).expect(UNCHANGED);
+    text.advance(prefix.name_len());
+    let mut value = HeaderValue::from_maybe_shared(text.split_to(prefix.value_len())).expect(UNCHANGED);
     value.set_sensitive(prefix.is_sensitive());
     (name, value)
 }
