@@ -1,4 +1,4 @@
-use std::{fmt, time::SystemTime};
+use std::{cell::OnceCell, fmt, time::SystemTime};
 use tokio::time::Instant;
 
 /// What time it is, by both clocks.
@@ -11,8 +11,31 @@ pub(crate) struct Now {
     pub(crate) instant: Instant,
 }
 
+/// What time it is, read when somebody asks for the first time.
+pub(super) struct LazyNow<'a> {
+    clock: &'a Clock,
+    read: OnceCell<Now>,
+}
+
 /// The wall clock of a session: the one seam through which it is read.
 pub(super) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
+
+// === impl LazyNow ===
+
+impl<'a> LazyNow<'a> {
+    pub(super) fn new(clock: &'a Clock) -> Self {
+        Self { clock, read: OnceCell::new() }
+    }
+
+    /// So that it is not read later.
+    pub(super) fn read(&self) {
+        self.get();
+    }
+
+    pub(super) fn get(&self) -> Now {
+        *self.read.get_or_init(|| self.clock.now())
+    }
+}
 
 // === impl Clock ===
 

@@ -4,7 +4,7 @@ use crate::{
     refresher::{Refresher, Rejection},
     session::{
         builder::{SessionBuilder, Settings},
-        clock::Now,
+        clock::{LazyNow, Now},
         flight,
         held::Held,
         hook::{self, Logout},
@@ -419,8 +419,9 @@ impl<C: Credential> Session<C> {
 
     /// Asks for a request of `login` that is about to be sent.
     pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Result<Admission<C>, Error> {
-        let now = self.now();
-        self.step(|state| state.admit(login, may_elect, now)).map(|(admission, _)| admission)
+        let now = LazyNow::new(&self.0.settings.clock);
+        let step = self.step_after(|| now.read(), |state| state.admit(login, may_elect, || now.get()));
+        step.map(|(admission, _)| admission)
     }
 
     /// Reports that a request which was sent with this stamp was rejected.
@@ -429,8 +430,9 @@ impl<C: Credential> Session<C> {
         stamp: Stamped,
         rejection: impl Fn() -> Rejection,
     ) -> Result<Reaction, Error> {
-        let now = self.now();
-        self.step(|state| state.rejected(stamp, &rejection, now)).map(|(reaction, _)| reaction)
+        let now = LazyNow::new(&self.0.settings.clock);
+        let step = self.step_after(|| now.read(), |state| state.rejected(stamp, &rejection, || now.get()));
+        step.map(|(reaction, _)| reaction)
     }
 
     /// Starts a renewal that is due. How long until the next one is, as far as that is known.
@@ -508,12 +510,23 @@ impl<C: Credential> Session<C> {
     ///
     /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run it on.
     fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
+        self.step_after(|| {}, transition)
+    }
+
+    /// The same, where something has to be done before the lock is taken, if it is: the clock may be the user's code, and
+    /// is not read under it.
+    fn step_after<A>(
+        &self,
+        before_lock: impl FnOnce(),
+        transition: impl Fn(&State<C>) -> Step<C, A>,
+    ) -> Result<(A, Logout), Error> {
         // Most steps change nothing: of a thousand rejections one does. They take effect at this look, and the others
         // have to be decided under the lock.
         let glance = transition(&self.snapshot());
         if glance.next.is_none() {
             return Ok((glance.answer, Logout::nothing()));
         }
+        before_lock();
         let runtime = self.runtime();
         let mut taken = None;
         self.0.state.send_if_modified(|state| {

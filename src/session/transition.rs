@@ -1,7 +1,8 @@
 //! The state machine: one pure function for each event.
 //!
 //! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the event, the state to
-//! install (none when nothing changes) and what is to be done about it. It runs no user code, reads no clock, and
+//! install (none when nothing changes) and what is to be done about it. It runs no user code, reads no clock (where it
+//! asks for the time it gets the same answer again), and
 //! drops nothing that could be the last of its kind: what it is given it borrows, and whoever installs the next state
 //! drops the old one where no lock is held.
 //!
@@ -100,8 +101,14 @@ impl<C> Effects<C> {
 // === impl State: requests ===
 
 impl<C> State<C> {
-    /// A request of `login` is about to be sent. One that has waited for a flight causes no other.
-    pub(crate) fn admit(&self, login: Login, may_elect: bool, now: Now) -> Step<C, Admission<C>> {
+    /// A request of `login` is about to be sent. One that has waited for a flight causes no other. Here as in
+    /// [`rejected`](Self::rejected) the time is asked for only where the answer depends on it: of a herd, once.
+    pub(crate) fn admit(
+        &self,
+        login: Login,
+        may_elect: bool,
+        now: impl Fn() -> Now,
+    ) -> Step<C, Admission<C>> {
         if self.login != login {
             return Step::stay(Admission::Fail(Error::login_changed()));
         }
@@ -109,20 +116,22 @@ impl<C> State<C> {
         match &self.phase {
             Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
             Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
-            phase => match (self.usable(|| now.wall), phase, &self.held) {
-                (Some(usable), _, _) if may_elect => self.renew(now).map(|()| send(usable)),
+            phase => match (self.usable(|| now().wall), phase, &self.held) {
+                (Some(usable), _, _) if may_elect => self.renew(now()).map(|()| send(usable)),
                 (Some(usable), _, _) => Step::stay(send(usable)),
                 (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
                 // It has had its flight, and what that brought has expired since: the upstream decides. A login that
                 // a flight has renewed is never without a credential, so this request does not elect below.
                 (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
-                (None, _, held) => match (self.backing_off(now.instant), held) {
+                (None, _, held) => match (self.backing_off(now().instant), held) {
                     (Some((failure, wait)), _) => Step::stay(Admission::Fail(failure.to_error(wait))),
                     // There have been too many, and this one has expired as well: the upstream decides.
-                    (None, Some(expired)) if self.hold_off(now.instant).is_some() => {
+                    (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
                         Step::stay(send(expired))
                     }
-                    (None, _) => self.elect(self.due(Cause::Expiring), true, None, now).map(Admission::Wait),
+                    (None, _) => {
+                        self.elect(self.due(Cause::Expiring), true, None, now()).map(Admission::Wait)
+                    }
                 },
             },
         }
@@ -134,7 +143,7 @@ impl<C> State<C> {
         &self,
         stamp: Stamped,
         rejection: impl FnOnce() -> Rejection,
-        now: Now,
+        now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
         if self.login != stamp.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
@@ -149,14 +158,14 @@ impl<C> State<C> {
             Phase::Refreshing(flight) => self.await_flight(flight, true).map(Reaction::Wait),
             Phase::Failed(failure)
                 if self.flights_settled > stamp.flights_settled
-                    || self.backing_off(now.instant).is_some() =>
+                    || self.backing_off(now().instant).is_some() =>
             {
-                let wait = self.backing_off(now.instant).map_or(Duration::ZERO, |(_, wait)| wait);
+                let wait = self.backing_off(now().instant).map_or(Duration::ZERO, |(_, wait)| wait);
                 Step::stay(Reaction::Fail(failure.to_error(wait)))
             }
-            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now) => Step::stay(Reaction::Respond),
+            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now()) => Step::stay(Reaction::Respond),
             Phase::Active | Phase::Failed(_) => {
-                self.elect(Cause::Rejected, true, Some(Arc::new(rejection())), now).map(Reaction::Wait)
+                self.elect(Cause::Rejected, true, Some(Arc::new(rejection())), now()).map(Reaction::Wait)
             }
         }
     }

@@ -268,7 +268,7 @@ impl Walk {
 
     fn request(&mut self, login: Login, may_elect: bool) {
         let now = self.now();
-        let taken = take(&self.state, |state| state.admit(login, may_elect, now));
+        let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
         let (fate, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if login != self.model.login => (Fate::Fails(ErrorKind::LoginChanged), Expected::default()),
             _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
@@ -303,7 +303,7 @@ impl Walk {
     fn reject(&mut self, sent: &Sent) {
         let (stamped, now) = (sent.stamped, self.now());
         let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
-        let taken = take(&self.state, |state| state.rejected(stamped, rejection, now));
+        let taken = take(&self.state, |state| state.rejected(stamped, rejection, || now));
         let is_late = stamped.generation < self.model.generation;
         let (fate, expected) = match (self.model.flight, self.backing_off()) {
             _ if stamped.login != self.model.login => {
