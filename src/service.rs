@@ -154,13 +154,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        // Read once for a request, and only where the credential is known to expire.
-        let wall = match self.readiness {
-            Readiness::Ready(read) => read,
-            Readiness::Unasked | Readiness::Asked => None,
-        };
-        let snapshot = self.view.take(&self.inner, wall);
-        let Snapshot { shared, state, .. } = &*snapshot;
+        let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
         match (shared.route(&head), state.phase()) {
             (Route::Carry, Phase::Terminated(termination)) => {
                 // Where nothing is sent, the body is not even looked at.
@@ -172,6 +166,14 @@ where
             (Route::Refuse(error), _) => return self.refuse(error),
         }
         let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
+        // Read once for a request, and only where the credential is known to expire.
+        let wall = match self.readiness {
+            Readiness::Ready(read) => read,
+            Readiness::Unasked | Readiness::Asked => None,
+        };
+        // Looked at again: the body may be anybody's code, and has taken its time.
+        let snapshot = self.view.take(&self.inner, wall);
+        let Snapshot { shared, state, .. } = &*snapshot;
         match state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())) {
             // ## The fresh path: no lock, nothing boxed
             Some(_) if matches!(self.readiness, Readiness::Ready(_)) => {
