@@ -6,7 +6,8 @@
 //! - this crate's layer over the client;
 //! - without it, tower-http's `AddAuthorization` over the client, for one has to authorise somehow: the same bytes go
 //!   over the wire;
-//! - the same once more, with connections of its own: how far apart equals are in this run.
+//! - what no layer can do without that keeps what a replay needs, over the client;
+//! - the stack without the layer once more, with connections of its own: how far apart equals are in this run.
 //!
 //! Each sends a slice of a few hundred to two thousand requests, then the next one has its turn. What is printed are
 //! the medians of the slices of the stack without the layer, and of the ratios to them within a turn.
@@ -27,6 +28,7 @@ use hyper_util::{
 };
 use std::{convert::Infallible, fmt, net::SocketAddr, time::Instant};
 use support::{
+    floor::Floor,
     race::{Effort, Race, median},
     request::{Head, TOKEN, full, token},
     stack::{authorize, refresh_layer},
@@ -96,11 +98,11 @@ fn main() {
     }
     println!();
     println!(
-        "Requests without the layer, and with it as a ratio to that; in brackets, the same without it once more"
+        "Requests without the layer, and as ratios to that with it, through the floor, and without it once more"
     );
     println!("({}; client and server on the same {THREADS} threads)", effort.caption());
     println!();
-    println!("{:<38}{:>22}{:>26}{:>26}", "", "requests/s", "p50", "p99");
+    println!("{:<38}{:>28}{:>32}{:>32}", "", "requests/s", "p50", "p99");
     for scenario in SCENARIOS {
         print_row(scenario, effort);
     }
@@ -109,11 +111,11 @@ fn main() {
 fn print_row(scenario: Scenario, effort: Effort) {
     let runtime = runtime();
     let slices = race(&runtime, scenario, effort).samples(effort.turns(TURNS));
-    let (layer, without, again) = (&slices[0], &slices[1], &slices[2]);
+    let (layer, without, floor, again) = (&slices[0], &slices[1], &slices[2], &slices[3]);
     let value = |of: fn(&Slice) -> f64| median(without.iter().map(of));
     let ratios = |of: fn(&Slice) -> f64| {
         let to = |stack: &[Slice]| median(stack.iter().zip(without).map(|(own, base)| of(own) / of(base)));
-        format!("{:.3} ({:.3})", to(layer), to(again))
+        format!("{:.3} {:.3} ({:.3})", to(layer), to(floor), to(again))
     };
     print!("{:<38}", scenario.to_string());
     print!("{:>7.0} {}", value(|slice| slice.throughput), ratios(|slice| slice.throughput));
@@ -126,9 +128,11 @@ fn race(runtime: &Runtime, scenario: Scenario, effort: Effort) -> Race<'_, Slice
     let upstream = Upstream::start(runtime, wire);
     let layer = refresh_layer(token());
     let layered = (0..clients).map(|_| layer.layer(client(wire))).collect();
+    let floor = (0..clients).map(|_| Floor::new(client(wire), TOKEN)).collect();
     let without = || (0..clients).map(|_| authorize(client(wire))).collect();
     Race::of(sampler(runtime, &upstream, scenario, effort, layered))
         .against(sampler(runtime, &upstream, scenario, effort, without()))
+        .against(sampler(runtime, &upstream, scenario, effort, floor))
         .against(sampler(runtime, &upstream, scenario, effort, without()))
 }
 
