@@ -30,7 +30,8 @@ struct Text {
 #[derive(Clone, Copy)]
 struct Prefix(u64);
 
-/// How long the method or a part of the URI is, or how many headers there are.
+/// How many headers there are, or how long a part is. For a scheme it is one more than that: there may be an empty one
+/// (`http` reads one from `://a`), which is not the same as none.
 type Length = u64;
 
 /// What one header takes, most of the time: a larger block than needed costs less than a second one.
@@ -75,19 +76,23 @@ impl Text {
     /// Begins with how many headers will follow, the method and the URI.
     #[inline]
     fn push_start(&mut self, method: &Method, uri: &Uri, headers: usize) {
-        let scheme = uri.scheme_str().unwrap_or_default();
+        let (method, scheme) = (method.as_str(), uri.scheme_str());
         let authority = uri.authority().map_or("", Authority::as_str);
         // The text of an empty one is a slash, except in a URI that has no other part.
         let path_and_query = uri.path_and_query().filter(|_| !uri.path().is_empty());
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
-        let parts = [method.as_str(), scheme, authority, path_and_query];
-        let len =
-            size_of::<Length>() + parts.iter().map(|part| size_of::<Length>() + part.len()).sum::<usize>();
-        self.last = block(len, headers);
+        let parts = [
+            (method.len(), method),
+            (scheme.map_or(0, |scheme| scheme.len() + 1), scheme.unwrap_or_default()),
+            (authority.len(), authority),
+            (path_and_query.len(), path_and_query),
+        ];
+        let text_len: usize = parts.iter().map(|(_, text)| text.len()).sum();
+        self.last = block(size_of::<Length>() * (1 + parts.len()) + text_len, headers);
         self.last.extend_from_slice(&(headers as Length).to_ne_bytes());
-        for part in parts {
-            self.last.extend_from_slice(&(part.len() as Length).to_ne_bytes());
-            self.last.extend_from_slice(part.as_bytes());
+        for (len, text) in parts {
+            self.last.extend_from_slice(&(len as Length).to_ne_bytes());
+            self.last.extend_from_slice(text.as_bytes());
         }
     }
 
@@ -108,8 +113,8 @@ impl Text {
     fn restore(self) -> (Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
         let mut first = blocks.next().expect("there is a last one");
-        let headers = first.get_u64_ne() as usize;
-        let method = restore_part(&mut first, |part| Method::from_bytes(part).expect(UNCHANGED));
+        let headers = restore_len(&mut first);
+        let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
         // And the credential. More values than there may be names are of a few names.
         let mut restored = HeaderMap::try_with_capacity(headers + 1).unwrap_or_default();
@@ -131,32 +136,43 @@ fn block(len: usize, headers: usize) -> Vec<u8> {
 
 fn restore_uri(text: &mut Bytes) -> Uri {
     let mut parts = uri::Parts::default();
-    parts.scheme =
-        restore_part(text, |part| (!part.is_empty()).then(|| Scheme::try_from(part).expect(UNCHANGED)));
+    parts.scheme = restore_scheme(text);
     parts.authority = slice_part(text).map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
     parts.path_and_query =
         slice_part(text).map(|part| PathAndQuery::from_maybe_shared(part).expect(UNCHANGED));
     Uri::from_parts(parts).expect(UNCHANGED)
 }
 
-/// What is made of the text itself. To slice it would cost a reference that nobody keeps.
-fn restore_part<T>(text: &mut Bytes, restore: impl FnOnce(&[u8]) -> T) -> T {
-    let len = text.get_u64_ne() as usize;
-    let restored = restore(&text[..len]);
-    text.advance(len);
-    restored
+fn restore_scheme(text: &mut Bytes) -> Option<Scheme> {
+    let len = restore_len(text).checked_sub(1)?;
+    Some(take(text, len, |part| Scheme::try_from(part).expect(UNCHANGED)))
+}
+
+fn restore_method(text: &mut Bytes) -> Method {
+    let len = restore_len(text);
+    take(text, len, |part| Method::from_bytes(part).expect(UNCHANGED))
 }
 
 /// What refers to the text.
 fn slice_part(text: &mut Bytes) -> Option<Bytes> {
-    let len = text.get_u64_ne() as usize;
+    let len = restore_len(text);
     (len > 0).then(|| text.split_to(len))
+}
+
+fn restore_len(text: &mut Bytes) -> usize {
+    text.get_u64_ne() as usize
+}
+
+/// What is made of the text itself. To slice it would cost a reference that nobody keeps.
+fn take<T>(text: &mut Bytes, len: usize, read: impl FnOnce(&[u8]) -> T) -> T {
+    let taken = read(&text[..len]);
+    text.advance(len);
+    taken
 }
 
 fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
     let prefix = Prefix(text.get_u64_ne());
-    let name = HeaderName::from_lowercase(&text[..prefix.name_len()]).expect(UNCHANGED);
-    text.advance(prefix.name_len());
+    let name = take(text, prefix.name_len(), |name| HeaderName::from_lowercase(name).expect(UNCHANGED));
     let mut value = HeaderValue::from_maybe_shared(text.split_to(prefix.value_len())).expect(UNCHANGED);
     value.set_sensitive(prefix.is_sensitive());
     (name, value)
@@ -258,6 +274,8 @@ mod tests {
             "http://a@b:80?x",
             "HTTPS://EXAMPLE.com/A%2fb",
             "coap+tcp://[2001:db8::1]:5683//x",
+            "://a",
+            "://a:80/b?c",
             "http://a/ü?ö",
         ] {
             let uri = Uri::try_from(uri).unwrap();
@@ -326,7 +344,7 @@ mod tests {
         fn whatever_is_a_uri_is_restored_as_it_was(
             text in prop_oneof![
                 "\\PC{0,20}",
-                "[a-zA-Z][a-z+.-]{0,6}://[!-~]{0,20}",
+                "([a-zA-Z][a-z+.-]{0,6})?://[!-~]{0,20}",
                 "[*/?#%a-z\\[\\]:@.0-9-]{0,20}",
                 "(https?://)?[a-z.:@0-9\\[\\]-]{0,12}[/?#]?[!-~]{0,12}",
             ],
