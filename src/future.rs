@@ -126,6 +126,8 @@ where
                 CourseProj::Fresh { future, kept } => {
                     let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
                     if kept.as_ref().expect(POLLED_ON).snapshot.accepts(&mut response) {
+                        // Whoever keeps the future of a response that came would keep an upload's record with it.
+                        *kept = None;
                         return Poll::Ready(Ok(response));
                     }
                     match kept.take().expect(POLLED_ON).rejected(response) {

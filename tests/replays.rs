@@ -6,7 +6,7 @@ mod support;
 
 use bytes::Bytes;
 use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
-use http_body::{Body, SizeHint};
+use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use std::sync::{
     Arc, Mutex,
@@ -20,7 +20,7 @@ use support::{
     *,
 };
 use tokio::task::JoinHandle;
-use tower::{BoxError, Layer, ServiceExt, service_fn};
+use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
     ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
     refresher_fn,
@@ -173,6 +173,28 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
 }
 
 // === bodies ===
+
+#[tokio::test]
+async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
+    let (refresher, _flights) = by_hand();
+    let (inner, mut exchanges) = exchanging();
+    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let (feed, body) = stream(&["early"]);
+    let request = Request::post("/").body(body).unwrap();
+    let mut answer = Box::pin(service.ready().await.unwrap().call(request));
+    let Exchange { request, answer: respond } = exchanges.next().await;
+    assert!(respond.send(Ok(answer_with(StatusCode::OK, Full::<Bytes>::default()))).is_ok());
+    assert_eq!((&mut answer).await.unwrap().status(), StatusCode::OK);
+
+    // The response came before the upload was over, and its future is still there.
+    let late = Bytes::from(vec![b'x'; 10]);
+    feed.send(Ok(Frame::data(late.clone()))).unwrap();
+    let mut upload = request.into_body();
+    for _ in 0..2 {
+        drop(upload.frame().await.unwrap().unwrap());
+    }
+    assert!(late.is_unique());
+}
 
 #[tokio::test]
 async fn g14_a_replay_has_the_body_of_the_first_attempt() {
@@ -438,7 +460,7 @@ async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_th
     let replay = exchanges.next().await;
     let rest = tokio::spawn(frames(replay.request.into_body()));
     let long = Bytes::from(vec![b'x'; 2 * LIMIT]);
-    feed.send(Ok(http_body::Frame::data(long.clone()))).unwrap();
+    feed.send(Ok(Frame::data(long.clone()))).unwrap();
     drop(feed);
     assert_eq!(in_time(rest).await.unwrap(), [data("one "), Step::Data(long)]);
     replay.answer.send(Ok(answer_with(StatusCode::OK, Full::new(Bytes::new())))).unwrap();
