@@ -172,6 +172,16 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
     }
 }
 
+#[tokio::test]
+async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() {
+    for uri in ["/a?b", "*", "example.com:443", "http://[::1]:80?x", "://a", "://a:80/b?c"] {
+        let (seen, answer) = attempts(Request::get(uri).body(Full::<Bytes>::default()).unwrap()).await;
+        assert_eq!(status(&answer), StatusCode::OK, "{uri}");
+        let [first, second] = &seen[..] else { panic!("two attempts") };
+        assert_eq!((&first.uri, first.uri.scheme()), (&second.uri, second.uri.scheme()), "{uri}");
+    }
+}
+
 // === bodies ===
 
 #[tokio::test]
