@@ -99,9 +99,13 @@ impl<S, C> Refresh<S, C> {
         &self.inner
     }
 
-    /// The inner service. Replays of later calls go to clones of what is left here.
+    /// The inner service. Replays of later calls go to clones of what is left here. A readiness that was polled for is
+    /// forgotten: another service may be put in its place.
     pub fn get_mut(&mut self) -> &mut S {
         self.view.invalidate();
+        if let Readiness::Ready(_) = self.readiness {
+            self.readiness = Readiness::Asked;
+        }
         &mut self.inner
     }
 

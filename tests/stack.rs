@@ -8,6 +8,7 @@ use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use std::{
+    mem,
     pin::pin,
     sync::{
         Arc, OnceLock,
@@ -119,6 +120,19 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         assert_eq!(book.held(), 0);
         flights.none_started().await;
     }
+}
+
+#[tokio::test]
+async fn g13_an_inner_service_that_takes_the_place_of_a_ready_one_is_not_called_unready() {
+    let upstream = Upstream::accepting(&["at-1"]);
+    let (probe, book) = Probe::new(upstream.clone());
+    let (refresher, _flights) = by_hand();
+    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(probe);
+    ready(&mut service).await;
+    let other = service.get_ref().clone();
+    drop(mem::replace(service.get_mut(), other));
+    assert_eq!(service.call(get("/")).await.unwrap().status(), StatusCode::OK);
+    assert_eq!((book.violations(), book.held()), (0, 0));
 }
 
 #[tokio::test]
