@@ -10,7 +10,7 @@ use crate::{
     policy::FailureMode,
     refresher::BoxFuture,
     replay::{Replay, ReplayBody},
-    session::{Admission, Flight},
+    session::{Admission, Flight, MayStart},
     view::Snapshot,
 };
 use http::{Request, Response, request::Parts};
@@ -140,7 +140,7 @@ where
                 // ## Admitting => (Readying | Waiting | done)
                 StageProj::Admitting { pending } => {
                     let pending = pending.take().expect(TAKEN_ONCE);
-                    match call.admit() {
+                    match call.admit(MayStart::Any) {
                         Admission::Send(..) => Stage::readying(call, pending),
                         Admission::Wait(flight) => Stage::waiting(call, flight, pending),
                         Admission::Fail(error) => return Poll::Ready(pending.rejected.or(error)),
@@ -166,7 +166,7 @@ where
                     let readiness = service.poll_ready(cx).map_err(Into::into)?;
                     // Asked after the readiness, and however that is: the login may change while the inner service
                     // holds the request up. Where it has to wait after all, the instance is given up with this stage.
-                    match call.admit() {
+                    match call.admit(MayStart::Awaited) {
                         Admission::Send(held, stamped) => {
                             ready!(readiness);
                             let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
@@ -249,9 +249,10 @@ impl<S, C> Call<S, C> {
 
 impl<S, C: Credential> Call<S, C> {
     /// Asks whether it may be sent now.
-    fn admit(&self) -> Admission<C> {
+    fn admit(&self, may_start: MayStart) -> Admission<C> {
         let Snapshot { shared, state, .. } = &*self.snapshot;
-        let admission = shared.session.admit(state.login(), !self.waited);
+        let may_start = if self.waited { MayStart::Nothing } else { may_start };
+        let admission = shared.session.admit(state.login(), may_start);
         admission.unwrap_or_else(Admission::Fail)
     }
 

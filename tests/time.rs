@@ -8,8 +8,9 @@ use std::{
     time::{Duration, SystemTime},
 };
 use support::*;
-use tokio::time::advance;
-use tower::{BoxError, Layer, ServiceExt};
+use tokio::{sync::Semaphore, time::advance};
+use tokio_test::{assert_pending, task};
+use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_refresh::{
     AmbiguousOutcome, Cause, ErrorKind, FailureMode, Phase, Refresh, RefreshError, RefreshLayer, Session,
     SessionBuilder, Termination, Token,
@@ -100,6 +101,42 @@ async fn within_the_margin_one_flight_starts_and_no_request_waits() {
     settle_tasks().await;
     assert_eq!(send(&client).await.unwrap(), StatusCode::OK);
     assert_eq!(upstream.count("at-2"), 1);
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_at_the_most() {
+    let wall = Wall::new();
+    let (refresher, mut flights) = by_hand();
+    let clock = wall.clone();
+    let session = Session::builder(refresher)
+        .credential(wall.expiring_in("at-1", 10 * MINUTE))
+        .refresh_ahead(5 * MINUTE)
+        .refresh_ahead_jitter(0.0)
+        .clock(move || clock.now())
+        .build();
+    let never_ready = ConcurrencyLimit::with_semaphore(Upstream::accepting(&[]), Arc::new(Semaphore::new(0)));
+    let mut service = RefreshLayer::new(session.clone()).layer(never_ready);
+    // Not polled ready, so that its future asks the session.
+    let mut request = task::spawn(service.call(get("/")));
+
+    wall.pass(6 * MINUTE).await;
+    assert_pending!(request.poll());
+    flights.next().await.answer(Ok(wall.expiring_in("at-2", 10 * MINUTE)));
+    settle_tasks().await;
+    wall.pass(6 * MINUTE).await;
+    assert_pending!(request.poll());
+    flights.none_started().await;
+
+    wall.pass(6 * MINUTE).await;
+    assert_pending!(request.poll());
+    assert_eq!(session.waiters(), 1);
+    flights.next().await.answer(Ok(wall.expiring_in("at-3", 10 * MINUTE)));
+    settle_tasks().await;
+    for _ in 0..3 {
+        wall.pass(6 * MINUTE).await;
+        assert_pending!(request.poll());
+    }
     flights.none_started().await;
 }
 

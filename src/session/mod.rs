@@ -109,8 +109,8 @@
 //!    shut-down. No request waits for ever.
 //! 6. **Callers may leave.** Dropping any request, or all of them, or every handle, never cancels a flight; only its
 //!    time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight and one replay. A second rejection goes to the caller as it
-//!    is. A refresher that returns the rejected credential again has failed.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal and one replay. A second
+//!    rejection goes to the caller as it is. A refresher that returns the rejected credential again has failed.
 //! 8. **One answer for all.** All waiters of a flight get its outcome, failures included; none of them tries again by
 //!    itself.
 //! 9. **The end is the end.** After a terminal failure or a logout nothing that would carry this session's credential
@@ -189,7 +189,7 @@ pub use rules::AmbiguousOutcome;
 pub(crate) use held::Held;
 pub(crate) use outcome::OutcomeCell;
 pub(crate) use state::Stamped;
-pub(crate) use transition::{Admission, Reaction};
+pub(crate) use transition::{Admission, MayStart, Reaction};
 
 #[cfg(test)]
 mod tests;

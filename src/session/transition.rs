@@ -55,6 +55,16 @@ pub(crate) struct Ended<C> {
     pub(crate) outstanding: Outstanding<C>,
 }
 
+/// Which flights a request may start when it asks to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum MayStart {
+    Any,
+    /// None but one that it waits for: it has had its chance to start a renewal.
+    Awaited,
+    /// None: it has waited for one.
+    Nothing,
+}
+
 /// Whether a request may be sent now.
 pub(crate) enum Admission<C> {
     Send(Held<C>, Stamped),
@@ -106,7 +116,7 @@ impl<C> State<C> {
     pub(crate) fn admit(
         &self,
         login: Login,
-        may_elect: bool,
+        may_start: MayStart,
         now: impl Fn() -> Now,
     ) -> Step<C, Admission<C>> {
         if self.login != login {
@@ -117,12 +127,14 @@ impl<C> State<C> {
             Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
             Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
             phase => match (self.usable(|| now().wall), phase, &self.held) {
-                (Some(usable), _, _) if may_elect => self.renew(now()).map(|()| send(usable)),
+                (Some(usable), _, _) if may_start == MayStart::Any => {
+                    self.renew(now()).map(|()| send(usable))
+                }
                 (Some(usable), _, _) => Step::stay(send(usable)),
                 (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
                 // It has had its flight, and what that brought has expired since: the upstream decides. A login that
                 // a flight has renewed is never without a credential, so this request does not elect below.
-                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
+                (None, _, Some(expired)) if may_start == MayStart::Nothing => Step::stay(send(expired)),
                 (None, _, held) => match (self.backing_off(now().instant), held) {
                     (Some((failure, wait)), _) => Step::stay(Admission::Fail(failure.to_error(wait))),
                     // There have been too many, and this one has expired as well: the upstream decides.

@@ -20,10 +20,10 @@ fn a_request_when_a_renewal_is_due_while_active_elects_and_is_sent() {
 
 #[test]
 fn a_renewal_is_due_from_the_moment_on_that_its_credential_names() {
-    let early = take(&due(active()), |state| state.admit(login(), true, || both(99)));
+    let early = take(&due(active()), |state| state.admit(login(), MayStart::Any, || both(99)));
     assert_eq!(admission(&early.answer), Answer::Sent(KEY, stamp()));
     early.assert_nothing();
-    let last = take(&due(active()), |state| state.admit(login(), true, || both(199)));
+    let last = take(&due(active()), |state| state.admit(login(), MayStart::Any, || both(199)));
     assert_eq!(admission(&last.answer), Answer::Sent(KEY, stamp()));
     Elected { at: both(199), ..renewal() }.check_unjoined(&last);
 }
@@ -68,7 +68,7 @@ fn a_request_when_a_renewal_is_due_beyond_the_limit_is_sent_and_elects_nothing()
 #[test]
 fn a_request_that_has_waited_is_sent_and_renews_nothing() {
     for state in [active(), failed()] {
-        let taken = take(&due(state), |state| state.admit(login(), false, now));
+        let taken = take(&due(state), |state| state.admit(login(), MayStart::Nothing, now));
         assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
         taken.assert_nothing();
     }
@@ -177,9 +177,9 @@ fn a_request_with_an_expired_credential_during_a_back_off_fails_with_the_time_to
 
 #[test]
 fn a_request_without_a_credential_during_a_back_off_fails_with_the_time_to_wait() {
-    for may_elect in [true, false] {
+    for may_start in [MayStart::Any, MayStart::Awaited, MayStart::Nothing] {
         let state = without_key(backing_off());
-        let taken = take(&state, |state| state.admit(login(), may_elect, now));
+        let taken = take(&state, |state| state.admit(login(), may_start, now));
         assert_eq!(admission(&taken.answer), later("failed", 5 * SECOND));
         taken.assert_nothing();
     }
@@ -188,11 +188,11 @@ fn a_request_without_a_credential_during_a_back_off_fails_with_the_time_to_wait(
 #[test]
 fn a_back_off_is_over_at_its_moment_and_not_before() {
     let before = Now { instant: both(105).instant - Duration::from_nanos(1), ..now() };
-    let taken = take(&without_key(backing_off()), |state| state.admit(login(), true, || before));
+    let taken = take(&without_key(backing_off()), |state| state.admit(login(), MayStart::Any, || before));
     assert_eq!(admission(&taken.answer), later("failed", Duration::from_nanos(1)));
     taken.assert_nothing();
 
-    let taken = take(&without_key(backing_off()), |state| state.admit(login(), true, || both(105)));
+    let taken = take(&without_key(backing_off()), |state| state.admit(login(), MayStart::Any, || both(105)));
     let expected = Elected { key: None, at: both(105), ..Elected::new(Cause::Missing) };
     expected.again().check(&taken, flight_of);
 }
@@ -207,7 +207,7 @@ fn a_request_with_a_usable_credential_during_a_back_off_is_sent() {
 
 #[test]
 fn a_request_that_has_waited_is_sent_with_an_expired_credential_during_a_back_off_too() {
-    let taken = take(&failed_until(both(305)), |state| state.admit(login(), false, late));
+    let taken = take(&failed_until(both(305)), |state| state.admit(login(), MayStart::Nothing, late));
     assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
     taken.assert_nothing();
 }
@@ -271,7 +271,7 @@ fn fifty_requests_that_are_rejected_during_a_back_off_cost_one_flight() {
     let mut state = settle(&flying, &Err(RefreshError::transient("down")), None).next.expect("it fails");
     for tick in 0..50 {
         let now = Now { instant: now().instant + tick * Duration::from_millis(99), ..now() };
-        let sent = take(&state, |state| state.admit(login(), true, || now));
+        let sent = take(&state, |state| state.admit(login(), MayStart::Any, || now));
         let Admission::Send(_, stamped) = &sent.answer else { panic!("it is usable") };
         let taken = reject_at(&state, *stamped, now);
         assert_eq!(reaction(&taken.answer), later("down", WAIT - tick * Duration::from_millis(99)));
@@ -646,7 +646,7 @@ fn renewals_that_are_refused_leave_a_credential_in_use_until_it_has_expired() {
     let mut state = due(active());
     for nth in 0..4 {
         let now = after_failures(nth);
-        let taken = take(&state, |state| state.admit(login(), true, || now));
+        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || now));
         assert_eq!(admission(&taken.answer), Answer::Sent(KEY, state.stamp()));
         let taken = settle_at(&taken.next.expect("a renewal flies"), &refusal(), now);
         assert!(taken.effects.ended.is_none());
@@ -705,9 +705,9 @@ fn a_wall_clock_that_jumps_moves_no_back_off() {
     for seconds in [0, 150, 10_000] {
         let jumped = |monotonic: u64| Now { wall: at(seconds), ..both(monotonic) };
         let state = without_key(backing_off());
-        let taken = take(&state, |state| state.admit(login(), true, || jumped(104)));
+        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || jumped(104)));
         assert_eq!(admission(&taken.answer), later("failed", SECOND));
-        let taken = take(&state, |state| state.admit(login(), true, || jumped(105)));
+        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || jumped(105)));
         assert!(taken.effects.launch.is_some());
     }
 }
@@ -728,7 +728,7 @@ fn a_wall_clock_that_jumps_moves_no_limit() {
 fn a_machine_that_slept_knows_that_its_credential_has_expired() {
     // The monotonic clock stood still.
     let awake = Now { wall: at(10_000), ..now() };
-    let taken = take(&active(), |state| state.admit(login(), true, || awake));
+    let taken = take(&active(), |state| state.admit(login(), MayStart::Any, || awake));
     Elected::new(Cause::Expiring).check(&taken, flight_of);
     assert!(active().sendable(|| awake.wall).is_none());
 }
@@ -736,14 +736,15 @@ fn a_machine_that_slept_knows_that_its_credential_has_expired() {
 #[test]
 fn a_wall_clock_that_jumps_forth_and_back_costs_one_refresh() {
     let forth = Now { wall: at(10_000), ..now() };
-    let flying = take(&active(), |state| state.admit(login(), true, || forth)).next.expect("it flies");
+    let flying =
+        take(&active(), |state| state.admit(login(), MayStart::Any, || forth)).next.expect("it flies");
     // Whether it expires by the server's clock, or by one that has jumped.
     for expires_at in [at(400), at(10_300)] {
         let brought = key_with(NEW, Some(expires_at), forth.wall, Some(now().instant), AHEAD);
         let mut state = settle_at_ok(&flying, &brought, forth);
         let started = state.flights_started;
         for wall in [forth.wall, at(101), at(9_999), at(0), forth.wall] {
-            let taken = take(&state, |state| state.admit(login(), true, || Now { wall, ..now() }));
+            let taken = take(&state, |state| state.admit(login(), MayStart::Any, || Now { wall, ..now() }));
             assert!(matches!(admission(&taken.answer), Answer::Sent(NEW, _)));
             state = taken.next.unwrap_or(state);
         }
@@ -767,7 +768,7 @@ fn a_wall_clock_that_jumps_during_a_flight_decides_what_its_refusal_means() {
     let forth = Now { wall: at(10_000), ..now() };
     assert!(settle_at(&flying, &refusal(), forth).effects.ended.is_some());
     assert!(settle_at(&flying, &transient(), forth).effects.ended.is_none());
-    let waits = take(&flying, |state| state.admit(login(), true, || forth));
+    let waits = take(&flying, |state| state.admit(login(), MayStart::Any, || forth));
     assert!(matches!(admission(&waits.answer), Answer::Waits(Leg { awaited: true, rejected: false, .. })));
     // It stays awaited when the clock jumps back again.
     let awaited = waits.next.expect("it is awaited");
@@ -787,7 +788,7 @@ fn the_ends_of_time_overflow_nothing() {
                 let state = State { held: Some(held), ..active() };
                 for wall in [first, at(0), last] {
                     let now = Now { wall, ..now() };
-                    let taken = take(&state, |state| state.admit(login(), true, || now));
+                    let taken = take(&state, |state| state.admit(login(), MayStart::Any, || now));
                     assert!(matches!(admission(&taken.answer), Answer::Sent(..) | Answer::Waits(_)));
                     let _ = (state.renewal_in(now), state.sendable(|| wall), state.wants_renewal(|| wall));
                 }
