@@ -63,15 +63,23 @@ struct Pending<B, ResBody> {
 
 enum Errand<B> {
     /// Boxed, because it is much larger than what is left after a rejection, which comes in herds.
-    First(Box<First<B>>),
+    Whole(Box<Whole<B>>),
     Again(Again<B>),
 }
 
-/// A request that was not sent yet.
-struct First<B> {
+/// A request that was not copied yet.
+struct Whole<B> {
     head: Parts,
     body: ReplayBody<B>,
-    replay: Replay<B>,
+    /// `None` if its rejection will go to the caller.
+    replay: Option<Replay<B>>,
+}
+
+/// A request that is ready to be sent, but for its credential.
+struct Outbound<B> {
+    head: Parts,
+    body: ReplayBody<B>,
+    if_rejected: IfRejected<B>,
 }
 
 /// What is done about the rejection of a request that is under way.
@@ -104,7 +112,7 @@ where
 {
     /// A request that the session has to admit first.
     pub(crate) fn admitting(call: Call<S, C>, head: Parts, body: ReplayBody<B>, replay: Replay<B>) -> Self {
-        let errand = Errand::First(Box::new(First { head, body, replay }));
+        let errand = Errand::Whole(Box::new(Whole { head, body, replay: Some(replay) }));
         Self { call, stage: Stage::Admitting { pending: Some(Pending { errand, rejected: Rejected::Gone }) } }
     }
 
@@ -163,23 +171,35 @@ where
                     if let Some(pending) = pending {
                         pending.rejected.drain(cx);
                     }
-                    let readiness = service.poll_ready(cx).map_err(Into::into)?;
-                    // Asked after the readiness, and however that is: the login may change while the inner service
-                    // holds the request up. Where it has to wait after all, the instance is given up with this stage.
-                    match call.admit(MayStart::Awaited) {
-                        Admission::Send(held, stamped) => {
-                            ready!(readiness);
-                            let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
-                            let sent = Sent { held, stamped };
-                            let (request, if_rejected) = call.request(errand, &sent);
-                            let (future, rest) = (service.call(request), rejected.into_rest());
-                            Stage::Calling { future, sent, if_rejected: Some(if_rejected), rest }
+                    if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
+                        // The login may change while the inner service holds the request up. Where it has to wait after
+                        // all, the instance is given up with this stage.
+                        match call.admit(MayStart::Awaited) {
+                            Admission::Send(..) => return Poll::Pending,
+                            Admission::Wait(flight) => {
+                                Stage::waiting(call, flight, pending.take().expect(TAKEN_ONCE))
+                            }
+                            Admission::Fail(error) => {
+                                return Poll::Ready(pending.take().expect(TAKEN_ONCE).rejected.or(error));
+                            }
                         }
-                        Admission::Wait(flight) => {
-                            Stage::waiting(call, flight, pending.take().expect(TAKEN_ONCE))
-                        }
-                        Admission::Fail(error) => {
-                            return Poll::Ready(pending.take().expect(TAKEN_ONCE).rejected.or(error));
+                    } else {
+                        let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
+                        // Before the session is asked: what is cloned or dropped here may be anybody's, and take its time.
+                        let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
+                        match call.admit(MayStart::Awaited) {
+                            Admission::Send(held, stamped) => {
+                                call.snapshot.shared.apply(held.credential(), || stamped, &mut head);
+                                let future = service.call(Request::from_parts(head, body));
+                                let sent = Sent { held, stamped };
+                                let if_rejected = Some(if_rejected);
+                                Stage::Calling { future, sent, if_rejected, rest: rejected.into_rest() }
+                            }
+                            Admission::Wait(flight) => {
+                                let errand = Errand::Whole(Box::new(Whole { head, body, replay: None }));
+                                Stage::waiting(call, flight, Pending { errand, rejected })
+                            }
+                            Admission::Fail(error) => return Poll::Ready(rejected.or(error)),
                         }
                     }
                 }
@@ -262,26 +282,6 @@ impl<S, C: Credential> Call<S, C> {
         Box::pin(self.snapshot.shared.session.wait(flight))
     }
 
-    /// The request to send now, and what is done if it is rejected.
-    fn request<B>(&self, errand: Errand<B>, sent: &Sent<C>) -> (Request<ReplayBody<B>>, IfRejected<B>) {
-        let (mut head, body, if_rejected) = match errand {
-            Errand::First(first) => {
-                let First { head, body, replay } = *first;
-                let if_rejected = match self.waited {
-                    true => IfRejected::Respond,
-                    false => {
-                        let copy = replay.is_possible().then(|| HeadCopy::of(&head));
-                        IfRejected::Report(copy.map(|head| Spare { head, replay }))
-                    }
-                };
-                (head, body, if_rejected)
-            }
-            Errand::Again(Again { head, body }) => (head.restore(), body, IfRejected::Respond),
-        };
-        self.snapshot.shared.apply(sent.held.credential(), || sent.stamped, &mut head);
-        (Request::from_parts(head, body), if_rejected)
-    }
-
     /// What a rejected request gets where there will be no newer credential.
     pub(crate) fn fail<ResBody: Body>(
         &self,
@@ -289,6 +289,30 @@ impl<S, C: Credential> Call<S, C> {
         response: Response<ResBody>,
     ) -> Result<Response<ResBody>, BoxError> {
         Rejected::new(response, self.snapshot.shared.policy.failure_mode).or(error)
+    }
+}
+
+// === impl Errand ===
+
+impl<B> Errand<B> {
+    /// Copies the head of a first attempt, or makes that of a second one from its copy.
+    fn outbound(self, waited: bool) -> Outbound<B> {
+        match self {
+            Self::Whole(whole) => {
+                let Whole { head, body, replay } = *whole;
+                let if_rejected = match replay {
+                    Some(replay) if !waited => {
+                        let copy = replay.is_possible().then(|| HeadCopy::of(&head));
+                        IfRejected::Report(copy.map(|head| Spare { head, replay }))
+                    }
+                    _ => IfRejected::Respond,
+                };
+                Outbound { head, body, if_rejected }
+            }
+            Self::Again(Again { head, body }) => {
+                Outbound { head: head.restore(), body, if_rejected: IfRejected::Respond }
+            }
+        }
     }
 }
 

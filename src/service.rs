@@ -56,6 +56,17 @@ use tower::{BoxError, Service};
 ///
 /// An idle clone keeps the credential that it saw last alive until it is used again or dropped.
 ///
+/// The instances for replays are cloned one after the other. An inner service whose `Clone` waits for, or polls, another
+/// request of this service would wait for itself.
+///
+/// # Bodies
+///
+/// `call` polls the body of the request, to keep what is there already, until it has to wait or gets too long for a replay
+/// (see [`ReplayBody`]). Where a body needs a runtime, `call` does too: `runtime.block_on(async { client.call(request).await })`
+/// rather than `runtime.block_on(client.call(request))`. A body that panics does so in `call`, which ends the worker of a
+/// `Buffer` above. With `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner
+/// service does.
+///
 /// # Readiness
 ///
 /// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
@@ -159,6 +170,7 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
+        let login = state.login();
         match (shared.route(&head), state.phase()) {
             (Route::Carry, Phase::Terminated(termination)) => {
                 // Where nothing is sent, the body is not even looked at.
@@ -178,20 +190,23 @@ where
         // Looked at again: the body may be anybody's code, and has taken its time.
         let snapshot = self.view.take(&self.inner, wall);
         let Snapshot { shared, state, .. } = &*snapshot;
-        match state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())) {
+        if state.login() != login {
+            return self.refuse(Error::login_changed());
+        }
+        let sendable = state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())).is_some();
+        if sendable && matches!(self.readiness, Readiness::Ready(_)) {
             // ## The fresh path: no lock, nothing boxed
-            Some(_) if matches!(self.readiness, Readiness::Ready(_)) => {
+            let copy = replay.is_possible().then(|| HeadCopy::of(&head));
+            // For the last time: clones of the inner service and of extensions are anybody's code, too.
+            if snapshot.is_current() {
                 self.readiness = Readiness::Unasked;
-                let copy = replay.is_possible().then(|| HeadCopy::of(&head));
                 snapshot.apply(&mut head);
                 let future = self.inner.call(Request::from_parts(head, body));
-                ResponseFuture::fresh(future, Kept { snapshot, copy, replay })
-            }
-            _ => {
-                self.give_up_readiness();
-                ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
+                return ResponseFuture::fresh(future, Kept { snapshot, copy, replay });
             }
         }
+        self.give_up_readiness();
+        ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
     }
 }
 

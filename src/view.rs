@@ -57,7 +57,9 @@ impl<S, C> Snapshot<S, C> {
         self.state.held().expect("no request is sent without a credential")
     }
 
-    fn is_current(&self) -> bool {
+    /// Whether the session is still in this state.
+    #[inline]
+    pub(crate) fn is_current(&self) -> bool {
         // It can't be closed: the snapshot holds the session. One atomic load.
         !self.changes.has_changed().unwrap_or(true)
     }

@@ -4,17 +4,13 @@
 
 mod support;
 
-use bytes::Bytes;
 use http::{HeaderMap, Request, StatusCode, request::Parts};
-use http_body::{Body, Frame};
 use std::{
-    convert::Infallible,
-    pin::{Pin, pin},
+    pin::pin,
     sync::{
         Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
-    task::{Context, Poll},
     time::{Duration, SystemTime},
 };
 use support::*;
@@ -119,18 +115,6 @@ async fn g02_credential_expiry_and_generation_change_in_one_step() {
 }
 
 // === 4: fenced ===
-
-#[tokio::test(start_paused = true)]
-async fn g04_a_request_whose_body_logs_out_as_it_is_polled_is_not_sent() {
-    let upstream = Upstream::accepting(&["at-1"]);
-    let (refresher, _flights) = by_hand();
-    let session = Session::new(token("at-1"), refresher);
-    let service = RefreshLayer::new(session.clone()).layer(upstream.clone());
-    let body = Meddling(Some(move || drop(session.logout())));
-    let request = Request::post("/").body(body).unwrap();
-    assert_eq!(kind(service.oneshot(request).await), ErrorKind::Terminated);
-    assert!(upstream.log().is_empty());
-}
 
 #[tokio::test(start_paused = true)]
 async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
@@ -1148,24 +1132,6 @@ async fn g10_the_predicate_of_a_watcher_may_call_the_session() {
     acquiring.succeed("at-3");
     let state = watcher.wait_for(|state| state.credential().is_some()).await.unwrap();
     assert_eq!(state.credential().unwrap().access_token(), "at-3");
-}
-
-/// A body that is polled before it is sent, and does what it likes.
-struct Meddling<F>(Option<F>);
-
-impl<F: FnOnce() + Unpin> Body for Meddling<F> {
-    type Data = Bytes;
-    type Error = Infallible;
-
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        _: &mut Context<'_>,
-    ) -> Poll<Option<Result<Frame<Bytes>, Infallible>>> {
-        Poll::Ready(self.0.take().map(|meddle| {
-            meddle();
-            Ok(Frame::data(Bytes::from_static(b"body")))
-        }))
-    }
 }
 
 /// Looks at its session, and changes it, wherever it is asked anything.

@@ -1,0 +1,276 @@
+//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another, while a request is on its
+//! way to be sent: all of it may take its time as well, and then the same is done by another thread.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
+
+mod support;
+
+use bytes::Bytes;
+use http::{Request, Response, request};
+use http_body::{Body, Frame};
+use http_body_util::Full;
+use std::{
+    convert::Infallible,
+    future::{Ready, ready},
+    pin::Pin,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+    time::{Duration, SystemTime},
+};
+use support::*;
+use tower::{BoxError, Layer, Service, ServiceExt};
+use tower_refresh::{
+    Credential, ErrorKind, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn,
+};
+
+/// The places at which somebody else's code runs before a request is sent.
+#[derive(Clone, Copy, Debug, PartialEq)]
+enum Place {
+    Body,
+    Clock,
+    CloneOfInner,
+    ReadinessOfInner,
+    CloneOfExtension,
+    Unshared,
+    DropOfCredential,
+}
+
+/// Runs something once, at the place that it is set for.
+#[derive(Clone, Default)]
+struct Trap(Arc<Mutex<Option<(Place, Run)>>>);
+
+type Run = Box<dyn FnOnce() + Send>;
+
+/// Notes the keys that it is sent.
+struct Inner {
+    sent: Arc<Mutex<Vec<&'static str>>>,
+    trap: Trap,
+}
+
+struct Key {
+    name: &'static str,
+    expires_at: Option<SystemTime>,
+    is_copy: bool,
+    trap: Trap,
+}
+
+/// One frame, at whose poll the body's own trap is sprung.
+struct Meddling(Option<Trap>);
+
+struct Extension(Trap);
+
+struct World {
+    session: Session<Key>,
+    service: Refresh<Inner, Key>,
+    sent: Arc<Mutex<Vec<&'static str>>>,
+    trap: Trap,
+}
+
+#[tokio::test(start_paused = true)]
+async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
+    use Place::*;
+    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
+        // The body brings a newer credential, so that all that belongs to a new snapshot happens after it.
+        let mut world = World::new();
+        let request = world.request(|world| world.replace("b"), place, |world| drop(world.session.logout()));
+        let answer = world.service.ready().await.unwrap().call(request).await;
+        assert_eq!(kind(answer), ErrorKind::Terminated, "{place:?}");
+        assert_eq!(world.sent(), [""; 0], "{place:?}");
+    }
+    for place in [CloneOfInner, ReadinessOfInner, CloneOfExtension] {
+        let mut world = World::new();
+        let request = world.request(|_| (), place, |world| drop(world.session.logout()));
+        // Not polled ready, so that its future does all that is left.
+        assert_eq!(kind(world.service.call(request).await), ErrorKind::Terminated, "{place:?}");
+        assert_eq!(world.sent(), [""; 0], "{place:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g04_a_login_by_code_that_runs_before_the_send_stops_it() {
+    use Place::*;
+    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
+        let mut world = World::new();
+        let request = world.request(|world| world.replace("b"), place, |world| world.log_in("c"));
+        let answer = world.service.ready().await.unwrap().call(request).await;
+        assert_eq!(kind(answer), ErrorKind::LoginChanged, "{place:?}");
+        assert_eq!(world.sent(), [""; 0], "{place:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_replacement_by_code_that_runs_before_the_send_is_sent() {
+    use Place::*;
+    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
+        let mut world = World::new();
+        let request = world.request(|world| world.replace("b"), place, |world| world.replace("c"));
+        let answer = world.service.ready().await.unwrap().call(request).await;
+        assert_eq!(answer.unwrap().status(), 200, "{place:?}");
+        assert_eq!(world.sent(), ["c"], "{place:?}");
+    }
+}
+
+// === impl Trap ===
+
+impl Trap {
+    fn set(&self, place: Place, run: impl FnOnce() + Send + 'static) {
+        *self.0.lock().unwrap() = Some((place, Box::new(run)));
+    }
+
+    fn spring(&self, here: Place) {
+        let run = self.0.lock().unwrap().take_if(|(place, _)| *place == here);
+        if let Some((_, run)) = run {
+            run();
+        }
+    }
+
+    /// Of one of its own, for the body.
+    fn of_body(run: impl FnOnce() + Send + 'static) -> Self {
+        let trap = Self::default();
+        trap.set(Place::Body, run);
+        trap
+    }
+}
+
+// === impl World ===
+
+impl World {
+    fn new() -> Self {
+        let trap = Trap::default();
+        let (sent, clock) = (Arc::<Mutex<_>>::default(), trap.clone());
+        let refresher = refresher_fn(|_: RefreshContext<Key>| async { unreachable!("nothing is rejected") });
+        let session = Session::builder(refresher)
+            .credential(Key::new("a", &trap))
+            .clock(move || {
+                clock.spring(Place::Clock);
+                SystemTime::UNIX_EPOCH
+            })
+            .build();
+        let inner = Inner { sent: sent.clone(), trap: trap.clone() };
+        let service = RefreshLayer::new(session.clone()).layer(inner);
+        Self { session, service, sent, trap }
+    }
+
+    /// A request whose body does `first` and sets the trap with `then`.
+    fn request(
+        &self,
+        first: impl FnOnce(&Self) + Send + 'static,
+        place: Place,
+        then: impl FnOnce(&Self) + Send + 'static,
+    ) -> Request<Meddling> {
+        let (world, trap) = (self.handle(), self.trap.clone());
+        let body = Meddling(Some(Trap::of_body(move || {
+            first(&world);
+            let handle = world.handle();
+            trap.set(place, move || then(&handle));
+            trap.spring(Place::Body);
+        })));
+        let mut request = Request::post("https://example.com/").body(body).unwrap();
+        request.extensions_mut().insert(Extension(self.trap.clone()));
+        request
+    }
+
+    /// The same, with a service of its own.
+    fn handle(&self) -> Self {
+        let inner = Inner { sent: self.sent.clone(), trap: Trap::default() };
+        let service = RefreshLayer::new(self.session.clone()).layer(inner);
+        Self { session: self.session.clone(), service, sent: self.sent.clone(), trap: self.trap.clone() }
+    }
+
+    fn replace(&self, name: &'static str) {
+        let replaced = self.session.replace(self.session.state().login(), Key::new(name, &self.trap));
+        assert!(replaced.is_ok());
+    }
+
+    fn log_in(&self, name: &'static str) {
+        self.session.login(Key::new(name, &self.trap));
+    }
+
+    fn sent(&self) -> Vec<&'static str> {
+        self.sent.lock().unwrap().clone()
+    }
+}
+
+// === impl Key ===
+
+impl Key {
+    /// Known to expire, but for the first one: so that the clock is asked after its replacement, and not before.
+    fn new(name: &'static str, trap: &Trap) -> Self {
+        let expires_at = (name != "a").then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
+        Self { name, expires_at, is_copy: false, trap: trap.clone() }
+    }
+}
+
+impl Credential for Key {
+    fn apply(&self, request: &mut request::Parts) {
+        request.extensions.insert(self.name);
+    }
+
+    fn expires_at(&self) -> Option<SystemTime> {
+        self.expires_at
+    }
+
+    fn unshared(&self) -> Option<Self> {
+        self.trap.spring(Place::Unshared);
+        Some(Self { is_copy: true, trap: self.trap.clone(), ..*self })
+    }
+}
+
+impl Drop for Key {
+    fn drop(&mut self) {
+        if !self.is_copy {
+            self.trap.spring(Place::DropOfCredential);
+        }
+    }
+}
+
+// === impl Inner ===
+
+impl Clone for Inner {
+    fn clone(&self) -> Self {
+        self.trap.spring(Place::CloneOfInner);
+        Self { sent: self.sent.clone(), trap: self.trap.clone() }
+    }
+}
+
+impl Service<Request<ReplayBody<Meddling>>> for Inner {
+    type Response = Response<Full<Bytes>>;
+    type Error = Infallible;
+    type Future = Ready<Result<Self::Response, Infallible>>;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
+        self.trap.spring(Place::ReadinessOfInner);
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<ReplayBody<Meddling>>) -> Self::Future {
+        self.sent.lock().unwrap().push(request.extensions().get::<&str>().unwrap());
+        ready(Ok(Response::default()))
+    }
+}
+
+// === impl Meddling ===
+
+impl Body for Meddling {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        Poll::Ready(self.0.take().map(|trap| {
+            trap.spring(Place::Body);
+            Ok(Frame::data(Bytes::from_static(b"body")))
+        }))
+    }
+}
+
+// === impl Extension ===
+
+impl Clone for Extension {
+    fn clone(&self) -> Self {
+        self.0.spring(Place::CloneOfExtension);
+        Self(self.0.clone())
+    }
+}
