@@ -41,12 +41,10 @@ where
                     }
                 }
                 Poll::Ready(Step::Last(frame)) => {
-                    if let Some(data) = record.only(&frame) {
-                        return Early::One(data);
-                    }
-                    return match record.push(&frame) {
-                        true => Early::Whole(record),
-                        false => Early::TooLong(record, frame, Tail::Over),
+                    return match record.only(frame) {
+                        Ok(data) => Early::One(data),
+                        Err(frame) if record.push(&frame) => Early::Whole(record),
+                        Err(frame) => Early::TooLong(record, frame, Tail::Over),
                     };
                 }
                 Poll::Ready(Step::End) => {

@@ -89,8 +89,11 @@ impl Record {
     }
 
     /// The data of the frame, if it is the first and within the limit: there is no need to record the only one.
-    pub(super) fn only(&self, frame: &Frame<Bytes>) -> Option<Bytes> {
-        frame.data_ref().filter(|data| self.len() == 0 && data.len() <= self.room).cloned()
+    pub(super) fn only(&self, frame: Frame<Bytes>) -> Result<Bytes, Frame<Bytes>> {
+        match frame.data_ref() {
+            Some(data) if self.len() == 0 && data.len() <= self.room => frame.into_data(),
+            _ => Err(frame),
+        }
     }
 
     /// The same of the frame that it has, if it has no other.
