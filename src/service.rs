@@ -170,7 +170,6 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
-        let login = state.login();
         match (shared.route(&head), state.phase()) {
             (Route::Carry, Phase::Terminated(termination)) => {
                 // Where nothing is sent, the body is not even looked at.
@@ -181,23 +180,20 @@ where
             (Route::Pass, _) => return self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
             (Route::Refuse(error), _) => return self.refuse(error),
         }
-        let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
         // Read once for a request, and only where the credential is known to expire.
         let wall = match self.readiness {
             Readiness::Ready(read) => read,
             Readiness::Unasked | Readiness::Asked => None,
         };
-        // Looked at again: the body may be anybody's code, and has taken its time.
+        // From here on it is a request of this state's login.
         let snapshot = self.view.take(&self.inner, wall);
         let Snapshot { shared, state, .. } = &*snapshot;
-        if state.login() != login {
-            return self.refuse(Error::login_changed());
-        }
+        let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
         let sendable = state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())).is_some();
         if sendable && matches!(self.readiness, Readiness::Ready(_)) {
             // ## The fresh path: no lock, nothing boxed
             let copy = replay.is_possible().then(|| HeadCopy::of(&head));
-            // For the last time: clones of the inner service and of extensions are anybody's code, too.
+            // Looked at last: bodies, clones and clocks may be anybody's code, and take their time.
             if snapshot.is_current() {
                 self.readiness = Readiness::Unasked;
                 snapshot.apply(&mut head);

@@ -5,6 +5,7 @@
 
 mod support;
 
+use Place::*;
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body::{Body, Frame};
@@ -54,8 +55,8 @@ struct Key {
     trap: Trap,
 }
 
-/// One frame, at whose poll the body's own trap is sprung.
-struct Meddling(Option<Trap>);
+/// One frame, and something that is done when it is polled.
+struct Meddling(Option<Run>);
 
 struct Extension(Trap);
 
@@ -66,69 +67,76 @@ struct World {
     trap: Trap,
 }
 
+/// When a newer credential comes, so that there is something to be done about it on the way.
+#[derive(Clone, Copy, Debug)]
+enum Newer {
+    BeforeTheCall,
+    FromTheBody,
+}
+
+/// Where somebody else's code is reached after that.
+const REACHED: [(Newer, &[Place]); 2] = [
+    (Newer::BeforeTheCall, &[Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential]),
+    (Newer::FromTheBody, &[Body, Clock, CloneOfInner, CloneOfExtension]),
+];
+
+fn reached() -> impl Iterator<Item = (Newer, Place)> {
+    REACHED.into_iter().flat_map(|(newer, places)| places.iter().map(move |place| (newer, *place)))
+}
+
 #[tokio::test(start_paused = true)]
 async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
-    use Place::*;
-    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
-        // The body brings a newer credential, so that all that belongs to a new snapshot happens after it.
+    for (newer, place) in reached() {
         let mut world = World::new();
-        let request = world.request(|world| world.replace("b"), place, |world| drop(world.session.logout()));
-        let answer = world.service.ready().await.unwrap().call(request).await;
-        assert_eq!(kind(answer), ErrorKind::Terminated, "{place:?}");
-        assert_eq!(world.sent(), [""; 0], "{place:?}");
+        let answer = world.send(newer, place, |world| drop(world.session.logout())).await;
+        assert_eq!(kind(answer), ErrorKind::Terminated, "{newer:?}, {place:?}");
+        assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
     }
     for place in [CloneOfInner, ReadinessOfInner, CloneOfExtension] {
         let mut world = World::new();
-        let request = world.request(|_| (), place, |world| drop(world.session.logout()));
+        let request = world.request(|_| ());
         // Not polled ready, so that its future does all that is left.
-        assert_eq!(kind(world.service.call(request).await), ErrorKind::Terminated, "{place:?}");
+        let answer = world.service.call(request);
+        world.set_trap(place, |world| drop(world.session.logout()));
+        assert_eq!(kind(answer.await), ErrorKind::Terminated, "{place:?}");
         assert_eq!(world.sent(), [""; 0], "{place:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn g04_a_login_by_code_that_runs_before_the_send_stops_it() {
-    use Place::*;
-    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
+    for (newer, place) in reached() {
         let mut world = World::new();
-        let request = world.request(|world| world.replace("b"), place, |world| world.log_in("c"));
-        let answer = world.service.ready().await.unwrap().call(request).await;
-        assert_eq!(kind(answer), ErrorKind::LoginChanged, "{place:?}");
-        assert_eq!(world.sent(), [""; 0], "{place:?}");
+        let answer = world.send(newer, place, |world| world.log_in("c")).await;
+        // While the call takes the newer credential up, it is of no login yet.
+        if matches!((newer, place), (Newer::BeforeTheCall, CloneOfInner | Unshared | DropOfCredential)) {
+            assert_eq!(answer.unwrap().status(), 200, "{newer:?}, {place:?}");
+            assert_eq!(world.sent(), ["c"], "{newer:?}, {place:?}");
+        } else {
+            assert_eq!(kind(answer), ErrorKind::LoginChanged, "{newer:?}, {place:?}");
+            assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
+        }
     }
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_replacement_by_code_that_runs_before_the_send_is_sent() {
-    use Place::*;
-    for place in [Body, Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential] {
+    for (newer, place) in reached() {
         let mut world = World::new();
-        let request = world.request(|world| world.replace("b"), place, |world| world.replace("c"));
-        let answer = world.service.ready().await.unwrap().call(request).await;
-        assert_eq!(answer.unwrap().status(), 200, "{place:?}");
-        assert_eq!(world.sent(), ["c"], "{place:?}");
+        let answer = world.send(newer, place, |world| world.replace("c")).await;
+        assert_eq!(answer.unwrap().status(), 200, "{newer:?}, {place:?}");
+        assert_eq!(world.sent(), ["c"], "{newer:?}, {place:?}");
     }
 }
 
 // === impl Trap ===
 
 impl Trap {
-    fn set(&self, place: Place, run: impl FnOnce() + Send + 'static) {
-        *self.0.lock().unwrap() = Some((place, Box::new(run)));
-    }
-
     fn spring(&self, here: Place) {
         let run = self.0.lock().unwrap().take_if(|(place, _)| *place == here);
         if let Some((_, run)) = run {
             run();
         }
-    }
-
-    /// Of one of its own, for the body.
-    fn of_body(run: impl FnOnce() + Send + 'static) -> Self {
-        let trap = Self::default();
-        trap.set(Place::Body, run);
-        trap
     }
 }
 
@@ -142,7 +150,7 @@ impl World {
         let session = Session::builder(refresher)
             .credential(Key::new("a", &trap))
             .clock(move || {
-                clock.spring(Place::Clock);
+                clock.spring(Clock);
                 SystemTime::UNIX_EPOCH
             })
             .build();
@@ -151,23 +159,40 @@ impl World {
         Self { session, service, sent, trap }
     }
 
-    /// A request whose body does `first` and sets the trap with `then`.
-    fn request(
-        &self,
-        first: impl FnOnce(&Self) + Send + 'static,
+    /// Sends a request while a newer credential comes, and does something as soon as a place is reached after that.
+    async fn send(
+        &mut self,
+        newer: Newer,
         place: Place,
         then: impl FnOnce(&Self) + Send + 'static,
-    ) -> Request<Meddling> {
-        let (world, trap) = (self.handle(), self.trap.clone());
-        let body = Meddling(Some(Trap::of_body(move || {
-            first(&world);
-            let handle = world.handle();
-            trap.set(place, move || then(&handle));
-            trap.spring(Place::Body);
-        })));
+    ) -> Result<Response<Full<Bytes>>, BoxError> {
+        let replace = move |world: &Self| {
+            world.replace("b");
+            world.set_trap(place, then);
+            world.trap.spring(Body);
+        };
+        self.service.ready().await?;
+        let request = match newer {
+            Newer::BeforeTheCall => {
+                replace(self);
+                self.request(|_| ())
+            }
+            Newer::FromTheBody => self.request(replace),
+        };
+        self.service.call(request).await
+    }
+
+    fn request(&self, meddle: impl FnOnce(&Self) + Send + 'static) -> Request<Meddling> {
+        let world = self.handle();
+        let body = Meddling(Some(Box::new(move || meddle(&world))));
         let mut request = Request::post("https://example.com/").body(body).unwrap();
         request.extensions_mut().insert(Extension(self.trap.clone()));
         request
+    }
+
+    fn set_trap(&self, place: Place, run: impl FnOnce(&Self) + Send + 'static) {
+        let world = self.handle();
+        *self.trap.0.lock().unwrap() = Some((place, Box::new(move || run(&world))));
     }
 
     /// The same, with a service of its own.
@@ -211,7 +236,7 @@ impl Credential for Key {
     }
 
     fn unshared(&self) -> Option<Self> {
-        self.trap.spring(Place::Unshared);
+        self.trap.spring(Unshared);
         Some(Self { is_copy: true, trap: self.trap.clone(), ..*self })
     }
 }
@@ -219,7 +244,7 @@ impl Credential for Key {
 impl Drop for Key {
     fn drop(&mut self) {
         if !self.is_copy {
-            self.trap.spring(Place::DropOfCredential);
+            self.trap.spring(DropOfCredential);
         }
     }
 }
@@ -228,7 +253,7 @@ impl Drop for Key {
 
 impl Clone for Inner {
     fn clone(&self) -> Self {
-        self.trap.spring(Place::CloneOfInner);
+        self.trap.spring(CloneOfInner);
         Self { sent: self.sent.clone(), trap: self.trap.clone() }
     }
 }
@@ -239,7 +264,7 @@ impl Service<Request<ReplayBody<Meddling>>> for Inner {
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.trap.spring(Place::ReadinessOfInner);
+        self.trap.spring(ReadinessOfInner);
         Poll::Ready(Ok(()))
     }
 
@@ -259,8 +284,8 @@ impl Body for Meddling {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(self.0.take().map(|trap| {
-            trap.spring(Place::Body);
+        Poll::Ready(self.0.take().map(|meddle| {
+            meddle();
             Ok(Frame::data(Bytes::from_static(b"body")))
         }))
     }
@@ -270,7 +295,7 @@ impl Body for Meddling {
 
 impl Clone for Extension {
     fn clone(&self) -> Self {
-        self.0.spring(Place::CloneOfExtension);
+        self.0.spring(CloneOfExtension);
         Self(self.0.clone())
     }
 }
