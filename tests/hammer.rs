@@ -282,9 +282,11 @@ async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
     let layer = RefreshLayer::new(session.clone()).expose_stamp(true);
     let over = Arc::new(AtomicBool::new(false));
     let observer = tokio::spawn(observe(world.clone(), session.clone(), over.clone()));
+    // Two, so that what clones of one share differs from what all share.
+    let clients = [(); 2].map(|()| Arc::new(layer.layer(Upstream::new(&world))));
     let actors: Vec<_> = (0..24)
-        .map(|_| {
-            let client = layer.layer(Upstream::new(&world));
+        .map(|n| {
+            let client = clients[n % 2].clone();
             tokio::spawn(act(world.clone(), session.clone(), client, with_logins))
         })
         .collect();
@@ -306,12 +308,16 @@ async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
 }
 
 /// Does twenty things at random.
-async fn act(world: World, session: Session, client: Client, with_logins: bool) {
+async fn act(world: World, session: Session, shared: Arc<Client>, with_logins: bool) {
     let mut dice = world.dice();
+    let mut kept = Client::clone(&shared);
     for _ in 0..20 {
         dice.dawdle(3).await;
         match dice.roll(100) {
-            0..70 => request(&world, &session, &client, &mut dice).await,
+            0..20 => request(&world, &session, &mut Client::clone(&shared), &mut dice).await,
+            20..30 => request(&world, &session, &mut kept.clone(), &mut dice).await,
+            30..60 => request(&world, &session, &mut kept, &mut dice).await,
+            60..70 => kept = kept.clone(),
             70..76 => {
                 let refreshed = session.refresh();
                 if dice.one_in(2) {
@@ -343,15 +349,18 @@ async fn act(world: World, session: Session, client: Client, with_logins: bool) 
 type Client = tower_refresh::Refresh<Upstream>;
 
 /// Sends a request, and looks in whose name it was sent.
-async fn request(world: &World, session: &Session, client: &Client, dice: &mut Dice) {
-    let mut client = client.clone();
+async fn request(world: &World, session: &Session, client: &mut Client, dice: &mut Dice) {
     let sent_as = SentAs::default();
     let mut request = post("/", "a body");
     request.extensions_mut().insert(sent_as.clone());
 
-    let service = client.ready().await.expect("the upstream is always ready some time");
+    // Whoever isn't ready is called all the same, now and then.
+    if !dice.one_in(6) {
+        client.ready().await.expect("the upstream is always ready some time");
+        dice.dawdle(2).await;
+    }
     let before = session.state();
-    let response = service.call(request);
+    let response = client.call(request);
     let after = session.state();
     let response = tokio::spawn(response);
     if dice.one_in(6) {
