@@ -62,10 +62,9 @@ use tower::{BoxError, Service};
 /// # Bodies
 ///
 /// `call` polls the body of the request, to keep what is there already, until it has to wait or gets too long for a replay
-/// (see [`ReplayBody`]). Where a body needs a runtime, `call` does too: `runtime.block_on(async { client.call(request).await })`
-/// rather than `runtime.block_on(client.call(request))`. A body that panics does so in `call`, which ends the worker of a
-/// `Buffer` above. With `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner
-/// service does.
+/// (see [`ReplayBody`]). Where a body needs a runtime, `call` does too, and belongs inside of
+/// `runtime.block_on(async { … })`. A body that panics does so in `call`, which ends the worker of a `Buffer` above. With
+/// `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner service does.
 ///
 /// # Readiness
 ///

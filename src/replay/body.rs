@@ -9,8 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use tower::BoxError;
 
 use crate::replay::{
+    framing::Framing,
     kept::Kept,
-    plain::Plain,
     source::{Output, poll_bytes},
     streaming::Streaming,
 };
@@ -42,21 +42,17 @@ use crate::replay::{
 /// ```
 pub struct ReplayBody<B>(Kind<B>);
 
+// The fields stand here, and not in types of their own, whose padding would make this one larger; and what is large is
+// boxed: a client moves its requests many times.
 enum Kind<B> {
     /// Never replayed: the caller's body speaks for itself.
-    Passing(Passing<B>),
-    /// Had whole before it is sent, and nothing out of the ordinary.
-    Plain(Plain),
-    // Boxed, because they are larger than the others: a client moves its requests many times.
+    Passing { body: B, progress: Progress },
+    /// Had whole before it is sent, in one frame at the most, as nearly every body is. Each attempt has its own.
+    Plain { data: Option<Bytes>, framing: Framing },
     /// Had whole before it is sent.
     Kept(Box<Kept>),
     /// Sent as it comes.
     Streaming(Box<Streaming<B>>),
-}
-
-struct Passing<B> {
-    body: B,
-    progress: Progress,
 }
 
 enum Progress {
@@ -70,11 +66,11 @@ enum Progress {
 impl<B> ReplayBody<B> {
     /// The body of a request that is never replayed.
     pub(crate) fn passthrough(body: B) -> Self {
-        Self(Kind::Passing(Passing { body, progress: Progress::Open }))
+        Self(Kind::Passing { body, progress: Progress::Open })
     }
 
-    pub(super) fn plain(plain: Plain) -> Self {
-        Self(Kind::Plain(plain))
+    pub(super) fn plain(data: Option<Bytes>, framing: Framing) -> Self {
+        Self(Kind::Plain { data, framing })
     }
 
     pub(super) fn kept(kept: Box<Kept>) -> Self {
@@ -99,8 +95,8 @@ where
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         match &mut self.get_mut().0 {
-            Kind::Passing(passing) => passing.poll_frame(cx),
-            Kind::Plain(plain) => Poll::Ready(plain.next().map(Ok)),
+            Kind::Passing { body, progress } => progress.poll_frame(body, cx),
+            Kind::Plain { data, .. } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
             Kind::Kept(kept) => Poll::Ready(kept.next().map(Ok)),
             Kind::Streaming(streaming) => streaming.poll_frame(cx),
         }
@@ -108,8 +104,8 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Passing(passing) => passing.is_over(),
-            Kind::Plain(plain) => plain.is_over(),
+            Kind::Passing { body, progress } => progress.is_over(body),
+            Kind::Plain { data, .. } => data.is_none(),
             Kind::Kept(kept) => kept.is_over(),
             Kind::Streaming(streaming) => streaming.is_over(),
         }
@@ -117,8 +113,8 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Passing(passing) => passing.body.size_hint(),
-            Kind::Plain(plain) => plain.size_hint(),
+            Kind::Passing { body, .. } => body.size_hint(),
+            Kind::Plain { data, framing } => framing.hint(data.as_ref().map_or(0, Bytes::len)),
             Kind::Kept(kept) => kept.size_hint(),
             Kind::Streaming(streaming) => streaming.size_hint(),
         }
@@ -138,32 +134,32 @@ impl<B> fmt::Debug for ReplayBody<B> {
     }
 }
 
-// === impl Passing ===
+// === impl Progress ===
 
-impl<B> Passing<B>
-where
-    B: Body + Unpin,
-    B::Error: Into<BoxError>,
-{
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
-        if !matches!(self.progress, Progress::Open) {
+impl Progress {
+    fn poll_frame<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Output>
+    where
+        B: Body + Unpin,
+        B::Error: Into<BoxError>,
+    {
+        if !matches!(self, Self::Open) {
             return Poll::Ready(None);
         }
-        let output = ready!(poll_bytes(&mut self.body, cx));
+        let output = ready!(poll_bytes(body, cx));
         match &output {
             Some(Ok(_)) => {}
-            Some(Err(_)) => self.progress = Progress::Failed,
-            None => self.progress = Progress::Over,
+            Some(Err(_)) => *self = Self::Failed,
+            None => *self = Self::Over,
         }
         Poll::Ready(output)
     }
 
-    fn is_over(&self) -> bool {
-        match self.progress {
-            Progress::Open => self.body.is_end_stream(),
-            Progress::Over => true,
+    fn is_over(&self, body: &impl Body) -> bool {
+        match self {
+            Self::Open => body.is_end_stream(),
+            Self::Over => true,
             // Not an end that anybody should take for a clean one.
-            Progress::Failed => false,
+            Self::Failed => false,
         }
     }
 }

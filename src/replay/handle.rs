@@ -1,12 +1,13 @@
+use bytes::Bytes;
 use http_body::Body;
 use tower::BoxError;
 
 use crate::replay::{
     body::ReplayBody,
     early::Early,
+    framing::Framing,
     hint::Remaining,
     kept::Kept,
-    plain::{Framing, Plain},
     record::{Ahead, Record},
     shared::{Recording, TakenOver, share},
     source::Tail,
@@ -21,7 +22,7 @@ pub(crate) struct Replay<B>(Kind<B>);
 
 enum Kind<B> {
     Impossible,
-    Plain(Plain),
+    Plain { data: Option<Bytes>, framing: Framing },
     Kept(Box<Kept>),
     Recording(Box<Resumable<B>>),
 }
@@ -45,7 +46,7 @@ where
         let start = Remaining::new(body.size_hint());
         if body.is_end_stream() {
             return match Framing::of(start.at_start(), 0) {
-                Some(framing) => Self::plain_twice(Plain::Over(framing)),
+                Some(framing) => Self::plain_twice(None, framing),
                 None => Self::kept_twice(Kept::over(start)),
             };
         }
@@ -58,7 +59,7 @@ where
         }
         match Early::poll(body, record) {
             Early::One(data) => match Framing::of(start.at_start(), data.len()) {
-                Some(framing) => Self::plain_twice(Plain::One(data, framing)),
+                Some(framing) => Self::plain_twice(Some(data), framing),
                 None => Self::kept_twice(Kept::one(start, data)),
             },
             Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
@@ -75,8 +76,8 @@ where
         (Self::passthrough(body), Replay(Kind::Impossible))
     }
 
-    fn plain_twice(plain: Plain) -> (Self, Replay<B>) {
-        (Self::plain(plain.clone()), Replay(Kind::Plain(plain)))
+    fn plain_twice(data: Option<Bytes>, framing: Framing) -> (Self, Replay<B>) {
+        (Self::plain(data.clone(), framing), Replay(Kind::Plain { data, framing }))
     }
 
     fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
@@ -111,7 +112,7 @@ impl<B> Replay<B> {
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
             Kind::Impossible => None,
-            Kind::Plain(plain) => Some(ReplayBody::plain(plain)),
+            Kind::Plain { data, framing } => Some(ReplayBody::plain(data, framing)),
             Kind::Kept(kept) => Some(ReplayBody::kept(kept)),
             Kind::Recording(resumable) => {
                 let Resumable { start, recording } = *resumable;

@@ -35,10 +35,10 @@
 mod body;
 mod early;
 mod error;
+mod framing;
 mod handle;
 mod hint;
 mod kept;
-mod plain;
 mod record;
 mod shared;
 mod slot;

@@ -117,7 +117,8 @@
 //!    is sent. The hook runs exactly once for that login (a runtime that shuts down may cut it short); not for a login
 //!    that another login replaced. A login re-arms all of it.
 //! 10. **Hooks can't hurt.** The hook runs in a task of its own, after the login's last flight is over. A hook that
-//!     panics, never returns or calls the session changes nothing for anyone. No lock of the session is held while your code runs.
+//!     panics, never returns or calls the session changes nothing for anyone. No lock of the session is held while your
+//!     code runs.
 //! 11. **No recursion.** Requests that a refresher sends, in its own task, through a client that wears the same session
 //!     pass untouched; session methods that would wait for the flight fail there. What a flight causes inherits this.
 //! 12. **Credentials stay home.** Only the layer's origins ever see one, and not in cleartext unless allowed. Nothing
