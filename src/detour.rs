@@ -10,7 +10,7 @@ use crate::{
     policy::FailureMode,
     refresher::BoxFuture,
     replay::{Replay, ReplayBody},
-    session::{Admission, Flight, MayStart},
+    session::{Admission, Flight},
     view::Snapshot,
 };
 use http::{Request, Response, request::Parts};
@@ -148,7 +148,7 @@ where
                 // ## Admitting => (Readying | Waiting | done)
                 StageProj::Admitting { pending } => {
                     let pending = pending.take().expect(TAKEN_ONCE);
-                    match call.admit(MayStart::Any) {
+                    match call.admit() {
                         Admission::Send(..) => Stage::readying(call, pending),
                         Admission::Wait(flight) => Stage::waiting(call, flight, pending),
                         Admission::Fail(error) => return Poll::Ready(pending.rejected.or(error)),
@@ -174,7 +174,7 @@ where
                     if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
                         // The login may change while the inner service holds the request up. Where it has to wait after
                         // all, the instance is given up with this stage.
-                        match call.admit(MayStart::Awaited) {
+                        match call.admit() {
                             Admission::Send(..) => return Poll::Pending,
                             Admission::Wait(flight) => {
                                 Stage::waiting(call, flight, pending.take().expect(TAKEN_ONCE))
@@ -187,7 +187,7 @@ where
                         let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
                         // Before the session is asked: what is cloned or dropped here may be anybody's, and take its time.
                         let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
-                        match call.admit(MayStart::Awaited) {
+                        match call.admit() {
                             Admission::Send(held, stamped) => {
                                 call.snapshot.shared.apply(held.credential(), || stamped, &mut head);
                                 let future = service.call(Request::from_parts(head, body));
@@ -269,10 +269,9 @@ impl<S, C> Call<S, C> {
 
 impl<S, C: Credential> Call<S, C> {
     /// Asks whether it may be sent now.
-    fn admit(&self, may_start: MayStart) -> Admission<C> {
+    fn admit(&self) -> Admission<C> {
         let Snapshot { shared, state, .. } = &*self.snapshot;
-        let may_start = if self.waited { MayStart::Nothing } else { may_start };
-        let admission = shared.session.admit(state.login(), may_start);
+        let admission = shared.session.admit(state.login(), !self.waited);
         admission.unwrap_or_else(Admission::Fail)
     }
 

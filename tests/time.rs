@@ -118,17 +118,17 @@ async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_a
     let never_ready = ConcurrencyLimit::with_semaphore(Upstream::accepting(&[]), Arc::new(Semaphore::new(0)));
     let mut service = RefreshLayer::new(session.clone()).layer(never_ready);
     // Not polled ready, so that its future asks the session.
-    let mut request = task::spawn(service.call(get("/")));
-
     wall.pass(6 * MINUTE).await;
-    assert_pending!(request.poll());
+    let mut request = task::spawn(service.call(get("/")));
     flights.next().await.answer(Ok(wall.expiring_in("at-2", 10 * MINUTE)));
     settle_tasks().await;
-    wall.pass(6 * MINUTE).await;
-    assert_pending!(request.poll());
+    for _ in 0..3 {
+        wall.pass(3 * MINUTE).await;
+        assert_pending!(request.poll());
+    }
     flights.none_started().await;
 
-    wall.pass(6 * MINUTE).await;
+    wall.pass(MINUTE).await;
     assert_pending!(request.poll());
     assert_eq!(session.waiters(), 1);
     flights.next().await.answer(Ok(wall.expiring_in("at-3", 10 * MINUTE)));
@@ -138,6 +138,19 @@ async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_a
         assert_pending!(request.poll());
     }
     flights.none_started().await;
+}
+
+#[test]
+fn a_renewal_that_finds_no_runtime_fails_no_request() {
+    let wall = Wall::new();
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let upstream = Upstream::accepting(&["at-1"]);
+    let (mut client, ..) = build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE));
+    wall.set(wall.now() + 9 * MINUTE);
+    let fresh = poll_alone(client.clone().oneshot(get("/")));
+    assert_eq!(fresh.unwrap().status(), StatusCode::OK);
+    let not_polled_ready = poll_alone(client.call(get("/")));
+    assert_eq!(not_polled_ready.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]

@@ -11,7 +11,7 @@ use crate::{
         identity::{Generation, Login},
         scope::{self, Role, SessionId},
         state::{Flight, Phase, Stamped, State},
-        transition::{Admission, Ended, MayStart, Reaction, Step},
+        transition::{Admission, Ended, Reaction, Step},
         watcher::Watcher,
     },
 };
@@ -418,9 +418,9 @@ impl<C: Credential> Session<C> {
     }
 
     /// Asks for a request of `login` that is about to be sent.
-    pub(crate) fn admit(&self, login: Login, may_start: MayStart) -> Result<Admission<C>, Error> {
+    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Result<Admission<C>, Error> {
         let now = LazyNow::new(&self.0.settings.clock);
-        let step = self.step_after(|| now.read(), |state| state.admit(login, may_start, || now.get()));
+        let step = self.step_after(|| now.read(), |state| state.admit(login, may_elect, || now.get()));
         step.map(|(admission, _)| admission)
     }
 

@@ -66,7 +66,7 @@
 //! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | Terminated |
 //! |---|---|---|---|---|---|
 //! | request, credential usable | send | send | wait | send | error |
-//! | request, usable, renewal due | elect, not awaited; send | send | wait | elect (\*), not awaited; send | error |
+//! | a renewal is due, at a call or where the session is kept fresh | elect, not awaited | – | – | elect (\*), not awaited | – |
 //! | request, credential expired or absent | elect (†), wait | awaited from now; wait | wait | elect (\*), wait | error |
 //! | rejection of this generation | elect (‡), wait | awaited from now; wait | wait | a flight settled since it was sent: that failure; else elect (\*‡), wait | error |
 //! | rejection of an older one, same login | replay | replay | wait | replay | error |
@@ -190,7 +190,7 @@ pub use rules::AmbiguousOutcome;
 pub(crate) use held::Held;
 pub(crate) use outcome::OutcomeCell;
 pub(crate) use state::Stamped;
-pub(crate) use transition::{Admission, MayStart, Reaction};
+pub(crate) use transition::{Admission, Reaction};
 
 #[cfg(test)]
 mod tests;

@@ -1,10 +1,9 @@
 //! The state machine: one pure function for each event.
 //!
 //! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the event, the state to
-//! install (none when nothing changes) and what is to be done about it. It runs no user code, reads no clock (where it
-//! asks for the time it gets the same answer again), and
-//! drops nothing that could be the last of its kind: what it is given it borrows, and whoever installs the next state
-//! drops the old one where no lock is held.
+//! install (none when nothing changes) and what is to be done about it. It runs no user code but the clock, where it
+//! asks for the time, and gets the same answer again. It drops nothing that could be the last of its kind: what it is
+//! given it borrows, and whoever installs the next state drops the old one where no lock is held.
 //!
 //! The table of events and phases is in the docs of [`session`](crate::session).
 
@@ -53,16 +52,6 @@ pub(crate) struct Ended<C> {
     pub(crate) termination: Termination,
     pub(crate) credential: Option<Arc<C>>,
     pub(crate) outstanding: Outstanding<C>,
-}
-
-/// Which flights a request may start when it asks to be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum MayStart {
-    Any,
-    /// None but one that it waits for: it has had its chance to start a renewal.
-    Awaited,
-    /// None: it has waited for one.
-    Nothing,
 }
 
 /// Whether a request may be sent now.
@@ -116,7 +105,7 @@ impl<C> State<C> {
     pub(crate) fn admit(
         &self,
         login: Login,
-        may_start: MayStart,
+        may_elect: bool,
         now: impl Fn() -> Now,
     ) -> Step<C, Admission<C>> {
         if self.login != login {
@@ -127,14 +116,11 @@ impl<C> State<C> {
             Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
             Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
             phase => match (self.usable(|| now().wall), phase, &self.held) {
-                (Some(usable), _, _) if may_start == MayStart::Any => {
-                    self.renew(now()).map(|()| send(usable))
-                }
                 (Some(usable), _, _) => Step::stay(send(usable)),
                 (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
                 // It has had its flight, and what that brought has expired since: the upstream decides. A login that
                 // a flight has renewed is never without a credential, so this request does not elect below.
-                (None, _, Some(expired)) if may_start == MayStart::Nothing => Step::stay(send(expired)),
+                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
                 (None, _, held) => match (self.backing_off(now().instant), held) {
                     (Some((failure, wait)), _) => Step::stay(Admission::Fail(failure.to_error(wait))),
                     // There have been too many, and this one has expired as well: the upstream decides.

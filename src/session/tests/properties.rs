@@ -17,7 +17,7 @@ use crate::{
             picture::{Leg, Taken, Told, take},
         },
         timing::{Ahead, Backoff},
-        transition::{Admission, Effects, Ended, Launch, MayStart, Reaction},
+        transition::{Admission, Effects, Ended, Launch, Reaction},
     },
 };
 use http::{HeaderMap, StatusCode};
@@ -35,7 +35,7 @@ use tokio_test::task;
 enum Event {
     Request {
         login: Option<Index>,
-        may_start: MayStart,
+        may_elect: bool,
     },
     Reject {
         sent: Index,
@@ -243,7 +243,7 @@ impl Walk {
     fn take(&mut self, event: &Event) {
         self.step += 1;
         match *event {
-            Event::Request { login, may_start } => self.request(self.login_at(login), may_start),
+            Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
             Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
             Event::Accept { sent } => self.accept(&sent.get(&self.sent).held.clone()),
@@ -266,20 +266,19 @@ impl Walk {
         }
     }
 
-    fn request(&mut self, login: Login, may_start: MayStart) {
+    fn request(&mut self, login: Login, may_elect: bool) {
         let now = self.now();
-        let taken = take(&self.state, |state| state.admit(login, may_start, || now));
+        let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
         let (fate, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if login != self.model.login => (Fate::Fails(ErrorKind::LoginChanged), Expected::default()),
             _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
             (_, Some(flight), _) if self.flights[flight].awaited => (self.waits(flight), Expected::default()),
-            _ if self.is_usable() && may_start == MayStart::Any => (Fate::Sent, self.renewal()),
             _ if self.is_usable() => (Fate::Sent, Expected::default()),
             (_, Some(flight), _) => {
                 self.flights[flight].awaited = true;
                 (self.waits(flight), Expected::default())
             }
-            (Some(_), None, _) if may_start == MayStart::Nothing => (Fate::Sent, Expected::default()),
+            (Some(_), None, _) if !may_elect => (Fate::Sent, Expected::default()),
             (_, None, Some(wait)) => (Fate::Later(wait), Expected::default()),
             (Some(_), None, None) if self.limited().is_some() => (Fate::Sent, Expected::default()),
             (Some(_), None, None) => self.elects(Cause::Expiring, true),
@@ -818,7 +817,7 @@ fn event() -> impl Strategy<Value = Event> {
     ];
     let rarely = || option::weighted(0.2, any::<Index>());
     prop_oneof![
-        8 => (rarely(), select(&[MayStart::Any, MayStart::Awaited, MayStart::Nothing][..])).prop_map(|(login, may_start)| Event::Request { login, may_start }),
+        8 => (rarely(), any::<bool>()).prop_map(|(login, may_elect)| Event::Request { login, may_elect }),
         6 => any::<Index>().prop_map(|sent| Event::Reject { sent }),
         8 => (rarely(), landing, wait).prop_map(|(flight, landing, wait)| Event::Settle { flight, landing, wait }),
         1 => lifetime().prop_map(|lifetime| Event::LogIn { lifetime }),

@@ -20,7 +20,7 @@ use crate::{
             key::{Key, at, both, key},
             picture::{Leg, Picture, Setback, Stand, Taken, Told, said, take, told},
         },
-        transition::{Admission, Effects, Launch, MayStart, Overtaken, Reaction},
+        transition::{Admission, Effects, Launch, Overtaken, Reaction},
     },
 };
 use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
@@ -60,7 +60,7 @@ fn a_request_with_a_usable_credential_after_a_failure_is_sent() {
 #[test]
 fn a_request_after_a_refusal_fails_with_it() {
     for now in [now(), late()] {
-        let taken = take(&refused(), |state| state.admit(login(), MayStart::Any, || now));
+        let taken = take(&refused(), |state| state.admit(login(), true, || now));
         assert_eq!(
             admission(&taken.answer),
             Answer::Fails(ErrorKind::Terminated, Some("refused".to_owned()))
@@ -100,9 +100,9 @@ fn a_credential_that_arrives_expired_counts_as_one_of_unknown_expiry() {
 
 #[test]
 fn a_credential_is_usable_until_the_moment_of_its_expiry() {
-    let before = take(&active(), |state| state.admit(login(), MayStart::Any, || both(199)));
+    let before = take(&active(), |state| state.admit(login(), true, || both(199)));
     assert_eq!(admission(&before.answer), Answer::Sent(KEY, stamp()));
-    let on_the_dot = take(&active(), |state| state.admit(login(), MayStart::Any, || both(200)));
+    let on_the_dot = take(&active(), |state| state.admit(login(), true, || both(200)));
     Elected { at: both(200), ..Elected::new(Cause::Expiring) }.check(&on_the_dot, flight_of);
 }
 
@@ -111,7 +111,7 @@ fn a_request_of_another_login_fails_in_every_phase() {
     for state in every_phase() {
         for now in [now(), late()] {
             for other in [Login::NONE, login().next()] {
-                let taken = take(&state, |state| state.admit(other, MayStart::Any, || now));
+                let taken = take(&state, |state| state.admit(other, true, || now));
                 assert_eq!(admission(&taken.answer), Answer::Fails(ErrorKind::LoginChanged, None));
                 taken.assert_nothing();
             }
@@ -137,7 +137,7 @@ fn a_request_without_a_credential_while_active_elects() {
 fn the_first_request_of_a_session_that_acquires_on_demand_elects() {
     let state = State::<Key>::on_demand(Rules::DEFAULT);
     let first = Login::NONE.next();
-    let taken = take(&state, |state| state.admit(first, MayStart::Any, now));
+    let taken = take(&state, |state| state.admit(first, true, now));
     assert_eq!(taken.before.stand, Stand::Active);
     let launch = taken.effects.launch.as_ref().expect("a flight starts");
     assert_eq!((launch.context.cause(), launch.context.login()), (Cause::Missing, first));
@@ -203,7 +203,7 @@ fn a_request_without_a_credential_after_a_failure_elects() {
 #[test]
 fn a_request_that_has_waited_is_sent_with_an_expired_credential_rather_than_elect() {
     for state in [active(), failed()] {
-        let taken = take(&state, |state| state.admit(login(), MayStart::Nothing, late));
+        let taken = take(&state, |state| state.admit(login(), false, late));
         assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
         taken.assert_nothing();
     }
@@ -211,12 +211,12 @@ fn a_request_that_has_waited_is_sent_with_an_expired_credential_rather_than_elec
 
 #[test]
 fn a_request_that_has_waited_waits_again_for_a_flight_that_it_did_not_cause() {
-    let taken = take(&awaited(), |state| state.admit(login(), MayStart::Nothing, late));
+    let taken = take(&awaited(), |state| state.admit(login(), false, late));
     assert_eq!(admission(&taken.answer), Answer::Waits(leg_of(&awaited())));
     taken.assert_nothing();
 
     let awaited = Leg { awaited: true, ..leg_of(&refreshing()) };
-    let taken = take(&refreshing(), |state| state.admit(login(), MayStart::Nothing, late));
+    let taken = take(&refreshing(), |state| state.admit(login(), false, late));
     assert_eq!(admission(&taken.answer), Answer::Waits(awaited));
     assert!(taken.effects.launch.is_none());
 }
@@ -228,8 +228,7 @@ fn what_the_fresh_path_sends_is_what_would_be_admitted() {
         for now in [now(), late()] {
             let fresh =
                 state.sendable(|| now.wall).map(|held| Answer::Sent(held.credential().name, state.stamp()));
-            let admitted =
-                admission(&take(&state, |state| state.admit(login(), MayStart::Any, || now)).answer);
+            let admitted = admission(&take(&state, |state| state.admit(login(), true, || now)).answer);
             assert_eq!(fresh, matches!(admitted, Answer::Sent(..)).then_some(admitted));
         }
     }
@@ -1220,13 +1219,23 @@ fn acquired_flight(answer: &Acquired) -> &Flight {
 
 #[track_caller]
 fn request(state: &State<Key>) -> Taken<Admission<Key>> {
-    take(state, |state| state.admit(state.login, MayStart::Any, now))
+    take(state, |state| state.admit(state.login, true, now))
+}
+
+#[track_caller]
+fn renew(state: &State<Key>, now: Now) -> Taken<()> {
+    take(state, |state| state.renew(now))
+}
+
+#[track_caller]
+fn renewing(state: &State<Key>) -> State<Key> {
+    renew(state, now()).next.expect("a renewal flies")
 }
 
 /// A request after the credential has expired.
 #[track_caller]
 fn late_request(state: &State<Key>) -> Taken<Admission<Key>> {
-    take(state, |state| state.admit(state.login, MayStart::Any, late))
+    take(state, |state| state.admit(state.login, true, late))
 }
 
 #[track_caller]

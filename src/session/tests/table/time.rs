@@ -9,23 +9,57 @@ use crate::session::{
 };
 use std::time::SystemTime;
 
-// ## A request, the credential is usable and its renewal is due
+// ## A renewal is due, and the credential usable
 
 #[test]
-fn a_request_when_a_renewal_is_due_while_active_elects_and_is_sent() {
-    let taken = request(&due(active()));
-    assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-    renewal().check_unjoined(&taken);
+fn a_renewal_that_is_due_elects_and_requests_are_sent_meanwhile() {
+    for (state, elected) in [(active(), renewal()), (failed(), renewal().again())] {
+        let taken = renew(&due(state), now());
+        elected.check_unjoined(&taken);
+        let flying = taken.next.expect("a renewal flies");
+        assert_eq!(admission(&request(&flying).answer), Answer::Sent(KEY, stamp()));
+    }
 }
 
 #[test]
 fn a_renewal_is_due_from_the_moment_on_that_its_credential_names() {
-    let early = take(&due(active()), |state| state.admit(login(), MayStart::Any, || both(99)));
-    assert_eq!(admission(&early.answer), Answer::Sent(KEY, stamp()));
-    early.assert_nothing();
-    let last = take(&due(active()), |state| state.admit(login(), MayStart::Any, || both(199)));
-    assert_eq!(admission(&last.answer), Answer::Sent(KEY, stamp()));
-    Elected { at: both(199), ..renewal() }.check_unjoined(&last);
+    renew(&due(active()), both(99)).assert_nothing();
+    Elected { at: both(199), ..renewal() }.check_unjoined(&renew(&due(active()), both(199)));
+    // Nobody waits for it, even though the credential has expired meanwhile.
+    Elected { at: late(), ..renewal() }.check_unjoined(&renew(&due(active()), late()));
+}
+
+#[test]
+fn no_renewal_is_due_where_a_flight_is_under_way_or_held_off_or_nothing_expires() {
+    let none = [
+        due(refreshing()),
+        due(awaited()),
+        due(backing_off()),
+        due(beyond_the_limit(active())),
+        due(beyond_the_limit(failed())),
+        ageless(active()),
+        without_key(active()),
+        without_key(failed()),
+        refused(),
+        logged_out(),
+        signed_out(),
+    ];
+    for state in none {
+        renew(&state, now()).assert_nothing();
+    }
+}
+
+#[test]
+fn a_request_starts_no_renewal_when_it_is_admitted() {
+    for may_elect in [true, false] {
+        for state in
+            [active(), failed(), backing_off(), beyond_the_limit(active()), beyond_the_limit(failed())]
+        {
+            let taken = take(&due(state), |state| state.admit(login(), may_elect, now));
+            assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
+            taken.assert_nothing();
+        }
+    }
 }
 
 #[test]
@@ -43,43 +77,11 @@ fn a_request_when_a_renewal_is_due_and_a_flight_is_awaited_waits() {
 }
 
 #[test]
-fn a_request_when_a_renewal_is_due_after_a_failure_elects_and_is_sent() {
-    let taken = request(&due(failed()));
-    assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-    renewal().again().check_unjoined(&taken);
-}
-
-#[test]
-fn a_request_when_a_renewal_is_due_during_a_back_off_is_sent_and_elects_nothing() {
-    let taken = request(&due(backing_off()));
-    assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-    taken.assert_nothing();
-}
-
-#[test]
-fn a_request_when_a_renewal_is_due_beyond_the_limit_is_sent_and_elects_nothing() {
-    for state in [active(), failed()] {
-        let taken = request(&due(beyond_the_limit(state)));
-        assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-        taken.assert_nothing();
-    }
-}
-
-#[test]
-fn a_request_that_has_waited_is_sent_and_renews_nothing() {
-    for state in [active(), failed()] {
-        let taken = take(&due(state), |state| state.admit(login(), MayStart::Nothing, now));
-        assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-        taken.assert_nothing();
-    }
-}
-
-#[test]
 fn a_request_past_the_expiry_waits_for_the_renewal_that_is_late() {
     let taken = late_request(&due(active()));
     Elected::late().check(&taken, flight_of);
 
-    let flying = request(&due(active())).next.expect("a renewal flies");
+    let flying = renewing(&due(active()));
     let waiting = late_request(&flying);
     assert_eq!(admission(&waiting.answer), Answer::Waits(Leg { awaited: true, ..leg_of(&flying) }));
     waiting.assert_no_effects();
@@ -87,40 +89,13 @@ fn a_request_past_the_expiry_waits_for_the_renewal_that_is_late() {
 
 #[test]
 fn a_rejection_turns_a_renewal_into_a_flight_that_is_waited_for() {
-    let flying = request(&due(active())).next.expect("a renewal flies");
+    let flying = renewing(&due(active()));
     let expected = Leg { awaited: true, rejected: true, ..leg_of(&flying) };
     let taken = reject(&flying, stamp());
     assert_eq!((expected.cause, expected.number), (Cause::Expiring, FLIGHT));
     assert_eq!(reaction(&taken.answer), Answer::Waits(expected.clone()));
     taken.assert_state(|state| state.stand = Stand::Refreshing(expected));
     taken.assert_no_effects();
-}
-
-#[test]
-fn an_idle_session_renews_under_the_same_conditions() {
-    let renew = |state: &State<Key>, now| take(state, |state| state.renew(now));
-    renewal().check_unjoined(&renew(&due(active()), now()));
-    renewal().again().check_unjoined(&renew(&due(failed()), now()));
-    // Nobody waits for it, even though the credential has expired meanwhile.
-    Elected { at: late(), ..renewal() }.check_unjoined(&renew(&due(active()), late()));
-
-    renew(&due(active()), both(99)).assert_nothing();
-    let idle = [
-        due(refreshing()),
-        due(awaited()),
-        due(backing_off()),
-        due(beyond_the_limit(active())),
-        due(beyond_the_limit(failed())),
-        ageless(active()),
-        without_key(active()),
-        without_key(failed()),
-        refused(),
-        logged_out(),
-        signed_out(),
-    ];
-    for state in idle {
-        renew(&state, now()).assert_nothing();
-    }
 }
 
 #[test]
@@ -177,9 +152,9 @@ fn a_request_with_an_expired_credential_during_a_back_off_fails_with_the_time_to
 
 #[test]
 fn a_request_without_a_credential_during_a_back_off_fails_with_the_time_to_wait() {
-    for may_start in [MayStart::Any, MayStart::Awaited, MayStart::Nothing] {
+    for may_elect in [true, false] {
         let state = without_key(backing_off());
-        let taken = take(&state, |state| state.admit(login(), may_start, now));
+        let taken = take(&state, |state| state.admit(login(), may_elect, now));
         assert_eq!(admission(&taken.answer), later("failed", 5 * SECOND));
         taken.assert_nothing();
     }
@@ -188,11 +163,11 @@ fn a_request_without_a_credential_during_a_back_off_fails_with_the_time_to_wait(
 #[test]
 fn a_back_off_is_over_at_its_moment_and_not_before() {
     let before = Now { instant: both(105).instant - Duration::from_nanos(1), ..now() };
-    let taken = take(&without_key(backing_off()), |state| state.admit(login(), MayStart::Any, || before));
+    let taken = take(&without_key(backing_off()), |state| state.admit(login(), true, || before));
     assert_eq!(admission(&taken.answer), later("failed", Duration::from_nanos(1)));
     taken.assert_nothing();
 
-    let taken = take(&without_key(backing_off()), |state| state.admit(login(), MayStart::Any, || both(105)));
+    let taken = take(&without_key(backing_off()), |state| state.admit(login(), true, || both(105)));
     let expected = Elected { key: None, at: both(105), ..Elected::new(Cause::Missing) };
     expected.again().check(&taken, flight_of);
 }
@@ -207,7 +182,7 @@ fn a_request_with_a_usable_credential_during_a_back_off_is_sent() {
 
 #[test]
 fn a_request_that_has_waited_is_sent_with_an_expired_credential_during_a_back_off_too() {
-    let taken = take(&failed_until(both(305)), |state| state.admit(login(), MayStart::Nothing, late));
+    let taken = take(&failed_until(both(305)), |state| state.admit(login(), false, late));
     assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
     taken.assert_nothing();
 }
@@ -271,7 +246,7 @@ fn fifty_requests_that_are_rejected_during_a_back_off_cost_one_flight() {
     let mut state = settle(&flying, &Err(RefreshError::transient("down")), None).next.expect("it fails");
     for tick in 0..50 {
         let now = Now { instant: now().instant + tick * Duration::from_millis(99), ..now() };
-        let sent = take(&state, |state| state.admit(login(), MayStart::Any, || now));
+        let sent = take(&state, |state| state.admit(login(), true, || now));
         let Admission::Send(_, stamped) = &sent.answer else { panic!("it is usable") };
         let taken = reject_at(&state, *stamped, now);
         assert_eq!(reaction(&taken.answer), later("down", WAIT - tick * Duration::from_millis(99)));
@@ -283,7 +258,7 @@ fn fifty_requests_that_are_rejected_during_a_back_off_cost_one_flight() {
 // ## How many failed in a row
 
 #[test]
-fn a_failure_says_how_many_failed_in_a_row_and_when_the_next_may_start() {
+fn a_failure_says_how_many_failed_in_a_row_and_when_the_next_may_elect() {
     let mut state = active();
     for (nth, error) in (1..).zip([transient(), refusal(), refusal(), lost(), refusal()]) {
         // Nobody waits for it, so that no refusal ends the login.
@@ -540,9 +515,7 @@ fn an_unproven_credential_earns_a_refresh_when_the_window_is_over() {
 #[test]
 fn an_unproven_credential_is_renewed_and_replaced_when_it_expires() {
     let held = key_with(KEY, Some(at(200)), at(0), Some(now().instant), AHEAD);
-    let taken = request(&State { held: Some(held), ..active() });
-    assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
-    renewal().check_unjoined(&taken);
+    renewal().check_unjoined(&renew(&State { held: Some(held), ..active() }, now()));
     Elected::late().check(&late_request(&unproven(active(), late())), flight_of);
 }
 
@@ -646,9 +619,8 @@ fn renewals_that_are_refused_leave_a_credential_in_use_until_it_has_expired() {
     let mut state = due(active());
     for nth in 0..4 {
         let now = after_failures(nth);
-        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || now));
-        assert_eq!(admission(&taken.answer), Answer::Sent(KEY, state.stamp()));
-        let taken = settle_at(&taken.next.expect("a renewal flies"), &refusal(), now);
+        let flying = renew(&state, now).next.expect("a renewal flies");
+        let taken = settle_at(&flying, &refusal(), now);
         assert!(taken.effects.ended.is_none());
         taken.assert_settled(FLIGHT + u64::from(nth), Told::Failed("no".to_owned(), WAIT));
         state = taken.next.expect("it fails");
@@ -663,7 +635,7 @@ fn renewals_that_are_refused_leave_a_credential_in_use_until_it_has_expired() {
 
 #[test]
 fn a_refused_renewal_ends_the_login_where_its_credential_is_rejected_meanwhile() {
-    let flying = request(&due(active())).next.expect("a renewal flies");
+    let flying = renewing(&due(active()));
     let started = flight(&flying);
     let rejected = reject(&flying, stamp()).next.expect("it is awaited");
     let taken = take(&rejected, |state| state.settle(&started, &Err(refusal()), None, WAIT, now()));
@@ -673,7 +645,7 @@ fn a_refused_renewal_ends_the_login_where_its_credential_is_rejected_meanwhile()
 
 #[test]
 fn a_credential_that_is_rejected_after_its_renewal_was_refused_gets_another_chance_and_no_more() {
-    let flying = request(&due(active())).next.expect("a renewal flies");
+    let flying = renewing(&due(active()));
     let failed = settle_at(&flying, &refusal(), now()).next.expect("it fails");
     // Sent before, and rejected since: the login goes on, and nothing is called.
     let early = reject_at(&failed, stamp(), both(106));
@@ -705,9 +677,9 @@ fn a_wall_clock_that_jumps_moves_no_back_off() {
     for seconds in [0, 150, 10_000] {
         let jumped = |monotonic: u64| Now { wall: at(seconds), ..both(monotonic) };
         let state = without_key(backing_off());
-        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || jumped(104)));
+        let taken = take(&state, |state| state.admit(login(), true, || jumped(104)));
         assert_eq!(admission(&taken.answer), later("failed", SECOND));
-        let taken = take(&state, |state| state.admit(login(), MayStart::Any, || jumped(105)));
+        let taken = take(&state, |state| state.admit(login(), true, || jumped(105)));
         assert!(taken.effects.launch.is_some());
     }
 }
@@ -728,7 +700,7 @@ fn a_wall_clock_that_jumps_moves_no_limit() {
 fn a_machine_that_slept_knows_that_its_credential_has_expired() {
     // The monotonic clock stood still.
     let awake = Now { wall: at(10_000), ..now() };
-    let taken = take(&active(), |state| state.admit(login(), MayStart::Any, || awake));
+    let taken = take(&active(), |state| state.admit(login(), true, || awake));
     Elected::new(Cause::Expiring).check(&taken, flight_of);
     assert!(active().sendable(|| awake.wall).is_none());
 }
@@ -736,15 +708,14 @@ fn a_machine_that_slept_knows_that_its_credential_has_expired() {
 #[test]
 fn a_wall_clock_that_jumps_forth_and_back_costs_one_refresh() {
     let forth = Now { wall: at(10_000), ..now() };
-    let flying =
-        take(&active(), |state| state.admit(login(), MayStart::Any, || forth)).next.expect("it flies");
+    let flying = take(&active(), |state| state.admit(login(), true, || forth)).next.expect("it flies");
     // Whether it expires by the server's clock, or by one that has jumped.
     for expires_at in [at(400), at(10_300)] {
         let brought = key_with(NEW, Some(expires_at), forth.wall, Some(now().instant), AHEAD);
         let mut state = settle_at_ok(&flying, &brought, forth);
         let started = state.flights_started;
         for wall in [forth.wall, at(101), at(9_999), at(0), forth.wall] {
-            let taken = take(&state, |state| state.admit(login(), MayStart::Any, || Now { wall, ..now() }));
+            let taken = take(&state, |state| state.admit(login(), true, || Now { wall, ..now() }));
             assert!(matches!(admission(&taken.answer), Answer::Sent(NEW, _)));
             state = taken.next.unwrap_or(state);
         }
@@ -764,11 +735,11 @@ fn a_wall_clock_that_jumps_back_puts_a_renewal_off_and_one_that_jumps_forth_brin
 
 #[test]
 fn a_wall_clock_that_jumps_during_a_flight_decides_what_its_refusal_means() {
-    let flying = request(&due(active())).next.expect("a renewal flies");
+    let flying = renewing(&due(active()));
     let forth = Now { wall: at(10_000), ..now() };
     assert!(settle_at(&flying, &refusal(), forth).effects.ended.is_some());
     assert!(settle_at(&flying, &transient(), forth).effects.ended.is_none());
-    let waits = take(&flying, |state| state.admit(login(), MayStart::Any, || forth));
+    let waits = take(&flying, |state| state.admit(login(), true, || forth));
     assert!(matches!(admission(&waits.answer), Answer::Waits(Leg { awaited: true, rejected: false, .. })));
     // It stays awaited when the clock jumps back again.
     let awaited = waits.next.expect("it is awaited");
@@ -788,7 +759,7 @@ fn the_ends_of_time_overflow_nothing() {
                 let state = State { held: Some(held), ..active() };
                 for wall in [first, at(0), last] {
                     let now = Now { wall, ..now() };
-                    let taken = take(&state, |state| state.admit(login(), MayStart::Any, || now));
+                    let taken = take(&state, |state| state.admit(login(), true, || now));
                     assert!(matches!(admission(&taken.answer), Answer::Sent(..) | Answer::Waits(_)));
                     let _ = (state.renewal_in(now), state.sendable(|| wall), state.wants_renewal(|| wall));
                 }
