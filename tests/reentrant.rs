@@ -92,14 +92,33 @@ async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
         assert_eq!(kind(answer), ErrorKind::Terminated, "{newer:?}, {place:?}");
         assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
     }
-    for place in [CloneOfInner, ReadinessOfInner, CloneOfExtension] {
+    for place in [Clock, CloneOfInner, ReadinessOfInner, CloneOfExtension] {
         let mut world = World::new();
+        world.replace("b");
         let request = world.request(|_| ());
         // Not polled ready, so that its future does all that is left.
         let answer = world.service.call(request);
         world.set_trap(place, |world| drop(world.session.logout()));
         assert_eq!(kind(answer.await), ErrorKind::Terminated, "{place:?}");
         assert_eq!(world.sent(), [""; 0], "{place:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g04_and_g09_hold_where_the_clock_takes_its_time_at_the_last_look() {
+    let ends: [(fn(&World), _); 2] = [
+        (|world| drop(world.session.logout()), ErrorKind::Terminated),
+        (|world| world.log_in("c"), ErrorKind::LoginChanged),
+    ];
+    for (end, error) in ends {
+        let mut world = World::new();
+        world.replace("b");
+        let request = world.request(|_| ());
+        let answer = world.service.call(request);
+        // Which is the last that is done before.
+        world.set_trap(CloneOfExtension, move |world| world.set_trap(Clock, end));
+        assert_eq!(kind(answer.await), error);
+        assert_eq!(world.sent(), [""; 0]);
     }
 }
 

@@ -32,6 +32,10 @@ impl<'a> LazyNow<'a> {
         self.get();
     }
 
+    pub(super) fn is_read(&self) -> bool {
+        self.read.get().is_some()
+    }
+
     pub(super) fn get(&self) -> Now {
         *self.read.get_or_init(|| self.clock.now())
     }

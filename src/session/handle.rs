@@ -420,7 +420,7 @@ impl<C: Credential> Session<C> {
     /// Asks for a request of `login` that is about to be sent.
     pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Result<Admission<C>, Error> {
         let now = LazyNow::new(&self.0.settings.clock);
-        let step = self.step_after(|| now.read(), |state| state.admit(login, may_elect, || now.get()));
+        let step = self.step_at(Some(&now), |state| state.admit(login, may_elect, || now.get()));
         step.map(|(admission, _)| admission)
     }
 
@@ -431,7 +431,7 @@ impl<C: Credential> Session<C> {
         rejection: impl Fn() -> Rejection,
     ) -> Result<Reaction, Error> {
         let now = LazyNow::new(&self.0.settings.clock);
-        let step = self.step_after(|| now.read(), |state| state.rejected(stamp, &rejection, || now.get()));
+        let step = self.step_at(Some(&now), |state| state.rejected(stamp, &rejection, || now.get()));
         step.map(|(reaction, _)| reaction)
     }
 
@@ -510,23 +510,29 @@ impl<C: Credential> Session<C> {
     ///
     /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run it on.
     fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
-        self.step_after(|| {}, transition)
+        self.step_at(None, transition)
     }
 
-    /// The same, where something has to be done before the lock is taken, if it is: the clock may be the user's code, and
-    /// is not read under it.
-    fn step_after<A>(
+    /// The same, with the time that the transition asks for, if it does.
+    fn step_at<A>(
         &self,
-        before_lock: impl FnOnce(),
+        now: Option<&LazyNow<'_>>,
         transition: impl Fn(&State<C>) -> Step<C, A>,
     ) -> Result<(A, Logout), Error> {
         // Most steps change nothing: of a thousand rejections one does. They take effect at this look, and the others
         // have to be decided under the lock.
-        let glance = transition(&self.snapshot());
+        let mut glance = transition(&self.snapshot());
+        if now.is_some_and(LazyNow::is_read) {
+            // Again: the clock may be the user's code, and take its time.
+            glance = transition(&self.snapshot());
+        }
         if glance.next.is_none() {
             return Ok((glance.answer, Logout::nothing()));
         }
-        before_lock();
+        if let Some(now) = now {
+            // Not under the lock.
+            now.read();
+        }
         let runtime = self.runtime();
         let mut taken = None;
         self.0.state.send_if_modified(|state| {
