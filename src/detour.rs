@@ -2,7 +2,6 @@
 //! which needs none of it takes no room for it.
 
 use crate::{
-    call::{Again, Reply, Sent, Spare},
     credential::Credential,
     drain::Drain,
     error::Error,
@@ -10,13 +9,16 @@ use crate::{
     policy::FailureMode,
     refresher::BoxFuture,
     replay::{Replay, ReplayBody},
-    session::{Admission, Flight},
+    session::{Admission, Flight, Held, Stamped},
+    shared::{Again, Reply, Spare},
     view::Snapshot,
 };
 use http::{Request, Response, request::Parts};
 use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
+    mem,
+    ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -41,11 +43,14 @@ pin_project! {
         Calling {
             #[pin] future: F,
             sent: Sent<C>,
-            if_rejected: Option<IfRejected<B>>,
+            if_rejected: IfRejected<B>,
             rest: Option<Drain<ResBody>>,
         },
     }
 }
+
+/// What comes next, unless this is the end.
+pub(crate) type Next<T, ResBody> = Result<ControlFlow<Response<ResBody>, T>, BoxError>;
 
 /// What does not change from one attempt to the next.
 pub(crate) struct Call<S, C> {
@@ -63,12 +68,12 @@ struct Pending<B, ResBody> {
 
 enum Errand<B> {
     /// Boxed, because it is much larger than what is left after a rejection, which comes in herds.
-    Whole(Box<Whole<B>>),
+    Unsent(Box<Unsent<B>>),
     Again(Again<B>),
 }
 
-/// A request that was not copied yet.
-struct Whole<B> {
+/// A request whose head is at hand.
+struct Unsent<B> {
     head: Parts,
     body: ReplayBody<B>,
     /// `None` if its rejection will go to the caller.
@@ -82,10 +87,24 @@ struct Outbound<B> {
     if_rejected: IfRejected<B>,
 }
 
+/// What a request is sent with, and what is remembered of that.
+struct Sent<C> {
+    held: Held<C>,
+    stamped: Stamped,
+}
+
+/// Why a request can't be sent now.
+enum Stop {
+    Wait(Flight),
+    Fail(Error),
+}
+
 /// What is done about the rejection of a request that is under way.
 enum IfRejected<B> {
-    /// It is reported, and the request is sent again if that is possible.
-    Report(Option<Spare<B>>),
+    /// It is reported, and the request sent again.
+    Replay(Spare<B>),
+    /// It is reported, and goes to the caller.
+    Report,
     /// It goes to the caller.
     Respond,
 }
@@ -100,34 +119,29 @@ enum Rejected<ResBody> {
     Held(Response<ResBody>),
 }
 
-/// Why what is pending can be taken out of its stage.
-const TAKEN_ONCE: &str = "a stage is left when its request is taken";
+/// Why what is pending is there.
+const TAKEN_ONCE: &str = "a stage, or the detour, ends when its request is taken";
 
 // === impl Detour ===
 
 impl<S, F, C, B, ResBody> Detour<S, F, C, B, ResBody>
 where
+    S: Clone,
     C: Credential,
     ResBody: Body,
 {
     /// A request that the session has to admit first.
     pub(crate) fn admitting(call: Call<S, C>, head: Parts, body: ReplayBody<B>, replay: Replay<B>) -> Self {
-        let errand = Errand::Whole(Box::new(Whole { head, body, replay: Some(replay) }));
+        let errand = Errand::Unsent(Box::new(Unsent { head, body, replay: Some(replay) }));
         Self { call, stage: Stage::Admitting { pending: Some(Pending { errand, rejected: Rejected::Gone }) } }
     }
 
-    /// A request that was rejected, and is sent again: after the flight, if there is one.
-    pub(crate) fn again(
-        mut call: Call<S, C>,
-        again: Again<B>,
-        flight: Option<Flight>,
-        response: Response<ResBody>,
-    ) -> Self
-    where
-        S: Clone,
-    {
-        let stage = Stage::again(&mut call, again, flight, response);
-        Self { call, stage }
+    /// For a request that was rejected, unless that is the end of it.
+    pub(crate) fn after(reply: Reply<B, ResBody>, mut call: Call<S, C>) -> Next<Self, ResBody> {
+        Ok(match Stage::after(reply, &mut call)? {
+            ControlFlow::Continue(stage) => ControlFlow::Continue(Self { call, stage }),
+            ControlFlow::Break(response) => ControlFlow::Break(response),
+        })
     }
 }
 
@@ -144,90 +158,89 @@ where
         let this = self.project();
         let (call, mut stage) = (this.call, this.stage);
         loop {
-            let next = match stage.as_mut().project() {
-                // ## Admitting => (Readying | Waiting | done)
-                StageProj::Admitting { pending } => {
-                    let pending = pending.take().expect(TAKEN_ONCE);
-                    match call.admit() {
-                        Admission::Send(..) => Stage::readying(call, pending),
-                        Admission::Wait(flight) => Stage::waiting(call, flight, pending),
-                        Admission::Fail(error) => return Poll::Ready(pending.rejected.or(error)),
-                    }
-                }
-                // ## Waiting => (Readying | done)
-                StageProj::Waiting { wait, pending } => {
-                    if let Some(pending) = pending {
-                        pending.rejected.drain(cx);
-                    }
-                    let renewed = ready!(wait.as_mut().poll(cx));
-                    let pending = pending.take().expect(TAKEN_ONCE);
-                    match renewed {
-                        Ok(()) => Stage::readying(call, pending),
-                        Err(error) => return Poll::Ready(pending.rejected.or(error)),
-                    }
-                }
-                // ## Readying => (Calling | Waiting | done)
-                StageProj::Readying { service, pending } => {
-                    if let Some(pending) = pending {
-                        pending.rejected.drain(cx);
-                    }
-                    if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
-                        // The login may change while the inner service holds the request up. Where it has to wait after
-                        // all, the instance is given up with this stage.
-                        match call.admit() {
-                            Admission::Send(..) => return Poll::Pending,
-                            Admission::Wait(flight) => {
-                                Stage::waiting(call, flight, pending.take().expect(TAKEN_ONCE))
-                            }
-                            Admission::Fail(error) => {
-                                return Poll::Ready(pending.take().expect(TAKEN_ONCE).rejected.or(error));
-                            }
-                        }
-                    } else {
-                        let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
-                        // Before the session is asked: what is cloned or dropped here may be anybody's, and take its time.
-                        let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
-                        match call.admit() {
-                            Admission::Send(held, stamped) => {
-                                call.snapshot.shared.apply(held.credential(), || stamped, &mut head);
-                                let future = service.call(Request::from_parts(head, body));
-                                let sent = Sent { held, stamped };
-                                let if_rejected = Some(if_rejected);
-                                Stage::Calling { future, sent, if_rejected, rest: rejected.into_rest() }
-                            }
-                            Admission::Wait(flight) => {
-                                let errand = Errand::Whole(Box::new(Whole { head, body, replay: None }));
-                                Stage::waiting(call, flight, Pending { errand, rejected })
-                            }
-                            Admission::Fail(error) => return Poll::Ready(rejected.or(error)),
-                        }
-                    }
-                }
-                // ## Calling => (Waiting | Readying | done)
-                StageProj::Calling { future, sent, if_rejected, rest } => {
-                    if rest.as_mut().is_some_and(|rest| rest.poll(cx).is_ready()) {
-                        *rest = None;
-                    }
-                    let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                    let if_rejected = if_rejected.take().expect("polled after its end");
-                    let (shared, stamped) = (&call.snapshot.shared, sent.stamped);
-                    if shared.accepts(&sent.held, || stamped, &mut response) {
-                        return Poll::Ready(Ok(response));
-                    }
-                    let IfRejected::Report(spare) = if_rejected else { return Poll::Ready(Ok(response)) };
-                    match shared.react(stamped, spare, response) {
-                        Reply::Respond(response) => return Poll::Ready(Ok(response)),
-                        Reply::Again(again, flight, response) => Stage::again(call, again, flight, response),
-                        Reply::Fail(error, response) => return Poll::Ready(call.fail(error, response)),
-                    }
-                }
-            };
-            stage.set(next);
+            match ready!(stage.as_mut().poll(call, cx))? {
+                ControlFlow::Continue(next) => stage.set(next),
+                ControlFlow::Break(response) => return Poll::Ready(Ok(response)),
+            }
         }
     }
 }
 
 // === impl Stage ===
+
+impl<S, C, B, ResBody> Stage<S, S::Future, C, B, ResBody>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    C: Credential,
+    ResBody: Body,
+{
+    fn poll(self: Pin<&mut Self>, call: &mut Call<S, C>, cx: &mut Context<'_>) -> Poll<Next<Self, ResBody>> {
+        Poll::Ready(match self.project() {
+            // ## Admitting => (Readying | Waiting | done)
+            StageProj::Admitting { pending } => {
+                let pending = pending.take().expect(TAKEN_ONCE);
+                match call.admit() {
+                    Ok(_) => Self::readying(call, pending),
+                    Err(stop) => Self::stopped(stop, call, pending),
+                }
+            }
+            // ## Waiting => (Readying | done)
+            StageProj::Waiting { wait, pending } => {
+                pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
+                let renewed = ready!(wait.as_mut().poll(cx));
+                let pending = pending.take().expect(TAKEN_ONCE);
+                match renewed {
+                    Ok(()) => Self::readying(call, pending),
+                    Err(error) => Self::stopped(Stop::Fail(error), call, pending),
+                }
+            }
+            // ## Readying => (Calling | Waiting | done)
+            StageProj::Readying { service, pending } => {
+                pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
+                if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
+                    // The login may change while the inner service holds the request up. Where it has to wait after all,
+                    // the instance is given up with this stage.
+                    let Err(stop) = call.admit() else { return Poll::Pending };
+                    return Poll::Ready(Self::stopped(stop, call, pending.take().expect(TAKEN_ONCE)));
+                }
+                let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
+                // Before the session is asked: what is cloned or dropped here may be anybody's, and take its time.
+                let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
+                match call.admit() {
+                    Ok(sent) => {
+                        call.snapshot.shared.apply(sent.held.credential(), || sent.stamped, &mut head);
+                        let future = service.call(Request::from_parts(head, body));
+                        let rest = rejected.into_rest();
+                        Ok(ControlFlow::Continue(Self::Calling { future, sent, if_rejected, rest }))
+                    }
+                    Err(stop) => {
+                        let errand = Errand::Unsent(Box::new(Unsent { head, body, replay: None }));
+                        Self::stopped(stop, call, Pending { errand, rejected })
+                    }
+                }
+            }
+            // ## Calling => (Waiting | Readying | done)
+            StageProj::Calling { future, sent, if_rejected, rest } => {
+                if rest.as_mut().is_some_and(|rest| rest.poll(cx).is_ready()) {
+                    *rest = None;
+                }
+                let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
+                let (shared, stamped) = (&call.snapshot.shared, sent.stamped);
+                if shared.accepts(&sent.held, || stamped, &mut response) {
+                    return Poll::Ready(Ok(ControlFlow::Break(response)));
+                }
+                let spare = match mem::replace(if_rejected, IfRejected::Respond) {
+                    IfRejected::Replay(spare) => Some(spare),
+                    IfRejected::Report => None,
+                    IfRejected::Respond => return Poll::Ready(Ok(ControlFlow::Break(response))),
+                };
+                let reply = shared.react(stamped, spare, response);
+                Self::after(reply, call)
+            }
+        })
+    }
+}
 
 impl<S, F, C, B, ResBody> Stage<S, F, C, B, ResBody>
 where
@@ -235,26 +248,36 @@ where
     C: Credential,
     ResBody: Body,
 {
-    fn readying(call: &Call<S, C>, pending: Pending<B, ResBody>) -> Self {
-        Self::Readying { service: call.snapshot.inner(), pending: Some(pending) }
+    fn readying(call: &Call<S, C>, pending: Pending<B, ResBody>) -> Next<Self, ResBody> {
+        Ok(ControlFlow::Continue(Self::Readying { service: call.snapshot.inner(), pending: Some(pending) }))
     }
 
-    /// From here on the request has let go of the inner service, and of all but the body of its response.
-    fn waiting(call: &mut Call<S, C>, flight: Flight, pending: Pending<B, ResBody>) -> Self {
-        Self::Waiting { wait: call.wait(flight), pending: Some(pending) }
+    /// While it waits, the request has let go of the inner service, and of all but the body of its response.
+    fn stopped(stop: Stop, call: &mut Call<S, C>, pending: Pending<B, ResBody>) -> Next<Self, ResBody> {
+        match stop {
+            Stop::Wait(flight) => {
+                Ok(ControlFlow::Continue(Self::Waiting { wait: call.wait(flight), pending: Some(pending) }))
+            }
+            Stop::Fail(error) => pending.rejected.into_result(error).map(ControlFlow::Break),
+        }
     }
 
-    fn again(
-        call: &mut Call<S, C>,
-        again: Again<B>,
-        flight: Option<Flight>,
-        response: Response<ResBody>,
-    ) -> Self {
-        let rejected = Rejected::new(response, call.snapshot.shared.policy.failure_mode);
-        let pending = Pending { errand: Errand::Again(again), rejected };
-        match flight {
-            Some(flight) => Self::waiting(call, flight, pending),
-            None => Self::readying(call, pending),
+    /// After a rejection.
+    fn after(reply: Reply<B, ResBody>, call: &mut Call<S, C>) -> Next<Self, ResBody> {
+        let mode = call.snapshot.shared.policy.failure_mode;
+        match reply {
+            Reply::Respond(response) => Ok(ControlFlow::Break(response)),
+            Reply::Again(again, flight, response) => {
+                let rejected = Rejected::new(response, mode);
+                let pending = Pending { errand: Errand::Again(again), rejected };
+                match flight {
+                    Some(flight) => Self::stopped(Stop::Wait(flight), call, pending),
+                    None => Self::readying(call, pending),
+                }
+            }
+            Reply::Fail(error, response) => {
+                Rejected::new(response, mode).into_result(error).map(ControlFlow::Break)
+            }
         }
     }
 }
@@ -268,26 +291,20 @@ impl<S, C> Call<S, C> {
 }
 
 impl<S, C: Credential> Call<S, C> {
-    /// Asks whether it may be sent now.
-    fn admit(&self) -> Admission<C> {
+    /// Asks what it may be sent with now.
+    fn admit(&self) -> Result<Sent<C>, Stop> {
         let Snapshot { shared, state, .. } = &*self.snapshot;
-        let admission = shared.session.admit(state.login(), !self.waited);
-        admission.unwrap_or_else(Admission::Fail)
+        match shared.session.admit(state.login(), !self.waited) {
+            Admission::Send(held, stamped) => Ok(Sent { held, stamped }),
+            Admission::Wait(flight) => Err(Stop::Wait(flight)),
+            Admission::Fail(error) => Err(Stop::Fail(error)),
+        }
     }
 
     /// Waits for a flight, as one of the session's waiters.
     fn wait(&mut self, flight: Flight) -> BoxFuture<'static, Result<(), Error>> {
         self.waited = true;
         Box::pin(self.snapshot.shared.session.wait(flight))
-    }
-
-    /// What a rejected request gets where there will be no newer credential.
-    pub(crate) fn fail<ResBody: Body>(
-        &self,
-        error: Error,
-        response: Response<ResBody>,
-    ) -> Result<Response<ResBody>, BoxError> {
-        Rejected::new(response, self.snapshot.shared.policy.failure_mode).or(error)
     }
 }
 
@@ -297,13 +314,10 @@ impl<B> Errand<B> {
     /// Copies the head of a first attempt, or makes that of a second one from its copy.
     fn outbound(self, waited: bool) -> Outbound<B> {
         match self {
-            Self::Whole(whole) => {
-                let Whole { head, body, replay } = *whole;
+            Self::Unsent(unsent) => {
+                let Unsent { head, body, replay } = *unsent;
                 let if_rejected = match replay {
-                    Some(replay) if !waited => {
-                        let copy = replay.is_possible().then(|| HeadCopy::of(&head));
-                        IfRejected::Report(copy.map(|head| Spare { head, replay }))
-                    }
+                    Some(replay) if !waited => IfRejected::of(&head, replay),
                     _ => IfRejected::Respond,
                 };
                 Outbound { head, body, if_rejected }
@@ -311,6 +325,17 @@ impl<B> Errand<B> {
             Self::Again(Again { head, body }) => {
                 Outbound { head: head.restore(), body, if_rejected: IfRejected::Respond }
             }
+        }
+    }
+}
+
+// === impl IfRejected ===
+
+impl<B> IfRejected<B> {
+    fn of(head: &Parts, replay: Replay<B>) -> Self {
+        match replay.is_possible() {
+            true => Self::Replay(Spare { head: HeadCopy::of(head), replay }),
+            false => Self::Report,
         }
     }
 }
@@ -345,7 +370,7 @@ impl<ResBody: Body> Rejected<ResBody> {
     }
 
     /// The response, where it was held for the caller; otherwise the error.
-    fn or(self, error: Error) -> Result<Response<ResBody>, BoxError> {
+    fn into_result(self, error: Error) -> Result<Response<ResBody>, BoxError> {
         match self {
             Self::Held(response) => Ok(response),
             Self::Gone | Self::Draining(_) => Err(error.into()),

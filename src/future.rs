@@ -1,12 +1,12 @@
 //! The future of a [`Refresh`](crate::Refresh) service.
 
 use crate::{
-    call::{Reply, Spare},
     credential::Credential,
-    detour::{Call, Detour},
+    detour::{Call, Detour, Next},
     error::Error,
     head::HeadCopy,
     replay::{Replay, ReplayBody},
+    shared::Spare,
     view::Snapshot,
 };
 use http::{Request, Response};
@@ -14,6 +14,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 use std::{
     fmt,
+    ops::ControlFlow,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
@@ -27,9 +28,12 @@ pin_project! {
     ///
     /// The inner service's own error as it is, or an [`Error`](crate::Error) of the session.
     ///
+    /// While a request is held up by the inner service, which has to become ready for it, its task is woken by that
+    /// alone: a logout meanwhile is noticed then, before anything is sent.
+    ///
     /// # Panics
     ///
-    /// May panic when it is polled after its end.
+    /// When it is polled after its end.
     ///
     /// # Cancel safety
     ///
@@ -48,14 +52,15 @@ pin_project! {
     #[project = CourseProj]
     enum Course<S, F, C, B, ResBody> {
         // It carries the credential, and was sent at once.
-        Fresh { #[pin] future: F, kept: Option<Kept<S, C, B>> },
+        Fresh { #[pin] future: F, underway: Option<Underway<S, C, B>> },
         // It carries the credential, and something has come in between.
         Detour { detour: Pin<Box<Detour<S, F, C, B, ResBody>>> },
         // It is none of the session's business, and an instance of the inner service is to become ready for it.
-        Readying { pass: Option<Box<Pass<S, B>>> },
+        ReadyingToPass { pass: Option<Box<Pass<S, B>>> },
         // It is none of the session's business.
         Passing { #[pin] future: F },
         Failed { error: Option<Error> },
+        Over,
     }
 }
 
@@ -66,18 +71,16 @@ struct Pass<S, B> {
 }
 
 /// What is kept of a request that was sent at once.
-pub(crate) struct Kept<S, C, B> {
+pub(crate) struct Underway<S, C, B> {
     pub(crate) snapshot: Arc<Snapshot<S, C>>,
-    /// `None` if it can't be sent again. Not in one with the replay: that would be one more move for every request.
+    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a [`Spare`]: that would be
+    /// one more move for every request.
     pub(crate) copy: Option<HeadCopy>,
     pub(crate) replay: Replay<B>,
 }
 
-/// What has become of a request that was sent at once and rejected.
-enum Next<S, F, C, B, ResBody> {
-    Detour(Detour<S, F, C, B, ResBody>),
-    Done(Result<Response<ResBody>, BoxError>),
-}
+/// Why something is there that is taken only once.
+const TAKEN_ONCE: &str = "a course ends, or becomes another, when this is taken";
 
 // === impl ResponseFuture ===
 
@@ -87,8 +90,8 @@ where
 {
     /// A request that was sent at once.
     #[inline]
-    pub(crate) fn fresh(future: S::Future, kept: Kept<S, C, B>) -> Self {
-        Self { course: Course::Fresh { future, kept: Some(kept) } }
+    pub(crate) fn fresh(future: S::Future, underway: Underway<S, C, B>) -> Self {
+        Self { course: Course::Fresh { future, underway: Some(underway) } }
     }
 
     pub(crate) fn detour(detour: Detour<S, S::Future, C, B, ResBody>) -> Self {
@@ -100,7 +103,7 @@ where
     }
 
     pub(crate) fn readying_to_pass(service: S, request: Request<ReplayBody<B>>) -> Self {
-        Self { course: Course::Readying { pass: Some(Box::new(Pass { service, request })) } }
+        Self { course: Course::ReadyingToPass { pass: Some(Box::new(Pass { service, request })) } }
     }
 
     pub(crate) fn failed(error: Error) -> Self {
@@ -120,43 +123,12 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let mut course = self.project().course;
-        loop {
-            let next = match course.as_mut().project() {
-                // ## Fresh => (Detour | done)
-                CourseProj::Fresh { future, kept } => {
-                    let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                    if kept.as_ref().expect(POLLED_ON).snapshot.accepts(&mut response) {
-                        // Whoever keeps the future of a response that came would keep an upload's record with it.
-                        *kept = None;
-                        return Poll::Ready(Ok(response));
-                    }
-                    match kept.take().expect(POLLED_ON).rejected(response) {
-                        Next::Detour(detour) => Course::Detour { detour: Box::pin(detour) },
-                        Next::Done(result) => return Poll::Ready(result),
-                    }
-                }
-                // ## Detour => done
-                CourseProj::Detour { detour } => return detour.as_mut().poll(cx),
-                // ## Readying => Passing
-                CourseProj::Readying { pass } => {
-                    let service = pass.as_mut().map(|pass| &mut pass.service).expect(POLLED_ON);
-                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let Pass { mut service, request } = *pass.take().expect(POLLED_ON);
-                    Course::Passing { future: service.call(request) }
-                }
-                // ## Passing => done
-                CourseProj::Passing { future } => return future.poll(cx).map_err(Into::into),
-                // ## Failed => done
-                CourseProj::Failed { error } => {
-                    return Poll::Ready(Err(error.take().expect(POLLED_ON).into()));
-                }
-            };
-            course.set(next);
-        }
+        let result = ready!(course.as_mut().poll(cx));
+        // What was kept for a replay is not to outlive the request, if its future does.
+        course.set(Course::Over);
+        Poll::Ready(result)
     }
 }
-
-const POLLED_ON: &str = "polled after its end";
 
 impl<S, C, B, ResBody> fmt::Debug for ResponseFuture<S, C, B, ResBody>
 where
@@ -167,21 +139,63 @@ where
     }
 }
 
-// === impl Kept ===
+// === impl Course ===
 
-impl<S: Clone, C: Credential, B> Kept<S, C, B> {
+impl<S, C, B, ResBody> Course<S, S::Future, C, B, ResBody>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    C: Credential,
+    B: Body + Unpin,
+    ResBody: Body,
+{
+    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
+        loop {
+            let next = match self.as_mut().project() {
+                // ## Fresh => (Detour | Over)
+                CourseProj::Fresh { future, underway } => {
+                    let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
+                    if underway.as_ref().expect(TAKEN_ONCE).snapshot.accepts(&mut response) {
+                        return Poll::Ready(Ok(response));
+                    }
+                    match underway.take().expect(TAKEN_ONCE).rejected(response)? {
+                        ControlFlow::Continue(detour) => Self::Detour { detour: Box::pin(detour) },
+                        ControlFlow::Break(response) => return Poll::Ready(Ok(response)),
+                    }
+                }
+                // ## Detour => Over
+                CourseProj::Detour { detour } => return detour.as_mut().poll(cx),
+                // ## ReadyingToPass => (Passing | Over)
+                CourseProj::ReadyingToPass { pass } => {
+                    let service = pass.as_mut().map(|pass| &mut pass.service).expect(TAKEN_ONCE);
+                    ready!(service.poll_ready(cx)).map_err(Into::into)?;
+                    let Pass { mut service, request } = *pass.take().expect(TAKEN_ONCE);
+                    Self::Passing { future: service.call(request) }
+                }
+                // ## Passing => Over
+                CourseProj::Passing { future } => return future.poll(cx).map_err(Into::into),
+                // ## Failed => Over
+                CourseProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect(TAKEN_ONCE).into()));
+                }
+                CourseProj::Over => panic!("polled after its end"),
+            };
+            self.set(next);
+        }
+    }
+}
+
+// === impl Underway ===
+
+impl<S: Clone, C: Credential, B> Underway<S, C, B> {
     #[cold]
-    fn rejected<F, ResBody: Body>(self, response: Response<ResBody>) -> Next<S, F, C, B, ResBody> {
+    fn rejected<F, ResBody: Body>(
+        self,
+        response: Response<ResBody>,
+    ) -> Next<Detour<S, F, C, B, ResBody>, ResBody> {
         let Self { snapshot, copy, replay } = self;
         let spare = copy.map(|head| Spare { head, replay });
         let reply = snapshot.shared.react(snapshot.state.stamp(), spare, response);
-        let call = Call::new(snapshot);
-        match reply {
-            Reply::Respond(response) => Next::Done(Ok(response)),
-            Reply::Again(again, flight, response) => {
-                Next::Detour(Detour::again(call, again, flight, response))
-            }
-            Reply::Fail(error, response) => Next::Done(call.fail(error, response)),
-        }
+        Detour::after(reply, Call::new(snapshot))
     }
 }

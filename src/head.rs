@@ -30,13 +30,13 @@ struct Text {
 #[derive(Clone, Copy)]
 struct Prefix(u64);
 
-/// How many headers there are, or how long a part is. For a scheme it is one more than that: there may be an empty one
-/// (`http` reads one from `://a`), which is not the same as none.
+/// How many headers there are, or how long a part is.
 type Length = u64;
 
 /// What one header takes, most of the time: a larger block than needed costs less than a second one.
 const TYPICAL: usize = 72;
-/// How large a block is at the most, unless a single header is larger.
+/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what is freed at hand up to
+/// 1032 bytes.
 const BLOCK: usize = 1008;
 
 /// Names have less than 2¹⁶ bytes.
@@ -83,6 +83,7 @@ impl Text {
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
         let parts = [
             (method.len(), method),
+            // One more than its length: there may be an empty one (`http` reads one from `://a`), which is not none.
             (scheme.map_or(0, |scheme| scheme.len() + 1), scheme.unwrap_or_default()),
             (authority.len(), authority),
             (path_and_query.len(), path_and_query),
@@ -116,7 +117,7 @@ impl Text {
         let headers = restore_len(&mut first);
         let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
-        // And the credential. More values than there may be names are of a few names.
+        // With room for the credential. It is refused for more values than there may be names: then they share names.
         let mut restored = HeaderMap::try_with_capacity(headers + 1).unwrap_or_default();
         for mut block in [first].into_iter().chain(blocks) {
             while block.has_remaining() {

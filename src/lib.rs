@@ -102,7 +102,6 @@ pub mod refresher;
 pub mod respond;
 pub mod session;
 
-mod call;
 mod detour;
 mod drain;
 mod head;
@@ -114,6 +113,7 @@ mod replay;
 #[cfg(any(feature = "cookies", feature = "oauth2"))]
 mod retry_after;
 mod service;
+mod shared;
 mod stamp;
 mod view;
 

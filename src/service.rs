@@ -1,16 +1,16 @@
 use crate::{
-    call::recorded,
     credential::{Credential, Token},
     detour::{Call, Detour},
     error::Error,
-    future::{Kept, ResponseFuture},
+    future::{ResponseFuture, Underway},
     head::HeadCopy,
+    marker::NoReplay,
     policy::{Policy, Route},
-    replay::ReplayBody,
+    replay::{Replay, ReplayBody},
     session::{Phase, Session},
     view::{Snapshot, View},
 };
-use http::{Request, Response};
+use http::{Request, Response, header::EXPECT, request::Parts};
 use http_body::Body;
 use std::{
     cell::OnceCell,
@@ -48,7 +48,7 @@ use tower::{BoxError, Service};
 ///
 /// # Clones
 ///
-/// share the session. Each keeps a snapshot: the session's state, a copy of the credential where it can be had
+/// Clones share the session. Each keeps a snapshot: the session's state, a copy of the credential where it can be had
 /// ([`Credential::unshared`]), and an instance of the inner service that is never called, only cloned for a replay. So a
 /// request with a fresh credential takes no lock, clones no inner service, and shares no counter with those of other
 /// clones. A clone borrows the snapshot of its original for its first call and has one of its own from the second on: a
@@ -56,8 +56,8 @@ use tower::{BoxError, Service};
 ///
 /// An idle clone keeps the credential that it saw last alive until it is used again or dropped.
 ///
-/// The instances for replays are cloned one after the other. An inner service whose `Clone` waits for, or polls, another
-/// request of this service would wait for itself.
+/// The inner service is cloned for a replay under a lock that belongs to the snapshot. So its `Clone` must not poll, or
+/// wait for, another request of this service or of its clones.
 ///
 /// # Bodies
 ///
@@ -74,8 +74,8 @@ use tower::{BoxError, Service};
 /// Whether the credential has expired is asked with the readiness, by the clock of that moment. Whether it has changed is
 /// asked again by `call`.
 ///
-/// While a task waits for the readiness of the inner service, it is woken by that alone: a logout or a refresh that
-/// begins meanwhile is noticed then, before anything is sent.
+/// While a task waits for the readiness of the inner service, here or in the future of a request, it is woken by that alone:
+/// a logout or a refresh that begins meanwhile is noticed then, before anything is sent.
 ///
 /// # Errors
 ///
@@ -96,6 +96,7 @@ pub struct Refresh<S, C = Token> {
 enum Readiness {
     #[default]
     Unasked,
+    /// It may hold something, and is not ready, or is not known to be.
     Asked,
     /// With what the clock said when it was asked, if the credential is known to expire.
     Ready(Option<SystemTime>),
@@ -109,8 +110,10 @@ impl<S, C> Refresh<S, C> {
         &self.inner
     }
 
-    /// The inner service. Replays of later calls go to clones of what is left here. A readiness that was polled for is
-    /// forgotten: another service may be put in its place.
+    /// The inner service. Replays of later calls go to clones of what is left here.
+    ///
+    /// What it was polled ready for counts no more, since another service may be put in its place: without `poll_ready`,
+    /// the next call goes to a clone.
     pub fn get_mut(&mut self) -> &mut S {
         self.view.invalidate();
         if let Readiness::Ready(_) = self.readiness {
@@ -169,40 +172,55 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
         let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
-        match (shared.route(&head), state.phase()) {
-            (Route::Carry, Phase::Terminated(termination)) => {
-                // Where nothing is sent, the body is not even looked at.
-                let error = termination.to_error();
-                return self.refuse(error);
-            }
-            (Route::Carry, _) => {}
-            (Route::Pass, _) => return self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
-            (Route::Refuse(error), _) => return self.refuse(error),
+        match shared.route(&head) {
+            Route::Carry => {}
+            Route::Pass => return self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
+            Route::Refuse(error) => return self.refuse(error),
         }
-        // Read once for a request, and only where the credential is known to expire.
+        if let Phase::Terminated(termination) = state.phase() {
+            // Where nothing is sent, the body is not even looked at.
+            let error = termination.to_error();
+            return self.refuse(error);
+        }
+        // Read with the readiness, if the credential is known to expire.
         let wall = match self.readiness {
             Readiness::Ready(read) => read,
             Readiness::Unasked | Readiness::Asked => None,
         };
         // From here on it is a request of this state's login.
-        let snapshot = self.view.take(&self.inner, wall);
+        let snapshot = self.view.for_call(&self.inner, wall);
         let Snapshot { shared, state, .. } = &*snapshot;
         let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
-        let sendable = state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())).is_some();
-        if sendable && matches!(self.readiness, Readiness::Ready(_)) {
-            // ## The fresh path: no lock, nothing boxed
+        let is_ready = matches!(self.readiness, Readiness::Ready(_));
+        if is_ready && state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())).is_some() {
+            // ## The fresh path: no lock of the session, and no future boxed
             let copy = replay.is_possible().then(|| HeadCopy::of(&head));
             // Looked at last: bodies, clones and clocks may be anybody's code, and take their time.
             if snapshot.is_current() {
                 self.readiness = Readiness::Unasked;
                 snapshot.apply(&mut head);
                 let future = self.inner.call(Request::from_parts(head, body));
-                return ResponseFuture::fresh(future, Kept { snapshot, copy, replay });
+                return ResponseFuture::fresh(future, Underway { snapshot, copy, replay });
             }
         }
         self.give_up_readiness();
         ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
     }
+}
+
+/// The body of a request, for now and for its replay.
+///
+/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110 §10.1.1).
+#[inline]
+fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    if head.extensions.get::<NoReplay>().is_some() {
+        return ReplayBody::once(body);
+    }
+    ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
 }
 
 impl<S, C> Refresh<S, C>

@@ -1,8 +1,8 @@
 use crate::{
-    call::Shared,
     credential::Credential,
     policy::Policy,
     session::{Held, Session, State},
+    shared::Shared,
 };
 use http::{Response, request::Parts};
 use std::{
@@ -16,8 +16,8 @@ use tokio::sync::watch;
 /// attempt to the next.
 ///
 /// An instance of the service has one of its own, so that calls on different threads have no counter in common: taking
-/// turns at one costs a processor more than all else that a call does. Hence the alignment, too, for neighbours on a cache
-/// line take turns as well.
+/// turns at one costs a processor more than all else that a call does. Hence the alignment, too: neighbours on a cache line
+/// take turns as well, and processors fetch lines in pairs of 128 bytes.
 #[repr(align(128))]
 pub(crate) struct Snapshot<S, C> {
     pub(crate) shared: Arc<Shared<C>>,
@@ -42,8 +42,8 @@ struct Latest<S, C> {
 /// Whose the snapshot is.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Tenure {
-    /// It needs another before the next call.
-    None,
+    /// Another is needed before the next call.
+    Stale,
     /// The one of which this instance is a clone. Good enough for one call: most clones don't see a second one.
     Borrowed,
     Own,
@@ -72,8 +72,8 @@ impl<S: Clone, C: Credential> Snapshot<S, C> {
         pristine.clone().expect("a call takes a snapshot along that has one")
     }
 
-    /// The same at this moment.
-    fn anew(&self, inner: &S) -> Arc<Self> {
+    /// One of the session as it is now.
+    fn at_present(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
         let unshared = state.credential().and_then(|credential| credential.unshared());
@@ -106,7 +106,7 @@ impl<S, C: Credential> View<S, C> {
         let shared = Arc::new(Shared::new(session, policy));
         let snapshot =
             Arc::new(Snapshot { shared, state, unshared: None, changes, pristine: Mutex::new(None) });
-        Self(Mutex::new(Latest { snapshot, tenure: Tenure::None }))
+        Self(Mutex::new(Latest { snapshot, tenure: Tenure::Stale }))
     }
 }
 
@@ -117,9 +117,9 @@ impl<S: Clone, C: Credential> View<S, C> {
         self.get_mut().update(inner)
     }
 
-    /// The snapshot to send a request in, after the start of a renewal that is due.
+    /// The snapshot for a request that is sent now, after the start of a renewal that is due.
     #[inline]
-    pub(crate) fn take(&mut self, inner: &S, wall: Option<SystemTime>) -> Arc<Snapshot<S, C>> {
+    pub(crate) fn for_call(&mut self, inner: &S, wall: Option<SystemTime>) -> Arc<Snapshot<S, C>> {
         let latest = self.get_mut();
         let Snapshot { shared, state, .. } = &**latest.update(inner);
         if state.wants_renewal(|| wall.unwrap_or_else(|| shared.session.wall())) {
@@ -127,7 +127,7 @@ impl<S: Clone, C: Credential> View<S, C> {
             latest.update(inner);
         }
         if latest.tenure == Tenure::Borrowed {
-            latest.tenure = Tenure::None;
+            latest.tenure = Tenure::Stale;
         }
         latest.snapshot.clone()
     }
@@ -149,7 +149,7 @@ impl<S: Clone, C: Credential> View<S, C> {
 impl<S, C> View<S, C> {
     /// The inner service may be another from now on.
     pub(crate) fn invalidate(&mut self) {
-        self.get_mut().tenure = Tenure::None;
+        self.get_mut().tenure = Tenure::Stale;
     }
 
     pub(crate) fn shared(&self) -> Arc<Shared<C>> {
@@ -169,7 +169,7 @@ impl<S, C> View<S, C> {
 
 impl<S, C> Latest<S, C> {
     fn is_current(&self) -> bool {
-        self.tenure != Tenure::None && self.snapshot.is_current()
+        self.tenure != Tenure::Stale && self.snapshot.is_current()
     }
 }
 
@@ -184,7 +184,7 @@ impl<S: Clone, C: Credential> Latest<S, C> {
 
     #[cold]
     fn make(&mut self, inner: &S) {
-        self.snapshot = self.snapshot.anew(inner);
+        self.snapshot = self.snapshot.at_present(inner);
         self.tenure = Tenure::Own;
     }
 }

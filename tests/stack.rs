@@ -25,6 +25,7 @@ use support::{
     *,
 };
 use tokio::sync::Semaphore;
+use tokio_test::{assert_pending, assert_ready, task};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit, service_fn,
 };
@@ -625,6 +626,40 @@ async fn g13_a_rejection_of_endless_empty_frames_comes_to_an_end() {
 }
 
 #[tokio::test]
+async fn g13_nothing_of_a_rejection_is_left_with_the_future_of_a_request_that_is_over() {
+    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
+    let (refresher, mut flights) = by_hand();
+    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let mut request = task::spawn(service.call(get("/")));
+    assert_pending!(request.poll());
+    let (_feed, endless) = fed();
+    let (body, reading) = Watched::new(endless);
+    exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
+    assert_pending!(request.poll());
+    flights.next().await.succeed("at-2");
+    settle_tasks().await;
+    assert_pending!(request.poll());
+    exchanges.next().await.status(StatusCode::OK);
+    assert_eq!(assert_ready!(request.poll()).unwrap().status(), StatusCode::OK);
+    assert!(reading.is_dropped());
+}
+
+#[tokio::test]
+async fn g13_no_readiness_is_left_with_the_future_of_a_request_that_is_over() {
+    let (probe, book) = Probe::new(Upstream::accepting(&["at-1"]));
+    let (limited, semaphore) = limited(probe, 0);
+    let (refresher, _flights) = by_hand();
+    let session = Session::new(token("at-1"), refresher);
+    let mut service = RefreshLayer::new(session.clone()).layer(limited);
+    let mut request = task::spawn(service.call(get("/")));
+    assert_pending!(request.poll());
+    drop(session.logout());
+    semaphore.add_permits(1);
+    assert_eq!(kind(assert_ready!(request.poll())), ErrorKind::Terminated);
+    assert_eq!((semaphore.available_permits(), book.held()), (1, 0));
+}
+
+#[tokio::test]
 async fn g13_a_rejection_that_trickles_never_holds_up_the_replay() {
     let (feed, body) = fed();
     let (body, reading) = Watched::new(body);
@@ -753,7 +788,7 @@ async fn g13_failure_mode_response_still_replays_when_the_refresh_succeeds() {
 #[tokio::test]
 async fn g13_failure_mode_response_hands_out_the_rejection_of_a_request_that_waited_twice() {
     let (client, _session, mut exchanges, mut flights) = responding();
-    let mut first = tokio_test::task::spawn(client.clone().oneshot(get("/1")));
+    let mut first = task::spawn(client.clone().oneshot(get("/1")));
     assert!(first.poll().is_pending());
     exchanges.next().await.answer(rejection("the first's own"));
     assert!(first.poll().is_pending());

@@ -41,8 +41,12 @@ where
 {
     /// The first attempt's body, and what the second one's is made of.
     ///
-    /// With `may_poll_early` the body is polled here and now, until it has to wait or gets longer than `limit` bytes.
-    pub(crate) fn recording(body: B, limit: usize, may_poll_early: bool) -> (Self, Replay<B>) {
+    /// Where it may be polled early, that happens here and now, until it has to wait or gets longer than `limit` bytes.
+    pub(crate) fn recording(
+        body: B,
+        limit: usize,
+        may_poll_early: impl FnOnce() -> bool,
+    ) -> (Self, Replay<B>) {
         let start = Remaining::new(body.size_hint());
         if body.is_end_stream() {
             return match Framing::of(start.at_start(), 0) {
@@ -54,7 +58,7 @@ where
             return Self::once(body);
         }
         let record = Record::new(limit);
-        if !may_poll_early {
+        if !may_poll_early() {
             return Self::shared(body, start, record);
         }
         match Early::poll(body, record) {

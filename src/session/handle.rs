@@ -418,21 +418,17 @@ impl<C: Credential> Session<C> {
     }
 
     /// Asks for a request of `login` that is about to be sent.
-    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Result<Admission<C>, Error> {
+    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Admission<C> {
         let now = LazyNow::new(&self.0.settings.clock);
         let step = self.step_at(Some(&now), |state| state.admit(login, may_elect, || now.get()));
-        step.map(|(admission, _)| admission)
+        step.map_or_else(Admission::Fail, |(admission, _)| admission)
     }
 
     /// Reports that a request which was sent with this stamp was rejected.
-    pub(crate) fn rejected(
-        &self,
-        stamp: Stamped,
-        rejection: impl Fn() -> Rejection,
-    ) -> Result<Reaction, Error> {
+    pub(crate) fn rejected(&self, stamp: Stamped, rejection: impl Fn() -> Rejection) -> Reaction {
         let now = LazyNow::new(&self.0.settings.clock);
         let step = self.step_at(Some(&now), |state| state.rejected(stamp, &rejection, || now.get()));
-        step.map(|(reaction, _)| reaction)
+        step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
     }
 
     /// Starts a renewal that is due. How long until the next one is, as far as that is known.

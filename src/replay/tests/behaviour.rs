@@ -26,11 +26,11 @@ fn got(text: &'static str) -> Got {
 }
 
 fn early(acts: &[Act]) -> (ReplayBody<Script>, Replay<Script>) {
-    ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, true)
+    ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || true)
 }
 
 fn late(acts: &[Act]) -> (ReplayBody<Script>, Replay<Script>) {
-    ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, false)
+    ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || false)
 }
 
 // === bodies that are over ===
@@ -39,7 +39,7 @@ fn late(acts: &[Act]) -> (ReplayBody<Script>, Replay<Script>) {
 fn a_body_that_is_over_is_empty_on_both_attempts() {
     let script = Script::new([]).frank().hint(0, Some(7));
     let watch = script.watch();
-    let (mut first, replay) = ReplayBody::recording(script, 0, true);
+    let (mut first, replay) = ReplayBody::recording(script, 0, || true);
     assert!(watch.is_dropped(), "kept for nothing");
     let mut second = replay.take_over(false).expect("there is nothing to it");
     for body in [&mut first, &mut second] {
@@ -54,7 +54,7 @@ fn a_body_that_is_over_is_empty_on_both_attempts() {
 
 #[test]
 fn an_empty_body_keeps_its_content_length() {
-    let (first, replay) = ReplayBody::recording(Empty::<Bytes>::new(), LIMIT, true);
+    let (first, replay) = ReplayBody::recording(Empty::<Bytes>::new(), LIMIT, || true);
     let second = replay.take_over(false).expect("there is nothing to it");
     assert_eq!((first.size_hint().exact(), second.size_hint().exact()), (Some(0), Some(0)));
 }
@@ -63,7 +63,7 @@ fn an_empty_body_keeps_its_content_length() {
 fn a_body_without_frames_is_not_over_before_it_was_polled() {
     for (acts, may_poll_early) in [(vec![], true), (vec![Act::Wait], true), (vec![], false)] {
         let script = Script::new(acts);
-        let (mut first, replay) = ReplayBody::recording(script, LIMIT, may_poll_early);
+        let (mut first, replay) = ReplayBody::recording(script, LIMIT, || may_poll_early);
         assert!(!first.is_end_stream());
         assert_eq!(drain(&mut first), [Got::End]);
         assert!(first.is_end_stream());
@@ -80,7 +80,7 @@ fn a_body_without_frames_is_not_over_before_it_was_polled() {
 #[test]
 fn a_single_frame_is_kept_without_a_copy() {
     let bytes = Bytes::from(vec![1; 100]);
-    let (mut first, replay) = ReplayBody::recording(Full::new(bytes.clone()), LIMIT, true);
+    let (mut first, replay) = ReplayBody::recording(Full::new(bytes.clone()), LIMIT, || true);
     let mut second = replay.take_over(false).expect("kept");
     for body in [&mut first, &mut second] {
         assert_eq!(body.size_hint().exact(), Some(100));
@@ -98,7 +98,7 @@ fn a_body_that_need_not_wait_is_kept_before_it_is_sent() {
     let acts = [data("one"), data("two"), trailers()];
     let script = Script::new(acts.to_vec());
     let watch = script.watch();
-    let (mut first, replay) = ReplayBody::recording(script, LIMIT, true);
+    let (mut first, replay) = ReplayBody::recording(script, LIMIT, || true);
     assert!(watch.is_dropped(), "the source is of no more use");
     assert_eq!(poll(&mut first), got("one"));
     // The first attempt has its own copy and is not disturbed.
@@ -120,7 +120,7 @@ fn trailers_without_data_are_kept() {
 #[test]
 fn data_of_another_type_arrives_as_bytes() {
     let chain = Bytes::from_static(b"one").chain(&b"two"[..]);
-    let (mut first, replay) = ReplayBody::recording(Full::new(chain), LIMIT, true);
+    let (mut first, replay) = ReplayBody::recording(Full::new(chain), LIMIT, || true);
     let mut second = replay.take_over(false).expect("kept");
     assert_eq!(drain(&mut first), [got("onetwo"), Got::End]);
     assert_eq!(drain(&mut second), [got("onetwo"), Got::End]);
@@ -143,7 +143,7 @@ fn frames_polled_early_come_first_when_the_body_is_too_long() {
         let acts = [data("one"), data("two"), data("three")];
         let script = Script::new(acts.to_vec());
         let script = if is_frank { script.frank() } else { script };
-        let (mut first, replay) = ReplayBody::recording(script, 10, true);
+        let (mut first, replay) = ReplayBody::recording(script, 10, || true);
         assert!(replay.take_over(true).is_none());
         assert_eq!(drain(&mut first), all(&acts));
     }
@@ -173,7 +173,7 @@ fn polling_early_loses_no_wake_up() {
 fn nothing_is_polled_early_where_polling_is_a_promise() {
     let script = Script::new([data("one")]).frank();
     let watch = script.watch();
-    let (mut first, replay) = ReplayBody::recording(script, LIMIT, false);
+    let (mut first, replay) = ReplayBody::recording(script, LIMIT, || false);
     assert_eq!(watch.polls(), 0);
     assert_eq!(drain(&mut first), all(&[data("one")]));
     let mut second = replay.take_over(false).expect("recorded whole");
@@ -189,7 +189,7 @@ fn exactly_the_limit_is_replayed_and_one_byte_more_is_not() {
     for may_poll_early in [true, false] {
         for (limit, is_possible) in [(15, true), (14, false)] {
             let (mut first, replay) =
-                ReplayBody::recording(Script::new(acts.to_vec()), limit, may_poll_early);
+                ReplayBody::recording(Script::new(acts.to_vec()), limit, || may_poll_early);
             assert_eq!(drain(&mut first), all(&acts));
             assert_eq!(replay.take_over(true).is_some(), is_possible);
         }
@@ -198,7 +198,7 @@ fn exactly_the_limit_is_replayed_and_one_byte_more_is_not() {
         let whole = Script::new([data("one")]);
         let told = Script::new([data("one")]).hint(3, Some(3));
         for script in [whole, told] {
-            let (mut first, replay) = ReplayBody::recording(script, limit, true);
+            let (mut first, replay) = ReplayBody::recording(script, limit, || true);
             assert_eq!(drain(&mut first), all(&[data("one")]));
             assert_eq!(replay.take_over(true).is_some(), is_possible);
         }
@@ -210,7 +210,7 @@ fn a_body_that_says_it_is_too_long_is_left_alone() {
     for (limit, hint) in [(10, (11, Some(11))), (10, (11, None)), (0, (0, None))] {
         let script = Script::new([data("hello"), data(" world")]).frank().hint(hint.0, hint.1);
         let watch = script.watch();
-        let (mut first, replay) = ReplayBody::recording(script, limit, true);
+        let (mut first, replay) = ReplayBody::recording(script, limit, || true);
         assert_eq!(watch.polls(), 0, "polled early");
         assert_eq!((first.size_hint().lower(), first.size_hint().upper()), hint);
         assert!(!first.is_end_stream());
@@ -225,20 +225,21 @@ fn endless_tiny_or_empty_frames_take_no_memory() {
         for may_poll_early in [true, false] {
             let script = Script::new(vec![data(tiny); MAX_FRAMES + 10]);
             let watch = script.watch();
-            let (mut first, replay) = ReplayBody::recording(script, usize::MAX, may_poll_early);
+            let (mut first, replay) = ReplayBody::recording(script, usize::MAX, || may_poll_early);
             assert!(watch.polls() <= MAX_FRAMES + 1, "polled without end");
             assert_eq!(drain(&mut first).len(), MAX_FRAMES + 11);
             assert!(replay.take_over(true).is_none());
         }
     }
-    let (_first, replay) = ReplayBody::recording(Script::new(vec![data(""); MAX_FRAMES]), usize::MAX, true);
+    let (_first, replay) =
+        ReplayBody::recording(Script::new(vec![data(""); MAX_FRAMES]), usize::MAX, || true);
     assert!(replay.take_over(true).is_some(), "that many are allowed");
 }
 
 #[test]
 fn past_the_limit_what_was_recorded_is_freed_at_once() {
     let (owners, acts) = owned(["one", "two", "three"]);
-    let (mut first, replay) = ReplayBody::recording(Script::new(acts), 10, false);
+    let (mut first, replay) = ReplayBody::recording(Script::new(acts), 10, || false);
     (0..2).for_each(|_| drop(poll(&mut first)));
     assert_eq!(alive(&owners), [true, true, true]);
     drop(poll(&mut first));
@@ -250,7 +251,7 @@ fn past_the_limit_what_was_recorded_is_freed_at_once() {
 fn dropping_the_replay_frees_what_was_sent_and_nothing_else() {
     let (owners, mut acts) = owned(["one", "two", "three"]);
     acts.insert(2, Act::Wait);
-    let (mut first, replay) = ReplayBody::recording(Script::new(acts.clone()), LIMIT, true);
+    let (mut first, replay) = ReplayBody::recording(Script::new(acts.clone()), LIMIT, || true);
     drop(acts);
     drop(poll(&mut first));
     drop(replay);
@@ -262,7 +263,7 @@ fn dropping_the_replay_frees_what_was_sent_and_nothing_else() {
 fn the_source_is_dropped_with_the_last_that_could_send_it() {
     let script = Script::new([data("one"), Act::Wait]);
     let watch = script.watch();
-    let (first, replay) = ReplayBody::recording(script, LIMIT, true);
+    let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
     drop(first);
     assert!(!watch.is_dropped(), "the replay may need it");
     drop(replay);
@@ -270,14 +271,14 @@ fn the_source_is_dropped_with_the_last_that_could_send_it() {
 
     let script = Script::new([data("one"), Act::Wait]);
     let watch = script.watch();
-    let (first, replay) = ReplayBody::recording(script, LIMIT, true);
+    let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
     drop(replay.take_over(true));
     assert!(watch.is_dropped(), "held by a copy that can't send it");
     drop(first);
 
     let script = Script::new([data("one"), data("two"), Act::Wait]);
     let watch = script.watch();
-    let (mut first, _replay) = ReplayBody::recording(script, 5, false);
+    let (mut first, _replay) = ReplayBody::recording(script, 5, || false);
     (0..2).for_each(|_| drop(poll(&mut first)));
     drop(first);
     assert!(watch.is_dropped(), "held by a replay that can't send it");
@@ -290,7 +291,7 @@ fn a_body_rejected_before_it_was_polled_is_replayed() {
     let acts = [data("one"), Act::Wait, data("two"), trailers()];
     for may_poll_early in [true, false] {
         for is_dropped in [true, false] {
-            let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, may_poll_early);
+            let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || may_poll_early);
             let first = (!is_dropped).then_some(first);
             let mut second = replay.take_over(!is_dropped).expect("nothing was sent");
             assert_eq!(drain(&mut second), all(&acts));
@@ -307,7 +308,7 @@ fn a_rejected_upload_goes_on_in_the_replay_and_its_first_copy_ends_with_an_error
     let acts = [data("one"), data("two"), Act::Wait, data("three"), trailers()];
     for may_poll_early in [true, false] {
         let script = Script::new(acts.to_vec()).hint(5, Some(20));
-        let (mut first, replay) = ReplayBody::recording(script, LIMIT, may_poll_early);
+        let (mut first, replay) = ReplayBody::recording(script, LIMIT, || may_poll_early);
         let mut upload = task::spawn(());
         upload.enter(|cx, _| {
             assert_eq!(poll_with(&mut first, cx), got("one"));
@@ -378,7 +379,7 @@ fn a_first_copy_that_was_sent_whole_is_not_disturbed() {
     let acts = [data("one"), Act::Wait, data("two")];
     let script = Script::new(acts.to_vec()).frank();
     let watch = script.watch();
-    let (mut first, replay) = ReplayBody::recording(script, LIMIT, true);
+    let (mut first, replay) = ReplayBody::recording(script, LIMIT, || true);
     (0..3).for_each(|_| drop(poll(&mut first)));
     assert!(first.is_end_stream());
     assert!(watch.is_dropped());
@@ -451,7 +452,7 @@ fn the_source_is_not_dropped_under_the_lock() {
             };
             let script = Script::new(acts.clone());
             let meddler = Meddler { script, at: 0, on_poll: Box::new(|| {}), on_drop: Box::new(on_drop) };
-            let (mut first, replay) = ReplayBody::recording(meddler, limit, false);
+            let (mut first, replay) = ReplayBody::recording(meddler, limit, || false);
             *slot.borrow_mut() = Some(replay);
             drain(&mut first);
             assert!(slot.borrow().is_none(), "the source is still there");
@@ -474,7 +475,7 @@ fn an_error_in_the_middle_goes_to_the_first_attempt_and_there_is_no_replay() {
 async fn the_error_of_the_source_passes_unwrapped() {
     for may_poll_early in [true, false] {
         let script = Script::new([Act::Fail]);
-        let (mut first, _replay) = ReplayBody::recording(script, LIMIT, may_poll_early);
+        let (mut first, _replay) = ReplayBody::recording(script, LIMIT, || may_poll_early);
         let error = first.frame().await.expect("ended").expect_err("went on");
         assert!(error.is::<ScriptError>());
     }
@@ -520,7 +521,7 @@ fn both_attempts_give_the_callers_hint_less_what_they_sent() {
                 acts.insert(1, Act::Wait);
             }
             let script = Script::new(acts).hint(lower, upper);
-            let (mut first, replay) = ReplayBody::recording(script, LIMIT, true);
+            let (mut first, replay) = ReplayBody::recording(script, LIMIT, || true);
             check_hints(&mut first, lower, upper);
             check_hints(&mut replay.take_over(false).expect("recorded whole"), lower, upper);
         }
@@ -577,7 +578,7 @@ fn the_default_body_is_the_default_of_the_callers() {
 
 #[test]
 fn debug_shows_nothing_of_the_body() {
-    let (first, _replay) = ReplayBody::recording(Full::new(Bytes::from_static(b"secret")), LIMIT, true);
+    let (first, _replay) = ReplayBody::recording(Full::new(Bytes::from_static(b"secret")), LIMIT, || true);
     assert_eq!(format!("{first:?}"), "ReplayBody { .. }");
 }
 
@@ -617,7 +618,7 @@ fn meddle_with(
         move || meddle(slot.borrow_mut().take().expect("meddles once"))
     };
     let meddler = Meddler { script, at, on_poll: Box::new(on_poll), on_drop: Box::new(|| {}) };
-    let (first, replay) = ReplayBody::recording(meddler, limit, false);
+    let (first, replay) = ReplayBody::recording(meddler, limit, || false);
     *slot.borrow_mut() = Some(replay);
     first
 }

@@ -33,7 +33,7 @@ fn a_take_over_during_a_poll_on_another_thread_loses_no_frame_and_no_wake_up() {
     for round in 0..5_000_u32 {
         let script = Script::new(acts.to_vec());
         let watch = script.watch();
-        let (first, replay) = ReplayBody::recording(script, 1000, round % 2 == 0);
+        let (first, replay) = ReplayBody::recording(script, 1000, || round % 2 == 0);
         let start = Arc::new(Barrier::new(2));
         let upload = thread::spawn({
             let start = start.clone();
@@ -63,7 +63,7 @@ fn overflow_and_take_over_at_the_same_time_have_one_answer() {
     let (mut taken, mut refused) = (0, 0);
     for round in 0..5_000_u32 {
         // "three" breaks it.
-        let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), 8, false);
+        let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), 8, || false);
         let start = Arc::new(Barrier::new(2));
         let upload = thread::spawn({
             let start = start.clone();
@@ -96,7 +96,7 @@ fn overflow_and_take_over_at_the_same_time_have_one_answer() {
 fn dropping_the_replay_during_a_poll_on_another_thread_leaves_the_upload_alone() {
     let acts = [data("one"), Act::Yield, data("two"), Act::Yield, data("three"), trailers()];
     for round in 0..2_000_u32 {
-        let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), 1000, false);
+        let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), 1000, || false);
         let upload = thread::spawn(move || block_on_all(first));
         (0..round % 400).for_each(|_| hint::spin_loop());
         drop(replay);
@@ -110,7 +110,7 @@ fn the_second_attempt_may_be_dropped_while_it_waits_for_the_upload() {
     for round in 0..2_000_u32 {
         let script = Script::new(acts.to_vec());
         let watch = script.watch();
-        let (first, replay) = ReplayBody::recording(script, 1000, false);
+        let (first, replay) = ReplayBody::recording(script, 1000, || false);
         let upload = thread::spawn(move || block_on_all(first));
         (0..round % 400).for_each(|_| hint::spin_loop());
         drop(replay.take_over(true));

@@ -92,7 +92,7 @@ fn begin(story: &Story) -> (Watched, Replay<Script>, Arc<Watch>) {
     let script = story.script();
     let (watch, start) = (script.watch(), script.size_hint());
     let is_passing = !script.is_end_stream() && (story.limit == 0 || start.lower() > story.limit as u64);
-    let (first, replay) = ReplayBody::recording(script, story.limit, story.may_poll_early);
+    let (first, replay) = ReplayBody::recording(script, story.limit, || story.may_poll_early);
     (Watched::new(first, start, is_passing), replay, watch)
 }
 

@@ -3,17 +3,14 @@ use crate::{
     detect::Verdict,
     error::Error,
     head::HeadCopy,
-    marker::NoReplay,
     policy::{FailureMode, Policy, Route},
     refresher::Rejection,
     replay::{Replay, ReplayBody},
     session::{Flight, Held, Reaction, Session, Stamped},
     stamp::{Rejects, Stamp},
 };
-use http::{Response, header::EXPECT, request::Parts};
-use http_body::Body;
+use http::{Response, request::Parts};
 use std::{fmt, sync::Arc};
-use tower::BoxError;
 
 /// What all calls of a service share.
 pub(crate) struct Shared<C> {
@@ -21,12 +18,6 @@ pub(crate) struct Shared<C> {
     pub(crate) policy: Policy,
     /// For the stamps, where they are exposed.
     rejects: Option<Arc<dyn Rejects>>,
-}
-
-/// What a request is sent with, and what is remembered of that.
-pub(crate) struct Sent<C> {
-    pub(crate) held: Held<C>,
-    pub(crate) stamped: Stamped,
 }
 
 /// What is kept of a request that is under way, to send it again.
@@ -104,7 +95,7 @@ impl<C: Credential> Shared<C> {
         response: Response<ResBody>,
     ) -> Reply<B, ResBody> {
         let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = self.session.rejected(stamped, rejection).unwrap_or_else(Reaction::Fail);
+        let reaction = self.session.rejected(stamped, rejection);
         // An upload is cut off only for a replay: where the response goes to the caller, it may need the connection.
         let again = match reaction {
             Reaction::Respond => None,
@@ -138,20 +129,4 @@ impl<B> Spare<B> {
         let body = self.replay.take_over(interrupt)?;
         Some(Again { head: self.head, body })
     }
-}
-
-/// The body of a request, for now and for its replay.
-///
-/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110 §10.1.1).
-#[inline]
-pub(crate) fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
-where
-    B: Body + Unpin,
-    B::Error: Into<BoxError>,
-{
-    if head.extensions.get::<NoReplay>().is_some() {
-        return ReplayBody::once(body);
-    }
-    let may_poll_early = body.is_end_stream() || !head.headers.contains_key(EXPECT);
-    ReplayBody::recording(body, replay_limit, may_poll_early)
 }
