@@ -199,7 +199,9 @@ impl fmt::Display for Error {
             (ErrorKind::LoginChanged, _) => "another login took the place of the request's own",
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
             (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
-            (ErrorKind::Cleartext, _) => "refused to send a credential in cleartext",
+            (ErrorKind::Cleartext, _) => {
+                "refused to send a credential in cleartext, unless `RefreshLayer::allow_cleartext` is set"
+            }
             (ErrorKind::Recursive, _) => "a refresher can't wait for its own refresh",
             (ErrorKind::NoRuntime, _) => "no Tokio runtime to run the refresh on",
         })
@@ -267,6 +269,9 @@ impl RefreshError {
     /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403
     /// (RFC 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way waited for the
     /// answer in vain; everything else is transient.
+    ///
+    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and `invalid_grant` (RFC 6749 §5.2):
+    /// look for that first, or use `oauth2::RefreshToken` of the feature `oauth2`.
     ///
     /// ```
     /// use http::StatusCode;

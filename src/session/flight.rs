@@ -153,7 +153,7 @@ impl error::Error for TimedOut {}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the refresher panicked or its runtime shut down")
+        f.write_str("the refresher panicked, or its runtime has shut down, or has no time enabled")
     }
 }
 
