@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll, ready},
 };
@@ -42,17 +42,28 @@ use crate::replay::{
 /// ```
 pub struct ReplayBody<B>(Kind<B>);
 
-// The fields stand here, and not in types of their own, whose padding would make this one larger; and what is large is
-// boxed: a client moves its requests many times.
+// Boxed, whatever there is: a client moves its requests many times, and their bodies with them.
 enum Kind<B> {
     /// Never replayed: the caller's body speaks for itself.
-    Passing { body: B, progress: Progress },
-    /// Had whole before it is sent, in one frame at the most, as nearly every body is. Each attempt has its own.
-    Plain { data: Option<Bytes>, framing: Framing },
+    Passing(Box<Passing<B>>),
+    /// Nothing, or nothing any more.
+    Over(Framing),
+    /// Had whole before it is sent, in one frame, as nearly every body is.
+    One(Box<One>),
     /// Had whole before it is sent.
     Kept(Box<Kept>),
     /// Sent as it comes.
     Streaming(Box<Streaming<B>>),
+}
+
+struct Passing<B> {
+    body: B,
+    progress: Progress,
+}
+
+struct One {
+    data: Bytes,
+    framing: Framing,
 }
 
 enum Progress {
@@ -66,11 +77,15 @@ enum Progress {
 impl<B> ReplayBody<B> {
     /// The body of a request that is never replayed.
     pub(crate) fn passthrough(body: B) -> Self {
-        Self(Kind::Passing { body, progress: Progress::Open })
+        Self(Kind::Passing(Box::new(Passing { body, progress: Progress::Open })))
     }
 
-    pub(super) fn plain(data: Option<Bytes>, framing: Framing) -> Self {
-        Self(Kind::Plain { data, framing })
+    pub(super) fn over(framing: Framing) -> Self {
+        Self(Kind::Over(framing))
+    }
+
+    pub(super) fn one(data: Bytes, framing: Framing) -> Self {
+        Self(Kind::One(Box::new(One { data, framing })))
     }
 
     pub(super) fn kept(kept: Box<Kept>) -> Self {
@@ -94,9 +109,16 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        match &mut self.get_mut().0 {
-            Kind::Passing { body, progress } => progress.poll_frame(body, cx),
-            Kind::Plain { data, .. } => Poll::Ready(data.take().map(|data| Ok(Frame::data(data)))),
+        let kind = &mut self.get_mut().0;
+        match kind {
+            Kind::Passing(passing) => passing.poll_frame(cx),
+            Kind::Over(_) => Poll::Ready(None),
+            Kind::One(one) => {
+                let One { data, framing } = &mut **one;
+                let frame = Frame::data(mem::take(data));
+                *kind = Kind::Over(*framing);
+                Poll::Ready(Some(Ok(frame)))
+            }
             Kind::Kept(kept) => Poll::Ready(kept.next().map(Ok)),
             Kind::Streaming(streaming) => streaming.poll_frame(cx),
         }
@@ -104,8 +126,9 @@ where
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Passing { body, progress } => progress.is_over(body),
-            Kind::Plain { data, .. } => data.is_none(),
+            Kind::Passing(passing) => passing.is_over(),
+            Kind::Over(_) => true,
+            Kind::One(_) => false,
             Kind::Kept(kept) => kept.is_over(),
             Kind::Streaming(streaming) => streaming.is_over(),
         }
@@ -113,8 +136,9 @@ where
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Passing { body, .. } => body.size_hint(),
-            Kind::Plain { data, framing } => framing.hint(data.as_ref().map_or(0, Bytes::len)),
+            Kind::Passing(passing) => passing.body.size_hint(),
+            Kind::Over(framing) => framing.hint(0),
+            Kind::One(one) => one.framing.hint(one.data.len()),
             Kind::Kept(kept) => kept.size_hint(),
             Kind::Streaming(streaming) => streaming.size_hint(),
         }
@@ -134,32 +158,32 @@ impl<B> fmt::Debug for ReplayBody<B> {
     }
 }
 
-// === impl Progress ===
+// === impl Passing ===
 
-impl Progress {
-    fn poll_frame<B>(&mut self, body: &mut B, cx: &mut Context<'_>) -> Poll<Output>
-    where
-        B: Body + Unpin,
-        B::Error: Into<BoxError>,
-    {
-        if !matches!(self, Self::Open) {
+impl<B> Passing<B>
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+        if !matches!(self.progress, Progress::Open) {
             return Poll::Ready(None);
         }
-        let output = ready!(poll_bytes(body, cx));
+        let output = ready!(poll_bytes(&mut self.body, cx));
         match &output {
             Some(Ok(_)) => {}
-            Some(Err(_)) => *self = Self::Failed,
-            None => *self = Self::Over,
+            Some(Err(_)) => self.progress = Progress::Failed,
+            None => self.progress = Progress::Over,
         }
         Poll::Ready(output)
     }
 
-    fn is_over(&self, body: &impl Body) -> bool {
-        match self {
-            Self::Open => body.is_end_stream(),
-            Self::Over => true,
+    fn is_over(&self) -> bool {
+        match self.progress {
+            Progress::Open => self.body.is_end_stream(),
+            Progress::Over => true,
             // Not an end that anybody should take for a clean one.
-            Self::Failed => false,
+            Progress::Failed => false,
         }
     }
 }

@@ -22,7 +22,8 @@ pub(crate) struct Replay<B>(Kind<B>);
 
 enum Kind<B> {
     Impossible,
-    Plain { data: Option<Bytes>, framing: Framing },
+    Over(Framing),
+    One { data: Bytes, framing: Framing },
     Kept(Box<Kept>),
     Recording(Box<Resumable<B>>),
 }
@@ -50,7 +51,7 @@ where
         let start = Remaining::new(body.size_hint());
         if body.is_end_stream() {
             return match Framing::of(start.at_start(), 0) {
-                Some(framing) => Self::plain_twice(None, framing),
+                Some(framing) => (Self::over(framing), Replay(Kind::Over(framing))),
                 None => Self::kept_twice(Kept::over(start)),
             };
         }
@@ -63,7 +64,7 @@ where
         }
         match Early::poll(body, record) {
             Early::One(data) => match Framing::of(start.at_start(), data.len()) {
-                Some(framing) => Self::plain_twice(Some(data), framing),
+                Some(framing) => (Self::one(data.clone(), framing), Replay(Kind::One { data, framing })),
                 None => Self::kept_twice(Kept::one(start, data)),
             },
             Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
@@ -78,10 +79,6 @@ where
     /// The body of a request that must not be sent twice.
     pub(crate) fn once(body: B) -> (Self, Replay<B>) {
         (Self::passthrough(body), Replay(Kind::Impossible))
-    }
-
-    fn plain_twice(data: Option<Bytes>, framing: Framing) -> (Self, Replay<B>) {
-        (Self::plain(data.clone(), framing), Replay(Kind::Plain { data, framing }))
     }
 
     fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
@@ -116,7 +113,8 @@ impl<B> Replay<B> {
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
             Kind::Impossible => None,
-            Kind::Plain { data, framing } => Some(ReplayBody::plain(data, framing)),
+            Kind::Over(framing) => Some(ReplayBody::over(framing)),
+            Kind::One { data, framing } => Some(ReplayBody::one(data, framing)),
             Kind::Kept(kept) => Some(ReplayBody::kept(kept)),
             Kind::Recording(resumable) => {
                 let Resumable { start, recording } = *resumable;
