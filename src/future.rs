@@ -24,12 +24,12 @@ use tower::{BoxError, Service};
 pin_project! {
     /// The response to a request, after one refresh and one replay if they were needed.
     ///
+    /// While a request is held up by the inner service, which has to become ready for it, its task is woken by that
+    /// alone: a logout meanwhile is noticed then, before anything is sent.
+    ///
     /// # Errors
     ///
     /// The inner service's own error as it is, or an [`Error`](crate::Error) of the session.
-    ///
-    /// While a request is held up by the inner service, which has to become ready for it, its task is woken by that
-    /// alone: a logout meanwhile is noticed then, before anything is sent.
     ///
     /// # Panics
     ///
