@@ -208,21 +208,6 @@ where
     }
 }
 
-/// The body of a request, for now and for its replay.
-///
-/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110 §10.1.1).
-#[inline]
-fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
-where
-    B: Body + Unpin,
-    B::Error: Into<BoxError>,
-{
-    if head.extensions.get::<NoReplay>().is_some() {
-        return ReplayBody::once(body);
-    }
-    ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
-}
-
 impl<S, C> Refresh<S, C>
 where
     S: Clone,
@@ -264,4 +249,19 @@ impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
             .field("shared", &self.view.shared())
             .finish_non_exhaustive()
     }
+}
+
+/// The body of a request, for now and for its replay.
+///
+/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110 §10.1.1).
+#[inline]
+fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
+where
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+{
+    if head.extensions.get::<NoReplay>().is_some() {
+        return ReplayBody::once(body);
+    }
+    ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
 }
