@@ -69,14 +69,14 @@ impl<'a> Challenges<'a> {
 
     // ## (Scheme | SchemeOrParam) => (ParamOrToken68 | SchemeOrParam)
     fn element(&mut self) -> Result<Part<'a>, Malformed> {
-        if let Some((name, value, rest)) = param(self.rest) {
+        let (token, rest) = token(self.rest).ok_or(Malformed)?;
+        if let Some((value, rest)) = assigned(rest) {
             if self.next == Next::Scheme {
                 return Err(Malformed);
             }
             self.end_element(rest, Next::SchemeOrParam)?;
-            return Ok(Part::Param(name, value));
+            return Ok(Part::Param(token, value));
         }
-        let (scheme, rest) = token(self.rest).ok_or(Malformed)?;
         let inner = skip_whitespace(rest);
         if inner.len() < rest.len() && !matches!(inner, [] | [b',', ..]) {
             self.rest = inner;
@@ -84,7 +84,7 @@ impl<'a> Challenges<'a> {
         } else {
             self.end_element(rest, Next::SchemeOrParam)?;
         }
-        Ok(Part::Scheme(scheme))
+        Ok(Part::Scheme(token))
     }
 
     fn end_element(&mut self, rest: &'a [u8], next: Next) -> Result<(), Malformed> {
@@ -137,10 +137,16 @@ impl<'a> Value<'a> {
 
 fn param(input: &[u8]) -> Option<(&[u8], Value<'_>, &[u8])> {
     let (name, rest) = token(input)?;
-    let rest = skip_whitespace(rest).strip_prefix(b"=")?;
+    let (value, rest) = assigned(rest)?;
+    Some((name, value, rest))
+}
+
+/// The value of a parameter whose name was taken.
+fn assigned(input: &[u8]) -> Option<(Value<'_>, &[u8])> {
+    let rest = skip_whitespace(input).strip_prefix(b"=")?;
     let rest = skip_whitespace(rest);
     let (value, rest) = quoted_string(rest).or_else(|| token(rest))?;
-    Some((name, Value(value), rest))
+    Some((Value(value), rest))
 }
 
 fn quoted_string(input: &[u8]) -> Option<(&[u8], &[u8])> {
