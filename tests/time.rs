@@ -106,16 +106,11 @@ async fn within_the_margin_one_flight_starts_and_no_request_waits() {
 
 #[tokio::test(start_paused = true)]
 async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_at_the_most() {
-    let wall = Wall::new();
-    let (refresher, mut flights) = by_hand();
-    let clock = wall.clone();
-    let session = Session::builder(refresher)
-        .credential(wall.expiring_in("at-1", 10 * MINUTE))
-        .refresh_ahead(5 * MINUTE)
-        .refresh_ahead_jitter(0.0)
-        .clock(move || clock.now())
-        .build();
-    let never_ready = ConcurrencyLimit::with_semaphore(Upstream::accepting(&[]), Arc::new(Semaphore::new(0)));
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (_, session, mut flights) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE).refresh_ahead_jitter(0.0));
+    let never_ready = ConcurrencyLimit::with_semaphore(upstream, Arc::new(Semaphore::new(0)));
     let mut service = RefreshLayer::new(session.clone()).layer(never_ready);
     // Not polled ready, so that its future asks the session.
     wall.pass(6 * MINUTE).await;

@@ -258,7 +258,7 @@ fn fifty_requests_that_are_rejected_during_a_back_off_cost_one_flight() {
 // ## How many failed in a row
 
 #[test]
-fn a_failure_says_how_many_failed_in_a_row_and_when_the_next_may_elect() {
+fn a_failure_says_how_many_failed_in_a_row_and_when_the_next_may_start() {
     let mut state = active();
     for (nth, error) in (1..).zip([transient(), refusal(), refusal(), lost(), refusal()]) {
         // Nobody waits for it, so that no refusal ends the login.
