@@ -199,8 +199,8 @@ where
             StageProj::Readying { service, pending } => {
                 pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
                 if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
-                    // The login may change while the inner service holds the request up. Where it has to wait after all,
-                    // the instance is given up with this stage.
+                    // The login may change while the inner service holds the request up. Where it has to wait after
+                    // all, the instance is given up with this stage.
                     let Err(stop) = call.admit() else { return Poll::Pending };
                     return Poll::Ready(Self::stopped(stop, call, pending.take().expect(TAKEN_ONCE)));
                 }
@@ -359,8 +359,8 @@ impl<ResBody: Body> Rejected<ResBody> {
         }
     }
 
-    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost an HTTP/1 connection,
-    /// and a herd of resets an HTTP/2 one.
+    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost an HTTP/1
+    /// connection, and a herd of resets an HTTP/2 one.
     fn into_rest(self) -> Option<Drain<ResBody>> {
         match self {
             Self::Gone => None,

@@ -270,8 +270,8 @@ impl RefreshError {
     /// (RFC 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way waited for the
     /// answer in vain; everything else is transient.
     ///
-    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and `invalid_grant` (RFC 6749 §5.2):
-    /// look for that first, or use `oauth2::RefreshToken` of the feature `oauth2`.
+    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and `invalid_grant` (RFC 6749
+    /// §5.2): look for that first, or use `oauth2::RefreshToken` of the feature `oauth2`.
     ///
     /// ```
     /// use http::StatusCode;

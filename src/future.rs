@@ -73,8 +73,8 @@ struct Pass<S, B> {
 /// What is kept of a request that was sent at once.
 pub(crate) struct Underway<S, C, B> {
     pub(crate) snapshot: Arc<Snapshot<S, C>>,
-    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a [`Spare`]: that would be
-    /// one more move for every request.
+    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a [`Spare`]: that would
+    /// be one more move for every request.
     pub(crate) copy: Option<HeadCopy>,
     pub(crate) replay: Replay<B>,
 }
@@ -146,7 +146,6 @@ where
     S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
     C: Credential,
-    B: Body + Unpin,
     ResBody: Body,
 {
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {

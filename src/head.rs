@@ -16,8 +16,8 @@ pub(crate) struct HeadCopy {
     extensions: Extensions,
 }
 
-/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the order of their map: a
-/// [`Prefix`], the name, the value.
+/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the order of their map:
+/// a [`Prefix`], the name, the value.
 ///
 /// A header is in one block as a whole, and a block of a size that allocators hand out fast: one large buffer costs
 /// more than all the copying (glibc's `malloc` tidies up its heap for it).
@@ -35,8 +35,8 @@ type Length = u64;
 
 /// What one header takes, most of the time: a larger block than needed costs less than a second one.
 const TYPICAL: usize = 72;
-/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what is freed at hand up to
-/// 1032 bytes.
+/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what is freed at hand up
+/// to 1032 bytes.
 const BLOCK: usize = 1008;
 
 /// Names have less than 2¹⁶ bytes.

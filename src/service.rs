@@ -49,8 +49,8 @@ use tower::{BoxError, Service};
 /// # Clones
 ///
 /// Clones share the session. Each keeps a snapshot: the session's state, a copy of the credential where it can be had
-/// ([`Credential::unshared`]), and an instance of the inner service that is never called, only cloned for a replay. So a
-/// request with a fresh credential takes no lock, clones no inner service, and shares no counter with those of other
+/// ([`Credential::unshared`]), and an instance of the inner service that is never called, only cloned for a replay. So
+/// a request with a fresh credential takes no lock, clones no inner service, and shares no counter with those of other
 /// clones. A clone borrows the snapshot of its original for its first call and has one of its own from the second on: a
 /// task that sends many requests should keep its clone.
 ///
@@ -61,21 +61,22 @@ use tower::{BoxError, Service};
 ///
 /// # Bodies
 ///
-/// `call` polls the body of the request, to keep what is there already, until it has to wait or gets too long for a replay
-/// (see [`ReplayBody`]). Where a body needs a runtime, `call` does too, and belongs inside of
-/// `runtime.block_on(async { … })`. A body that panics does so in `call`, which ends the worker of a `Buffer` above. With
-/// `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner service does.
+/// `call` polls the body of the request, to keep what is there already, until it has to wait or gets too long for a
+/// replay (see [`ReplayBody`]). Where a body needs a runtime, `call` does too, and belongs inside of
+/// `runtime.block_on(async { … })`. A body that panics does so in `call`, which ends the worker of a `Buffer` above.
+/// With `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner service
+/// does.
 ///
 /// # Readiness
 ///
 /// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
 /// come and wait, and holds no readiness of the inner service meanwhile. It fails only if the inner service does.
 ///
-/// Whether the credential has expired is asked with the readiness, by the clock of that moment. Whether it has changed is
-/// asked again by `call`.
+/// Whether the credential has expired is asked with the readiness, by the clock of that moment. Whether it has changed
+/// is asked again by `call`.
 ///
-/// While a task waits for the readiness of the inner service, here or in the future of a request, it is woken by that alone:
-/// a logout or a refresh that begins meanwhile is noticed then, before anything is sent.
+/// While a task waits for the readiness of the inner service, here or in the future of a request, it is woken by that
+/// alone: a logout or a refresh that begins meanwhile is noticed then, before anything is sent.
 ///
 /// # Errors
 ///
@@ -112,8 +113,8 @@ impl<S, C> Refresh<S, C> {
 
     /// The inner service. Replays of later calls go to clones of what is left here.
     ///
-    /// What it was polled ready for counts no more, since another service may be put in its place: without `poll_ready`,
-    /// the next call goes to a clone.
+    /// What it was polled ready for counts no more, since another service may be put in its place: without
+    /// `poll_ready`, the next call goes to a clone.
     pub fn get_mut(&mut self) -> &mut S {
         self.view.invalidate();
         if let Readiness::Ready(_) = self.readiness {

@@ -16,8 +16,8 @@ use tokio::sync::watch;
 /// attempt to the next.
 ///
 /// An instance of the service has one of its own, so that calls on different threads have no counter in common: taking
-/// turns at one costs a processor more than all else that a call does. Hence the alignment, too: neighbours on a cache line
-/// take turns as well, and processors fetch lines in pairs of 128 bytes.
+/// turns at one costs a processor more than all else that a call does. Hence the alignment, too: neighbours on a cache
+/// line take turns as well, and processors fetch lines in pairs of 128 bytes.
 #[repr(align(128))]
 pub(crate) struct Snapshot<S, C> {
     pub(crate) shared: Arc<Shared<C>>,

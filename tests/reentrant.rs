@@ -1,5 +1,5 @@
-//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another, while a request is on its
-//! way to be sent: all of it may take its time as well, and then the same is done by another thread.
+//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another, while a request is on
+//! its way to be sent: all of it may take its time as well, and then the same is done by another thread.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 

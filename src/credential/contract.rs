@@ -5,8 +5,8 @@ use http::{HeaderMap, StatusCode, request};
 
 /// What proves the caller to the upstream: a bearer token, cookies, a signed header.
 ///
-/// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they should neither
-/// block nor take long; none of them is called while a lock of their session is held. (A service that is the inner one of
+/// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they should neither block
+/// nor take long; none of them is called while a lock of their session is held. (A service that is the inner one of
 /// another [`Refresh`](crate::Refresh) is cloned under a lock of that one, see there.)
 ///
 /// The session is asked right before `apply`: what that does to the session counts from the next request on.
