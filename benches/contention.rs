@@ -18,11 +18,6 @@
 
 mod support;
 
-use bytes::Bytes;
-use divan::black_box;
-use http::{Request, Response, header, request::Parts};
-use http_body::{Body, Frame};
-use http_body_util::Full;
 use std::{
     convert::Infallible,
     fmt,
@@ -31,6 +26,12 @@ use std::{
     task::{Context, Poll},
     time::{Duration, Instant},
 };
+
+use bytes::Bytes;
+use divan::black_box;
+use http::{Request, Response, header, request::Parts};
+use http_body::{Body, Frame};
+use http_body_util::Full;
 use support::{
     overlap::{Span, alone, together},
     poll::{finish, run},

@@ -14,6 +14,8 @@
 
 mod support;
 
+use std::{convert::Infallible, fmt, net::SocketAddr, time::Instant};
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, Uri, header};
 use http_body_util::{BodyExt, Full};
@@ -26,7 +28,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use std::{convert::Infallible, fmt, net::SocketAddr, time::Instant};
 use support::{
     floor::Floor,
     race::{Effort, Race, median},

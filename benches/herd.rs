@@ -21,15 +21,10 @@
 
 /// The crate's own, which is not public.
 #[allow(dead_code, unused_imports, reason = "its tests don't run here")]
-#[path = "../src/head.rs"]
+#[path = "../src/replay/head.rs"]
 mod head;
 mod support;
 
-use bytes::Bytes;
-use divan::{AllocProfiler, Bencher, black_box};
-use head::HeadCopy;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{Empty, Full};
 use std::{
     convert::Infallible,
     future::{pending, poll_fn},
@@ -41,6 +36,12 @@ use std::{
     task::{Context, Poll, Waker},
     time::{Duration, Instant},
 };
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box};
+use head::HeadCopy;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
 use support::{
     poll::yield_once,
     race::{Effort, Race, median},

@@ -9,9 +9,6 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::Request;
-use http_body_util::Full;
 use std::{
     env,
     fmt::Debug,
@@ -19,6 +16,10 @@ use std::{
     io::ErrorKind,
     process::{Command, ExitCode},
 };
+
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use support::{
     poll::run,
     race::Effort,

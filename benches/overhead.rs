@@ -13,14 +13,15 @@
 
 mod support;
 
-use bytes::Bytes;
-use divan::{AllocProfiler, Bencher, black_box};
-use http::Request;
-use http_body_util::{Full, combinators::UnsyncBoxBody};
 use std::{
     convert::Infallible,
     time::{Duration, Instant},
 };
+
+use bytes::Bytes;
+use divan::{AllocProfiler, Bencher, black_box};
+use http::Request;
+use http_body_util::{Full, combinators::UnsyncBoxBody};
 use support::{
     floor,
     poll::run,

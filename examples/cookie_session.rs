@@ -4,15 +4,6 @@
 //! cookie expire under many requests at once, sends forms with a CSRF header, logs out, and checks every number that it
 //! prints. Copy from `Client`.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::{
-    client::legacy::{self, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-};
-use lexopt::prelude::*;
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -23,6 +14,16 @@ use std::{
     sync::{Arc, Mutex, MutexGuard},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::{
+    client::legacy::{self, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
+};
+use lexopt::prelude::*;
 use tokio::{net::TcpListener, sync::Barrier, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{

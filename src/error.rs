@@ -25,10 +25,12 @@
 //! a credential. The cause that a refresher hands over is shown by `Debug` and through `source()` as the refresher
 //! made it, so put no secret into it.
 
-use crate::credential::InvalidToken;
-use http::StatusCode;
 use std::{error, fmt, sync::Arc, time::Duration};
+
+use http::StatusCode;
 use tower::BoxError;
+
+use crate::credential::InvalidToken;
 
 /// Why the session could not let a request through.
 ///

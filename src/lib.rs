@@ -91,7 +91,6 @@ pub mod cookies;
 pub mod credential;
 pub mod detect;
 pub mod error;
-pub mod future;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -102,36 +101,28 @@ pub mod refresher;
 pub mod respond;
 pub mod session;
 
-mod detour;
-mod drain;
-mod head;
-mod layer;
-mod marker;
-mod origin;
-mod policy;
-mod replay;
 #[cfg(any(feature = "cookies", feature = "oauth2"))]
-mod retry_after;
-mod service;
-mod shared;
-mod stamp;
-mod view;
+mod exchange;
+mod identity;
+mod middleware;
+mod replay;
 
-pub use credential::{Credential, InvalidToken, Secret, Token};
+pub use credential::{Credential, InvalidOrigin, InvalidToken, Origin, Secret, Token};
 pub use detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn};
 pub use error::{Error, ErrorKind, RefreshError, RefreshErrorKind};
-pub use layer::RefreshLayer;
-pub use marker::{Anonymous, NoReplay};
-pub use origin::{InvalidOrigin, Origin};
-pub use policy::FailureMode;
+pub use middleware::{
+    extension::{Anonymous, NoReplay, Stamp},
+    future,
+    layer::RefreshLayer,
+    policy::FailureMode,
+    service::Refresh,
+};
 pub use refresher::{BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Rejection, refresher_fn};
 pub use replay::ReplayBody;
-pub use service::Refresh;
 pub use session::{
     AmbiguousOutcome, Closed, Failure, Flight, Generation, Login, Logout, Phase, Session, SessionBuilder,
     State, Terminated, Termination, Watcher, WeakSession,
 };
-pub use stamp::Stamp;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

@@ -56,13 +56,15 @@
 //! All of this holds for what a refresher causes, too: when its request makes a second session refresh, that flight does
 //! not wait for the first session either.
 
+use std::{fmt, pin::Pin, sync::Arc};
+
+use http::{HeaderMap, StatusCode};
+
 use crate::{
     credential::Token,
     error::RefreshError,
     session::{Generation, Login, OutcomeCell},
 };
-use http::{HeaderMap, StatusCode};
-use std::{fmt, pin::Pin, sync::Arc};
 
 /// A boxed future that can be sent between threads.
 pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;

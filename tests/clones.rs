@@ -4,9 +4,6 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, request};
-use http_body_util::Full;
 use std::{
     convert::Infallible,
     future::{Ready, ready},
@@ -16,6 +13,10 @@ use std::{
     },
     task::{Context, Poll},
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request};
+use http_body_util::Full;
 use support::*;
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{

@@ -2,18 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use bytes::Bytes;
-use http::{
-    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
-    request::Parts,
-};
-use http_body_util::{BodyExt, Full, StreamBody};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioIo},
-};
 use std::{
     collections::HashMap,
     convert::Infallible,
@@ -27,6 +15,19 @@ use std::{
     },
     task::{Context, Poll},
     time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
+    header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+    request::Parts,
+};
+use http_body_util::{BodyExt, Full, StreamBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::{TokioExecutor, TokioIo},
 };
 use tokio::{
     net::TcpListener,

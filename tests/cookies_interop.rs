@@ -2,18 +2,19 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
+use std::{
+    env,
+    io::{BufRead, BufReader},
+    process::{Child, Command, Stdio},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use http::{HeaderName, Request, StatusCode, header::COOKIE};
 use http_body_util::{BodyExt, Full};
 use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::TokioExecutor,
-};
-use std::{
-    env,
-    io::{BufRead, BufReader},
-    process::{Child, Command, Stdio},
-    time::Duration,
 };
 use tokio::task::JoinSet;
 use tower::{BoxError, Layer, ServiceExt};

@@ -9,11 +9,6 @@
 #[path = "../benches/support/mod.rs"]
 mod support;
 
-use allocation_counter::AllocationInfo;
-use bytes::Bytes;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body::{Body, Frame};
-use http_body_util::{Empty, Full, StreamBody};
 use std::{
     convert::Infallible,
     fmt::Debug,
@@ -21,6 +16,12 @@ use std::{
     ops::Add,
     task::{Context, Waker},
 };
+
+use allocation_counter::AllocationInfo;
+use bytes::Bytes;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body::{Body, Frame};
+use http_body_util::{Empty, Full, StreamBody};
 use support::{
     poll::{run, yield_once},
     request::{Head, boxed, full, token},

@@ -2,7 +2,6 @@
 
 mod support;
 
-use http::StatusCode;
 use std::{
     sync::{
         Arc, Mutex,
@@ -10,6 +9,8 @@ use std::{
     },
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use http::StatusCode;
 use support::*;
 use tokio::{
     task::JoinSet,

@@ -7,8 +7,6 @@
 
 mod support;
 
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use std::{
     collections::{HashMap, HashSet},
     env,
@@ -21,6 +19,9 @@ use std::{
     task::{Context, Poll},
     time::{Duration, SystemTime, UNIX_EPOCH},
 };
+
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use support::*;
 use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};

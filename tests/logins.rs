@@ -4,7 +4,6 @@
 
 mod support;
 
-use http::{HeaderMap, Request, StatusCode, request::Parts};
 use std::{
     pin::pin,
     sync::{
@@ -13,6 +12,8 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+
+use http::{HeaderMap, Request, StatusCode, request::Parts};
 use support::*;
 use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, task};

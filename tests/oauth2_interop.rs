@@ -2,13 +2,6 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use bytes::Bytes;
-use http::{Request, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use std::{
     env,
     io::{BufRead, BufReader},
@@ -18,6 +11,14 @@ use std::{
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
 };
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};

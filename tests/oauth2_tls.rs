@@ -2,6 +2,8 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
+use std::{convert::Infallible, sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
@@ -12,7 +14,6 @@ use hyper_util::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
-use std::{convert::Infallible, sync::Arc, time::Duration};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_refresh::{

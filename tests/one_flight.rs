@@ -4,9 +4,10 @@
 
 mod support;
 
+use std::{ptr, time::Duration};
+
 use http::{Request, StatusCode};
 use http_body_util::BodyExt;
-use std::{ptr, time::Duration};
 use support::*;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};

@@ -4,10 +4,11 @@
 
 mod support;
 
+use std::sync::{Arc, Mutex};
+
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
-use std::sync::{Arc, Mutex};
 use support::{
     stack::{AnyAnswer, AnyBody, Exchanges, Exchanging, answer_with, body_text, exchanging, in_time},
     *,

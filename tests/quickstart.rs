@@ -2,16 +2,17 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use bytes::Bytes;
-use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::{body::Incoming, service::service_fn};
-use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
     sync::{Arc, Mutex},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{Method, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
 
 const README: &str = include_str!("../README.md");

@@ -4,13 +4,14 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::Full;
 use std::{
     sync::{Arc, OnceLock},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::Full;
 use support::*;
 use tower::ServiceExt;
 use tower_refresh::{

@@ -5,11 +5,6 @@
 
 mod support;
 
-use Place::*;
-use bytes::Bytes;
-use http::{Request, Response, request};
-use http_body::{Body, Frame};
-use http_body_util::Full;
 use std::{
     convert::Infallible,
     future::{Ready, ready},
@@ -18,6 +13,12 @@ use std::{
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
+
+use Place::*;
+use bytes::Bytes;
+use http::{Request, Response, request};
+use http_body::{Body, Frame};
+use http_body_util::Full;
 use support::*;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{

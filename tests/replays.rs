@@ -4,14 +4,15 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, Full};
 use std::sync::{
     Arc, Mutex,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
+
+use bytes::Bytes;
+use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, Full};
 use support::{
     stack::{
         AnyAnswer, Endless, Exchange, Exchanges, Exchanging, Fed, Feed, Step, Steps, answer_with, data,

@@ -4,9 +4,6 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
-use http_body_util::Full;
 use std::{
     error, fmt,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -14,6 +11,10 @@ use std::{
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderValue, Request, Response, StatusCode, header, request::Parts};
+use http_body_util::Full;
 use support::{stack::in_time, *};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{

@@ -4,7 +4,6 @@
 
 mod support;
 
-use http::StatusCode;
 use std::{
     sync::{
         Arc, OnceLock,
@@ -13,6 +12,8 @@ use std::{
     thread,
     time::{Duration, SystemTime},
 };
+
+use http::StatusCode;
 use support::*;
 use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready, task};

@@ -4,9 +4,6 @@
 
 mod support;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body_util::{Empty, Full};
 use std::{
     mem,
     pin::pin,
@@ -17,6 +14,10 @@ use std::{
     task::{Context, Poll, Waker},
     time::{Duration, SystemTime},
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
 use support::{
     stack::{
         AnyAnswer, AnyBody, Endless, Exchanges, Exchanging, Probe, Watched, answer_with, body_text,

@@ -2,11 +2,12 @@
 
 mod support;
 
-use http::StatusCode;
 use std::{
     sync::{Arc, Mutex},
     time::{Duration, SystemTime},
 };
+
+use http::StatusCode;
 use support::*;
 use tokio::{sync::Semaphore, time::advance};
 use tokio_test::{assert_pending, task};

@@ -2,10 +2,11 @@
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
+use std::sync::Mutex;
+
 use cookie_store::{CookieStore, RawCookie};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header::SET_COOKIE};
 use log::{LevelFilter, Log, Metadata, Record};
-use std::sync::Mutex;
 use tower_refresh::{
     Credential,
     cookies::{Csrf, Jar},

@@ -5,6 +5,8 @@
 
 mod support;
 
+use std::{error, fmt, sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use http::{Request, Response, request::Parts};
 use http_body::Body;
@@ -14,7 +16,6 @@ use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
-use std::{error, fmt, sync::Arc, time::Duration};
 use support::*;
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn,

@@ -5,6 +5,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use std::{fs::File, os::unix::fs::FileExt};
+
 use tower_refresh::{Secret, Token};
 
 /// Where a text is, or was.
@@ -66,20 +67,22 @@ fn a_token_wipes_its_refresh_token_when_it_is_dropped_or_gets_another() {
 
 #[cfg(feature = "oauth2")]
 mod oauth2 {
-    use super::*;
-    use bytes::Bytes;
-    use http::{Request, Response};
-    use http_body_util::Full;
     use std::{
         convert::Infallible,
         future::ready,
         sync::{Arc, Mutex},
     };
+
+    use bytes::Bytes;
+    use http::{Request, Response};
+    use http_body_util::Full;
     use tower::service_fn;
     use tower_refresh::{
         Cause, RefreshContext, Refresher,
         oauth2::{Client, EndpointUrl, Form, RefreshToken, TokenEndpoint},
     };
+
+    use super::*;
 
     #[test]
     fn a_client_wipes_its_secret() {

@@ -1,10 +1,11 @@
-use http::{
-    Extensions, HeaderValue, Request, Response, StatusCode, Version, header::AUTHORIZATION, request::Parts,
-};
 use std::{
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
+};
+
+use http::{
+    Extensions, HeaderValue, Request, Response, StatusCode, Version, header::AUTHORIZATION, request::Parts,
 };
 use tower::Service;
 

@@ -3,6 +3,7 @@ use std::{
     pin::pin,
     task::{Context, Poll, Waker},
 };
+
 use tower::Service;
 
 /// One request through a service, on this thread and without a runtime.

@@ -1,5 +1,6 @@
-use http::{Request, Response, StatusCode};
 use std::future::{Ready, ready};
+
+use http::{Request, Response, StatusCode};
 use tower::retry::Policy;
 
 /// What one would write instead of the layer, over `AddAuthorization`: it keeps a clone of every request, and sends that

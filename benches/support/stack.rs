@@ -1,7 +1,8 @@
-use crate::support::{request::TOKEN, retry::CloneAndRetry};
 use tower::{Layer, retry::Retry};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 use tower_refresh::{Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+
+use crate::support::{request::TOKEN, retry::CloneAndRetry};
 
 /// With tower-http's `AddAuthorization`, which has nothing to replay. Its header is sensitive, as a `Token`'s is: that
 /// decides how HTTP/2 compresses it.

@@ -1,7 +1,3 @@
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::Body;
-use http_body_util::Empty;
 use std::{
     convert::Infallible,
     fmt,
@@ -10,6 +6,11 @@ use std::{
     pin::Pin,
     task::{Context, Poll, ready as try_ready},
 };
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::Body;
+use http_body_util::Empty;
 use tower::Service;
 
 /// Drops the request.

@@ -1,7 +1,8 @@
 //! The command line.
 
-use lexopt::prelude::*;
 use std::ops::RangeInclusive;
+
+use lexopt::prelude::*;
 
 pub(crate) const HELP: &str = "\
 Fires many HTTP requests at once with an expired access token, at real servers on loopback, and shows that

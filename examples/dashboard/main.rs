@@ -16,6 +16,15 @@ mod report;
 mod scenes;
 mod server;
 
+use std::{
+    io::{self, Write},
+    process::ExitCode,
+    time::Duration,
+};
+
+use tokio::time::timeout;
+use tower::BoxError;
+
 use crate::{
     args::{Args, Credential},
     client::{AuthClient, AuthService},
@@ -23,13 +32,6 @@ use crate::{
     scenes::Story,
     server::{Bearer, Wire},
 };
-use std::{
-    io::{self, Write},
-    process::ExitCode,
-    time::Duration,
-};
-use tokio::time::timeout;
-use tower::BoxError;
 
 /// No scene takes nearly as long, not even the largest on a slow machine.
 const PATIENCE: Duration = Duration::from_secs(300);

@@ -4,7 +4,9 @@ use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio_stream::Stream;
 use tonic::{
-    Code, Request, Response, Status, Streaming, body::Body, client::Grpc, client::GrpcService,
+    Code, Request, Response, Status, Streaming,
+    body::Body,
+    client::{Grpc, GrpcService},
     transport::Channel,
 };
 use tonic_prost::ProstCodec;

@@ -1,3 +1,5 @@
+use std::{error, fmt, sync::Arc};
+
 use http_body::Body;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -5,7 +7,6 @@ use hyper_util::{
     rt::TokioExecutor,
 };
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
-use std::{error, fmt, sync::Arc};
 
 /// Makes a client that trusts certain root certificates.
 ///

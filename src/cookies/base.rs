@@ -1,7 +1,9 @@
-use crate::origin::Origin;
-use http::{Uri, uri::PathAndQuery};
 use std::{error, fmt};
+
+use http::{Uri, uri::PathAndQuery};
 use url::Url;
+
+use crate::credential::origin::Origin;
 
 /// The upstream that a jar is for: all its cookies come from here.
 #[derive(Clone)]
@@ -139,8 +141,9 @@ impl error::Error for InvalidUrl {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn kind(text: &str) -> InvalidUrlKind {
         Base::parse(text).err().expect("it is invalid").kind

@@ -1,6 +1,7 @@
+use std::fmt;
+
 use cookie_store::RawCookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
-use std::fmt;
 
 /// Copies a cookie into a header, so that the upstream knows a request of its own application from one that another
 /// site made the browser send: a double-submit cookie.
@@ -88,8 +89,9 @@ impl fmt::Debug for Csrf {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const HEADER: HeaderName = HeaderName::from_static("x-csrf");
 

@@ -1,18 +1,3 @@
-use crate::{
-    cookies::{
-        base::{self, InvalidUrl},
-        csrf::Csrf,
-        jar::Jar,
-    },
-    drain::Drain,
-    error,
-    marker::Anonymous,
-    origin,
-    refresher::BoxFuture,
-};
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery};
-use http_body::Body;
 use std::{
     error::Error,
     future::poll_fn,
@@ -20,7 +5,20 @@ use std::{
     sync::{Arc, Mutex, PoisonError},
     task::Poll,
 };
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery};
+use http_body::Body;
 use tower::{BoxError, Service};
+
+use crate::{
+    cookies::{base, base::InvalidUrl, csrf::Csrf, jar::Jar},
+    credential::origin,
+    error,
+    middleware::extension::Anonymous,
+    refresher::BoxFuture,
+    replay::drain::Drain,
+};
 
 /// A POST to one path of the upstream, with the cookies of a jar.
 #[derive(Clone)]

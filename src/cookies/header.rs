@@ -41,8 +41,9 @@ fn name_of(pair: &[u8]) -> &[u8] {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     fn merged(own: &[&str], jar: &[(&str, &str)]) -> Vec<String> {
         let mut headers = HeaderMap::new();

@@ -1,15 +1,3 @@
-use crate::{
-    cookies::{
-        base::{Base, InvalidUrl},
-        csrf::Csrf,
-        header,
-    },
-    credential::Credential,
-    error::RefreshError,
-    origin::Origin,
-};
-use cookie_store::{Cookie, CookieExpiration, CookieStore, RawCookie, StoreAction};
-use http::{HeaderMap, HeaderValue, StatusCode, header::SET_COOKIE, request};
 use std::{
     collections::HashSet,
     error, fmt, str,
@@ -19,7 +7,20 @@ use std::{
     },
     time::SystemTime,
 };
+
+use cookie_store::{Cookie, CookieExpiration, CookieStore, RawCookie, StoreAction};
+use http::{HeaderMap, HeaderValue, StatusCode, header::SET_COOKIE, request};
 use url::Url;
+
+use crate::{
+    cookies::{
+        base::{Base, InvalidUrl},
+        csrf::Csrf,
+        header,
+    },
+    credential::{Credential, origin::Origin},
+    error::RefreshError,
+};
 
 /// A cookie jar as a credential: the cookies of one login at one upstream.
 ///
@@ -419,10 +420,12 @@ impl error::Error for NothingStored {}
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::time::Duration;
+
     use http::{Request, header::COOKIE};
     use proptest::prelude::*;
-    use std::time::Duration;
+
+    use super::*;
 
     const _: fn() = || {
         fn is_credential<T: Credential + fmt::Debug>() {}

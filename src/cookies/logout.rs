@@ -1,14 +1,16 @@
+use std::{fmt, sync::Arc, time::Duration};
+
+use bytes::Bytes;
+use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
+use http_body::Body;
+use tokio::time;
+use tower::{BoxError, Service};
+
 use crate::{
     cookies::{base::InvalidUrl, csrf::Csrf, exchange::Exchange, jar::Jar},
     refresher::BoxFuture,
     session::Terminated,
 };
-use bytes::Bytes;
-use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
-use http_body::Body;
-use std::{fmt, sync::Arc, time::Duration};
-use tokio::time;
-use tower::{BoxError, Service};
 
 /// A hook that POSTs to the logout path of a web application, with the last cookies of the login, and closes its jar.
 ///

@@ -1,19 +1,22 @@
+use std::{error::Error, fmt, sync::Arc, time::SystemTime};
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http_body::Body;
+use tower::{BoxError, Service};
+
 use crate::{
     cookies::{
         base::InvalidUrl,
         csrf::Csrf,
-        exchange::{self, Exchange, Unanswered},
+        exchange,
+        exchange::{Exchange, Unanswered},
         jar::Jar,
     },
     error::RefreshError,
+    exchange::retry_after::retry_after,
     refresher::{BoxFuture, RefreshContext, Refresher},
-    retry_after::retry_after,
 };
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
-use http_body::Body;
-use std::{error::Error, fmt, sync::Arc, time::SystemTime};
-use tower::{BoxError, Service};
 
 /// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the jar, and takes those
 /// that its answer sets.

@@ -1,7 +1,6 @@
 use std::time::SystemTime;
 
-use http::header::AUTHORIZATION;
-use http::{HeaderMap, StatusCode, request};
+use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request};
 
 /// What proves the caller to the upstream: a bearer token, cookies, a signed header.
 ///

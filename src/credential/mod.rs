@@ -65,9 +65,11 @@
 //! ```
 
 mod contract;
+pub(crate) mod origin;
 mod secret;
 mod token;
 
 pub use contract::Credential;
+pub use origin::{InvalidOrigin, Origin};
 pub use secret::Secret;
 pub use token::{InvalidToken, Token};

@@ -1,9 +1,10 @@
-use std::error::Error;
-use std::fmt;
-use std::time::{Duration, SystemTime};
+use std::{
+    error::Error,
+    fmt,
+    time::{Duration, SystemTime},
+};
 
-use http::header::AUTHORIZATION;
-use http::{HeaderValue, request};
+use http::{HeaderValue, header::AUTHORIZATION, request};
 
 use crate::credential::{Credential, Secret};
 

@@ -1,5 +1,4 @@
-use std::any::type_name;
-use std::fmt;
+use std::{any::type_name, fmt};
 
 use http::{HeaderMap, StatusCode};
 

@@ -44,8 +44,7 @@ pub use detect_fn::{DetectFn, detect_fn};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub use grpc::GrpcUnauthenticated;
-pub use unauthorized::Unauthorized;
-pub use verdict::{Detect, Verdict};
-
 #[cfg(feature = "grpc")]
 pub(crate) use grpc::is_unauthenticated;
+pub use unauthorized::Unauthorized;
+pub use verdict::{Detect, Verdict};

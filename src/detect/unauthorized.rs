@@ -1,8 +1,9 @@
-use http::header::WWW_AUTHENTICATE;
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
-use crate::detect::challenge::{Challenges, Malformed, Part};
-use crate::detect::{Detect, Verdict};
+use crate::detect::{
+    Detect, Verdict,
+    challenge::{Challenges, Malformed, Part},
+};
 
 /// HTTP's own way to reject a credential: status 401 ([RFC 9110 §15.5.2]), unless a new one would not help.
 ///

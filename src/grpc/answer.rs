@@ -102,9 +102,8 @@ fn percent_encoded(message: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::RefreshError;
-
     use super::*;
+    use crate::error::RefreshError;
 
     fn answer(error: &Error) -> (String, String) {
         let response = GrpcAnswer::new().answer(error);

@@ -1,4 +1,6 @@
-use crate::{credential::Credential, detect::GrpcUnauthenticated, layer::RefreshLayer, session::Session};
+use crate::{
+    credential::Credential, detect::GrpcUnauthenticated, middleware::layer::RefreshLayer, session::Session,
+};
 
 /// A [`RefreshLayer`] as gRPC needs it: it [detects](GrpcUnauthenticated) gRPC's rejections, and
 /// [exposes the stamp](RefreshLayer::expose_stamp) by which a [`TrailersLayer`](crate::grpc::TrailersLayer) below knows

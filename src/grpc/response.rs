@@ -8,7 +8,7 @@ use bytes::Buf;
 use http::HeaderMap;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{detect::is_unauthenticated, stamp::Stamp};
+use crate::{detect::is_unauthenticated, middleware::extension::Stamp};
 
 /// The body of a response: the frames of `B` as they are. A status 16 among them is reported to the session.
 pub struct ResponseBody<B: Body> {

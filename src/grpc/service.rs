@@ -14,7 +14,7 @@ use crate::{
         response::ResponseBody,
         watch::{Watch, is_grpc},
     },
-    stamp::Stamp,
+    middleware::extension::Stamp,
 };
 
 /// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module docs](crate::grpc).

@@ -6,7 +6,7 @@ use std::{
 use http::{HeaderMap, Response, header::CONTENT_TYPE};
 use http_body::Body;
 
-use crate::{grpc::request::RequestBody, stamp::Stamp};
+use crate::{grpc::request::RequestBody, middleware::extension::Stamp};
 
 /// What is remembered of a call of the session until its response comes.
 pub(super) struct Watch {

@@ -1,12 +1,14 @@
+use std::{fmt, sync::LazyLock, time::Duration};
+
+use ::oauth2::{AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, ser::Error as _};
+use zeroize::Zeroize;
+
 use crate::{
     credential::Token,
     error::RefreshError,
     oauth2::{error::Failure, lifetime::Lifetime},
 };
-use ::oauth2::{AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, ser::Error as _};
-use std::{fmt, sync::LazyLock, time::Duration};
-use zeroize::Zeroize;
 
 /// The answer of a token endpoint ([RFC 6749 §5.1], and [§5.2] with the status of a success): more lenient than the
 /// `oauth2` crate's own where a strict one would throw away a token that was issued.

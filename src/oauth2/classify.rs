@@ -1,6 +1,8 @@
-use crate::error::RefreshErrorKind;
-use http::{HeaderMap, StatusCode};
 use std::{any::type_name, fmt};
+
+use http::{HeaderMap, StatusCode};
+
+use crate::error::RefreshErrorKind;
 
 /// Decides what a refusal of the authorization server says about the login.
 ///

@@ -1,3 +1,11 @@
+use std::{fmt, sync::Arc};
+
+use ::oauth2::{
+    AuthType, ClientId, ClientSecret, StandardRevocableToken,
+    basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
+};
+use tower::BoxError;
+
 use crate::{
     credential::Secret,
     oauth2::{
@@ -5,12 +13,6 @@ use crate::{
         error::Failure,
     },
 };
-use ::oauth2::{
-    AuthType, ClientId, ClientSecret, StandardRevocableToken,
-    basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
-};
-use std::{fmt, sync::Arc};
-use tower::BoxError;
 
 /// Who asks: the client that is registered at the authorization server, and how it proves that it is the one
 /// ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).

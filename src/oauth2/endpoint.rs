@@ -1,5 +1,19 @@
+use std::{
+    error::Error,
+    fmt,
+    sync::{Arc, OnceLock},
+    time::{Duration, SystemTime},
+};
+
+use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl};
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body::Body;
+use tower::{BoxError, Service};
+use zeroize::Zeroize;
+
 use crate::{
     error::{RefreshError, RefreshErrorKind},
+    exchange::retry_after::retry_after,
     oauth2::{
         answer::{RefusalAnswer, TokenAnswer},
         classify::{Classify, Refusal, Standard},
@@ -9,19 +23,7 @@ use crate::{
         transport::{Call, Transport, UnsentIf, over},
         url::EndpointUrl,
     },
-    retry_after::retry_after,
 };
-use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl};
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body::Body;
-use std::{
-    error::Error,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
-};
-use tower::{BoxError, Service};
-use zeroize::Zeroize;
 
 /// A token endpoint, and what to ask it for. [`RefreshToken`](crate::oauth2::RefreshToken) and
 /// [`ClientCredentials`](crate::oauth2::ClientCredentials) are made of it.

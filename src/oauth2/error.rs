@@ -1,5 +1,6 @@
-use http::StatusCode;
 use std::{error, fmt};
+
+use http::StatusCode;
 use tower::BoxError;
 
 /// The cause behind a `RefreshError`. No text of the server's is shown but an error code.

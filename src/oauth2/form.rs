@@ -1,5 +1,3 @@
-use bytes::Bytes;
-use http_body::{Body, Frame, SizeHint};
 use std::{
     error, fmt,
     pin::Pin,
@@ -9,6 +7,9 @@ use std::{
     },
     task::{Context, Poll},
 };
+
+use bytes::Bytes;
+use http_body::{Body, Frame, SizeHint};
 use zeroize::Zeroizing;
 
 /// The body of a token request, with the refresh token and maybe the client's secret in it.

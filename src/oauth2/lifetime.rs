@@ -1,8 +1,9 @@
+use std::{fmt, time::Duration};
+
 use serde::{
     Deserialize, Deserializer,
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
-use std::{fmt, time::Duration};
 
 /// An `expires_in`, leniently: seconds as a number or in a string. Anything else, negative, zero or beyond what a clock
 /// can say, is unknown, because the token that came with it may be perfectly good.

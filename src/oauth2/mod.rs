@@ -109,7 +109,6 @@ mod revocation;
 mod transport;
 mod url;
 
-pub use crate::credential::Secret;
 pub use classify::{Classify, ClassifyFn, Refusal, Standard, classify_fn};
 pub use client::Client;
 pub use client_credentials::ClientCredentials;
@@ -118,3 +117,5 @@ pub use form::{Form, GivenUp};
 pub use refresh_token::RefreshToken;
 pub use revocation::{Revocation, RevocationError};
 pub use url::{EndpointUrl, InvalidUrl};
+
+pub use crate::credential::Secret;

@@ -1,11 +1,13 @@
+use std::mem;
+
+use zeroize::Zeroize;
+
 use crate::{
     credential::Token,
     error::RefreshError,
     oauth2::{endpoint::TokenEndpoint, error::Failure},
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
-use std::mem;
-use zeroize::Zeroize;
 
 /// Renews a [`Token`] by its refresh token ([RFC 6749 §6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
 ///

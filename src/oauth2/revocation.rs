@@ -1,3 +1,17 @@
+use std::{
+    error, fmt,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
+
+use ::oauth2::{
+    AccessToken, RefreshToken, RequestTokenError, RevocationUrl, StandardRevocableToken,
+    basic::BasicRevocationErrorResponse,
+};
+use http::{Request, Response};
+use http_body::Body;
+use tower::{BoxError, Service};
+
 use crate::{
     credential::Token,
     oauth2::{
@@ -11,18 +25,6 @@ use crate::{
     refresher::BoxFuture,
     session::Terminated,
 };
-use ::oauth2::{
-    AccessToken, RefreshToken, RequestTokenError, RevocationUrl, StandardRevocableToken,
-    basic::BasicRevocationErrorResponse,
-};
-use http::{Request, Response};
-use http_body::Body;
-use std::{
-    error, fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
-use tower::{BoxError, Service};
 
 /// Revokes what a login leaves behind ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its last refresh token,
 /// with which servers end the whole grant, or its access token if there is none.

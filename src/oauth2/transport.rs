@@ -1,3 +1,21 @@
+use std::{
+    error::Error,
+    future::poll_fn,
+    pin::{Pin, pin},
+    sync::{Arc, Mutex, OnceLock, PoisonError},
+    time::Duration,
+};
+
+use ::oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
+use bytes::Buf;
+use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
+use http_body::Body;
+use tokio::{
+    runtime::Handle,
+    time::{error::Elapsed, timeout},
+};
+use tower::{BoxError, Service};
+
 use crate::{
     Anonymous,
     oauth2::{
@@ -6,22 +24,6 @@ use crate::{
     },
     refresher::BoxFuture,
 };
-use ::oauth2::{AsyncHttpClient, HttpRequest, HttpResponse};
-use bytes::Buf;
-use http::{HeaderMap, Request, Response, StatusCode, Uri, header};
-use http_body::Body;
-use std::{
-    error::Error,
-    future::poll_fn,
-    pin::{Pin, pin},
-    sync::{Arc, Mutex, OnceLock, PoisonError},
-    time::Duration,
-};
-use tokio::{
-    runtime::Handle,
-    time::{error::Elapsed, timeout},
-};
-use tower::{BoxError, Service};
 
 /// The user's HTTP client, of whatever type it is.
 pub(super) trait Transport: Send + Sync {

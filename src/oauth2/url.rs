@@ -1,7 +1,9 @@
-use crate::origin::is_cleartext;
+use std::{error, fmt};
+
 use ::oauth2::url::{ParseError, Url};
 use http::Uri;
-use std::{error, fmt};
+
+use crate::credential::origin::is_cleartext;
 
 /// Where an endpoint of the authorization server is.
 ///
@@ -123,8 +125,9 @@ impl error::Error for InvalidUrl {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::prelude::*;
+
+    use super::*;
 
     const TEXTS: &str = r"(https?://|HTTP://|ws://|)(localhost|127\.0\.0\.1|\[::1\]|a\.example|)(hush|[\[\]:.@/?#*a1%\\]|\PC){0,8}";
 

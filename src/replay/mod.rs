@@ -33,10 +33,12 @@
 //! never becomes exact, not even for a body that is kept whole: it would add a `content-length` to the request.
 
 mod body;
+pub(crate) mod drain;
 mod early;
 mod error;
 mod framing;
 mod handle;
+pub(crate) mod head;
 mod hint;
 mod kept;
 mod record;

@@ -119,9 +119,8 @@ fn whole_seconds(delay: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
-    use crate::error::{ErrorKind, RefreshError};
-
     use super::*;
+    use crate::error::{ErrorKind, RefreshError};
 
     fn failed(cause: RefreshError) -> Error {
         Error::refresh_failed(cause, Duration::from_millis(2500))

@@ -73,6 +73,5 @@ pub use future::ResponseFuture;
 pub use http::HttpAnswer;
 pub use layer::RespondLayer;
 pub use service::Respond;
-
 #[cfg(feature = "grpc")]
 pub(crate) use {reason::Reason, text::describe};

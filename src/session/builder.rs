@@ -1,20 +1,23 @@
-use crate::{
-    credential::{Credential, Token},
-    refresher::Refresher,
-    session::{
-        clock::Clock,
-        handle::Session,
-        hook::{Hook, Terminated},
-        limit::Limit,
-        rules::{AmbiguousOutcome, Rules},
-        state::State,
-        timing::{Ahead, Backoff},
-    },
-};
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, SystemTime},
+};
+
+use crate::{
+    credential::{Credential, Token},
+    refresher::Refresher,
+    session::{
+        handle::Session,
+        hook::{Hook, Terminated},
+        machine::{
+            clock::Clock,
+            limit::Limit,
+            rules::{AmbiguousOutcome, Rules},
+            state::State,
+            timing::{Ahead, Backoff},
+        },
+    },
 };
 
 /// Configures a [`Session`]. Made by [`Session::builder`].

@@ -1,26 +1,25 @@
-use crate::{
-    credential::Credential,
-    error::RefreshError,
-    refresher::RefreshContext,
-    session::{
-        clock::Now,
-        handle::Session,
-        held::Held,
-        outcome::Outcome,
-        outstanding::Running,
-        scope::{Role, Scope},
-        state::Flight,
-        transition::Launch,
-    },
-};
 use std::{
     error, fmt,
     sync::Arc,
     time::{Duration, SystemTime},
 };
+
 use tokio::{
     runtime::Handle,
     time::{self, Instant},
+};
+
+use crate::{
+    credential::Credential,
+    error::RefreshError,
+    refresher::RefreshContext,
+    session::{
+        handle::Session,
+        machine::{
+            clock::Now, held::Held, outcome::Outcome, outstanding::Running, state::Flight, transition::Launch,
+        },
+        scope::{Role, Scope},
+    },
 };
 
 /// Settles its flight exactly once: with a result, or when it is dropped without one.

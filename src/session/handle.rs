@@ -1,20 +1,3 @@
-use crate::{
-    credential::{Credential, Token},
-    error::Error,
-    refresher::{Refresher, Rejection},
-    session::{
-        builder::{SessionBuilder, Settings},
-        clock::{LazyNow, Now},
-        flight,
-        held::Held,
-        hook::{self, Logout},
-        identity::{Generation, Login},
-        scope::{self, Role, SessionId},
-        state::{Flight, Phase, Stamped, State},
-        transition::{Admission, Ended, Reaction, Step},
-        watcher::Watcher,
-    },
-};
 use std::{
     fmt, mem,
     sync::{
@@ -23,10 +6,32 @@ use std::{
     },
     time::{Duration, SystemTime},
 };
+
 use tokio::{
     runtime::Handle,
     sync::watch,
     time::{self, Instant},
+};
+
+use crate::{
+    credential::{Credential, Token},
+    error::Error,
+    identity::{Generation, Login},
+    refresher::{Refresher, Rejection},
+    session::{
+        builder::{SessionBuilder, Settings},
+        flight, hook,
+        hook::Logout,
+        machine::{
+            clock::{LazyNow, Now},
+            held::Held,
+            state::{Flight, Phase, Stamped, State},
+            transition::{Admission, Ended, Reaction, Step},
+        },
+        scope,
+        scope::{Role, SessionId},
+        watcher::Watcher,
+    },
 };
 
 /// What all clones of a client share: the current credential, and where it stands.

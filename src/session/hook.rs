@@ -1,20 +1,21 @@
-use crate::{
-    credential::Token,
-    refresher::BoxFuture,
-    session::{
-        identity::Login,
-        scope::{Role, Scope, SessionId},
-        state::Termination,
-        transition::Ended,
-    },
-};
 use std::{
     fmt,
     pin::Pin,
     sync::Arc,
     task::{Context, Poll, ready},
 };
+
 use tokio::{runtime::Handle, task::JoinHandle};
+
+use crate::{
+    credential::Token,
+    identity::Login,
+    refresher::BoxFuture,
+    session::{
+        machine::{state::Termination, transition::Ended},
+        scope::{Role, Scope, SessionId},
+    },
+};
 
 /// What an `on_terminated` hook is told about the login that is over.
 ///

@@ -162,35 +162,26 @@
 //! once; what a flight causes is safe from that, and time-outs end the rest.
 
 mod builder;
-mod clock;
 mod flight;
 mod handle;
-mod held;
 mod hook;
-mod identity;
-mod limit;
-mod outcome;
-mod outstanding;
-mod rules;
+mod machine;
 mod scope;
-mod state;
-mod timing;
-mod transition;
 mod watcher;
 
 pub use builder::SessionBuilder;
 pub use handle::{Session, WeakSession};
 pub use hook::{Logout, Terminated};
-pub use identity::{Generation, Login};
-pub use state::{Failure, Flight, Phase, State, Termination};
+pub(crate) use machine::{
+    held::Held,
+    outcome::OutcomeCell,
+    state::Stamped,
+    transition::{Admission, Reaction},
+};
+pub use machine::{
+    rules::AmbiguousOutcome,
+    state::{Failure, Flight, Phase, State, Termination},
+};
 pub use watcher::{Closed, Watcher};
 
-pub use rules::AmbiguousOutcome;
-
-pub(crate) use held::Held;
-pub(crate) use outcome::OutcomeCell;
-pub(crate) use state::Stamped;
-pub(crate) use transition::{Admission, Reaction};
-
-#[cfg(test)]
-mod tests;
+pub use crate::identity::{Generation, Login};

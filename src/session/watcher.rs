@@ -1,6 +1,8 @@
-use crate::{credential::Token, session::state::State};
 use std::{error, fmt, sync::Arc};
+
 use tokio::sync::watch;
+
+use crate::{credential::Token, session::machine::state::State};
 
 /// A read-only view of a session: shows its latest state, and waits for the next one.
 ///

@@ -2,7 +2,10 @@
 
 use std::{
     future,
-    sync::{Arc, atomic::AtomicUsize, atomic::Ordering::SeqCst},
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 

@@ -1,18 +1,20 @@
 //! What is made of an answer that should bring a token.
 
-use crate::hand::*;
-use bytes::Bytes;
-use http::Response;
-use http_body::{Body, Frame};
-use http_body_util::BodyExt;
-use proptest::prelude::*;
 use std::{
     convert::Infallible,
     pin::Pin,
     task::{Context, Poll},
     time::{Duration, SystemTime},
 };
+
+use bytes::Bytes;
+use http::Response;
+use http_body::{Body, Frame};
+use http_body_util::BodyExt;
+use proptest::prelude::*;
 use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshToken};
+
+use crate::hand::*;
 
 /// Frames of this size, without an end.
 struct Endless(usize);

@@ -1,13 +1,14 @@
 //! A token endpoint that says what it is told to, and notes what it is sent.
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, request::Parts};
-use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use oauth2::url::form_urlencoded;
 use std::{
     error::Error,
     sync::{Arc, Mutex},
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, request::Parts};
+use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
+use oauth2::url::form_urlencoded;
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_refresh::{
     Cause, RefreshContext, RefreshError, Refresher, Token,

@@ -1,6 +1,13 @@
 //! Over real connections, with a token endpoint that rotates its refresh tokens and knows when one is used twice.
 
-use crate::hand::{CLIENT_SECRET, all_texts};
+use std::{
+    collections::HashMap,
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -10,13 +17,6 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use oauth2::url::form_urlencoded;
-use std::{
-    collections::HashMap,
-    convert::Infallible,
-    net::SocketAddr,
-    sync::{Arc, Mutex},
-    time::Duration,
-};
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -26,6 +26,8 @@ use tower_refresh::{
     Cause, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
     oauth2::{Client, ClientCredentials, EndpointUrl, Form, RefreshToken, Revocation, TokenEndpoint},
 };
+
+use crate::hand::{CLIENT_SECRET, all_texts};
 
 /// An authorization server and the API that its tokens open.
 #[derive(Clone)]

@@ -1,13 +1,15 @@
 //! What a refusal says about the login.
 
-use crate::hand::*;
-use http::HeaderMap;
 use std::time::{Duration, SystemTime};
+
+use http::HeaderMap;
 use tower_refresh::{
     RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
     Session,
     oauth2::{Classify, RefreshToken, Refusal, Standard, classify_fn},
 };
+
+use crate::hand::*;
 
 const WAF: &str = "<!DOCTYPE html><title>Request blocked</title>";
 

@@ -1,15 +1,17 @@
 //! What is sent.
 
-use crate::hand::*;
-use http::{Method, header::AUTHORIZATION};
 use std::sync::{
     Arc,
     atomic::{AtomicUsize, Ordering::SeqCst},
 };
+
+use http::{Method, header::AUTHORIZATION};
 use tower_refresh::{
     Anonymous, Cause, RefreshContext, RefreshErrorKind, Refresher, Token,
     oauth2::{Client, EndpointUrl, RefreshToken, TokenEndpoint},
 };
+
+use crate::hand::*;
 
 fn with(client: Client) -> (TokenEndpoint, Log) {
     let (http, log) = http(|| answer(200, GOOD));

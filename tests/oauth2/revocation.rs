@@ -1,15 +1,17 @@
 //! The hook that revokes what a login leaves behind.
 
-use crate::hand::*;
+use std::{error::Error, future::pending, sync::Arc, time::Duration};
+
 use bytes::Bytes;
 use http::Request;
-use std::{error::Error, future::pending, sync::Arc, time::Duration};
 use tokio::sync::Notify;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 use tower_refresh::{
     ErrorKind, Session, Token,
     oauth2::{Client, EndpointUrl, Form, RefreshToken, Revocation},
 };
+
+use crate::hand::*;
 
 const REVOKE: &str = "https://login.example.com/revoke?tenant=7";
 

@@ -1,7 +1,8 @@
 //! Nothing that is printed shows a secret.
 
-use crate::hand::*;
 use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, RefreshToken, Revocation, Secret};
+
+use crate::hand::*;
 
 #[test]
 fn debug_shows_no_secret() {

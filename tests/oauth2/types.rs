@@ -1,8 +1,8 @@
 //! What compiles is part of the contract.
 
-use crate::hand::Answer;
-use http::Request;
 use std::{error::Error, fmt};
+
+use http::Request;
 use tower::{BoxError, util::BoxCloneService};
 use tower_refresh::{
     Refresher,
@@ -11,6 +11,8 @@ use tower_refresh::{
         RefreshToken, Revocation, RevocationError, Secret, Standard, TokenEndpoint,
     },
 };
+
+use crate::hand::Answer;
 
 const _: fn() = || {
     is_clone::<Client>();

@@ -1,10 +1,5 @@
 //! Without an answer: was it written or not?
 
-use crate::hand::*;
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body::{Body, Frame};
-use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use std::{
     future::{pending, ready},
     io,
@@ -12,6 +7,11 @@ use std::{
     sync::{Arc, Mutex, OnceLock},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body::{Body, Frame};
+use http_body_util::{BodyExt, Empty, Full, StreamBody};
 use tokio::time::Instant;
 use tower::{
     BoxError, Layer, ServiceBuilder, ServiceExt,
@@ -25,6 +25,8 @@ use tower_refresh::{
     RefreshLayer, ReplayBody, Session,
     oauth2::{Form, RefreshToken},
 };
+
+use crate::hand::*;
 
 fn failing<F, Fut>(f: F) -> Http
 where

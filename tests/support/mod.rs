@@ -14,10 +14,6 @@ pub use stepwise::*;
 
 pub mod stack;
 
-use bytes::Bytes;
-use http::{Request, Response, StatusCode, header};
-use http_body::Body;
-use http_body_util::{BodyExt, Full};
 use std::{
     collections::HashSet,
     sync::{
@@ -27,6 +23,11 @@ use std::{
     task::{Context, Poll},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode, header};
+use http_body::Body;
+use http_body_util::{BodyExt, Full};
 use tokio::sync::{mpsc, oneshot};
 use tower::{BoxError, Service};
 use tower_refresh::{

@@ -1,9 +1,5 @@
 //! Services that watch how they are used, and bodies that watch how they are read.
 
-use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
-use http_body::{Body, Frame, SizeHint};
-use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use std::{
     cell::Cell,
     collections::VecDeque,
@@ -17,6 +13,11 @@ use std::{
     task::{Context, Poll, ready},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode};
+use http_body::{Body, Frame, SizeHint};
+use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tower::{BoxError, Service};
 use tower_refresh::{BoxFuture, ReplayBody};

@@ -1,21 +1,23 @@
 //! For tests that go step by step: an upstream that is answered by hand, a clock that is set by hand, and hooks and
 //! drops that are written down.
 
-use super::{bearer, response, settle_tasks};
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
 use std::{
     error,
     sync::{Arc, Mutex, PoisonError},
     time::{Duration, SystemTime},
 };
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
     Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session, Terminated, Termination,
 };
 use tower_test::mock;
+
+use super::{bearer, response, settle_tasks};
 
 pub type Sent = Request<ReplayBody<Full<Bytes>>>;
 pub type Answered = Response<Full<Bytes>>;

@@ -1,5 +1,14 @@
 //! The client of the auth service, for bearer tokens, and with it the session's [`Refresher`].
 
+use std::time::Duration;
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper_util::client::legacy;
+use tower::BoxError;
+use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Terminated, Token};
+
 use crate::{
     client::{
         http::{HttpClient, http_client},
@@ -8,13 +17,6 @@ use crate::{
     clock::WallClock,
     form,
 };
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper_util::client::legacy;
-use std::time::Duration;
-use tower::BoxError;
-use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Terminated, Token};
 
 #[derive(Clone)]
 pub(crate) struct AuthClient {

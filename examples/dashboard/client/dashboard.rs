@@ -1,5 +1,16 @@
 //! The client of the API: hyper-util's, with the layer over it.
 
+use std::{
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use http::{Request, Response};
+use http_body_util::{BodyExt, Full};
+use tower::{BoxError, ServiceBuilder, ServiceExt};
+use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, Terminated};
+
 use crate::{
     client::{
         http::{HttpClient, http_client},
@@ -7,15 +18,6 @@ use crate::{
     },
     clock::WallClock,
 };
-use bytes::Bytes;
-use http::{Request, Response};
-use http_body_util::{BodyExt, Full};
-use std::{
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
-    time::Duration,
-};
-use tower::{BoxError, ServiceBuilder, ServiceExt};
-use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, Terminated};
 
 /// Clones share the connections, the session and the application.
 #[derive(Clone)]

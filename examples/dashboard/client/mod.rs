@@ -6,7 +6,4 @@ pub(crate) mod http;
 mod naive;
 mod service;
 
-pub(crate) use self::auth::AuthClient;
-pub(crate) use self::dashboard::Dashboard;
-pub(crate) use self::naive::Naive;
-pub(crate) use self::service::AuthService;
+pub(crate) use self::{auth::AuthClient, dashboard::Dashboard, naive::Naive, service::AuthService};

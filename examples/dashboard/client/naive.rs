@@ -1,5 +1,13 @@
 //! The same client, the naive way: whoever is rejected refreshes. Don't copy this one.
 
+use std::sync::{Arc, Mutex, PoisonError};
+
+use bytes::Bytes;
+use http::{Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use tower::BoxError;
+use tower_refresh::Credential;
+
 use crate::{
     client::{
         http::{HttpClient, http_client},
@@ -7,12 +15,6 @@ use crate::{
     },
     clock::WallClock,
 };
-use bytes::Bytes;
-use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use std::sync::{Arc, Mutex, PoisonError};
-use tower::BoxError;
-use tower_refresh::Credential;
 
 #[derive(Clone)]
 pub(crate) struct Naive<A: AuthService> {

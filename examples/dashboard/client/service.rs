@@ -1,8 +1,9 @@
 //! What the clients need to know of a kind of credential.
 
-use crate::clock::WallClock;
 use tower::BoxError;
 use tower_refresh::{Credential, RefreshError, Refresher, Session, Terminated};
+
+use crate::clock::WallClock;
 
 /// A client of the auth service, for one kind of credential. A program that has one kind needs no such trait.
 pub(crate) trait AuthService: Clone + Send + Sync + 'static {

@@ -1,14 +1,5 @@
 //! The client of the auth service, for cookies: the endpoints are ready-made, only the login is the application's own.
 
-use crate::{
-    client::{
-        AuthService,
-        auth::without_answer,
-        http::{HttpClient, http_client},
-    },
-    clock::WallClock,
-    cookies::ACCESS,
-};
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
@@ -17,6 +8,16 @@ use tower::BoxError;
 use tower_refresh::{
     Credential, RefreshError, Refresher, Terminated,
     cookies::{Jar, LogoutEndpoint, RefreshEndpoint},
+};
+
+use crate::{
+    client::{
+        AuthService,
+        auth::without_answer,
+        http::{HttpClient, http_client},
+    },
+    clock::WallClock,
+    cookies::ACCESS,
 };
 
 #[derive(Clone)]

@@ -3,8 +3,7 @@
 mod client;
 mod server;
 
-pub(crate) use self::client::CookieClient;
-pub(crate) use self::server::Cookies;
+pub(crate) use self::{client::CookieClient, server::Cookies};
 
 /// The cookie of the access token.
 const ACCESS: &str = "access";

@@ -1,16 +1,18 @@
 //! The servers' side: tokens in cookies that no script can read.
 
-use crate::{
-    cookies::{ACCESS, REFRESH},
-    server::wire::{Pair, Wire},
-};
+use std::time::SystemTime;
+
 use bytes::Bytes;
 use http::{
     HeaderMap, Response,
     header::{COOKIE, HeaderValue, SET_COOKIE},
 };
 use http_body_util::Full;
-use std::time::SystemTime;
+
+use crate::{
+    cookies::{ACCESS, REFRESH},
+    server::wire::{Pair, Wire},
+};
 
 pub(crate) struct Cookies;
 

@@ -1,13 +1,15 @@
 //! Many requests at once.
 
-use crate::{report::with_causes, scenes::errand::Errand};
+use std::time::{Duration, Instant};
+
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use std::time::{Duration, Instant};
 use tokio::task::JoinSet;
 use tower::BoxError;
 use tower_refresh::{Error, ErrorKind, RefreshError};
+
+use crate::{report::with_causes, scenes::errand::Errand};
 
 /// What the callers got back.
 #[derive(Default)]

@@ -1,10 +1,5 @@
 //! Traffic that goes on while token after token comes of age.
 
-use crate::{
-    client::{AuthService, Dashboard},
-    scenes::herd::Herd,
-    server::{Backend, PASSWORD, USER},
-};
 use std::{
     future::poll_fn,
     pin::pin,
@@ -14,8 +9,15 @@ use std::{
     },
     time::{Duration, Instant},
 };
+
 use tokio::{sync::Notify, try_join};
 use tower::BoxError;
+
+use crate::{
+    client::{AuthService, Dashboard},
+    scenes::herd::Herd,
+    server::{Backend, PASSWORD, USER},
+};
 
 /// How long before its expiry a token is renewed.
 pub(crate) const AHEAD: Duration = Duration::from_secs(10 * 60);

@@ -1,5 +1,10 @@
 //! The five scenes. They follow one another: each finds the session as the one before has left it.
 
+use std::time::{Duration, Instant};
+
+use tokio::time::timeout;
+use tower::BoxError;
+
 use crate::{
     client::{AuthService, Dashboard, Naive},
     report::{Report, with_causes},
@@ -10,9 +15,6 @@ use crate::{
     },
     server::{Backend, PASSWORD, USER, Wire},
 };
-use std::time::{Duration, Instant};
-use tokio::time::timeout;
-use tower::BoxError;
 
 /// How long a hook may take.
 const HOOK: Duration = Duration::from_secs(20);

@@ -1,6 +1,7 @@
 //! The API that the dashboard shows: everything below `/api`, for whoever has a good access token.
 
-use crate::server::{auth::Auth, gate::Gate, traffic::Meter, wire::Wire};
+use std::sync::Arc;
+
 use bytes::Bytes;
 use http::{
     Method, Request, Response, StatusCode,
@@ -8,7 +9,8 @@ use http::{
 };
 use http_body_util::{BodyExt, Full};
 use hyper::body::Incoming;
-use std::sync::Arc;
+
+use crate::server::{auth::Auth, gate::Gate, traffic::Meter, wire::Wire};
 
 pub(crate) struct Api {
     auth: Arc<Auth>,

@@ -5,6 +5,16 @@
 //!
 //! An access token is good until it expires, also when there is a newer one.
 
+use std::{
+    sync::{Mutex, MutexGuard},
+    time::{Duration, SystemTime},
+};
+
+use bytes::Bytes;
+use http::{HeaderMap, Request, Response, StatusCode};
+use http_body_util::{BodyExt, Full};
+use hyper::body::Incoming;
+
 use crate::{
     clock::WallClock,
     form,
@@ -13,14 +23,6 @@ use crate::{
         traffic::Meter,
         wire::{Pair, Wire},
     },
-};
-use bytes::Bytes;
-use http::{HeaderMap, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
-use hyper::body::Incoming;
-use std::{
-    sync::{Mutex, MutexGuard},
-    time::{Duration, SystemTime},
 };
 
 pub(crate) const USER: &str = "ada";

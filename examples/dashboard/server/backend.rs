@@ -1,5 +1,7 @@
 //! Both servers, and the strings that the scenes pull.
 
+use std::{io, sync::Arc};
+
 use crate::{
     clock::WallClock,
     server::{
@@ -10,7 +12,6 @@ use crate::{
         wire::Wire,
     },
 };
-use std::{io, sync::Arc};
 
 pub(crate) struct Backend {
     pub(crate) api_url: String,

@@ -1,13 +1,15 @@
 //! A hyper server on loopback.
 
-use crate::server::traffic::Meter;
+use std::{convert::Infallible, io, net::Ipv4Addr};
+
 use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
 use hyper_util::rt::{TokioExecutor, TokioIo};
-use std::{convert::Infallible, io, net::Ipv4Addr};
 use tokio::net::TcpListener;
+
+use crate::server::traffic::Meter;
 
 /// More than any body of a request here.
 const BODY: u32 = 1 << 10;

@@ -11,6 +11,8 @@ mod listen;
 mod traffic;
 pub(crate) mod wire;
 
-pub(crate) use self::auth::{PASSWORD, USER};
-pub(crate) use self::backend::Backend;
-pub(crate) use self::wire::{Bearer, Wire};
+pub(crate) use self::{
+    auth::{PASSWORD, USER},
+    backend::Backend,
+    wire::{Bearer, Wire},
+};

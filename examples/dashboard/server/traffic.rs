@@ -1,6 +1,7 @@
 //! What the servers saw.
 
 use std::{ops::Sub, sync::Arc};
+
 use tokio::sync::watch;
 
 /// Counters, all from the servers' point of view: what a client says of itself proves nothing.

@@ -1,10 +1,12 @@
 //! Where requests and answers have their tokens.
 
-use crate::form;
+use std::time::{Duration, SystemTime};
+
 use bytes::Bytes;
 use http::{HeaderMap, Response, header::AUTHORIZATION};
 use http_body_util::Full;
-use std::time::{Duration, SystemTime};
+
+use crate::form;
 
 /// The same sessions, whatever carries their tokens.
 pub(crate) trait Wire: Send + Sync {

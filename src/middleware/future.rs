@@ -1,17 +1,5 @@
 //! The future of a [`Refresh`](crate::Refresh) service.
 
-use crate::{
-    credential::Credential,
-    detour::{Call, Detour, Next},
-    error::Error,
-    head::HeadCopy,
-    replay::{Replay, ReplayBody},
-    shared::Spare,
-    view::Snapshot,
-};
-use http::{Request, Response};
-use http_body::Body;
-use pin_project_lite::pin_project;
 use std::{
     fmt,
     ops::ControlFlow,
@@ -19,7 +7,22 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
+
+use http::{Request, Response};
+use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
+
+use crate::{
+    credential::Credential,
+    error::Error,
+    middleware::{
+        binding::Spare,
+        detour::{Call, Detour, Next},
+        snapshot::Snapshot,
+    },
+    replay::{Replay, ReplayBody, head::HeadCopy},
+};
 
 pin_project! {
     /// The response to a request, after one refresh and one replay if they were needed.

@@ -1,4 +1,3 @@
-use crate::credential::Credential;
 use std::{
     sync::{
         Arc,
@@ -6,7 +5,10 @@ use std::{
     },
     time::SystemTime,
 };
+
 use tokio::time::Instant;
+
+use crate::credential::Credential;
 
 /// A credential in a session, and what the session knows of it.
 pub(crate) struct Held<C>(Arc<Issued<C>>);
@@ -26,7 +28,7 @@ impl<C: Credential> Held<C> {
     /// Takes a credential in. Runs the user's code, so never under the channel's lock.
     ///
     /// `renew_at` says when the renewal of one is due that expires at the given time.
-    pub(super) fn new(
+    pub(in crate::session) fn new(
         credential: Arc<C>,
         refreshed_at: Option<Instant>,
         arrival: SystemTime,
@@ -44,16 +46,16 @@ impl<C> Held<C> {
         &self.0.credential
     }
 
-    pub(super) fn expires_at(&self) -> Option<SystemTime> {
+    pub(in crate::session) fn expires_at(&self) -> Option<SystemTime> {
         self.0.expires_at
     }
 
-    pub(super) fn renew_at(&self) -> Option<SystemTime> {
+    pub(in crate::session) fn renew_at(&self) -> Option<SystemTime> {
         self.0.renew_at
     }
 
     /// The same, as if it had not said when it expires.
-    pub(super) fn of_unknown_expiry(&self) -> Self {
+    pub(in crate::session) fn of_unknown_expiry(&self) -> Self {
         let Issued { credential, refreshed_at, .. } = &*self.0;
         Self(Arc::new(Issued {
             credential: credential.clone(),
@@ -72,17 +74,17 @@ impl<C> Held<C> {
         }
     }
 
-    pub(super) fn refreshed_at(&self) -> Option<Instant> {
+    pub(in crate::session) fn refreshed_at(&self) -> Option<Instant> {
         self.0.refreshed_at
     }
 
     /// When a flight brought it, if the upstream has not accepted it since.
-    pub(super) fn unproven_since(&self) -> Option<Instant> {
+    pub(in crate::session) fn unproven_since(&self) -> Option<Instant> {
         self.0.refreshed_at.filter(|_| !self.0.accepted.load(Ordering::Relaxed))
     }
 
     /// The credential, of one that was never shared.
-    pub(super) fn into_inner(self) -> Option<C> {
+    pub(in crate::session) fn into_inner(self) -> Option<C> {
         Arc::into_inner(self.0).and_then(|issued| Arc::into_inner(issued.credential))
     }
 }

@@ -1,4 +1,5 @@
 use std::{cell::OnceCell, fmt, time::SystemTime};
+
 use tokio::time::Instant;
 
 /// What time it is, by both clocks.
@@ -12,31 +13,31 @@ pub(crate) struct Now {
 }
 
 /// What time it is, read when somebody asks for the first time.
-pub(super) struct LazyNow<'a> {
+pub(in crate::session) struct LazyNow<'a> {
     clock: &'a Clock,
     read: OnceCell<Now>,
 }
 
 /// The wall clock of a session: the one seam through which it is read.
-pub(super) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
+pub(in crate::session) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
 
 // === impl LazyNow ===
 
 impl<'a> LazyNow<'a> {
-    pub(super) fn new(clock: &'a Clock) -> Self {
+    pub(in crate::session) fn new(clock: &'a Clock) -> Self {
         Self { clock, read: OnceCell::new() }
     }
 
     /// So that it is not read later.
-    pub(super) fn read(&self) {
+    pub(in crate::session) fn read(&self) {
         self.get();
     }
 
-    pub(super) fn is_read(&self) -> bool {
+    pub(in crate::session) fn is_read(&self) -> bool {
         self.read.get().is_some()
     }
 
-    pub(super) fn get(&self) -> Now {
+    pub(in crate::session) fn get(&self) -> Now {
         *self.read.get_or_init(|| self.clock.now())
     }
 }
@@ -44,15 +45,15 @@ impl<'a> LazyNow<'a> {
 // === impl Clock ===
 
 impl Clock {
-    pub(super) fn new(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+    pub(in crate::session) fn new(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         Self(Box::new(wall))
     }
 
-    pub(super) fn wall(&self) -> SystemTime {
+    pub(in crate::session) fn wall(&self) -> SystemTime {
         (self.0)()
     }
 
-    pub(super) fn now(&self) -> Now {
+    pub(in crate::session) fn now(&self) -> Now {
         Now { wall: self.wall(), instant: Instant::now() }
     }
 }

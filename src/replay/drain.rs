@@ -1,10 +1,11 @@
-use bytes::Buf;
-use http_body::Body;
 use std::{
     pin::Pin,
     task::{Context, Poll, ready},
     time::Duration,
 };
+
+use bytes::Buf;
+use http_body::Body;
 use tokio::{
     runtime::Handle,
     time::{Sleep, sleep},

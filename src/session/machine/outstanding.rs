@@ -1,4 +1,5 @@
 use std::sync::Arc;
+
 use tokio::sync::watch;
 
 /// The flights of one login that are not over yet, those that were fenced off included, and the newest credential

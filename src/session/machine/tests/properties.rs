@@ -1,13 +1,24 @@
 //! Random walks through the state machine, next to a model that knows no phases.
 
+use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, StatusCode};
+use proptest::{
+    collection::vec,
+    option,
+    prelude::*,
+    sample::{Index, select},
+};
+use tokio_test::task;
+
 use crate::{
     credential::Credential,
     error::{Error, ErrorKind, RefreshError},
+    identity::{Generation, Login},
     refresher::{Cause, RefreshContext, Rejection},
-    session::{
+    session::machine::{
         clock::Now,
         held::Held,
-        identity::{Generation, Login},
         limit::Limit,
         outstanding::Running,
         rules::{AmbiguousOutcome, Rules},
@@ -20,15 +31,6 @@ use crate::{
         transition::{Admission, Effects, Ended, Launch, Reaction},
     },
 };
-use http::{HeaderMap, StatusCode};
-use proptest::{
-    collection::vec,
-    option,
-    prelude::*,
-    sample::{Index, select},
-};
-use std::time::{Duration, SystemTime};
-use tokio_test::task;
 
 /// What happens. An `Index` chooses among what there has been so far.
 #[derive(Clone, Debug)]

@@ -1,5 +1,6 @@
-use http::{HeaderMap, header::RETRY_AFTER};
 use std::time::{Duration, SystemTime};
+
+use http::{HeaderMap, header::RETRY_AFTER};
 
 /// How long a `Retry-After` ([RFC 9110 §10.2.3](https://www.rfc-editor.org/rfc/rfc9110#section-10.2.3)) asks to wait:
 /// seconds or a date. One that is over already asks for nothing, and the session's own back-off stays in force.
@@ -15,9 +16,10 @@ pub(crate) fn retry_after(headers: &HeaderMap, now: SystemTime) -> Option<Durati
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use http::HeaderValue;
     use proptest::prelude::*;
+
+    use super::*;
 
     #[test]
     fn seconds_and_dates_are_read_and_nonsense_is_not() {

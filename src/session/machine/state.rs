@@ -1,21 +1,17 @@
-use crate::{
-    credential::Token,
-    error::RefreshError,
-    refresher::Cause,
-    session::{
-        clock::Now,
-        held::Held,
-        identity::{Generation, Login},
-        limit::History,
-        outcome::OutcomeCell,
-        outstanding::Outstanding,
-        rules::Rules,
-    },
-};
 use std::{
     fmt,
     sync::Arc,
     time::{Duration, Instant, SystemTime},
+};
+
+use crate::{
+    credential::Token,
+    error::RefreshError,
+    identity::{Generation, Login},
+    refresher::Cause,
+    session::machine::{
+        clock::Now, held::Held, limit::History, outcome::OutcomeCell, outstanding::Outstanding, rules::Rules,
+    },
 };
 
 /// What a session knows at one moment: a snapshot.
@@ -41,16 +37,16 @@ use std::{
 /// # Ok(()) }
 /// ```
 pub struct State<C = Token> {
-    pub(super) login: Login,
-    pub(super) generation: Generation,
-    pub(super) held: Option<Held<C>>,
-    pub(super) phase: Phase,
-    pub(super) flights_started: u64,
-    pub(super) flights_settled: u64,
-    pub(super) outstanding: Outstanding<C>,
+    pub(in crate::session) login: Login,
+    pub(in crate::session) generation: Generation,
+    pub(in crate::session) held: Option<Held<C>>,
+    pub(in crate::session) phase: Phase,
+    pub(in crate::session) flights_started: u64,
+    pub(in crate::session) flights_settled: u64,
+    pub(in crate::session) outstanding: Outstanding<C>,
     /// The refreshes of this login that have succeeded.
-    pub(super) history: History,
-    pub(super) rules: Rules,
+    pub(in crate::session) history: History,
+    pub(in crate::session) rules: Rules,
 }
 
 /// What is going on in a session.
@@ -122,23 +118,23 @@ pub enum Termination {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Flight {
-    pub(super) number: u64,
-    pub(super) cause: Cause,
-    pub(super) awaited: bool,
+    pub(in crate::session) number: u64,
+    pub(in crate::session) cause: Cause,
+    pub(in crate::session) awaited: bool,
     /// Whether the upstream has rejected the credential that it is to replace.
-    pub(super) rejected: bool,
+    pub(in crate::session) rejected: bool,
     /// What preceded it.
-    pub(super) row: Row,
-    pub(super) started_at: Instant,
-    pub(super) outcome: OutcomeCell,
+    pub(in crate::session) row: Row,
+    pub(in crate::session) started_at: Instant,
+    pub(in crate::session) outcome: OutcomeCell,
 }
 
 /// How many flights have failed in a row.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(super) struct Row {
-    pub(super) failures: u32,
+pub(in crate::session) struct Row {
+    pub(in crate::session) failures: u32,
     /// How many of them were refused, the last ones in a row.
-    pub(super) refusals: u32,
+    pub(in crate::session) refusals: u32,
 }
 
 /// A flight that failed without ending the login.
@@ -162,9 +158,9 @@ pub(super) struct Row {
 /// ```
 #[derive(Clone, Debug)]
 pub struct Failure {
-    pub(super) error: RefreshError,
-    pub(super) row: Row,
-    pub(super) retry_at: Instant,
+    pub(in crate::session) error: RefreshError,
+    pub(in crate::session) row: Row,
+    pub(in crate::session) retry_at: Instant,
 }
 
 /// What a request remembers of its sending.
@@ -289,12 +285,12 @@ impl<C> State<C> {
     }
 
     /// How long no flight is started for a request, however it fares: after a failure, or after many successes.
-    pub(super) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
+    pub(in crate::session) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
         self.backing_off(now).map(|(_, wait)| wait).or_else(|| self.history.wait(self.rules.limit, now))
     }
 
     /// The failure whose back-off is not over, and what is left of it.
-    pub(super) fn backing_off(&self, now: tokio::time::Instant) -> Option<(&Failure, Duration)> {
+    pub(in crate::session) fn backing_off(&self, now: tokio::time::Instant) -> Option<(&Failure, Duration)> {
         let Phase::Failed(failure) = &self.phase else { return None };
         let wait = failure.retry_at.saturating_duration_since(now.into_std());
         (!wait.is_zero()).then_some((failure, wait))
@@ -381,7 +377,7 @@ impl Failure {
 
 impl Row {
     /// With one more failure.
-    pub(super) fn and(self, refused: bool) -> Self {
+    pub(in crate::session) fn and(self, refused: bool) -> Self {
         Self {
             failures: self.failures.saturating_add(1),
             refusals: if refused { self.refusals.saturating_add(1) } else { 0 },

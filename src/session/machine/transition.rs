@@ -7,20 +7,21 @@
 //!
 //! The table of events and phases is in the docs of [`session`](crate::session).
 
+use std::{sync::Arc, time::Duration};
+
 use crate::{
     error::{Error, RefreshError},
+    identity::{Generation, Login},
     refresher::{Cause, RefreshContext, Rejection},
-    session::{
+    session::machine::{
         clock::Now,
         held::Held,
-        identity::{Generation, Login},
         limit::History,
         outcome::{Outcome, OutcomeCell},
         outstanding::{Outstanding, Running},
         state::{Failure, Flight, Phase, Row, Stamped, State, Termination},
     },
 };
-use std::{sync::Arc, time::Duration};
 
 /// What an event comes to.
 pub(crate) struct Step<C, A> {
@@ -86,7 +87,7 @@ impl<C, A> Step<C, A> {
         Self { answer, next: Some(next), effects: Effects::none() }
     }
 
-    pub(super) fn map<B>(self, f: impl FnOnce(A) -> B) -> Step<C, B> {
+    pub(in crate::session) fn map<B>(self, f: impl FnOnce(A) -> B) -> Step<C, B> {
         Step { answer: f(self.answer), next: self.next, effects: self.effects }
     }
 }

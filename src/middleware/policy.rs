@@ -1,12 +1,13 @@
+use std::{fmt, sync::Arc};
+
+use http::{Method, request::Parts};
+
 use crate::{
-    credential::Credential,
+    credential::{Credential, origin, origin::Origin},
     detect::{Detect, Unauthorized},
     error::Error,
-    marker::Anonymous,
-    origin::{self, Origin},
+    middleware::extension::Anonymous,
 };
-use http::{Method, request::Parts};
-use std::{fmt, sync::Arc};
 
 /// What a rejected request gets that can't be replayed, because there is no newer credential.
 ///

@@ -1,16 +1,19 @@
+use std::{fmt, sync::Arc};
+
+use http::{Response, request::Parts};
+
 use crate::{
     credential::Credential,
     detect::Verdict,
     error::Error,
-    head::HeadCopy,
-    policy::{FailureMode, Policy, Route},
+    middleware::{
+        extension::{Rejects, Stamp},
+        policy::{FailureMode, Policy, Route},
+    },
     refresher::Rejection,
-    replay::{Replay, ReplayBody},
+    replay::{Replay, ReplayBody, head::HeadCopy},
     session::{Flight, Held, Reaction, Session, Stamped},
-    stamp::{Rejects, Stamp},
 };
-use http::{Response, request::Parts};
-use std::{fmt, sync::Arc};
 
 /// What all calls of a service share.
 pub(crate) struct Shared<C> {

@@ -1,21 +1,6 @@
 //! What a request goes through that can't be sent at once, or whose credential was rejected: boxed, so that a request
 //! which needs none of it takes no room for it.
 
-use crate::{
-    credential::Credential,
-    drain::Drain,
-    error::Error,
-    head::HeadCopy,
-    policy::FailureMode,
-    refresher::BoxFuture,
-    replay::{Replay, ReplayBody},
-    session::{Admission, Flight, Held, Stamped},
-    shared::{Again, Reply, Spare},
-    view::Snapshot,
-};
-use http::{Request, Response, request::Parts};
-use http_body::Body;
-use pin_project_lite::pin_project;
 use std::{
     mem,
     ops::ControlFlow,
@@ -23,7 +8,24 @@ use std::{
     sync::Arc,
     task::{Context, Poll, ready},
 };
+
+use http::{Request, Response, request::Parts};
+use http_body::Body;
+use pin_project_lite::pin_project;
 use tower::{BoxError, Service};
+
+use crate::{
+    credential::Credential,
+    error::Error,
+    middleware::{
+        binding::{Again, Reply, Spare},
+        policy::FailureMode,
+        snapshot::Snapshot,
+    },
+    refresher::BoxFuture,
+    replay::{Replay, ReplayBody, drain::Drain, head::HeadCopy},
+    session::{Admission, Flight, Held, Stamped},
+};
 
 pin_project! {
     /// A request that is admitted, waits, or is sent again.

@@ -1,16 +1,17 @@
-use crate::{
-    credential::Credential,
-    policy::Policy,
-    session::{Held, Session, State},
-    shared::Shared,
-};
-use http::{Response, request::Parts};
 use std::{
     mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::SystemTime,
 };
+
+use http::{Response, request::Parts};
 use tokio::sync::watch;
+
+use crate::{
+    credential::Credential,
+    middleware::{binding::Shared, policy::Policy},
+    session::{Held, Session, State},
+};
 
 /// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not change from one
 /// attempt to the next.

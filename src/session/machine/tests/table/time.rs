@@ -1,13 +1,14 @@
 //! What depends on time: renewals ahead of expiry, back-off, limits, strikes, and clocks that jump.
 
+use std::time::SystemTime;
+
 use super::*;
-use crate::session::{
+use crate::session::machine::{
     limit::Limit,
     rules::AmbiguousOutcome,
     tests::key::{after, key_with},
     timing::Ahead,
 };
-use std::time::SystemTime;
 
 // ## A renewal is due, and the credential usable
 

@@ -1,6 +1,6 @@
 use crate::{
     error::{RefreshError, RefreshErrorKind},
-    session::limit::Limit,
+    session::machine::limit::Limit,
 };
 
 /// What becomes of a login when a refresh was sent and not answered: an
@@ -29,20 +29,20 @@ pub enum AmbiguousOutcome {
 /// What the state machine goes by.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(super) limit: Limit,
-    pub(super) ambiguous: AmbiguousOutcome,
+    pub(in crate::session) limit: Limit,
+    pub(in crate::session) ambiguous: AmbiguousOutcome,
     /// How many refusals in a row end a login.
-    pub(super) terminal_after: u32,
+    pub(in crate::session) terminal_after: u32,
 }
 
 // === impl Rules ===
 
 impl Rules {
-    pub(super) const DEFAULT: Self =
+    pub(in crate::session) const DEFAULT: Self =
         Self { limit: Limit::DEFAULT, ambiguous: AmbiguousOutcome::Retry, terminal_after: 1 };
 
     /// Whether the error counts as a refusal of the session.
-    pub(super) fn is_refusal(&self, error: &RefreshError) -> bool {
+    pub(in crate::session) fn is_refusal(&self, error: &RefreshError) -> bool {
         match error.kind() {
             RefreshErrorKind::Terminal => true,
             RefreshErrorKind::Ambiguous => self.ambiguous == AmbiguousOutcome::Terminate,

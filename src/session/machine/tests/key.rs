@@ -1,13 +1,15 @@
-use crate::{
-    credential::Credential,
-    session::{clock::Now, held::Held, timing::Ahead},
-};
-use http::request::Parts;
 use std::{
     sync::{Arc, LazyLock},
     time::{Duration, SystemTime},
 };
+
+use http::request::Parts;
 use tokio::time::Instant;
+
+use crate::{
+    credential::Credential,
+    session::machine::{clock::Now, held::Held, timing::Ahead},
+};
 
 /// A credential with a name and an expiry, and nothing else.
 #[derive(Debug)]

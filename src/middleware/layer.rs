@@ -1,13 +1,16 @@
+use std::{fmt, sync::Arc};
+
+use tower::Layer;
+
 use crate::{
-    credential::{Credential, Token},
+    credential::{Credential, Token, origin::Origin},
     detect::Detect,
-    origin::Origin,
-    policy::{FailureMode, Policy},
-    service::Refresh,
+    middleware::{
+        policy::{FailureMode, Policy},
+        service::Refresh,
+    },
     session::Session,
 };
-use std::{fmt, sync::Arc};
-use tower::Layer;
 
 /// Keeps the credential of the requests that pass through it fresh.
 ///

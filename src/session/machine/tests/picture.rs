@@ -1,19 +1,20 @@
 //! States, steps and what is in them, in a form that can be compared.
 
+use std::{
+    error::Error as _,
+    time::{Duration, Instant, SystemTime},
+};
+
 use crate::{
     error::{Error, ErrorKind, RefreshError},
+    identity::{Generation, Login},
     refresher::Cause,
-    session::{
-        identity::{Generation, Login},
+    session::machine::{
         outcome::Outcome,
         state::{Flight, Phase, Row, State, Termination},
         tests::key::Key,
         transition::{Effects, Step},
     },
-};
-use std::{
-    error::Error as _,
-    time::{Duration, Instant, SystemTime},
 };
 
 /// A state.

@@ -1,24 +1,27 @@
-use crate::{
-    credential::{Credential, Token},
-    detour::{Call, Detour},
-    error::Error,
-    future::{ResponseFuture, Underway},
-    head::HeadCopy,
-    marker::NoReplay,
-    policy::{Policy, Route},
-    replay::{Replay, ReplayBody},
-    session::{Phase, Session},
-    view::{Snapshot, View},
-};
-use http::{Request, Response, header::EXPECT, request::Parts};
-use http_body::Body;
 use std::{
     cell::OnceCell,
     fmt, mem,
     task::{Context, Poll, ready},
     time::SystemTime,
 };
+
+use http::{Request, Response, header::EXPECT, request::Parts};
+use http_body::Body;
 use tower::{BoxError, Service};
+
+use crate::{
+    credential::{Credential, Token},
+    error::Error,
+    middleware::{
+        detour::{Call, Detour},
+        extension::NoReplay,
+        future::{ResponseFuture, Underway},
+        policy::{Policy, Route},
+        snapshot::{Snapshot, View},
+    },
+    replay::{Replay, ReplayBody, head::HeadCopy},
+    session::{Phase, Session},
+};
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
 ///

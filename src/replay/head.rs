@@ -1,10 +1,11 @@
+use std::mem;
+
 use bytes::{Buf, Bytes};
 use http::{
     Extensions, HeaderMap, HeaderName, HeaderValue, Method, Request, Uri, Version,
     request::Parts,
     uri::{self, Authority, PathAndQuery, Scheme},
 };
-use std::mem;
 
 /// A copy of a request's head: cheap to make, because every request makes one, and dear to use, because few do.
 ///
@@ -203,8 +204,9 @@ impl Prefix {
 
 #[cfg(test)]
 mod tests {
-    use super::*;
     use proptest::{collection::vec, prelude::*};
+
+    use super::*;
 
     fn head(uri: Uri, headers: HeaderMap) -> Parts {
         let (mut head, ()) = Request::new(()).into_parts();

@@ -1,9 +1,10 @@
-use crate::error::{Error, RefreshError};
 use std::{
     fmt,
     sync::{Arc, OnceLock},
     time::Duration,
 };
+
+use crate::error::{Error, RefreshError};
 
 /// What the waiters of one flight are told.
 #[derive(Clone, Debug)]

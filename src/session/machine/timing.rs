@@ -1,17 +1,18 @@
-use backon::{BackoffBuilder, ExponentialBuilder};
 use std::time::{Duration, SystemTime};
+
+use backon::{BackoffBuilder, ExponentialBuilder};
 
 /// When a credential is renewed ahead of its expiry.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Ahead {
-    pub(super) margin: Duration,
+pub(in crate::session) struct Ahead {
+    pub(in crate::session) margin: Duration,
     /// The fraction of the margin over which the start is spread.
-    pub(super) jitter: f64,
+    pub(in crate::session) jitter: f64,
 }
 
 /// How long a failed flight keeps the next one away.
 #[derive(Clone, Copy, Debug)]
-pub(super) struct Backoff {
+pub(in crate::session) struct Backoff {
     min: Duration,
     max: Duration,
 }
@@ -23,10 +24,10 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
 // === impl Ahead ===
 
 impl Ahead {
-    pub(super) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
+    pub(in crate::session) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
 
     /// When the renewal of a credential that arrives now is due: never before the first half of its life is over.
-    pub(super) fn renew_at(self, arrival: SystemTime, expires_at: SystemTime) -> SystemTime {
+    pub(in crate::session) fn renew_at(self, arrival: SystemTime, expires_at: SystemTime) -> SystemTime {
         let lifetime = expires_at.duration_since(arrival).unwrap_or_default();
         let margin = self.margin.min(lifetime / 2);
         let jitter = margin.mul_f64(self.jitter * fastrand::f64());
@@ -37,15 +38,16 @@ impl Ahead {
 // === impl Backoff ===
 
 impl Backoff {
-    pub(super) const DEFAULT: Self = Self { min: Duration::from_secs(1), max: Duration::from_secs(60) };
+    pub(in crate::session) const DEFAULT: Self =
+        Self { min: Duration::from_secs(1), max: Duration::from_secs(60) };
 
-    pub(super) fn new(min: Duration, max: Duration) -> Self {
+    pub(in crate::session) fn new(min: Duration, max: Duration) -> Self {
         let min = min.clamp(MIN_BACKOFF, MAX_BACKOFF);
         Self { min, max: max.clamp(min, MAX_BACKOFF) }
     }
 
     /// How long to wait after the `failures`-th failure in a row, unless the server has said so.
-    pub(super) fn wait(self, failures: u32, requested: Option<Duration>) -> Duration {
+    pub(in crate::session) fn wait(self, failures: u32, requested: Option<Duration>) -> Duration {
         if let Some(requested) = requested {
             return requested.clamp(self.min, MAX_BACKOFF);
         }

@@ -4,13 +4,18 @@
 
 mod time;
 
+use std::{sync::Arc, time::Duration};
+
+use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
+use tokio_test::{assert_pending, assert_ready, task};
+
 use crate::{
     error::{Error, ErrorKind, RefreshError},
+    identity::{Generation, Login},
     refresher::{Cause, Rejection},
-    session::{
+    session::machine::{
         clock::Now,
         held::Held,
-        identity::{Generation, Login},
         limit::History,
         outcome::{Outcome, OutcomeCell},
         outstanding::Outstanding,
@@ -23,9 +28,6 @@ use crate::{
         transition::{Admission, Effects, Launch, Overtaken, Reaction},
     },
 };
-use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
-use std::{sync::Arc, time::Duration};
-use tokio_test::{assert_pending, assert_ready, task};
 
 // ## A request, the credential is usable
 

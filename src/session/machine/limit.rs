@@ -1,4 +1,5 @@
 use std::{sync::Arc, time::Duration};
+
 use tokio::time::Instant;
 
 /// How many refreshes may succeed within a window before the next one has to wait.
@@ -18,13 +19,13 @@ const MOST: usize = 1000;
 // === impl Limit ===
 
 impl Limit {
-    pub(super) const DEFAULT: Self = Self { refreshes: 5, window: Duration::from_secs(30) };
+    pub(in crate::session) const DEFAULT: Self = Self { refreshes: 5, window: Duration::from_secs(30) };
 
-    pub(super) fn new(refreshes: usize, window: Duration) -> Self {
+    pub(in crate::session) fn new(refreshes: usize, window: Duration) -> Self {
         Self { refreshes: refreshes.clamp(1, MOST), window }
     }
 
-    pub(super) fn window(self) -> Duration {
+    pub(in crate::session) fn window(self) -> Duration {
         self.window
     }
 }
@@ -33,13 +34,13 @@ impl Limit {
 
 impl History {
     /// With one more success.
-    pub(super) fn with(&self, success: Instant, limit: Limit) -> Self {
+    pub(in crate::session) fn with(&self, success: Instant, limit: Limit) -> Self {
         let forgotten = (self.0.len() + 1).saturating_sub(limit.refreshes);
         Self(self.0[forgotten..].iter().copied().chain([success]).collect())
     }
 
     /// How long the next refresh has to wait, if it has to.
-    pub(super) fn wait(&self, limit: Limit, now: Instant) -> Option<Duration> {
+    pub(in crate::session) fn wait(&self, limit: Limit, now: Instant) -> Option<Duration> {
         let oldest = self.0.len().checked_sub(limit.refreshes).map(|at| self.0[at])?;
         limit.window.checked_sub(now.saturating_duration_since(oldest)).filter(|wait| !wait.is_zero())
     }
