@@ -1,20 +1,21 @@
 //! Does a service get slower when several tasks use clones of it at once?
 //!
-//! Requests with four headers and an empty body, one after the other in each of 1, 2, 4 and 8 tasks on a runtime of two
-//! threads, through
+//! Requests with four headers and an empty body, one after the other in each of 1, 2, 4 and 8 tasks
+//! on a runtime of two threads, through
 //!
 //! - the bare service, whose clones share nothing;
 //! - tower-http's `AddAuthorization`, whose clones share the header value;
 //! - tower's `Retry` with a policy that clones the request, over `AddAuthorization`;
 //! - this crate's layer.
 //!
-//! Each task has its own clone of one service, and sends through that, or through a fresh clone for every request. What
-//! is printed is the throughput of several tasks over that of one: twice as much, with two threads, unless these wait
-//! for one another. Only what happens while both threads have a core is counted, so that other work on the machine does
-//! not pass for waiting.
+//! Each task has its own clone of one service, and sends through that, or through a fresh clone for
+//! every request. What is printed is the throughput of several tasks over that of one: twice as
+//! much, with two threads, unless these wait for one another. Only what happens while both threads
+//! have a core is counted, so that other work on the machine does not pass for waiting.
 //!
-//! Only the service is measured. Its threads would meet in the allocator too, so no request is made or freed meanwhile:
-//! the service inside answers with the head that it was given, and the task sends that again.
+//! Only the service is measured. Its threads would meet in the allocator too, so no request is made
+//! or freed meanwhile: the service inside answers with the head that it was given, and the task
+//! sends that again.
 
 mod support;
 
@@ -128,8 +129,9 @@ fn print_table(through: Through, effort: Effort) {
         for subject in 0..SUBJECTS.len() {
             print!("{:>18}", seen(scaling(subject, tasks), 2));
         }
-        let relative =
-            scaling(LAYER, tasks).zip(scaling(BARE, tasks)).map(|(layer, bare)| Some(layer? / bare?));
+        let relative = scaling(LAYER, tasks)
+            .zip(scaling(BARE, tasks))
+            .map(|(layer, bare)| Some(layer? / bare?));
         println!("{:>18}", seen(relative, 2));
     }
 }
@@ -137,7 +139,11 @@ fn print_table(through: Through, effort: Effort) {
 /// The median of those turns in which there was something to see.
 fn seen(values: impl Iterator<Item = Option<f64>>, digits: usize) -> String {
     let values: Vec<_> = values.flatten().collect();
-    if values.is_empty() { "–".to_owned() } else { format!("{:.digits$}", median(values.into_iter())) }
+    if values.is_empty() {
+        "–".to_owned()
+    } else {
+        format!("{:.digits$}", median(values.into_iter()))
+    }
 }
 
 /// Each of the subjects, with each number of tasks.
@@ -162,10 +168,12 @@ fn enter(
 }
 
 fn sample(service: &impl Shared, through: Through, tasks: usize, length: Duration) -> Sample {
-    // New threads start where there is room. Older ones may have been put on one core, where they would never meet.
+    // New threads start where there is room. Older ones may have been put on one core, where they
+    // would never meet.
     let spans: Vec<_> = runtime().block_on(async {
         let until = Instant::now() + length;
-        let tasks: JoinSet<_> = (0..tasks).map(|_| send_all(service.clone(), through, until)).collect();
+        let tasks: JoinSet<_> =
+            (0..tasks).map(|_| send_all(service.clone(), through, until)).collect();
         tasks.join_all().await.into_iter().flatten().collect()
     });
     if tasks == 1 { alone(&spans) } else { together(spans) }

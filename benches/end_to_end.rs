@@ -1,16 +1,19 @@
 //! What does the layer cost a real client?
 //!
-//! hyper's client and server talk over loopback, HTTP/1.1 and HTTP/2, on one runtime of two threads: client, server and
-//! the kernel between them share the cores, and what one of them takes the others miss. The stacks:
+//! hyper's client and server talk over loopback, HTTP/1.1 and HTTP/2, on one runtime of two
+//! threads: client, server and the kernel between them share the cores, and what one of them takes
+//! the others miss. The stacks:
 //!
 //! - this crate's layer over the client;
-//! - without it, tower-http's `AddAuthorization` over the client, for one has to authorise somehow: the same bytes go
-//!   over the wire;
+//! - without it, tower-http's `AddAuthorization` over the client, for one has to authorise somehow:
+//!   the same bytes go over the wire;
 //! - what no layer can do without that keeps what a replay needs, over the client;
-//! - the stack without the layer once more, with connections of its own: how far apart equals are in this run.
+//! - the stack without the layer once more, with connections of its own: how far apart equals are
+//!   in this run.
 //!
-//! Each sends a slice of a few hundred to two thousand requests, then the next one has its turn. What is printed are
-//! the medians of the slices of the stack without the layer, and of the ratios to them within a turn.
+//! Each sends a slice of a few hundred to two thousand requests, then the next one has its turn.
+//! What is printed are the medians of the slices of the stack without the layer, and of the ratios
+//! to them within a turn.
 
 mod support;
 
@@ -115,7 +118,9 @@ fn print_row(scenario: Scenario, effort: Effort) {
     let (layer, without, floor, again) = (&slices[0], &slices[1], &slices[2], &slices[3]);
     let value = |of: fn(&Slice) -> f64| median(without.iter().map(of));
     let ratios = |of: fn(&Slice) -> f64| {
-        let to = |stack: &[Slice]| median(stack.iter().zip(without).map(|(own, base)| of(own) / of(base)));
+        let to = |stack: &[Slice]| {
+            median(stack.iter().zip(without).map(|(own, base)| of(own) / of(base)))
+        };
         format!("{:.3} {:.3} ({:.3})", to(layer), to(floor), to(again))
     };
     print!("{:<38}", scenario.to_string());
@@ -150,7 +155,8 @@ fn sampler<'a, S: Stack>(
         runtime.block_on(async {
             let start = Instant::now();
             let stacks = stacks.iter().cycle().take(in_flight);
-            let tasks: JoinSet<_> = stacks.map(|stack| send(stack.clone(), uri.clone(), each)).collect();
+            let tasks: JoinSet<_> =
+                stacks.map(|stack| send(stack.clone(), uri.clone(), each)).collect();
             let latencies = tasks.join_all().await.into_iter().flatten().collect();
             Slice::new(latencies, start.elapsed().as_secs_f64())
         })
@@ -196,7 +202,8 @@ where
 /// 200 for the token, 401 for everything else.
 async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
-    let is_known = authorization.and_then(|value| value.strip_prefix(b"Bearer ")) == Some(TOKEN.as_bytes());
+    let is_known =
+        authorization.and_then(|value| value.strip_prefix(b"Bearer ")) == Some(TOKEN.as_bytes());
     let mut response = Response::new(Full::new(Bytes::from_static(BODY)));
     if !is_known {
         *response.status_mut() = StatusCode::UNAUTHORIZED;
@@ -213,7 +220,9 @@ impl Wire {
         // It ends with the bench, which no connection survives.
         let _ = match self {
             Self::Http1 => http1::Builder::new().serve_connection(io, service).await,
-            Self::Http2 => http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await,
+            Self::Http2 => {
+                http2::Builder::new(TokioExecutor::new()).serve_connection(io, service).await
+            }
         };
     }
 }
@@ -279,8 +288,12 @@ impl Slice {
 // === impl Stack ===
 
 impl<S> Stack for S where
-    S: Service<Request<Full<Bytes>>, Response = Response<Incoming>, Error: fmt::Debug, Future: Send>
-        + Clone
+    S: Service<
+            Request<Full<Bytes>>,
+            Response = Response<Incoming>,
+            Error: fmt::Debug,
+            Future: Send,
+        > + Clone
         + Send
         + 'static
 {

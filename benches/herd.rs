@@ -1,23 +1,27 @@
 //! What does a herd cost: N requests rejected together, one refresh, N replays?
 //!
-//! In memory, with an upstream whose answers come at their second poll, so that all N are on their way before the first
-//! is rejected. Four subjects, each a boxed future for every request, polled four times:
+//! In memory, with an upstream whose answers come at their second poll, so that all N are on their
+//! way before the first is rejected. Four subjects, each a boxed future for every request, polled
+//! four times:
 //!
 //! - `layer`: through clones of one service;
-//! - `bare`: sent twice, the second time with a clone that was made before the first, as for a replay, and nothing in
-//!   between: what the two waves cost by themselves. It has no credential; its first answers are 401, and its second 200;
-//! - `by_hand`: `bare` with what no layer can do without: a credential on both, and a wait for one refresh that the first
-//!   rejection starts;
-//! - `as_text`: the same, but with heads that are copied as text, as this crate copies them, and restored for the replay:
-//!   what a layer can't do without whose fresh requests are to cost little.
+//! - `bare`: sent twice, the second time with a clone that was made before the first, as for a
+//!   replay, and nothing in between: what the two waves cost by themselves. It has no credential;
+//!   its first answers are 401, and its second 200;
+//! - `by_hand`: `bare` with what no layer can do without: a credential on both, and a wait for one
+//!   refresh that the first rejection starts;
+//! - `as_text`: the same, but with heads that are copied as text, as this crate copies them, and
+//!   restored for the replay: what a layer can't do without whose fresh requests are to cost
+//!   little.
 //!
 //! They are driven in the same two ways:
 //!
-//! - `polled`: all futures by one task in turns, so that nearly nothing but the subject's own cost is added;
+//! - `polled`: all futures by one task in turns, so that nearly nothing but the subject's own cost
+//!   is added;
 //! - `tasks`: each by a task of its own, as in a client.
 //!
-//! divan prints time and allocations of whole herds, and of what `waiting` requests take; then this bench the ratios,
-//! from samples taken in turns.
+//! divan prints time and allocations of whole herds, and of what `waiting` requests take; then this
+//! bench the ratios, from samples taken in turns.
 
 /// The crate's own, which is not public.
 #[allow(dead_code, unused_imports, reason = "its tests don't run here")]
@@ -54,7 +58,9 @@ use tokio::{
     time::sleep,
 };
 use tower::{Layer, Service, ServiceExt};
-use tower_refresh::{Refresh, RefreshContext, RefreshLayer, Refresher, Session, Token, refresher_fn};
+use tower_refresh::{
+    Refresh, RefreshContext, RefreshLayer, Refresher, Session, Token, refresher_fn,
+};
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
@@ -178,9 +184,9 @@ fn measure(bencher: Bencher, driver: Driver, subject: Subject, n: usize) {
 
 // === Memory of a herd that waits ===
 
-/// From the calls until all wait for the refresh, each in a box of its own. What is freed meanwhile is what the requests
-/// came with on the heap. So a waiting request takes, beyond itself, what is allocated, less what is freed, over N, less
-/// its own inline size.
+/// From the calls until all wait for the refresh, each in a box of its own. What is freed meanwhile
+/// is what the requests came with on the heap. So a waiting request takes, beyond itself, what is
+/// allocated, less what is freed, over N, less its own inline size.
 #[divan::bench(args = [100, 1_000, 10_000, 100_000], sample_count = 1, sample_size = 1)]
 fn waiting(bencher: Bencher, n: usize) {
     let runtime = runtime();
@@ -198,8 +204,14 @@ fn waiting(bencher: Bencher, n: usize) {
             let mut waits = |answer: &mut Option<Pin<Box<Sending>>>| {
                 answer.as_mut().is_some_and(|answer| answer.as_mut().poll(&mut cx).is_pending())
             };
-            assert!(herd.iter_mut().all(|(_, answer)| waits(answer)), "the upstream takes its time");
-            assert!(herd.iter_mut().all(|(_, answer)| waits(answer)), "the refresher never answers");
+            assert!(
+                herd.iter_mut().all(|(_, answer)| waits(answer)),
+                "the upstream takes its time"
+            );
+            assert!(
+                herd.iter_mut().all(|(_, answer)| waits(answer)),
+                "the refresher never answers"
+            );
         });
 }
 
@@ -207,7 +219,8 @@ fn waiting(bencher: Bencher, n: usize) {
 
 /// With a refresh that takes no time.
 fn print_instant(effort: Effort) {
-    const SUBJECTS: [Subject; 4] = [Subject::Layer, Subject::Bare, Subject::ByHand, Subject::AsText];
+    const SUBJECTS: [Subject; 4] =
+        [Subject::Layer, Subject::Bare, Subject::ByHand, Subject::AsText];
     let runtime = runtime();
     for (driver, name) in [(Driver::Polled, "polled"), (Driver::Tasks, "tasks")] {
         println!();
@@ -308,7 +321,10 @@ fn sampler(
 // === What is measured ===
 
 fn runtime() -> Runtime {
-    tokio::runtime::Builder::new_current_thread().enable_time().build().expect("a runtime without I/O")
+    tokio::runtime::Builder::new_current_thread()
+        .enable_time()
+        .build()
+        .expect("a runtime without I/O")
 }
 
 fn request() -> Inbound {
@@ -394,8 +410,9 @@ impl Herd {
         let service = refresh(refresher);
         let answer = || {
             let (service, request) = (service.clone(), request());
-            Box::pin(async move { service.oneshot(request).await.expect("the refresh succeeds").status() })
-                as _
+            Box::pin(async move {
+                service.oneshot(request).await.expect("the refresh succeeds").status()
+            }) as _
         };
         (0..n).map(|_| answer()).collect()
     }
@@ -456,7 +473,8 @@ impl Herd {
         let Self { answers } = self;
         runtime.block_on(async {
             match driver {
-                // Without a budget: a task that has many futures would get to the end of its own in the middle of them.
+                // Without a budget: a task that has many futures would get to the end of its own in
+                // the middle of them.
                 Driver::Polled => unconstrained(poll_in_turns(answers)).await,
                 Driver::Tasks => {
                     let mut tasks: JoinSet<_> = answers.into_iter().collect();

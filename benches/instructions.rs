@@ -1,11 +1,13 @@
 //! How many instructions does the layer take for a request while its credential is good?
 //!
-//! Time is noisy, and this isn't: valgrind's callgrind executes this program instruction by instruction, and counts. The
-//! subjects are the service alone, tower's `Retry` with a policy that clones the request over `AddAuthorization`, and the
-//! layer, as in the bench `overhead`. Each is run with two numbers of requests, so that what happens only once cancels
-//! out. What a subject adds to the service alone is its share; making the request and dropping it is in both.
+//! Time is noisy, and this isn't: valgrind's callgrind executes this program instruction by
+//! instruction, and counts. The subjects are the service alone, tower's `Retry` with a policy that
+//! clones the request over `AddAuthorization`, and the layer, as in the bench `overhead`. Each is
+//! run with two numbers of requests, so that what happens only once cancels out. What a subject
+//! adds to the service alone is its share; making the request and dropping it is in both.
 //!
-//! Fails if the layer's share has grown: see [`ROWS`]. Without valgrind it says so, and counts nothing.
+//! Fails if the layer's share has grown: see [`ROWS`]. Without valgrind it says so, and counts
+//! nothing.
 
 mod support;
 
@@ -29,11 +31,13 @@ use support::{
 };
 use tower::Service;
 
-/// The requests, and how much the layer's share of each may be of that of `Retry` + `AddAuthorization`.
+/// The requests, and how much the layer's share of each may be of that of `Retry` +
+/// `AddAuthorization`.
 ///
-/// A ratio, because both do the same kind of work, copying and allocating: a compiler, a libc or a processor that makes
-/// one of them cheaper does so for the other. A bound is what was measured and at most a tenth of it. Who has made the
-/// layer better, or worse for a good reason, writes the new ones here.
+/// A ratio, because both do the same kind of work, copying and allocating: a compiler, a libc or a
+/// processor that makes one of them cheaper does so for the other. A bound is what was measured and
+/// at most a tenth of it. Who has made the layer better, or worse for a good reason, writes the new
+/// ones here.
 const ROWS: [Row; 5] = [
     Row { request: Sent { headers: 0, body: 0 }, bound: 1.79 },
     Row { request: Sent { headers: 4, body: 0 }, bound: 0.625 },
@@ -42,12 +46,13 @@ const ROWS: [Row; 5] = [
     Row { request: Sent { headers: 4, body: 1024 }, bound: 0.731 },
 ];
 
-/// What is counted is what many requests take, less what a few take: the program's start and whatever grows once is in
-/// both.
+/// What is counted is what many requests take, less what a few take: the program's start and
+/// whatever grows once is in both.
 const MANY: u64 = 600;
 const FEW: u64 = 100;
 
-/// Makes this program send requests and do nothing else. After it: the subject, headers, bytes of the body, requests.
+/// Makes this program send requests and do nothing else. After it: the subject, headers, bytes of
+/// the body, requests.
 const SEND: &str = "--send";
 
 struct Row {
@@ -99,7 +104,10 @@ fn compare() -> ExitCode {
     );
     println!("AddAuthorization (callgrind; {} requests of each)", MANY - FEW);
     println!();
-    println!("{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}", "request", "bare", "Retry +", "layer", "ratio", "bound");
+    println!(
+        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}",
+        "request", "bare", "Retry +", "layer", "ratio", "bound"
+    );
     let mut is_kept = true;
     for row in &ROWS {
         match row.print() {
@@ -172,7 +180,8 @@ impl Subject {
         };
         let log = String::from_utf8_lossy(&output.stderr);
         // ==1234== Collected : 5678
-        let collected = log.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
+        let collected =
+            log.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
         match collected {
             Some(collected) if output.status.success() => Ok(collected),
             _ => panic!("valgrind says how many instructions it has seen, and not this: {log}"),

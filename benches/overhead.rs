@@ -4,12 +4,13 @@
 //!
 //! - `Bare`: the service alone;
 //! - `Authorized`: tower-http's `AddAuthorization`, which has nothing to replay;
-//! - `RetryAuthorized`: tower's `Retry` with a policy that clones the request, over `AddAuthorization`: what one would
-//!   stack to be able to replay, and it can't refresh;
+//! - `RetryAuthorized`: tower's `Retry` with a policy that clones the request, over
+//!   `AddAuthorization`: what one would stack to be able to replay, and it can't refresh;
 //! - `Floor`: what no layer that keeps what a replay needs can do without;
 //! - `Layer`: this crate's.
 //!
-//! divan prints time and allocations of each, and then this bench the ratios, from samples taken in turns.
+//! divan prints time and allocations of each, and then this bench the ratios, from samples taken in
+//! turns.
 
 mod support;
 
@@ -52,7 +53,8 @@ const HEADS: [Head; 8] = [
 const CHUNKS: usize = 4;
 const CHUNK: usize = 256;
 
-/// How many requests are a sample of a ratio. So few that the next ones to be sent still lie in the caches.
+/// How many requests are a sample of a ratio. So few that the next ones to be sent still lie in the
+/// caches.
 const SAMPLE: usize = 32;
 const TURNS: usize = 400;
 
@@ -134,7 +136,11 @@ fn print_ratios(effort: Effort) {
     );
     for (body, len) in [("empty body", 0), ("1024 B", 1024)] {
         for head in HEADS {
-            print_row(&format!("{body}, headers {head}"), turns, race(&|| head.request(full(len)), token()));
+            print_row(
+                &format!("{body}, headers {head}"),
+                turns,
+                race(&|| head.request(full(len)), token()),
+            );
         }
     }
     for head in HEADS {

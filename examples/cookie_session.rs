@@ -1,8 +1,9 @@
-//! A web application that keeps its users logged in with cookies, and a client that shows nobody a token.
+//! A web application that keeps its users logged in with cookies, and a client that shows nobody a
+//! token.
 //!
-//! `cargo run --features cookies --example cookie_session` starts the application on loopback, logs in, lets the session
-//! cookie expire under many requests at once, sends forms with a CSRF header, logs out, and checks every number that it
-//! prints. Copy from `Client`.
+//! `cargo run --features cookies --example cookie_session` starts the application on loopback, logs
+//! in, lets the session cookie expire under many requests at once, sends forms with a CSRF header,
+//! logs out, and checks every number that it prints. Copy from `Client`.
 
 use std::{
     collections::HashMap,
@@ -106,8 +107,9 @@ struct Client {
 impl Client {
     fn new(base: &str) -> Result<Self, BoxError> {
         let plain = http();
-        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?
-            .unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
+        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?.unsent_if(|error| {
+            error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+        });
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
         let session = Session::builder(refresh).on_terminated(logout.into_hook()).build();
         let layer = RefreshLayer::new(session.clone()).origins([Jar::new(base)?.origin()]);
@@ -121,8 +123,9 @@ impl Client {
         let form = self.plain.request(Request::get(&url).body(Full::default())?).await?;
         jar.store(form.headers());
 
-        let (mut head, body) =
-            Request::post(&url).body(Full::from(format!("user={user}&password={password}")))?.into_parts();
+        let (mut head, body) = Request::post(&url)
+            .body(Full::from(format!("user={user}&password={password}")))?
+            .into_parts();
         jar.apply(&mut head);
         let answer = self.plain.request(Request::from_parts(head, body)).await?;
         if answer.status() != StatusCode::OK {
@@ -229,10 +232,16 @@ impl Report {
         print(&format!("\n{text}\n"))
     }
 
-    fn check<T: PartialEq + fmt::Display>(&mut self, what: &str, is: T, should_be: T) -> io::Result<()> {
+    fn check<T: PartialEq + fmt::Display>(
+        &mut self,
+        what: &str,
+        is: T,
+        should_be: T,
+    ) -> io::Result<()> {
         let is_right = is == should_be;
         self.is_right &= is_right;
-        let verdict = if is_right { String::new() } else { format!("   WRONG: should be {should_be}") };
+        let verdict =
+            if is_right { String::new() } else { format!("   WRONG: should be {should_be}") };
         print(&format!("  {is:>4}  {what}{verdict}\n"))
     }
 }
@@ -244,7 +253,8 @@ fn print(text: &str) -> io::Result<()> {
 
 // === the application ===
 
-/// `access` is good for a while, `refresh` for one use and for `/auth` alone, `csrf_token` until the next form.
+/// `access` is good for a while, `refresh` for one use and for `/auth` alone, `csrf_token` until
+/// the next form.
 struct App {
     sessions: Mutex<Sessions>,
     all_rejected: Barrier,
@@ -252,7 +262,8 @@ struct App {
 
 #[derive(Default)]
 struct Sessions {
-    /// The newest of each kind. Anybody could guess the next one; a real application makes them unguessable.
+    /// The newest of each kind. Anybody could guess the next one; a real application makes them
+    /// unguessable.
     issued: usize,
     access: Option<String>,
     refresh: Option<String>,
@@ -277,7 +288,9 @@ impl App {
             loop {
                 let stream = match listener.accept().await {
                     Ok((stream, _)) => stream,
-                    Err(error) => return eprintln!("cookie_session: can't accept connections: {error}"),
+                    Err(error) => {
+                        return eprintln!("cookie_session: can't accept connections: {error}");
+                    }
                 };
                 let app = self.clone();
                 let service = service_fn(move |request| {
@@ -317,7 +330,9 @@ impl Sessions {
     fn answer(&mut self, path: &str, headers: &HeaderMap, body: &[u8]) -> Response<Full<Bytes>> {
         self.requests += 1;
         let cookies = cookies(headers);
-        let holds = |name: &str, good: &Option<String>| good.is_some() && cookies.get(name) == good.as_ref();
+        let holds = |name: &str, good: &Option<String>| {
+            good.is_some() && cookies.get(name) == good.as_ref()
+        };
         let header = headers.get(CSRF_HEADER).and_then(|value| value.to_str().ok());
         let is_ours = holds(CSRF_COOKIE, &self.csrf) && header == self.csrf.as_deref();
         match path {
@@ -366,11 +381,15 @@ impl Sessions {
 
 fn cookies(headers: &HeaderMap) -> HashMap<String, String> {
     let values = headers.get_all(header::COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let pairs =
+        values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.map(|(name, value)| (name.to_owned(), value.to_owned())).collect()
 }
 
-fn answer(status: StatusCode, set_cookies: impl IntoIterator<Item = String>) -> Response<Full<Bytes>> {
+fn answer(
+    status: StatusCode,
+    set_cookies: impl IntoIterator<Item = String>,
+) -> Response<Full<Bytes>> {
     let mut response = Response::new(Full::default());
     *response.status_mut() = status;
     for cookie in set_cookies {

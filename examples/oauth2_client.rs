@@ -1,7 +1,8 @@
-//! An OAuth 2 client whose tokens expire all the time: client credentials, then refresh tokens that are used once.
+//! An OAuth 2 client whose tokens expire all the time: client credentials, then refresh tokens that
+//! are used once.
 //!
-//! `cargo run --example oauth2_client --features oauth2` runs an authorization server and an API on loopback, and checks
-//! what it prints. What to copy is in `service_client` and `user_client`.
+//! `cargo run --example oauth2_client --features oauth2` runs an authorization server and an API on
+//! loopback, and checks what it prints. What to copy is in `service_client` and `user_client`.
 
 use std::{
     collections::HashMap,
@@ -89,10 +90,12 @@ struct Books {
 async fn main() -> ExitCode {
     let told = match parse(lexopt::Parser::from_env()) {
         Ok(Args::Help) => print(HELP).map(|()| true),
-        Ok(Args::Run { requests, expiries }) => match timeout(PATIENCE, tell(requests, expiries)).await {
-            Ok(told) => told,
-            Err(_) => Err("something hangs".into()),
-        },
+        Ok(Args::Run { requests, expiries }) => {
+            match timeout(PATIENCE, tell(requests, expiries)).await {
+                Ok(told) => told,
+                Err(_) => Err("something hangs".into()),
+            }
+        }
         Err(error) => {
             eprintln!("oauth2_client: {error}\nTry `--help`.");
             return ExitCode::from(2);
@@ -150,14 +153,16 @@ async fn tell(requests: usize, expiries: usize) -> Result<bool, BoxError> {
     let api = service_client(&server)?;
     let tally = expire_and_ask(&server, &api, requests, expiries).await;
     let books = server.books();
-    is_right &= check("client credentials: requests that were answered", tally.ok, requests * expiries)?;
+    is_right &=
+        check("client credentials: requests that were answered", tally.ok, requests * expiries)?;
     is_right &= check("client credentials: requests for a token", books.token_requests, expiries)?;
 
     let server = Server::start().await?;
     let (api, session) = user_client(&server, Token::bearer("at-0")?.with_refresh_token("rt-0"))?;
     let tally = expire_and_ask(&server, &api, requests, expiries).await;
     let books = server.books();
-    is_right &= check("refresh tokens: requests that were answered", tally.ok, requests * expiries)?;
+    is_right &=
+        check("refresh tokens: requests that were answered", tally.ok, requests * expiries)?;
     is_right &= check("refresh tokens: refreshes", books.token_requests, expiries)?;
     is_right &= check("refresh tokens: used twice", books.reused, 0)?;
 
@@ -172,7 +177,8 @@ async fn tell(requests: usize, expiries: usize) -> Result<bool, BoxError> {
     is_right &= check("revoked: refreshes", asked, 1)?;
 
     let token = format!("rt-{}", server.books().refresh);
-    session.login(Token::bearer(format!("at-{}", server.books().access))?.with_refresh_token(token));
+    session
+        .login(Token::bearer(format!("at-{}", server.books().access))?.with_refresh_token(token));
     let before = server.books().revocations;
     session.logout().await;
     is_right &= check("logout: refresh tokens revoked", server.books().revocations - before, 1)?;
@@ -218,7 +224,8 @@ fn is_logged_out(error: &BoxError) -> bool {
 
 fn check(what: &str, number: usize, expected: usize) -> Result<bool, BoxError> {
     let is_right = number == expected;
-    let verdict = if is_right { "as it should be".to_owned() } else { format!("and not {expected}") };
+    let verdict =
+        if is_right { "as it should be".to_owned() } else { format!("and not {expected}") };
     print(&format!("{what}: {number}, {verdict}\n"))?;
     Ok(is_right)
 }
@@ -243,7 +250,8 @@ fn parse(mut parser: lexopt::Parser) -> Result<Args, lexopt::Error> {
 
 fn number(value: &str, range: RangeInclusive<usize>) -> Result<usize, String> {
     let number = value.parse().ok().filter(|number| range.contains(number));
-    number.ok_or_else(|| format!("a whole number from {} to {}, please", range.start(), range.end()))
+    number
+        .ok_or_else(|| format!("a whole number from {} to {}, please", range.start(), range.end()))
 }
 
 // === impl Server ===
@@ -281,7 +289,8 @@ impl Server {
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         let (head, body) = request.into_parts();
-        let authorization = head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization =
+            head.headers.get(header::AUTHORIZATION).and_then(|value| value.to_str().ok());
         if head.uri.path() == "/api" {
             let good = format!("Bearer at-{}", self.books().access);
             let status = if authorization == Some(&good) { 200 } else { 401 };
@@ -296,7 +305,9 @@ impl Server {
         let form: HashMap<_, _> = form_urlencoded::parse(&body).into_owned().collect();
         let field = |name| form.get(name).map_or("", String::as_str);
         match head.uri.path() {
-            "/token" => self.change(|books| books.token(field("grant_type"), field("refresh_token"))),
+            "/token" => {
+                self.change(|books| books.token(field("grant_type"), field("refresh_token")))
+            }
             "/revoke" => self.change(|books| {
                 books.revocations += usize::from(field("token") == format!("rt-{}", books.refresh));
                 say(200, String::new())
@@ -311,7 +322,10 @@ impl Server {
 impl Books {
     fn token(&mut self, grant_type: &str, refresh_token: &str) -> Response<Full<Bytes>> {
         self.token_requests += 1;
-        let access = format!(r#""access_token":"at-{}","token_type":"Bearer","expires_in":300"#, self.access);
+        let access = format!(
+            r#""access_token":"at-{}","token_type":"Bearer","expires_in":300"#,
+            self.access
+        );
         match grant_type {
             "client_credentials" => say(200, format!("{{{access}}}")),
             "refresh_token" if refresh_token == format!("rt-{}", self.refresh) => {

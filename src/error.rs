@@ -12,8 +12,8 @@
 //! # assert!(!is_logged_out(&"connection refused".into()));
 //! ```
 //!
-//! A [`RefreshError`] is what a [`Refresher`](crate::Refresher) fails with. Its kind decides what becomes of the
-//! login, so it is worth getting right:
+//! A [`RefreshError`] is what a [`Refresher`](crate::Refresher) fails with. Its kind decides what
+//! becomes of the login, so it is worth getting right:
 //!
 //! | kind | says | the login |
 //! |---|---|---|
@@ -21,9 +21,9 @@
 //! | [transient](RefreshErrorKind::Transient) | unreachable, overloaded, broken: try later | goes on |
 //! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, but not answered: it may have happened | goes on |
 //!
-//! The texts are for people and may change; the kinds are stable. No text and no `Debug` output of this crate holds
-//! a credential. The cause that a refresher hands over is shown by `Debug` and through `source()` as the refresher
-//! made it, so put no secret into it.
+//! The texts are for people and may change; the kinds are stable. No text and no `Debug` output of
+//! this crate holds a credential. The cause that a refresher hands over is shown by `Debug` and
+//! through `source()` as the refresher made it, so put no secret into it.
 
 use std::{error, fmt, sync::Arc, time::Duration};
 
@@ -75,13 +75,13 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The login is over, or there never was one. Nothing is sent until the next login. The source is the refusal, if
-    /// a refusal ended it.
+    /// The login is over, or there never was one. Nothing is sent until the next login. The source
+    /// is the refusal, if a refusal ended it.
     Terminated,
     /// While the request waited, somebody else logged in. It was not sent in their name.
     LoginChanged,
-    /// There is no newer credential, and the one there was is not good enough. The login goes on: try later. The
-    /// source says what happened to the refresh.
+    /// There is no newer credential, and the one there was is not good enough. The login goes on:
+    /// try later. The source says what happened to the refresh.
     RefreshFailed,
     /// As many requests wait for a refresh as may. See
     /// [`SessionBuilder::max_waiters`](crate::SessionBuilder::max_waiters).
@@ -130,8 +130,8 @@ pub enum RefreshErrorKind {
     Terminal,
     /// Nothing was decided about the session: try later.
     Transient,
-    /// The refresh was sent and not answered, so it may or may not have happened. This matters where refresh tokens
-    /// are used once (RFC 9700 §4.14.2).
+    /// The refresh was sent and not answered, so it may or may not have happened. This matters
+    /// where refresh tokens are used once (RFC 9700 §4.14.2).
     Ambiguous,
 }
 
@@ -147,7 +147,8 @@ impl Error {
         self.kind
     }
 
-    /// How long to wait before another attempt can succeed, as of the moment when the request failed. Known for
+    /// How long to wait before another attempt can succeed, as of the moment when the request
+    /// failed. Known for
     /// [`ErrorKind::RefreshFailed`]: until then requests that need a newer credential fail at once.
     ///
     /// It suits a `Retry-After` header (RFC 9110 §10.2.3), rounded up to seconds.
@@ -219,8 +220,8 @@ impl error::Error for Error {
 // === impl RefreshError ===
 
 impl RefreshError {
-    /// The session was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a 401 or 403 of the
-    /// refresh endpoint.
+    /// The session was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a
+    /// 401 or 403 of the refresh endpoint.
     ///
     /// ```
     /// use tower_refresh::RefreshError;
@@ -238,8 +239,8 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Terminal, cause.into())
     }
 
-    /// The refresh did not happen, and nothing was said about the session: the endpoint is unreachable, limits the
-    /// rate or is broken.
+    /// The refresh did not happen, and nothing was said about the session: the endpoint is
+    /// unreachable, limits the rate or is broken.
     ///
     /// ```
     /// use std::io;
@@ -255,7 +256,8 @@ impl RefreshError {
 
     /// The refresh was sent and not answered.
     ///
-    /// [`SessionBuilder::on_ambiguous`](crate::SessionBuilder::on_ambiguous) says what becomes of the login.
+    /// [`SessionBuilder::on_ambiguous`](crate::SessionBuilder::on_ambiguous) says what becomes of
+    /// the login.
     ///
     /// ```
     /// use std::io;
@@ -268,12 +270,13 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Ambiguous, cause.into())
     }
 
-    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403
-    /// (RFC 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way waited for the
-    /// answer in vain; everything else is transient.
+    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403 (RFC
+    /// 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way
+    /// waited for the answer in vain; everything else is transient.
     ///
-    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and `invalid_grant` (RFC 6749
-    /// §5.2): look for that first, or use `oauth2::RefreshToken` of the feature `oauth2`.
+    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and
+    /// `invalid_grant` (RFC 6749 §5.2): look for that first, or use `oauth2::RefreshToken` of the
+    /// feature `oauth2`.
     ///
     /// ```
     /// use http::StatusCode;
@@ -291,8 +294,9 @@ impl RefreshError {
         Self::new(kind, UnexpectedStatus(status).into())
     }
 
-    /// Names the time until the next attempt, in the place of the session's back-off: from a `Retry-After`
-    /// (RFC 9110 §10.2.3). Less than the least back-off counts as that, and more than an hour as an hour.
+    /// Names the time until the next attempt, in the place of the session's back-off: from a
+    /// `Retry-After` (RFC 9110 §10.2.3). Less than the least back-off counts as that, and more than
+    /// an hour as an hour.
     ///
     /// ```
     /// use std::time::Duration;
@@ -335,7 +339,10 @@ impl RefreshError {
 
 impl fmt::Debug for RefreshError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshError").field("kind", &self.kind).field("source", &self.source).finish()
+        f.debug_struct("RefreshError")
+            .field("kind", &self.kind)
+            .field("source", &self.source)
+            .finish()
     }
 }
 
@@ -355,7 +362,8 @@ impl error::Error for RefreshError {
     }
 }
 
-/// A refresh endpoint that hands out what no header may carry is broken; it said nothing about the session.
+/// A refresh endpoint that hands out what no header may carry is broken; it said nothing about the
+/// session.
 impl From<InvalidToken> for RefreshError {
     fn from(invalid: InvalidToken) -> Self {
         Self::transient(invalid)

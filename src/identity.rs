@@ -1,7 +1,7 @@
 /// The span of one identity in a session, from a login to its end.
 ///
-/// A session may see many logins, one at a time. The number says nothing by itself: compare it with another one of
-/// the same session.
+/// A session may see many logins, one at a time. The number says nothing by itself: compare it with
+/// another one of the same session.
 ///
 /// ```
 /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
@@ -18,8 +18,8 @@ pub struct Login(u64);
 
 /// How many credentials the session has seen: the number of the current one.
 ///
-/// It grows exactly when a new credential arrives (a refresh that succeeded, a replacement, a login) and never goes
-/// back, not even across logins.
+/// It grows exactly when a new credential arrives (a refresh that succeeded, a replacement, a
+/// login) and never goes back, not even across logins.
 ///
 /// ```
 /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};

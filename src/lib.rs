@@ -1,10 +1,11 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-//! A [Tower] layer that keeps the credential of an HTTP or gRPC client fresh: however many requests an expired token
-//! fails, it is refreshed once, and each of them is sent again.
+//! A [Tower] layer that keeps the credential of an HTTP or gRPC client fresh: however many requests
+//! an expired token fails, it is refreshed once, and each of them is sent again.
 //!
-//! The first request that is rejected starts the one refresh. Everything else that is rejected, or that comes
-//! meanwhile, waits for it and is sent with the new credential. When the refresh is refused, all of them are told, the
-//! application's hook runs once, and later requests fail at once until somebody logs in.
+//! The first request that is rejected starts the one refresh. Everything else that is rejected, or
+//! that comes meanwhile, waits for it and is sent with the new credential. When the refresh is
+//! refused, all of them are told, the application's hook runs once, and later requests fail at once
+//! until somebody logs in.
 //!
 //! ```no_run
 //! use bytes::Bytes;
@@ -36,33 +37,37 @@
 //!
 //! # The parts
 //!
-//! - A [`Session`] is what all clones of a client share: the current credential, and where it stands. Several layers
-//!   may wear one session. Its [module docs](session) have the state machine and the guarantees.
-//! - A [`RefreshLayer`] puts a [`Refresh`] around any HTTP service: hyper-util's client, a tonic channel, a stack.
-//! - Three seams say what differs from one use to the next: a [`Credential`] is put on a request ([`Token`] is the
-//!   ready-made one), a [`Refresher`] obtains the next one, and a [`Detect`] recognises a response that rejects it.
+//! - A [`Session`] is what all clones of a client share: the current credential, and where it
+//!   stands. Several layers may wear one session. Its [module docs](session) have the state machine
+//!   and the guarantees.
+//! - A [`RefreshLayer`] puts a [`Refresh`] around any HTTP service: hyper-util's client, a tonic
+//!   channel, a stack.
+//! - Three seams say what differs from one use to the next: a [`Credential`] is put on a request
+//!   ([`Token`] is the ready-made one), a [`Refresher`] obtains the next one, and a [`Detect`]
+//!   recognises a response that rejects it.
 //!
 //! # Errors
 //!
-//! A [`Refresh`] answers with a [`BoxError`](tower::BoxError): the inner service's own errors as they are, and an
-//! [`Error`] where the session is the reason. [`Error::kind`] says what it means.
+//! A [`Refresh`] answers with a [`BoxError`](tower::BoxError): the inner service's own errors as
+//! they are, and an [`Error`] where the session is the reason. [`Error::kind`] says what it means.
 //!
 //! # Cancel safety
 //!
-//! Any request, and every future of this crate, may be dropped at any time. The refresh is a task of its own: it is
-//! never lost with whoever started it.
+//! Any request, and every future of this crate, may be dropped at any time. The refresh is a task
+//! of its own: it is never lost with whoever started it.
 //!
 //! # Order in a stack
 //!
-//! From the outside in: what shapes failures into responses, `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**,
-//! `Retry` for transport errors, tracing per attempt, concurrency limits, the client. The wait for a refresh counts
-//! towards the time-out of the request. Inside `FollowRedirect` each hop would carry the credential: set
+//! From the outside in: what shapes failures into responses, `Timeout` per request,
+//! `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors, tracing per attempt,
+//! concurrency limits, the client. The wait for a refresh counts towards the time-out of the
+//! request. Inside `FollowRedirect` each hop would carry the credential: set
 //! [`RefreshLayer::origins`].
 //!
 //! # Features
 //!
-//! A feature adds modules and changes nothing else, but for `zeroize`, which adds a last step to freeing memory. None is
-//! on by default.
+//! A feature adds modules and changes nothing else, but for `zeroize`, which adds a last step to
+//! freeing memory. None is on by default.
 //!
 //! | feature | adds |
 //! |---|---|
@@ -117,11 +122,13 @@ pub use middleware::{
     policy::FailureMode,
     service::Refresh,
 };
-pub use refresher::{BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Rejection, refresher_fn};
+pub use refresher::{
+    BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Rejection, refresher_fn,
+};
 pub use replay::ReplayBody;
 pub use session::{
-    AmbiguousOutcome, Closed, Failure, Flight, Generation, Login, Logout, Phase, Session, SessionBuilder,
-    State, Terminated, Termination, Watcher, WeakSession,
+    AmbiguousOutcome, Closed, Failure, Flight, Generation, Login, Logout, Phase, Session,
+    SessionBuilder, State, Terminated, Termination, Watcher, WeakSession,
 };
 
 #[cfg(doctest)]

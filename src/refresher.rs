@@ -19,8 +19,8 @@
 //! # let _session = tower_refresh::Session::<Token>::builder(refresher).build();
 //! ```
 //!
-//! A type of its own implements the trait; a decorator wraps another refresher and passes the context on, changed
-//! where it knows better:
+//! A type of its own implements the trait; a decorator wraps another refresher and passes the
+//! context on, changed where it knows better:
 //!
 //! ```
 //! use std::sync::Arc;
@@ -39,22 +39,24 @@
 //! ```
 //!
 //! A refresher runs in a task of its own: no caller that leaves can cancel it, only its time-out
-//! ([`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout)) or the end of the runtime.
+//! ([`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout)) or the
+//! end of the runtime.
 //!
 //! # Requests of a refresher
 //!
-//! What it sends through a client that wears the same session passes untouched: no credential, no waiting, no
-//! refresh, and a 401 comes back to it as a response. The session knows such requests by the task in which the client
-//! is called, so mark them [`Anonymous`](crate::Anonymous) where that is another one: when the refresher spawns a task,
-//! or when a `tower::buffer::Buffer` is *around* the layer. A session method that would wait for the flight fails in it
-//! with [`ErrorKind::Recursive`](crate::ErrorKind::Recursive).
+//! What it sends through a client that wears the same session passes untouched: no credential, no
+//! waiting, no refresh, and a 401 comes back to it as a response. The session knows such requests
+//! by the task in which the client is called, so mark them [`Anonymous`](crate::Anonymous) where
+//! that is another one: when the refresher spawns a task, or when a `tower::buffer::Buffer` is
+//! *around* the layer. A session method that would wait for the flight fails in it with
+//! [`ErrorKind::Recursive`](crate::ErrorKind::Recursive).
 //!
-//! A refresher, or a hook, that keeps such a client keeps the session, which keeps it: the session then lives for as long
-//! as the program. That is what most programs want; where it isn't, keep a [`WeakSession`](crate::WeakSession) and make
-//! the client from it when it is needed.
+//! A refresher, or a hook, that keeps such a client keeps the session, which keeps it: the session
+//! then lives for as long as the program. That is what most programs want; where it isn't, keep a
+//! [`WeakSession`](crate::WeakSession) and make the client from it when it is needed.
 //!
-//! All of this holds for what a refresher causes, too: when its request makes a second session refresh, that flight does
-//! not wait for the first session either.
+//! All of this holds for what a refresher causes, too: when its request makes a second session
+//! refresh, that flight does not wait for the first session either.
 
 use std::{fmt, pin::Pin, sync::Arc};
 
@@ -102,8 +104,8 @@ pub trait Refresher<C = Token>: Send + Sync + 'static {
     ///
     /// # Cancel safety
     ///
-    /// The future is dropped before its end when the session's time-out passes, or with its runtime. Nothing else
-    /// cancels it.
+    /// The future is dropped before its end when the session's time-out passes, or with its
+    /// runtime. Nothing else cancels it.
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>>;
 }
 
@@ -307,7 +309,8 @@ impl<C> RefreshContext<C> {
         self.previous_error.as_ref()
     }
 
-    /// Whether a login, a logout or a replacement has made the outcome pointless: nothing need be stored.
+    /// Whether a login, a logout or a replacement has made the outcome pointless: nothing need be
+    /// stored.
     ///
     /// It may become so at any time: ask after the last `.await`.
     pub fn is_fenced(&self) -> bool {
@@ -315,7 +318,12 @@ impl<C> RefreshContext<C> {
     }
 
     /// What only a flight knows.
-    pub(crate) fn for_flight(mut self, login: Login, generation: Generation, fence: OutcomeCell) -> Self {
+    pub(crate) fn for_flight(
+        mut self,
+        login: Login,
+        generation: Generation,
+        fence: OutcomeCell,
+    ) -> Self {
         self.login = login;
         self.generation = generation;
         self.fence = fence;

@@ -30,7 +30,8 @@ struct Inner {
     served: Arc<Mutex<Vec<&'static str>>>,
 }
 
-/// A credential that counts the copies of itself, and how often one of them is applied, and the original observes.
+/// A credential that counts the copies of itself, and how often one of them is applied, and the
+/// original observes.
 struct Key {
     value: &'static str,
     is_copy: bool,
@@ -60,7 +61,11 @@ async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
         for _ in 0..5 {
             assert_eq!(service.clone().oneshot(get("/")).await.unwrap().status(), 200);
         }
-        assert_eq!(clones.load(SeqCst), login * (5 + 1), "one for each clone, and one for the state");
+        assert_eq!(
+            clones.load(SeqCst),
+            login * (5 + 1),
+            "one for each clone, and one for the state"
+        );
         session.login(Key::new("good"));
     }
 }
@@ -69,7 +74,8 @@ async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
 async fn a_clone_that_is_used_again_has_a_copy_of_the_credential_and_observes_with_the_original() {
     let (inner, _, _) = Inner::new("inner");
     let key = Key::new("good");
-    let (copies, applied, observed) = (key.copies.clone(), key.applied.clone(), key.observed.clone());
+    let (copies, applied, observed) =
+        (key.copies.clone(), key.applied.clone(), key.observed.clone());
     let mut service = RefreshLayer::new(Session::new(key, never())).layer(inner);
     assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     assert_eq!(copies.load(SeqCst), 1);
@@ -174,6 +180,12 @@ impl Credential for Key {
     fn unshared(&self) -> Option<Self> {
         self.copies.fetch_add(1, SeqCst);
         let (copies, observed) = (self.copies.clone(), self.observed.clone());
-        Some(Self { value: self.value, is_copy: true, copies, applied: self.applied.clone(), observed })
+        Some(Self {
+            value: self.value,
+            is_copy: true,
+            copies,
+            applied: self.applied.clone(),
+            observed,
+        })
     }
 }

@@ -1,4 +1,5 @@
-//! A cookie session behind the layer: against an application in memory, step by step, and over real connections.
+//! A cookie session behind the layer: against an application in memory, step by step, and over real
+//! connections.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -37,8 +38,8 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
-    BoxFuture, Cause, Credential, Error, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind,
-    RefreshLayer, Refresher, ReplayBody, Session, SessionBuilder,
+    BoxFuture, Cause, Credential, Error, ErrorKind, Phase, RefreshContext, RefreshError,
+    RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, SessionBuilder,
     cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
 };
 
@@ -47,7 +48,8 @@ type Answer = Response<Full<Bytes>>;
 const BASE: &str = "https://app.example.com";
 const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 
-/// A web application: short-lived `access`, `refresh` that is good for one use, and a `csrf` that rolls.
+/// A web application: short-lived `access`, `refresh` that is good for one use, and a `csrf` that
+/// rolls.
 #[derive(Default)]
 struct App {
     sessions: Mutex<Sessions>,
@@ -196,7 +198,11 @@ async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
     let bare = Jar::new(BASE).unwrap();
     bare.store(&app.log_in_answer());
     let client = RefreshLayer::new(app.session(bare)).layer(app.in_memory());
-    assert_eq!(call(&client, post("/api/orders")).await.status(), StatusCode::FORBIDDEN, "the check is real");
+    assert_eq!(
+        call(&client, post("/api/orders")).await.status(),
+        StatusCode::FORBIDDEN,
+        "the check is real"
+    );
 }
 
 #[tokio::test]
@@ -291,9 +297,13 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
     refreshes.next().await.answer(StatusCode::OK, &["sid=2; Path=/"]);
     in_time(refresh).await.unwrap().unwrap();
 
-    slow_in_hand.answer(StatusCode::UNAUTHORIZED, &["sid=; Path=/; Max-Age=0", "csrf=rolled; Path=/"]);
+    slow_in_hand
+        .answer(StatusCode::UNAUTHORIZED, &["sid=; Path=/; Max-Age=0", "csrf=rolled; Path=/"]);
     let replay = sent.next().await;
-    assert_eq!(replay.head.headers[COOKIE], "csrf=rolled; sid=2", "what the refresh did not set still rolls");
+    assert_eq!(
+        replay.head.headers[COOKIE], "csrf=rolled; sid=2",
+        "what the refresh did not set still rolls"
+    );
     replay.answer(StatusCode::OK, &[]);
     in_time(slow).await.unwrap().unwrap();
 }
@@ -303,8 +313,10 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
-    let session =
-        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar(&["sid=1"])).build();
+    let session = builder(refresh_by(never()))
+        .on_terminated(logout.into_hook())
+        .credential(jar(&["sid=1"]))
+        .build();
     let last = session.credential().unwrap();
     let client = RefreshLayer::new(session.clone()).layer(api);
     let late = spawn(&client, get("/api"));
@@ -366,7 +378,13 @@ async fn the_status_of_the_refresh_endpoint_decides() {
     for (status, kind) in
         [(301, Transient), (302, Transient), (307, Transient), (308, Transient), (304, Transient)]
             .into_iter()
-            .chain([(400, Transient), (401, Terminal), (403, Terminal), (404, Transient), (429, Transient)])
+            .chain([
+                (400, Transient),
+                (401, Terminal),
+                (403, Terminal),
+                (404, Transient),
+                (429, Transient),
+            ])
             .chain([(500, Transient), (503, Transient), (504, Ambiguous)])
     {
         let status = StatusCode::from_u16(status).unwrap();
@@ -377,7 +395,10 @@ async fn the_status_of_the_refresh_endpoint_decides() {
         calls.next().await.answer_with(Ok(answer));
         let error = in_time(refresh).await.unwrap().unwrap_err();
         assert_eq!(error.kind(), kind, "{status}");
-        assert_eq!(error.source().unwrap().to_string(), format!("the refresh endpoint answered {status}"));
+        assert_eq!(
+            error.source().unwrap().to_string(),
+            format!("the refresh endpoint answered {status}")
+        );
         assert!(!shown(&error).contains("s3cr3t"));
         assert!(calls.0.try_recv().is_err(), "a redirect is not followed");
     }
@@ -430,8 +451,11 @@ async fn a_refresh_that_only_sets_cookies_of_other_domains_has_failed_and_the_lo
     let client = RefreshLayer::new(session.clone()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
-    let foreign =
-        ["sid=s3cr3t; Domain=evil.org", "sid=s3cr3t; Domain=com", "sid=s3cr3t; Domain=example.com.evil.org"];
+    let foreign = [
+        "sid=s3cr3t; Domain=evil.org",
+        "sid=s3cr3t; Domain=com",
+        "sid=s3cr3t; Domain=example.com.evil.org",
+    ];
     calls.next().await.answer(StatusCode::OK, &foreign);
     let error = in_time(request).await.unwrap().unwrap_err();
     let error = error.downcast_ref::<Error>().unwrap();
@@ -494,8 +518,11 @@ async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() 
 #[tokio::test]
 async fn the_body_of_an_answer_is_not_waited_for() {
     let endless = tower::service_fn(|_: Request<Full<Bytes>>| async {
-        let body = StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
-        Ok::<_, Infallible>(Response::builder().header(SET_COOKIE, "sid=2; Path=/").body(body).unwrap())
+        let body =
+            StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
+        Ok::<_, Infallible>(
+            Response::builder().header(SET_COOKIE, "sid=2; Path=/").body(body).unwrap(),
+        )
     });
     let endpoint = RefreshEndpoint::new(endless, "/auth/refresh").unwrap();
     let renewed = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap();
@@ -504,7 +531,9 @@ async fn the_body_of_an_answer_is_not_waited_for() {
     let huge = tower::service_fn(|_: Request<Full<Bytes>>| async {
         let frame = || Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(&[0; 1024])));
         let body = StreamBody::new(tokio_stream::iter(std::iter::repeat_with(frame)));
-        Ok::<_, Infallible>(Response::builder().header(SET_COOKIE, "sid=3; Path=/").body(body).unwrap())
+        Ok::<_, Infallible>(
+            Response::builder().header(SET_COOKIE, "sid=3; Path=/").body(body).unwrap(),
+        )
     });
     let endpoint = RefreshEndpoint::new(huge, "/auth/refresh").unwrap();
     let renewed = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap();
@@ -560,14 +589,19 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
     let endpoint = refresh_by(auth.clone());
     let error = in_time(endpoint.refresh(context())).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
-    assert_eq!(error.source().unwrap().downcast_ref::<Error>().unwrap().kind(), ErrorKind::Cleartext);
+    assert_eq!(
+        error.source().unwrap().downcast_ref::<Error>().unwrap().kind(),
+        ErrorKind::Cleartext
+    );
 
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
-    let session = builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar()).build();
+    let session =
+        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
     assert!(calls.0.try_recv().is_err(), "nothing was sent");
 
-    let allowed = tokio::spawn(async move { endpoint.allow_cleartext(true).refresh(context()).await });
+    let allowed =
+        tokio::spawn(async move { endpoint.allow_cleartext(true).refresh(context()).await });
     calls.next().await.answer(StatusCode::OK, &["sid=2"]);
     in_time(allowed).await.unwrap().unwrap();
 }
@@ -583,8 +617,10 @@ async fn without_a_jar_there_is_nothing_to_refresh() {
 async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
-    let session =
-        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar(&["sid=1"])).build();
+    let session = builder(refresh_by(never()))
+        .on_terminated(logout.into_hook())
+        .credential(jar(&["sid=1"]))
+        .build();
     let last = session.credential().unwrap();
     let start = tokio::time::Instant::now();
     session.logout().await;
@@ -606,7 +642,8 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
 
     let mut requests = JoinSet::new();
     for n in 0..50 {
-        let request = Request::get(format!("{base}/api/{n}")).body(Full::<Bytes>::default()).unwrap();
+        let request =
+            Request::get(format!("{base}/api/{n}")).body(Full::<Bytes>::default()).unwrap();
         requests.spawn(client.clone().oneshot(request));
     }
     while let Some(answer) = in_time(requests.join_next()).await {
@@ -694,7 +731,9 @@ impl App {
                     async move { Ok::<_, Infallible>(app.answer(&request.into_parts().0).await) }
                 });
                 let server = hyper::server::conn::http1::Builder::new();
-                tokio::spawn(async move { server.serve_connection(TokioIo::new(stream), service).await });
+                tokio::spawn(async move {
+                    server.serve_connection(TokioIo::new(stream), service).await
+                });
             }
         });
         base
@@ -706,12 +745,17 @@ impl App {
 
     fn session_at<S, ResBody>(&self, jar: Jar, service: S) -> Session<Jar>
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>> + Clone + Send + Sync + 'static,
+        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>>
+            + Clone
+            + Send
+            + Sync
+            + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
         ResBody: http_body::Body + Send + 'static,
     {
-        let refresh = RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
+        let refresh =
+            RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
         let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
         builder(refresh).on_terminated(logout.into_hook()).credential(jar).build()
     }
@@ -727,7 +771,8 @@ impl App {
     }
 
     async fn log_in_over_http(&self, base: &str) -> Jar {
-        let request = Request::post(format!("{base}/auth/login")).body(Full::<Bytes>::default()).unwrap();
+        let request =
+            Request::post(format!("{base}/auth/login")).body(Full::<Bytes>::default()).unwrap();
         let answer = in_time(http_client().request(request)).await.unwrap();
         let jar = Jar::new(base).unwrap().with_csrf(Csrf::new("csrf", CSRF));
         jar.store(answer.headers());
@@ -774,7 +819,8 @@ impl App {
         let (access, refresh, csrf) = {
             let sessions = self.sessions.lock().unwrap();
             let sent = head.headers.get(CSRF).map(|value| value.to_str().unwrap().to_owned());
-            let csrf = sessions.csrf.is_some() && sent == sessions.csrf && holds("csrf", &sessions.csrf);
+            let csrf =
+                sessions.csrf.is_some() && sent == sessions.csrf && holds("csrf", &sessions.csrf);
             (holds("access", &sessions.access), holds("refresh", &sessions.refresh), csrf)
         };
         match line {
@@ -782,7 +828,9 @@ impl App {
             "POST /auth/refresh" | "POST /auth/logout" if !refresh => {
                 with_cookies(StatusCode::UNAUTHORIZED, &[])
             }
-            _ if line.starts_with("POST /auth") && !csrf => with_cookies(StatusCode::FORBIDDEN, &[]),
+            _ if line.starts_with("POST /auth") && !csrf => {
+                with_cookies(StatusCode::FORBIDDEN, &[])
+            }
             "POST /auth/refresh" => self.issue(false),
             "POST /auth/logout" => {
                 let mut sessions = self.sessions.lock().unwrap();
@@ -806,7 +854,8 @@ impl App {
         let n = sessions.issued;
         sessions.access = Some(format!("access-{n}"));
         sessions.refresh = Some(format!("refresh-{n}"));
-        let access = format!("access=access-{n}; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=300");
+        let access =
+            format!("access=access-{n}; Path=/; HttpOnly; Secure; SameSite=Lax; Max-Age=300");
         let refresh = format!("refresh=refresh-{n}; Path=/auth; HttpOnly; Secure; SameSite=Strict");
         let csrf = csrf.map(|csrf| format!("csrf={csrf}; Path=/"));
         let set: Vec<_> = [Some(access), Some(refresh), csrf].into_iter().flatten().collect();
@@ -864,7 +913,8 @@ fn jar(cookies: &[&str]) -> Jar {
 
 /// The refresher alone, with a cookie to refresh.
 fn spawn_refresh(endpoint: RefreshEndpoint) -> tokio::task::JoinHandle<Result<Jar, RefreshError>> {
-    let context = RefreshContext::new(Cause::Forced).with_current(Arc::new(jar(&["sid=1; Path=/"])));
+    let context =
+        RefreshContext::new(Cause::Forced).with_current(Arc::new(jar(&["sid=1; Path=/"])));
     tokio::spawn(async move { endpoint.refresh(context).await })
 }
 
@@ -891,7 +941,10 @@ fn cookies(headers: &HeaderMap) -> HashMap<String, String> {
     let pairs = header.to_str().unwrap().split("; ").map(|pair| pair.split_once('=').unwrap());
     let mut cookies = HashMap::new();
     for (name, value) in pairs {
-        assert!(cookies.insert(name.to_owned(), value.to_owned()).is_none(), "{name} was sent twice");
+        assert!(
+            cookies.insert(name.to_owned(), value.to_owned()).is_none(),
+            "{name} was sent twice"
+        );
     }
     cookies
 }

@@ -1,4 +1,5 @@
-//! Against an application on Flask-JWT-Extended. Run by `tests/interop/flask.sh`, which installs it.
+//! Against an application on Flask-JWT-Extended. Run by `tests/interop/flask.sh`, which installs
+//! it.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -43,7 +44,8 @@ async fn live(flask: &Flask) {
     session.login(flask.log_in("?stale").await);
     let mut requests = JoinSet::new();
     for n in 0..50 {
-        let request = if n % 2 == 0 { flask.get("/api/user") } else { flask.post("/api/orders", "one") };
+        let request =
+            if n % 2 == 0 { flask.get("/api/user") } else { flask.post("/api/orders", "one") };
         requests.spawn(send(client.clone(), request));
     }
     while let Some(answer) = requests.join_next().await {
@@ -59,14 +61,19 @@ async fn live(flask: &Flask) {
     let jar = session.credential().unwrap();
     bare.headers_mut().insert(
         COOKIE,
-        format!("access_token_cookie={}", jar.value("access_token_cookie").unwrap()).parse().unwrap(),
+        format!("access_token_cookie={}", jar.value("access_token_cookie").unwrap())
+            .parse()
+            .unwrap(),
     );
     assert_eq!(http().request(bare).await.unwrap().status(), StatusCode::UNAUTHORIZED);
     println!("the same with the cookie and without CSRF: refused");
 
     for n in 2..=20 {
         session.refresh().await.unwrap();
-        assert_eq!(send(client.clone(), flask.post("/api/orders", "two")).await.unwrap().0, StatusCode::OK);
+        assert_eq!(
+            send(client.clone(), flask.post("/api/orders", "two")).await.unwrap().0,
+            StatusCode::OK
+        );
         assert_eq!(flask.count("POST /auth/refresh 200").await, n);
     }
     println!("refresh tokens of one use: 20 refreshes, none refused");
@@ -109,8 +116,9 @@ impl Flask {
 
     fn session(&self) -> Session<Jar> {
         let csrf = Csrf::new("csrf_refresh_token", CSRF);
-        let refresh =
-            RefreshEndpoint::new(http::<Full<Bytes>>(), "/auth/refresh").unwrap().csrf(csrf.clone());
+        let refresh = RefreshEndpoint::new(http::<Full<Bytes>>(), "/auth/refresh")
+            .unwrap()
+            .csrf(csrf.clone());
         let logout = LogoutEndpoint::new(http::<Full<Bytes>>(), "/auth/logout").unwrap().csrf(csrf);
         Session::builder(refresh).on_terminated(logout.into_hook()).build()
     }
@@ -159,7 +167,10 @@ where
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
-async fn send(client: Client, request: Request<Full<Bytes>>) -> Result<(StatusCode, String), BoxError> {
+async fn send(
+    client: Client,
+    request: Request<Full<Bytes>>,
+) -> Result<(StatusCode, String), BoxError> {
     let answer = client.oneshot(request).await?;
     let status = answer.status();
     let body = answer.into_body().collect().await?.to_bytes();

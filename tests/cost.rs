@@ -1,5 +1,6 @@
-//! What a request costs while its credential is good, and while it waits, as far as that can be counted: allocations,
-//! and the sizes of types. Instructions are counted in the bench of that name.
+//! What a request costs while its credential is good, and while it waits, as far as that can be
+//! counted: allocations, and the sizes of types. Instructions are counted in the bench of that
+//! name.
 
 // The bounds were measured where a pointer has 64 bits.
 #![cfg(target_pointer_width = "64")]
@@ -31,7 +32,8 @@ use support::{
 use tower::{Layer, Service, service_fn};
 use tower_refresh::{Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn};
 
-/// What a request allocates beyond what it does without the layer; to grow a buffer is to allocate another.
+/// What a request allocates beyond what it does without the layer; to grow a buffer is to allocate
+/// another.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cost {
     allocations: u64,
@@ -46,7 +48,8 @@ type Inbound = Request<Full<Bytes>>;
 
 /// Without a body, by the number of headers.
 const EMPTY: [(usize, Cost); 4] = [
-    // The copy of the head; the indices and the entries of the `HeaderMap`, in which the credential is the first.
+    // The copy of the head; the indices and the entries of the `HeaderMap`, in which the credential
+    // is the first.
     (0, Cost { allocations: 3, bytes: 727 }),
     (4, COPY),
     // The copy; larger indices and entries, since twelve headers fill theirs.
@@ -58,25 +61,28 @@ const EMPTY: [(usize, Cost); 4] = [
 /// Of the head of a request with four headers, as all have that follow.
 const COPY: Cost = Cost { allocations: 1, bytes: 359 };
 
-/// For a body that is there: its buffer counts its handles from now on, and the first attempt's handle is in a box.
+/// For a body that is there: its buffer counts its handles from now on, and the first attempt's
+/// handle is in a box.
 const BODY_AT_HAND: Cost = Cost { allocations: 2, bytes: 64 };
 
-/// For a body that arrives over time: the upload, and the ends of it that the first attempt and the replay have.
+/// For a body that arrives over time: the upload, and the ends of it that the first attempt and the
+/// replay have.
 const BODY_IN_TIME: Cost = Cost { allocations: 3, bytes: 312 };
 
-/// For the second request through a clone, since the first one borrows the snapshot of the original: the snapshot, and
-/// the value and the counter of its copy of the credential.
+/// For the second request through a clone, since the first one borrows the snapshot of the
+/// original: the snapshot, and the value and the counter of its copy of the credential.
 const SNAPSHOT: Cost = Cost { allocations: 3, bytes: 361 };
 
 /// Of the response future, beyond that of the service below.
 const FUTURE: usize = 112;
 const REPLAY_BODY: usize = 16;
 
-/// Of bytes, all that a request holds that waits for a refresh: its response future, and in it the copy of the request.
-/// Before it was sent it held 1163. At most 1024 more are the aim.
+/// Of bytes, all that a request holds that waits for a refresh: its response future, and in it the
+/// copy of the request. Before it was sent it held 1163. At most 1024 more are the aim.
 const WAITING: u64 = 1111;
 
-/// Bytes may be so many percent more: not all of the types are ours. How many allocations there are is exact.
+/// Bytes may be so many percent more: not all of the types are ours. How many allocations there are
+/// is exact.
 const HEADROOM: u64 = 10;
 
 const HEAD: Head = Head::Own(4);
@@ -94,15 +100,22 @@ fn a_request_without_a_body_allocates_the_copy_of_its_head() {
 
 #[test]
 fn a_body_that_is_there_takes_a_handle() {
-    let frame =
-        || StreamBody::new(tokio_stream::once(Ok::<_, Infallible>(Frame::data(vec![b'x'; 1024].into()))));
+    let frame = || {
+        StreamBody::new(tokio_stream::once(Ok::<_, Infallible>(Frame::data(
+            vec![b'x'; 1024].into(),
+        ))))
+    };
     assert_within(fresh(|| HEAD.request(full(1024))), COPY + BODY_AT_HAND, "a body of known size");
     assert_within(fresh(|| HEAD.request(frame())), COPY + BODY_AT_HAND, "a body of one frame");
 }
 
 #[test]
 fn a_body_that_arrives_over_time_takes_what_it_is_shared_with() {
-    assert_within(fresh(|| HEAD.request(boxed(1, 1024))), COPY + BODY_IN_TIME, "a body that comes late");
+    assert_within(
+        fresh(|| HEAD.request(boxed(1, 1024))),
+        COPY + BODY_IN_TIME,
+        "a body that comes late",
+    );
 }
 
 #[test]
@@ -112,7 +125,11 @@ fn a_clone_takes_a_snapshot_at_its_second_request() {
     let (mut clone, allocated) = measure(|| service.clone());
     assert_eq!(allocated.count_total, 0, "allocations of a clone");
     assert_within(beyond_bare(&mut clone, request), COPY, "the first request of a clone");
-    assert_within(beyond_bare(&mut clone, request), COPY + SNAPSHOT, "the second request of a clone");
+    assert_within(
+        beyond_bare(&mut clone, request),
+        COPY + SNAPSHOT,
+        "the second request of a clone",
+    );
     assert_within(beyond_bare(&mut clone, request), COPY, "the third request of a clone");
 }
 
@@ -120,7 +137,10 @@ fn a_clone_takes_a_snapshot_at_its_second_request() {
 fn a_response_future_is_small() {
     let inner = size_of::<<Noop as Service<Inbound>>::Future>();
     let own = size_of::<<Refresh<Noop> as Service<Inbound>>::Future>() - inner;
-    assert!(own <= FUTURE, "a response future takes {own} bytes beyond the one below, and not {FUTURE}");
+    assert!(
+        own <= FUTURE,
+        "a response future takes {own} bytes beyond the one below, and not {FUTURE}"
+    );
     let body = size_of::<ReplayBody<Full<Bytes>>>();
     assert!(body <= REPLAY_BODY, "a body takes {body} bytes, and not {REPLAY_BODY}");
 }
@@ -133,10 +153,11 @@ fn whoever_waits_holds_little_more_than_the_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     let session = Session::new(token(), refresher_fn(|_: RefreshContext| pending()));
-    let mut service = RefreshLayer::new(session).layer(service_fn(|request: Request<ReplayBody<_>>| {
-        drop(request);
-        reject_later()
-    }));
+    let mut service =
+        RefreshLayer::new(session).layer(service_fn(|request: Request<ReplayBody<_>>| {
+            drop(request);
+            reject_later()
+        }));
     let mut cx = Context::from_waker(Waker::noop());
     let mut send = || {
         let mut answer = Box::pin(call(&mut service, request()));
@@ -172,7 +193,10 @@ fn request() -> Inbound {
 }
 
 fn call<S: Service<R>, R>(service: &mut S, request: R) -> S::Future {
-    assert!(service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready(), "it is always ready");
+    assert!(
+        service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready(),
+        "it is always ready"
+    );
     service.call(request)
 }
 
@@ -202,7 +226,10 @@ where
     B: Body<Error: Debug> + Unpin,
 {
     let (layer, bare) = (sending(service, request()), sending(&mut Reader, request()));
-    Cost { allocations: layer.count_total - bare.count_total, bytes: layer.bytes_total - bare.bytes_total }
+    Cost {
+        allocations: layer.count_total - bare.count_total,
+        bytes: layer.bytes_total - bare.bytes_total,
+    }
 }
 
 /// From its readiness until the response is dropped, and the request before that.

@@ -1,4 +1,5 @@
-//! A virtual day of a busy client whose auth service has a bad one: how often it is called, and whom that logs out.
+//! A virtual day of a busy client whose auth service has a bad one: how often it is called, and
+//! whom that logs out.
 
 mod support;
 
@@ -18,8 +19,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
-    BoxFuture, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher,
-    Session, Token,
+    BoxFuture, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Refresher, Session, Token,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -73,7 +74,8 @@ impl World {
 
     fn trouble(&self) -> Trouble {
         let minute = self.time().as_secs() / 60;
-        let at = DAY.iter().find(|(hour, length, _)| (hour * 60..hour * 60 + length).contains(&minute));
+        let at =
+            DAY.iter().find(|(hour, length, _)| (hour * 60..hour * 60 + length).contains(&minute));
         at.map_or(Trouble::None, |(_, _, trouble)| *trouble)
     }
 
@@ -96,9 +98,8 @@ impl Refresher for Endpoint {
             match trouble {
                 Trouble::Outage => return Err(RefreshError::transient("connection refused")),
                 Trouble::RateLimited => {
-                    return Err(
-                        RefreshError::from_status(StatusCode::TOO_MANY_REQUESTS).retry_after(2 * MINUTE)
-                    );
+                    return Err(RefreshError::from_status(StatusCode::TOO_MANY_REQUESTS)
+                        .retry_after(2 * MINUTE));
                 }
                 Trouble::Slow => sleep(Duration::from_secs(10)).await,
                 Trouble::Silent => std::future::pending().await,
@@ -112,7 +113,8 @@ impl Refresher for Endpoint {
 
 impl Irregular {
     fn below(&self, bound: u64) -> u64 {
-        let next = self.0.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
+        let next =
+            self.0.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
         self.0.store(next, Ordering::Relaxed);
         (next >> 33) % bound
     }

@@ -1,7 +1,8 @@
-//! Guarantees 1, 3, 4, 5, 6, 8 and 9 on a runtime of four threads, many times over, with random timing.
+//! Guarantees 1, 3, 4, 5, 6, 8 and 9 on a runtime of four threads, many times over, with random
+//! timing.
 //!
-//! `HAMMER_SEED=… HAMMER_ROUNDS=… cargo test --test hammer` repeats a seed, or hammers for longer. A seed decides what is
-//! done, not how the threads interleave.
+//! `HAMMER_SEED=… HAMMER_ROUNDS=… cargo test --test hammer` repeats a seed, or hammers for longer.
+//! A seed decides what is done, not how the threads interleave.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -26,8 +27,8 @@ use support::*;
 use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    BoxFuture, Cause, Error, ErrorKind, Generation, Login, Phase, RefreshContext, RefreshError, RefreshLayer,
-    Refresher, ReplayBody, Session, Stamp, State, Terminated, Token, refresher_fn,
+    BoxFuture, Cause, Error, ErrorKind, Generation, Login, Phase, RefreshContext, RefreshError,
+    RefreshLayer, Refresher, ReplayBody, Session, Stamp, State, Terminated, Token, refresher_fn,
 };
 
 /// No test takes nearly as long, unless something hangs.
@@ -137,8 +138,11 @@ async fn g03_rejections_in_any_order_around_one_failure_cost_one_refresh_and_sha
             for request in requests {
                 let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer");
                 let error = answer.unwrap().unwrap_err();
-                let expected =
-                    if failure.is_terminal() { ErrorKind::Terminated } else { ErrorKind::RefreshFailed };
+                let expected = if failure.is_terminal() {
+                    ErrorKind::Terminated
+                } else {
+                    ErrorKind::RefreshFailed
+                };
                 assert_eq!(own(&error).kind(), expected, "{round:#x}");
                 assert!(std::ptr::addr_eq(root_cause(own(&error)), root_cause(&failure)));
             }
@@ -207,12 +211,15 @@ async fn g05_whatever_a_refresher_does_its_flight_settles_and_every_request_gets
             .refresh_timeout(Duration::from_millis(3))
             .backoff(Duration::ZERO, Duration::ZERO)
             .build();
-        let client = RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&["at-good"]));
+        let client =
+            RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&["at-good"]));
         for request in ask_many(&client, 32, |_| get("/")) {
             let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer").unwrap();
             match answer {
                 Ok(answer) => assert_eq!(answer.status(), StatusCode::OK, "{round:#x}"),
-                Err(error) => assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed, "{round:#x}"),
+                Err(error) => {
+                    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed, "{round:#x}")
+                }
             }
         }
         let settled = session.state().flights_settled();
@@ -247,7 +254,9 @@ async fn g06_whoever_leaves_and_whenever_the_rotated_token_comes_home() {
         world.verify(round);
         drop(state);
         until(|| watcher.clone().state().flights_settled() == 1).await;
-        assert!(timeout(SAFETY_NET, watcher.wait_for(|_| false)).await.expect("it closes").is_err());
+        assert!(
+            timeout(SAFETY_NET, watcher.wait_for(|_| false)).await.expect("it closes").is_err()
+        );
     }
 }
 
@@ -260,7 +269,8 @@ async fn g04_whatever_happens_no_request_is_sent_in_anothers_name() {
     }
 }
 
-/// Without logins from outside, each login ends by a logout or a refusal, and the next one is acquired.
+/// Without logins from outside, each login ends by a logout or a refusal, and the next one is
+/// acquired.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn g09_whatever_happens_the_hook_runs_once_for_every_login_that_ended() {
     for round in rounds(120) {
@@ -339,7 +349,9 @@ async fn act(world: World, session: Session, shared: Arc<Client>, with_logins: b
             91..95 => {
                 let state = session.state();
                 if let Some(current) = state.credential() {
-                    drop(session.replace(state.login(), world.mint(user_of(current.access_token()))));
+                    drop(
+                        session.replace(state.login(), world.mint(user_of(current.access_token()))),
+                    );
                 }
             }
             _ => world.expire_all(),
@@ -385,7 +397,8 @@ async fn request(world: &World, session: &Session, client: &mut Client, dice: &m
         world.violation(format!("one request, sent in the names of {users:?}"));
     }
     if login_is_known {
-        let bound = before.credential().or(after.credential()).map(|token| user_of(token.access_token()));
+        let bound =
+            before.credential().or(after.credential()).map(|token| user_of(token.access_token()));
         if let (Some(bound), Some(user)) = (bound, users.first())
             && bound != *user
         {
@@ -639,10 +652,12 @@ fn rounds(default: u64) -> impl Iterator<Item = u64> {
             let seed = seed.trim_start_matches("0x");
             u64::from_str_radix(seed, 16).expect("HAMMER_SEED is a hexadecimal number")
         }
-        Err(_) => SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_nanos() as u64,
+        Err(_) => {
+            SystemTime::now().duration_since(UNIX_EPOCH).expect("it is later").as_nanos() as u64
+        }
     };
-    let number =
-        env::var("HAMMER_ROUNDS").map_or(default, |it| it.parse().expect("HAMMER_ROUNDS is a number"));
+    let number = env::var("HAMMER_ROUNDS")
+        .map_or(default, |it| it.parse().expect("HAMMER_ROUNDS is a number"));
     println!("HAMMER_SEED={first:#x} HAMMER_ROUNDS={number}");
     // Far apart: each round counts its own seeds up from there.
     (0..number).map(move |round| first.wrapping_add(round << 32))
@@ -658,9 +673,18 @@ async fn until(condition: impl Fn() -> bool) {
 }
 
 fn user_of(access_token: &str) -> u64 {
-    access_token.split_once('.').expect("all tokens name their user").0.parse().expect("it is a number")
+    access_token
+        .split_once('.')
+        .expect("all tokens name their user")
+        .0
+        .parse()
+        .expect("it is a number")
 }
 
 fn number(login: Login) -> u64 {
-    format!("{login:?}").trim_start_matches("Login(").trim_end_matches(')').parse().expect("it is a number")
+    format!("{login:?}")
+        .trim_start_matches("Login(")
+        .trim_end_matches(')')
+        .parse()
+        .expect("it is a number")
 }

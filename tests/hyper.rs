@@ -26,8 +26,8 @@ use hyper_util::{
 };
 use support::{
     stack::{
-        AnyAnswer, AnyBody, Endless, Fed, Feed, Reading, Step, Steps, Watched, answer_with, any, body_text,
-        data, fed, frame, frames, in_time, trailers,
+        AnyAnswer, AnyBody, Endless, Fed, Feed, Reading, Step, Steps, Watched, answer_with, any,
+        body_text, data, fed, frame, frames, in_time, trailers,
     },
     *,
 };
@@ -54,8 +54,8 @@ struct Server {
     accepted: Arc<AtomicUsize>,
 }
 
-/// A client of one HTTP/1 connection: the next request is sent when the last response was read to its end, and fails
-/// when that was dropped before.
+/// A client of one HTTP/1 connection: the next request is sent when the last response was read to
+/// its end, and fails when that was dropped before.
 struct OneConnection<B>(Arc<tokio::sync::Mutex<SendRequest<ReplayBody<B>>>>);
 
 /// Shows the test how far each rejected response is read.
@@ -179,7 +179,8 @@ async fn g13_a_rejection_that_never_ends_does_not_hold_the_replay_up() {
         })
         .await;
         let (refresher, mut flights) = by_hand();
-        let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(protocol));
+        let client =
+            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(protocol));
         let request = tokio::spawn(client.oneshot(server.post("/", "body")));
         in_time(flights.next()).await.succeed("at-2");
         let answer = in_time(request).await.unwrap().unwrap();
@@ -202,7 +203,8 @@ async fn g13_failure_mode_response_hands_a_real_rejection_out_with_its_body_inta
             .await;
             let (refresher, mut flights) = by_hand();
             let layer = RefreshLayer::new(Session::new(token("at-1"), refresher));
-            let client = layer.failure_mode(FailureMode::Response).layer(pool::<Full<Bytes>>(protocol));
+            let client =
+                layer.failure_mode(FailureMode::Response).layer(pool::<Full<Bytes>>(protocol));
             let request = tokio::spawn(client.oneshot(server.post("/", "body")));
             let flight = in_time(flights.next()).await;
             settle_tasks().await;
@@ -224,11 +226,13 @@ async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() 
         answer_with(status, request.into_body())
     })
     .await;
-    type Wearing = tower_refresh::Refresh<tower::limit::ConcurrencyLimit<OneConnection<Full<Bytes>>>>;
+    type Wearing =
+        tower_refresh::Refresh<tower::limit::ConcurrencyLimit<OneConnection<Full<Bytes>>>>;
     let own = Arc::new(OnceLock::<Wearing>::new());
     let refreshes = Arc::<AtomicUsize>::default();
     let refresher = refresher_fn({
-        let (own, refreshes, refresh) = (own.clone(), refreshes.clone(), server.uri("/auth/refresh"));
+        let (own, refreshes, refresh) =
+            (own.clone(), refreshes.clone(), server.uri("/auth/refresh"));
         move |_: RefreshContext| {
             let client = own.get().unwrap().clone();
             let request = Request::post(&refresh).body(Full::new(Bytes::from("at-2"))).unwrap();
@@ -279,10 +283,12 @@ async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_copy_never_en
         })
         .await;
         let (refresher, mut flights) = by_hand();
-        let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
+        let client =
+            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
         let (feed, body) = fed();
         feed.send(frame("one ")).unwrap();
-        let request = tokio::spawn(client.oneshot(Request::post(server.uri("/")).body(body).unwrap()));
+        let request =
+            tokio::spawn(client.oneshot(Request::post(server.uri("/")).body(body).unwrap()));
         let flight = in_time(flights.next()).await;
         feed.send(frame("two ")).unwrap();
         flight.succeed("at-2");
@@ -345,7 +351,12 @@ async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
             || any(Steps::of_unknown_length(vec![data("hel"), Step::Wait, data("lo")])),
             r#"["5"] []"#,
         ),
-        (Method::POST, None, || any(Steps::sized(vec![data("hel"), Step::Wait, data("lo")])), r#"["5"] []"#),
+        (
+            Method::POST,
+            None,
+            || any(Steps::sized(vec![data("hel"), Step::Wait, data("lo")])),
+            r#"["5"] []"#,
+        ),
         (Method::POST, None, || any(Steps::of_unknown_length(vec![])), r#"[] ["chunked"]"#),
     ];
     for (method, length, body, expected) in cases {
@@ -356,10 +367,12 @@ async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
             }
             request.body(body()).unwrap()
         };
-        let bare: Client<HttpConnector, AnyBody> = Client::builder(TokioExecutor::new()).build_http();
+        let bare: Client<HttpConnector, AnyBody> =
+            Client::builder(TokioExecutor::new()).build_http();
         assert_eq!(in_time(bare.request(request())).await.unwrap().status(), StatusCode::OK);
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
-        let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http1));
+        let client =
+            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http1));
         assert_eq!(in_time(client.oneshot(request())).await.unwrap().status(), StatusCode::OK);
 
         let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -387,11 +400,13 @@ async fn g14_trailers_arrive_on_both_attempts() {
         }
     })
     .await;
-    for steps in
-        [vec![data("one"), trailers("x-sum", "1")], vec![data("one"), Step::Wait, trailers("x-sum", "1")]]
-    {
+    for steps in [
+        vec![data("one"), trailers("x-sum", "1")],
+        vec![data("one"), Step::Wait, trailers("x-sum", "1")],
+    ] {
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
-        let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http2));
+        let client =
+            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http2));
         let request = Request::post(server.uri("/")).body(Steps::of_unknown_length(steps)).unwrap();
         assert_eq!(in_time(client.oneshot(request)).await.unwrap().status(), StatusCode::OK);
         let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -421,7 +436,8 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
                 async { Ok(Token::bearer("at-2")?) }
             }
         });
-        let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
+        let client =
+            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
         let requests: Vec<JoinHandle<(String, String)>> = (0..50)
             .map(|n| {
                 let (feed, body) = fed();
@@ -433,8 +449,11 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
                         tokio::task::yield_now().await;
                     }
                 });
-                let request = client.clone().oneshot(Request::post(server.uri("/")).body(body).unwrap());
-                tokio::spawn(async move { (body_text(request.await.unwrap().into_body()).await, expected) })
+                let request =
+                    client.clone().oneshot(Request::post(server.uri("/")).body(body).unwrap());
+                tokio::spawn(async move {
+                    (body_text(request.await.unwrap().into_body()).await, expected)
+                })
             })
             .collect();
         for request in requests {
@@ -478,10 +497,15 @@ where
             tokio::spawn(async move {
                 match protocol {
                     Protocol::Http1 => {
-                        drop(hyper::server::conn::http1::Builder::new().serve_connection(io, service).await);
+                        drop(
+                            hyper::server::conn::http1::Builder::new()
+                                .serve_connection(io, service)
+                                .await,
+                        );
                     }
                     Protocol::Http2 => {
-                        let builder = hyper::server::conn::http2::Builder::new(TokioExecutor::new());
+                        let builder =
+                            hyper::server::conn::http2::Builder::new(TokioExecutor::new());
                         drop(builder.serve_connection(io, service).await);
                     }
                 }
@@ -491,8 +515,8 @@ where
     Server { address, accepted }
 }
 
-/// Takes the credential `good-n` with the `body n`, and `good` with any; rejects the rest, all of them together, in two
-/// parts of which the test sends the second.
+/// Takes the credential `good-n` with the `body n`, and `good` with any; rejects the rest, all of
+/// them together, in two parts of which the test sends the second.
 async fn serve_in_two_parts(together: Barrier) -> (Server, mpsc::UnboundedReceiver<Feed>) {
     let (feeds, received) = mpsc::unbounded_channel();
     let together = Arc::new(together);
@@ -502,7 +526,10 @@ async fn serve_in_two_parts(together: Barrier) -> (Server, mpsc::UnboundedReceiv
             let credential = bearer(&request).unwrap_or("-").to_owned();
             let text = body_text(request.into_body()).await;
             if credential == "good" || credential == text.replace("body ", "good-") {
-                return answer_with(StatusCode::OK, Full::new(Bytes::from(format!("{credential}: {text}"))));
+                return answer_with(
+                    StatusCode::OK,
+                    Full::new(Bytes::from(format!("{credential}: {text}"))),
+                );
             }
             together.wait().await;
             let (feed, body) = fed();
@@ -559,7 +586,8 @@ where
     async fn open(server: &Server) -> Self {
         let stream = TcpStream::connect(server.address).await.unwrap();
         stream.set_nodelay(true).unwrap();
-        let (sender, connection) = hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
         tokio::spawn(connection);
         Self(Arc::new(tokio::sync::Mutex::new(sender)))
     }

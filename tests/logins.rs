@@ -1,4 +1,5 @@
-//! Guarantees 2, 4, 9 and 10: what a login, a replacement and a logout do, and what the hook is told.
+//! Guarantees 2, 4, 9 and 10: what a login, a replacement and a logout do, and what the hook is
+//! told.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -19,8 +20,9 @@ use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Cause, Credential, ErrorKind, Generation, Phase, RefreshContext, RefreshError, RefreshErrorKind,
-    RefreshLayer, Session, SessionBuilder, Terminated, Termination, Token, WeakSession, refresher_fn,
+    Cause, Credential, ErrorKind, Generation, Phase, RefreshContext, RefreshError,
+    RefreshErrorKind, RefreshLayer, Session, SessionBuilder, Terminated, Termination, Token,
+    WeakSession, refresher_fn,
 };
 
 // === 2: generations only grow ===
@@ -119,11 +121,14 @@ async fn g02_credential_expiry_and_generation_change_in_one_step() {
 
 #[tokio::test(start_paused = true)]
 async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
-    for answer in
-        [Ok(token("at-2")), Err(RefreshError::transient("503")), Err(RefreshError::terminal("revoked"))]
-    {
+    for answer in [
+        Ok(token("at-2")),
+        Err(RefreshError::transient("503")),
+        Err(RefreshError::terminal("revoked")),
+    ] {
         let journal = Journal::default();
-        let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+        let (session, mut flights, client, mut upstream) =
+            start(|it| it.on_terminated(journal.hook()));
         let requests = ask_many(&client, 3, |_| get("/"));
         for sent in upstream.take(3).await {
             sent.reject();
@@ -153,11 +158,14 @@ async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
 
 #[tokio::test(start_paused = true)]
 async fn g04_a_login_as_somebody_else_during_the_flight_stands_whatever_the_flight_brings() {
-    for answer in
-        [Ok(token("at-2")), Err(RefreshError::transient("503")), Err(RefreshError::terminal("revoked"))]
-    {
+    for answer in [
+        Ok(token("at-2")),
+        Err(RefreshError::transient("503")),
+        Err(RefreshError::terminal("revoked")),
+    ] {
         let journal = Journal::default();
-        let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+        let (session, mut flights, client, mut upstream) =
+            start(|it| it.on_terminated(journal.hook()));
         let rejected = ask(&client, get("/"));
         upstream.next().await.reject();
         let flight = flights.next().await;
@@ -188,11 +196,14 @@ async fn g04_a_login_as_somebody_else_during_the_flight_stands_whatever_the_flig
 
 #[tokio::test(start_paused = true)]
 async fn g04_after_a_replacement_during_the_flight_the_waiters_go_on_with_it() {
-    for answer in
-        [Ok(token("at-late")), Err(RefreshError::transient("503")), Err(RefreshError::terminal("revoked"))]
-    {
+    for answer in [
+        Ok(token("at-late")),
+        Err(RefreshError::transient("503")),
+        Err(RefreshError::terminal("revoked")),
+    ] {
         let journal = Journal::default();
-        let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+        let (session, mut flights, client, mut upstream) =
+            start(|it| it.on_terminated(journal.hook()));
         let rejected = ask(&client, get("/"));
         upstream.next().await.reject();
         let flight = flights.next().await;
@@ -570,7 +581,8 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
         (RefreshError::ambiguous("connection reset"), RefreshErrorKind::Ambiguous),
     ] {
         let journal = Journal::default();
-        let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+        let (session, mut flights, client, mut upstream) =
+            start(|it| it.on_terminated(journal.hook()));
         let generation = session.state().generation();
         let request = ask(&client, get("/"));
         upstream.next().await.reject();
@@ -734,8 +746,9 @@ async fn g09_acquire_that_fails_leaves_a_login_whose_next_request_tries_again() 
 #[tokio::test(start_paused = true)]
 async fn g09_acquire_gives_what_there_is_and_refreshes_what_is_no_use() {
     let clock = Clock::new();
-    let (session, mut flights, ..) =
-        start(|it| it.credential(token("at-1").with_expires_at(clock.after(60))).clock(clock.reader()));
+    let (session, mut flights, ..) = start(|it| {
+        it.credential(token("at-1").with_expires_at(clock.after(60))).clock(clock.reader())
+    });
     assert_eq!(session.acquire().await.unwrap().access_token(), "at-1");
     flights.none_started().await;
 
@@ -807,7 +820,8 @@ async fn g09_refresh_after_a_failure_starts_another_flight_with_the_error_of_the
 async fn g09_on_demand_is_over_with_its_login() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
+    let session =
+        Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
     flights.next().await.answer(Err(RefreshError::terminal("unknown client")));
@@ -819,7 +833,8 @@ async fn g09_on_demand_is_over_with_its_login() {
 
     // A logout of a login that never had a credential ends it as well.
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
+    let session =
+        Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
     session.logout().await;
     assert_eq!(journal.read()[1..], ["logged out -"]);
     let (client, _upstream) = over_mock(&session);
@@ -842,7 +857,8 @@ async fn g09_on_demand_has_nothing_to_acquire_where_there_is_a_credential() {
 // === 10: hooks can't hurt ===
 
 #[tokio::test(start_paused = true)]
-async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_never_does_hurts_nobody() {
+async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_never_does_hurts_nobody()
+ {
     let journal = Journal::default();
     let noted = journal.clone();
     let (session, mut flights, client, mut upstream) = start(|it| {
@@ -1026,7 +1042,8 @@ async fn g10_the_hooks_own_requests_pass_untouched() {
             let answered = answered.lock().unwrap().take().unwrap();
             async move {
                 let last = end.credential().unwrap().access_token();
-                let logout = Request::post("/logout").header("authorization", format!("Bearer {last}"));
+                let logout =
+                    Request::post("/logout").header("authorization", format!("Bearer {last}"));
                 let first = client.clone().oneshot(logout.body("".into()).unwrap()).await.unwrap();
                 let second = client.clone().oneshot(get("/goodbye")).await.unwrap();
                 answered.send((first.status(), second.status())).unwrap();
@@ -1080,7 +1097,8 @@ async fn g10_the_future_of_a_logout_may_be_dropped_and_the_last_hook_set_wins() 
 fn g10_with_no_runtime_at_all_the_hook_runs_in_the_future_of_the_logout() {
     let journal = Journal::default();
     let (refresher, _flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
     let logout = session.logout();
     assert!(matches!(session.state().phase(), Phase::Terminated(_)));
     poll_alone(logout);
@@ -1117,7 +1135,10 @@ async fn g10_the_predicate_of_a_watcher_may_call_the_session() {
     let seen = watcher
         .wait_for(|state| {
             assert_eq!(session.state().login(), state.login());
-            assert!(session.credential().is_some() && session.subscribe().state().credential().is_some());
+            assert!(
+                session.credential().is_some()
+                    && session.subscribe().state().credential().is_some()
+            );
             session.replace(state.login(), token("at-2")).unwrap();
             drop(session.refresh());
             session.login(token("at-other"));
@@ -1225,9 +1246,14 @@ async fn g10_a_credential_may_look_at_its_session_wherever_it_is_asked() {
     for name in ["at-1", "at-2", "at-3", "at-4", "at-5"] {
         assert!(read.contains(&format!("drop {name}")), "{name} was not dropped: {read:?}");
     }
-    for what in
-        ["apply at-1", "observe at-1", "is_same at-2", "expires_at at-2", "apply at-2", "observe at-2"]
-    {
+    for what in [
+        "apply at-1",
+        "observe at-1",
+        "is_same at-2",
+        "expires_at at-2",
+        "apply at-2",
+        "observe at-2",
+    ] {
         assert!(read.contains(&what.to_owned()), "{what} is missing: {read:?}");
     }
 }
@@ -1269,7 +1295,8 @@ async fn g10_a_credential_that_panics_hurts_only_whoever_asked_it() {
     }
 }
 
-/// The panic is the caller's; the step was taken all the same, its waiters told and its hook started.
+/// The panic is the caller's; the step was taken all the same, its waiters told and its hook
+/// started.
 #[tokio::test(start_paused = true)]
 async fn g10_a_credential_whose_drop_panics_does_not_undo_the_step_that_displaced_it() {
     let (session, journal, make) = meddlers(Dare::PanicOnDrop);
@@ -1382,7 +1409,10 @@ fn meddlers(dare: Dare) -> (Session<Meddler>, Journal, Make) {
     let session = Session::builder(refresher)
         .credential(make("at-1"))
         .on_terminated(move |end: Terminated<Meddler>| {
-            of_hook.note(format!("hook {}", end.credential().map_or("-", |credential| credential.name)));
+            of_hook.note(format!(
+                "hook {}",
+                end.credential().map_or("-", |credential| credential.name)
+            ));
             async {}
         })
         .build();

@@ -23,8 +23,8 @@ use hyper_util::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
-    Cause, Error, ErrorKind, Phase, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Refresher, ReplayBody, Session, Terminated, Termination, Token,
+    Cause, Error, ErrorKind, Phase, Refresh, RefreshContext, RefreshError, RefreshErrorKind,
+    RefreshLayer, Refresher, ReplayBody, Session, Terminated, Termination, Token,
     oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
 };
 
@@ -85,7 +85,10 @@ async fn no_refresh_token_is_used_twice_over_200_expiries_under_64_clients_that_
         }
     })
     .await;
-    assert!(answered > EXPIRIES && cancelled > EXPIRIES, "{answered} answered, {cancelled} cancelled");
+    assert!(
+        answered > EXPIRIES && cancelled > EXPIRIES,
+        "{answered} answered, {cancelled} cancelled"
+    );
     println!(
         "{EXPIRIES} expiries: {EXPIRIES} refreshes, {answered} requests answered, {cancelled} cancelled"
     );
@@ -105,8 +108,9 @@ async fn the_provider_notices_a_refresh_token_that_is_used_twice() {
     let first = Token::bearer("none-yet").unwrap().with_refresh_token(provider.say("login").await);
     let first = Arc::new(first);
     let tokens = RefreshToken::new(provider.tokens(SECRET));
-    let refresh =
-        |token: &Arc<Token>| tokens.refresh(RefreshContext::new(Cause::Forced).with_current(token.clone()));
+    let refresh = |token: &Arc<Token>| {
+        tokens.refresh(RefreshContext::new(Cause::Forced).with_current(token.clone()))
+    };
     in_time(async {
         let second = Arc::new(refresh(&first).await.unwrap());
         assert_ne!(second.refresh_token(), first.refresh_token());
@@ -136,7 +140,9 @@ async fn a_grant_that_is_revoked_from_outside_ends_the_login_once() {
             assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::Terminated);
         }
         let state = session.state();
-        let Phase::Terminated(Termination::Refused(error)) = state.phase() else { panic!("{state:?}") };
+        let Phase::Terminated(Termination::Refused(error)) = state.phase() else {
+            panic!("{state:?}")
+        };
         assert!(error.is_terminal());
         session.logout().await;
         while ended.load(SeqCst) == 0 {
@@ -175,10 +181,11 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
 async fn client_credentials_cost_one_request_each_expiry() {
     let provider = Provider::start();
-    let session = Session::<Token>::builder(ClientCredentials::new(provider.tokens(SECRET).scope("read")))
-        .acquire_on_demand(true)
-        .refresh_limit(1000, Duration::ZERO)
-        .build();
+    let session =
+        Session::<Token>::builder(ClientCredentials::new(provider.tokens(SECRET).scope("read")))
+            .acquire_on_demand(true)
+            .refresh_limit(1000, Duration::ZERO)
+            .build();
     let api = api(&session);
     in_time(async {
         for _ in 0..20 {
@@ -296,7 +303,8 @@ async fn in_time<F: Future>(everything: F) -> F::Output {
 
 impl Provider {
     fn start() -> Self {
-        let script = env::var_os("OIDC_PROVIDER").expect("OIDC_PROVIDER is set by tests/interop/oidc.sh");
+        let script =
+            env::var_os("OIDC_PROVIDER").expect("OIDC_PROVIDER is set by tests/interop/oidc.sh");
         let mut child = Command::new("node")
             .arg(script)
             .arg(SECRET)
@@ -309,7 +317,8 @@ impl Provider {
         BufReader::new(child.stdout.take().unwrap()).read_line(&mut line).unwrap();
         let ports: Vec<_> = line.split_whitespace().collect();
         let [_, port, beside] = ports[..] else { panic!("it does not start: {line:?}") };
-        let (address, beside) = (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{beside}"));
+        let (address, beside) =
+            (format!("http://127.0.0.1:{port}"), format!("http://127.0.0.1:{beside}"));
         Self { child, address, beside }
     }
 

@@ -80,7 +80,8 @@ async fn token_endpoint() -> (String, Vec<u8>) {
                 // Whoever distrusts it hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(|_: Request<Incoming>| async {
-                    let body = Full::new(Bytes::from(r#"{"access_token":"at-1","token_type":"Bearer"}"#));
+                    let body =
+                        Full::new(Bytes::from(r#"{"access_token":"at-1","token_type":"Bearer"}"#));
                     Ok::<_, Infallible>(Response::new(body))
                 });
                 let connection = auto::Builder::new(TokioExecutor::new());

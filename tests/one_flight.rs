@@ -1,4 +1,5 @@
-//! Guarantees 1, 3, 7 and 8: one flight for any number of requests, and what each of them gets of it.
+//! Guarantees 1, 3, 7 and 8: one flight for any number of requests, and what each of them gets of
+//! it.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -111,7 +112,8 @@ async fn g01_two_sessions_side_by_side_share_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_a_hundred_requests_with_an_expired_credential_cost_one_refresh_and_none_is_sent_with_it() {
+async fn g01_a_hundred_requests_with_an_expired_credential_cost_one_refresh_and_none_is_sent_with_it()
+ {
     let clock = Clock::new();
     let (refresher, mut flights) = by_hand();
     let session = Session::builder(refresher)
@@ -409,7 +411,8 @@ async fn g03_an_overtaken_rejection_waits_only_for_a_flight_that_is_awaited() {
 async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_costs_nothing() {
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let (client, mut upstream) = layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
+    let (client, mut upstream) =
+        layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
     let below = arrived.request.extensions().get::<Stamp>().unwrap().clone();
@@ -450,7 +453,8 @@ async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_cos
 async fn g03_the_stamp_of_a_replay_is_its_own_and_a_failure_makes_the_first_one_late() {
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let (client, mut upstream) = layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
+    let (client, mut upstream) =
+        layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
     let first = arrived.request.extensions().get::<Stamp>().unwrap().clone();
@@ -499,7 +503,9 @@ async fn g07_a_second_rejection_goes_to_the_caller_body_intact_and_starts_nothin
     let replay = upstream.next().await;
     assert_eq!(replay.token(), "at-2");
     let mut rejection = response(StatusCode::UNAUTHORIZED);
-    rejection.headers_mut().insert("www-authenticate", "Bearer error=\"invalid_token\"".parse().unwrap());
+    rejection
+        .headers_mut()
+        .insert("www-authenticate", "Bearer error=\"invalid_token\"".parse().unwrap());
     *rejection.body_mut() = "why not".into();
     let (body, answer) = replay.text().await;
     assert_eq!(body, "question");
@@ -557,10 +563,12 @@ async fn g07_a_request_for_which_a_credential_was_acquired_causes_no_other_fligh
 async fn g07_what_its_flight_brought_is_sent_even_if_it_has_expired_since() {
     let clock = Clock::new();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).clock(clock.reader()).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).clock(clock.reader()).build();
     let (client, mut upstream) = over_mock(&session);
     let mut service = client.clone();
-    let mut request = task::spawn(async move { service.ready().await.unwrap().call(get("/")).await });
+    let mut request =
+        task::spawn(async move { service.ready().await.unwrap().call(get("/")).await });
     assert_pending!(request.poll());
     upstream.next().await.reject();
     assert_pending!(request.poll());
@@ -619,7 +627,8 @@ async fn g07_the_same_credential_again_is_fine_where_nobody_has_rejected_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_request_that_must_not_be_replayed_gets_its_rejection_at_once_and_the_next_one_the_flight() {
+async fn g07_a_request_that_must_not_be_replayed_gets_its_rejection_at_once_and_the_next_one_the_flight()
+ {
     let (session, mut flights, client, mut upstream) = start();
     let request = Request::post("/pay").extension(NoReplay).body("order".into()).unwrap();
     let request = ask(&client, request);
@@ -690,7 +699,8 @@ async fn g07_an_inner_service_that_fails_before_the_first_send_is_no_rejection()
 async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_request_fails_fast() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let rejected = ask_many(&client, 25, |_| get("/"));
     for sent in upstream.take(25).await {
@@ -821,10 +831,12 @@ async fn g08_with_failure_mode_response_each_gets_its_own_rejection_and_one_neve
 async fn g08_with_failure_mode_response_the_rejection_is_kept_until_the_replay_is_sent() {
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let layer = RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
+    let layer =
+        RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
     let (client, mut upstream) = layer_over_mock(&layer);
     let mut service = client.clone();
-    let mut slow = task::spawn(async move { service.ready().await.unwrap().call(get("/slow")).await });
+    let mut slow =
+        task::spawn(async move { service.ready().await.unwrap().call(get("/slow")).await });
     assert_pending!(slow.poll());
     upstream.next().await.reject();
     assert_pending!(slow.poll());
@@ -865,9 +877,12 @@ async fn g08_every_request_of_a_herd_gets_an_answer_of_its_own() {
 
 #[tokio::test(start_paused = true)]
 async fn g08_a_time_out_is_one_answer_for_all_too() {
-    let refresher = refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
-    let session =
-        Session::builder(refresher).credential(token("at-1")).refresh_timeout(Duration::from_secs(7)).build();
+    let refresher =
+        refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
+    let session = Session::builder(refresher)
+        .credential(token("at-1"))
+        .refresh_timeout(Duration::from_secs(7))
+        .build();
     let (client, mut upstream) = over_mock(&session);
     let requests = ask_many(&client, 10, |_| get("/"));
     for sent in upstream.take(10).await {

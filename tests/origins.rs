@@ -10,14 +10,17 @@ use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
 use support::{
-    stack::{AnyAnswer, AnyBody, Exchanges, Exchanging, answer_with, body_text, exchanging, in_time},
+    stack::{
+        AnyAnswer, AnyBody, Exchanges, Exchanging, answer_with, body_text, exchanging, in_time,
+    },
     *,
 };
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, policy};
 use tower_refresh::{
-    Anonymous, Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+    Anonymous, Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody,
+    Session, Token,
 };
 
 type Call = Request<Full<Bytes>>;
@@ -72,8 +75,11 @@ async fn credential_sent(
 
 #[tokio::test]
 async fn g12_only_the_origins_of_the_layer_see_the_credential() {
-    let home =
-        origins(&["HTTPS://Api.Example.COM", "https://other.example.com:8443", "http://127.0.0.1:8080"]);
+    let home = origins(&[
+        "HTTPS://Api.Example.COM",
+        "https://other.example.com:8443",
+        "http://127.0.0.1:8080",
+    ]);
     let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins(home));
     let cases = [
         ("https://api.example.com/", true),
@@ -113,9 +119,13 @@ async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
 #[tokio::test]
 async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
     let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins([]));
-    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "https://a.example/")).await;
+    let sent =
+        credential_sent(&client, &mut exchanges, request(Method::GET, "https://a.example/")).await;
     assert_eq!(sent, None);
-    assert_eq!(credential_sent(&client, &mut exchanges, get("/path")).await.as_deref(), Some("at-1"));
+    assert_eq!(
+        credential_sent(&client, &mut exchanges, get("/path")).await.as_deref(),
+        Some("at-1")
+    );
 }
 
 #[tokio::test]
@@ -136,7 +146,10 @@ async fn g12_a_foreign_401_passes_and_starts_no_flight() {
         let answer = send(&client, request(Method::POST, "https://b.example/"));
         let exchange = exchanges.next().await;
         assert_eq!(exchange.bearer(), None);
-        exchange.answer(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("its own business"))));
+        exchange.answer(answer_with(
+            StatusCode::UNAUTHORIZED,
+            Full::new(Bytes::from("its own business")),
+        ));
         let answer = answer.await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(body_text(answer.into_body()).await, "its own business");
@@ -196,7 +209,8 @@ async fn g12_cleartext_to_this_machine_is_fine() {
 #[tokio::test]
 async fn g12_cleartext_is_sent_where_it_is_allowed() {
     let (client, _session, mut exchanges, _flights) = client(|layer| layer.allow_cleartext(true));
-    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "http://a.example/")).await;
+    let sent =
+        credential_sent(&client, &mut exchanges, request(Method::GET, "http://a.example/")).await;
     assert_eq!(sent.as_deref(), Some("at-1"));
 }
 
@@ -207,7 +221,8 @@ async fn g12_listing_a_cleartext_origin_does_not_allow_it() {
     let refused = in_time(client.clone().oneshot(request(Method::GET, "http://a.example/"))).await;
     assert_eq!(kind(refused), ErrorKind::Cleartext);
     // What would not carry the credential anyway may travel as it likes.
-    let sent = credential_sent(&client, &mut exchanges, request(Method::GET, "http://b.example/")).await;
+    let sent =
+        credential_sent(&client, &mut exchanges, request(Method::GET, "http://b.example/")).await;
     assert_eq!(sent, None);
     let mut anonymous = request(Method::GET, "http://a.example/");
     anonymous.extensions_mut().insert(Anonymous);
@@ -229,7 +244,10 @@ async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) 
         assert_eq!(exchange.bearer(), expected, "{phase}");
         let kept: Vec<_> = exchange.request.headers().keys().cloned().collect();
         assert_eq!(kept, sent().headers().keys().cloned().collect::<Vec<_>>(), "{phase}");
-        assert_eq!((exchange.request.uri(), exchange.request.method()), (sent().uri(), sent().method()));
+        assert_eq!(
+            (exchange.request.uri(), exchange.request.method()),
+            (sent().uri(), sent().method())
+        );
         exchange.status(StatusCode::UNAUTHORIZED);
         assert_eq!(status(answer.await.unwrap()), StatusCode::UNAUTHORIZED, "{phase}");
     };
@@ -307,7 +325,8 @@ async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
     let answer = send(&client, own);
     for credential in ["at-1", "at-2"] {
         let exchange = exchanges.next().await;
-        let values: Vec<_> = exchange.request.headers().get_all(header::AUTHORIZATION).iter().collect();
+        let values: Vec<_> =
+            exchange.request.headers().get_all(header::AUTHORIZATION).iter().collect();
         assert_eq!(values, [&format!("Bearer {credential}")]);
         match credential {
             "at-1" => exchange.status(StatusCode::UNAUTHORIZED),
@@ -330,7 +349,11 @@ async fn g12_overwrite_leaves_anonymous_and_foreign_requests_alone() {
         if uri == "https://a.example/" {
             own.extensions_mut().insert(Anonymous);
         }
-        assert_eq!(credential_sent(&client, &mut exchanges, own).await.as_deref(), Some("mine"), "{uri}");
+        assert_eq!(
+            credential_sent(&client, &mut exchanges, own).await.as_deref(),
+            Some("mine"),
+            "{uri}"
+        );
     }
 }
 
@@ -351,7 +374,8 @@ async fn g12_is_present_of_the_credential_decides_what_is_the_caller_s_own() {
     let seen = Arc::<Mutex<Vec<String>>>::default();
     let log = seen.clone();
     let inner = service_fn(move |request: Request<ReplayBody<Full<Bytes>>>| {
-        let cookie = request.headers().get(header::COOKIE).map_or("-", |cookie| cookie.to_str().unwrap());
+        let cookie =
+            request.headers().get(header::COOKIE).map_or("-", |cookie| cookie.to_str().unwrap());
         log.lock().unwrap().push(cookie.to_owned());
         async { Ok::<_, BoxError>(response(StatusCode::OK)) }
     });
@@ -387,7 +411,8 @@ async fn g12_the_header_of_the_credential_is_sensitive_on_both_attempts() {
 
 // === redirects ===
 
-/// `/to?…` redirects there; the rest answers 200, or 401 where the credential isn't `at-1`. It logs what came.
+/// `/to?…` redirects there; the rest answers 200, or 401 where the credential isn't `at-1`. It logs
+/// what came.
 #[derive(Clone, Default)]
 struct Redirecting(Arc<Mutex<Vec<String>>>);
 
@@ -418,16 +443,18 @@ const AWAY: &str = "https://a.example/to?https://b.example/there";
 async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_origins_only() {
     let upstream = Redirecting::default();
     let (refresher, mut flights) = by_hand();
-    let layer =
-        RefreshLayer::new(Session::new(token("at-1"), refresher)).origins(origins(&["https://a.example"]));
+    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher))
+        .origins(origins(&["https://a.example"]));
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
     });
-    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
+    let client =
+        ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
 
-    let answer =
-        send(&client, request(Method::GET, "https://a.example/to?https://a.example/here")).await.unwrap();
+    let answer = send(&client, request(Method::GET, "https://a.example/to?https://a.example/here"))
+        .await
+        .unwrap();
     assert_eq!(status(answer), StatusCode::OK);
     let answer = send(&client, request(Method::GET, AWAY)).await.unwrap();
     assert_eq!(status(answer), StatusCode::UNAUTHORIZED, "a stranger's 401 is the caller's");
@@ -452,9 +479,11 @@ async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
     });
-    let client = ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(inner);
+    let client =
+        ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(inner);
 
-    // The standard policy of tower-http takes it off. To the layer, the stranger's 401 is the answer to its request.
+    // The standard policy of tower-http takes it off. To the layer, the stranger's 401 is the
+    // answer to its request.
     let mut there_and_back =
         request(Method::GET, "https://a.example/to?https://b.example/to?https://a.example/back");
     there_and_back.extensions_mut().insert(tower_refresh::NoReplay);
@@ -491,18 +520,25 @@ async fn g12_a_redirect_above_the_layer_that_needs_a_refresh_is_replayed_where_i
     let upstream = Redirecting::default();
     let session = Session::new(
         token("at-0"),
-        tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext| async { Ok(Token::bearer("at-1")?) }),
+        tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext| async {
+            Ok(Token::bearer("at-1")?)
+        }),
     );
     let layer = RefreshLayer::new(session).origins(origins(&["https://a.example"]));
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
     });
-    let client = ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
+    let client =
+        ServiceBuilder::new().layer(FollowRedirectLayer::new()).layer(layer).service(inner);
     let answer = send(&client, request(Method::GET, "https://a.example/to?/here")).await.unwrap();
     assert_eq!(status(answer), StatusCode::OK);
     assert_eq!(
         upstream.log(),
-        ["https://a.example/to?/here at-0", "https://a.example/here at-0", "https://a.example/here at-1"]
+        [
+            "https://a.example/to?/here at-0",
+            "https://a.example/here at-0",
+            "https://a.example/here at-1"
+        ]
     );
 }

@@ -15,8 +15,8 @@ use http_body_util::Full;
 use support::*;
 use tower::ServiceExt;
 use tower_refresh::{
-    Anonymous, Cause, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
-    WeakSession, refresher_fn,
+    Anonymous, Cause, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, Session,
+    Token, WeakSession, refresher_fn,
 };
 
 /// What a refresher uses that was made after it.
@@ -37,7 +37,8 @@ fn says(body: &'static str) -> Response<Full<Bytes>> {
 
 #[tokio::test(start_paused = true)]
 async fn g11_requests_of_a_refresher_through_the_same_client_pass_untouched() {
-    let (session, client, mut upstream) = through_itself(|client| ask_auth(client, get("/auth/refresh")));
+    let (session, client, mut upstream) =
+        through_itself(|client| ask_auth(client, get("/auth/refresh")));
     let request = ask(&client, get("/api"));
     upstream.next().await.reject();
     let refresh = upstream.next().await;
@@ -60,7 +61,8 @@ async fn g11_requests_of_a_refresher_through_the_same_client_pass_untouched() {
 
 #[tokio::test(start_paused = true)]
 async fn g11_a_rejection_of_the_refreshers_own_request_comes_back_to_it() {
-    let (session, client, mut upstream) = through_itself(|client| ask_auth(client, get("/auth/refresh")));
+    let (session, client, mut upstream) =
+        through_itself(|client| ask_auth(client, get("/auth/refresh")));
     let request = ask(&client, get("/api"));
     upstream.next().await.reject();
     upstream.next().await.reject();
@@ -74,7 +76,8 @@ async fn g11_a_rejection_of_the_refreshers_own_request_comes_back_to_it() {
 #[tokio::test(start_paused = true)]
 async fn g11_what_the_refresher_puts_on_its_request_stays_on_it() {
     let (_session, client, mut upstream) = through_itself(|client| {
-        let request = Request::post("/auth/refresh").header("authorization", "Bearer of-the-client");
+        let request =
+            Request::post("/auth/refresh").header("authorization", "Bearer of-the-client");
         ask_auth(client, request.body(Full::default()).unwrap())
     });
     let request = ask(&client, get("/api"));
@@ -88,7 +91,8 @@ async fn g11_what_the_refresher_puts_on_its_request_stays_on_it() {
 
 #[tokio::test(start_paused = true)]
 async fn g11_it_works_also_for_a_flight_that_nobody_waits_for_and_on_demand() {
-    let (session, _client, mut upstream) = through_itself(|client| ask_auth(client, get("/auth/refresh")));
+    let (session, _client, mut upstream) =
+        through_itself(|client| ask_auth(client, get("/auth/refresh")));
     let refreshed = tokio::spawn(session.refresh());
     let refresh = upstream.next().await;
     assert_eq!(refresh.token(), "-", "a usable credential is not put on either");
@@ -146,7 +150,9 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
             async move {
                 match what {
                     "login" => drop(session.login(token("at-by-hand"))),
-                    "replace" => drop(session.replace(context.login(), token("at-by-hand")).unwrap()),
+                    "replace" => {
+                        drop(session.replace(context.login(), token("at-by-hand")).unwrap())
+                    }
                     // The hook waits for this refresher: its end can't be awaited here.
                     _ => session.logout().await,
                 }
@@ -154,8 +160,10 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
                 Ok(token("at-2"))
             }
         });
-        let session =
-            Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+        let session = Session::builder(refresher)
+            .credential(token("at-1"))
+            .on_terminated(journal.hook())
+            .build();
         cell.set(session.downgrade()).unwrap();
         let (client, mut upstream) = over_mock(&session);
         let request = ask(&client, get("/"));
@@ -183,11 +191,15 @@ async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_wait_f
     let (by_a, by_b) = (cell_of_b.clone(), cell_of_a.clone());
     let a = Session::new(
         token("a-1"),
-        refresher_fn(move |_: RefreshContext| ask_auth(by_a.get().unwrap().clone(), get("/token-for-a"))),
+        refresher_fn(move |_: RefreshContext| {
+            ask_auth(by_a.get().unwrap().clone(), get("/token-for-a"))
+        }),
     );
     let b = Session::new(
         token("b-1"),
-        refresher_fn(move |_: RefreshContext| ask_auth(by_b.get().unwrap().clone(), get("/token-for-b"))),
+        refresher_fn(move |_: RefreshContext| {
+            ask_auth(by_b.get().unwrap().clone(), get("/token-for-b"))
+        }),
     );
     let (client_of_a, mut upstream_of_a) = over_mock(&a);
     let (client_of_b, mut upstream_of_b) = over_mock(&b);
@@ -196,7 +208,8 @@ async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_wait_f
 
     let request = ask(&client_of_a, get("/api"));
     upstream_of_a.next().await.reject();
-    // A's refresher is an ordinary caller of B: it carries B's credential, and may cause B's flight.
+    // A's refresher is an ordinary caller of B: it carries B's credential, and may cause B's
+    // flight.
     let for_a = upstream_of_b.next().await;
     assert_eq!((for_a.token(), for_a.request.uri().path()), ("b-1", "/token-for-a"));
     for_a.reject();
@@ -310,10 +323,12 @@ async fn g11_across_a_spawn_a_request_must_be_anonymous() {
     }
 }
 
-/// The client is the refresher's alone in that task: the one who caused the flight is not recursive.
+/// The client is the refresher's alone in that task: the one who caused the flight is not
+/// recursive.
 #[tokio::test(start_paused = true)]
 async fn g11_the_task_that_caused_a_flight_is_not_in_it() {
-    let (session, client, mut upstream) = through_itself(|client| ask_auth(client, get("/auth/refresh")));
+    let (session, client, mut upstream) =
+        through_itself(|client| ask_auth(client, get("/auth/refresh")));
     let refreshed = session.refresh();
     let refresh = upstream.next().await;
     let request = ask(&client, get("/api"));
@@ -407,7 +422,8 @@ where
 {
     let cell: Cell<Client> = Arc::default();
     let in_flight = cell.clone();
-    let refresher = refresher_fn(move |_: RefreshContext| refresh(in_flight.get().unwrap().clone()));
+    let refresher =
+        refresher_fn(move |_: RefreshContext| refresh(in_flight.get().unwrap().clone()));
     let session = Session::new(token("at-1"), refresher);
     let (client, upstream) = over_mock(&session);
     assert!(cell.set(client.clone()).is_ok());

@@ -1,5 +1,6 @@
-//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another, while a request is on
-//! its way to be sent: all of it may take its time as well, and then the same is done by another thread.
+//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another,
+//! while a request is on its way to be sent: all of it may take its time as well, and then the same
+//! is done by another thread.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -129,7 +130,10 @@ async fn g04_a_login_by_code_that_runs_before_the_send_stops_it() {
         let mut world = World::new();
         let answer = world.send(newer, place, |world| world.log_in("c")).await;
         // While the call takes the newer credential up, it is of no login yet.
-        if matches!((newer, place), (Newer::BeforeTheCall, CloneOfInner | Unshared | DropOfCredential)) {
+        if matches!(
+            (newer, place),
+            (Newer::BeforeTheCall, CloneOfInner | Unshared | DropOfCredential)
+        ) {
             assert_eq!(answer.unwrap().status(), 200, "{newer:?}, {place:?}");
             assert_eq!(world.sent(), ["c"], "{newer:?}, {place:?}");
         } else {
@@ -166,7 +170,8 @@ impl World {
     fn new() -> Self {
         let trap = Trap::default();
         let (sent, clock) = (Arc::<Mutex<_>>::default(), trap.clone());
-        let refresher = refresher_fn(|_: RefreshContext<Key>| async { unreachable!("nothing is rejected") });
+        let refresher =
+            refresher_fn(|_: RefreshContext<Key>| async { unreachable!("nothing is rejected") });
         let session = Session::builder(refresher)
             .credential(Key::new("a", &trap))
             .clock(move || {
@@ -179,7 +184,8 @@ impl World {
         Self { session, service, sent, trap }
     }
 
-    /// Sends a request while a newer credential comes, and does something as soon as a place is reached after that.
+    /// Sends a request while a newer credential comes, and does something as soon as a place is
+    /// reached after that.
     async fn send(
         &mut self,
         newer: Newer,
@@ -219,11 +225,17 @@ impl World {
     fn handle(&self) -> Self {
         let inner = Inner { sent: self.sent.clone(), trap: Trap::default() };
         let service = RefreshLayer::new(self.session.clone()).layer(inner);
-        Self { session: self.session.clone(), service, sent: self.sent.clone(), trap: self.trap.clone() }
+        Self {
+            session: self.session.clone(),
+            service,
+            sent: self.sent.clone(),
+            trap: self.trap.clone(),
+        }
     }
 
     fn replace(&self, name: &'static str) {
-        let replaced = self.session.replace(self.session.state().login(), Key::new(name, &self.trap));
+        let replaced =
+            self.session.replace(self.session.state().login(), Key::new(name, &self.trap));
         assert!(replaced.is_ok());
     }
 
@@ -239,7 +251,8 @@ impl World {
 // === impl Key ===
 
 impl Key {
-    /// Known to expire, but for the first one: so that the clock is asked after its replacement, and not before.
+    /// Known to expire, but for the first one: so that the clock is asked after its replacement,
+    /// and not before.
     fn new(name: &'static str, trap: &Trap) -> Self {
         let expires_at = (name != "a").then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
         Self { name, expires_at, is_copy: false, trap: trap.clone() }

@@ -15,16 +15,16 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use support::{
     stack::{
-        AnyAnswer, Endless, Exchange, Exchanges, Exchanging, Fed, Feed, Step, Steps, answer_with, data,
-        exchanging, fed, frame, frames, in_time, trailers,
+        AnyAnswer, Endless, Exchange, Exchanges, Exchanging, Fed, Feed, Step, Steps, answer_with,
+        data, exchanging, fed, frame, frames, in_time, trailers,
     },
     *,
 };
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
-    refresher_fn,
+    ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session,
+    Token, refresher_fn,
 };
 
 /// What an upstream got of one attempt.
@@ -52,7 +52,8 @@ fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
 }
 
-/// Sends a request that is rejected, and answers with all that the upstream got and what the caller got.
+/// Sends a request that is rejected, and answers with all that the upstream got and what the caller
+/// got.
 async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, AnyAnswer)
 where
     B: Body + Unpin + Send + 'static,
@@ -95,7 +96,10 @@ where
 
 /// One that refreshes to `at-2` at once.
 fn session() -> Session {
-    Session::new(token("at-1"), refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) }))
+    Session::new(
+        token("at-1"),
+        refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) }),
+    )
 }
 
 fn status(answer: &AnyAnswer) -> StatusCode {
@@ -109,7 +113,12 @@ fn by_hand_with<B>(
     let (inner, exchanges) = exchanging();
     let (refresher, flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    (set(RefreshLayer::new(session.clone()).replay_limit(LIMIT)).layer(inner), session, exchanges, flights)
+    (
+        set(RefreshLayer::new(session.clone()).replay_limit(LIMIT)).layer(inner),
+        session,
+        exchanges,
+        flights,
+    )
 }
 
 fn send<B>(client: &Refresh<Exchanging<B>>, body: B) -> JoinHandle<AnyAnswer>
@@ -149,7 +158,10 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
     let (seen, answer) = attempts(request).await;
     assert_eq!(status(&answer), StatusCode::OK);
     let [first, second] = &seen[..] else { panic!("two attempts") };
-    assert_eq!((&first.method, &first.uri, first.version), (&second.method, &second.uri, second.version));
+    assert_eq!(
+        (&first.method, &first.uri, first.version),
+        (&second.method, &second.uri, second.version)
+    );
     assert_eq!((first.method.as_str(), first.version), ("PURGE", Version::HTTP_2));
     assert_eq!(first.uri, "https://api.example.com:8443/a%20b?c=d&c=e");
     assert_eq!(first.marker, Some(Marker(vec!["kept"])));
@@ -176,7 +188,8 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
 #[tokio::test]
 async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() {
     for uri in ["/a?b", "*", "example.com:443", "http://[::1]:80?x", "://a", "://a:80/b?c"] {
-        let (seen, answer) = attempts(Request::get(uri).body(Full::<Bytes>::default()).unwrap()).await;
+        let (seen, answer) =
+            attempts(Request::get(uri).body(Full::<Bytes>::default()).unwrap()).await;
         assert_eq!(status(&answer), StatusCode::OK, "{uri}");
         let [first, second] = &seen[..] else { panic!("two attempts") };
         assert_eq!((&first.uri, first.uri.scheme()), (&second.uri, second.uri.scheme()), "{uri}");
@@ -237,7 +250,8 @@ async fn g14_a_replay_has_the_body_of_the_first_attempt() {
                 let case = format!("{steps:?} with the hint {hint:?}");
                 assert_eq!(status(&answer), StatusCode::OK, "{case}");
                 assert_eq!(seen.len(), 2, "{case}");
-                let expected: Vec<_> = steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
+                let expected: Vec<_> =
+                    steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
                 for attempt in &seen {
                     assert_eq!(attempt.frames, expected, "{case}");
                     assert_eq!(attempt.hint, hint, "{case}");
@@ -274,14 +288,17 @@ async fn g14_a_body_of_exactly_the_limit_is_replayed_and_one_byte_more_is_not() 
     };
     for make in MAKERS {
         for steps in bodies(LIMIT) {
-            let (seen, answer) = attempts(Request::post("/").body(make(steps.clone())).unwrap()).await;
+            let (seen, answer) =
+                attempts(Request::post("/").body(make(steps.clone())).unwrap()).await;
             assert_eq!((seen.len(), status(&answer)), (2, StatusCode::OK), "{steps:?}");
             assert_eq!(seen[0].frames, seen[1].frames);
         }
         for steps in bodies(LIMIT + 1) {
-            let (seen, answer) = attempts(Request::post("/").body(make(steps.clone())).unwrap()).await;
+            let (seen, answer) =
+                attempts(Request::post("/").body(make(steps.clone())).unwrap()).await;
             assert_eq!((seen.len(), status(&answer)), (1, StatusCode::UNAUTHORIZED), "{steps:?}");
-            let expected: Vec<_> = steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
+            let expected: Vec<_> =
+                steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
             assert_eq!(seen[0].frames, expected, "all of it is sent all the same");
         }
     }
@@ -335,7 +352,8 @@ async fn g14_endless_tiny_frames_are_not_kept() {
         let (refresher, mut flights) = by_hand();
         let session = Session::new(token("at-1"), refresher);
         let client = RefreshLayer::new(session).replay_limit(usize::MAX).layer(inner);
-        let request = Request::post("/").body(Endless(Bytes::from_static(piece.as_bytes()))).unwrap();
+        let request =
+            Request::post("/").body(Endless(Bytes::from_static(piece.as_bytes()))).unwrap();
         let answer = tokio::spawn(client.oneshot(request));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         let _flight = in_time(flights.next()).await;
@@ -361,9 +379,10 @@ async fn g14_a_request_marked_no_replay_is_sent_once_and_its_body_is_not_kept() 
 
 #[tokio::test]
 async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
-    for steps in
-        [vec![data("one"), data("two")], vec![data("one"), Step::Wait, data("two"), trailers("x-sum", "1")]]
-    {
+    for steps in [
+        vec![data("one"), data("two")],
+        vec![data("one"), Step::Wait, data("two"), trailers("x-sum", "1")],
+    ] {
         let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
         let get = Request::get("/").body(Steps::sized(vec![])).unwrap();
         let rejected = tokio::spawn(client.clone().oneshot(get));
@@ -382,7 +401,10 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
         assert_eq!(head.headers[header::AUTHORIZATION], "Bearer at-2");
         let expected: Vec<_> = steps.into_iter().filter(|step| *step != Step::Wait).collect();
         assert_eq!(frames(body).await, expected);
-        exchange.answer.send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new())))).unwrap();
+        exchange
+            .answer
+            .send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new()))))
+            .unwrap();
         assert_eq!(status(&waited.await.unwrap()), StatusCode::UNAUTHORIZED, "its one attempt");
         assert_eq!(status(&rejected.await.unwrap()), StatusCode::OK);
         flights.none_started().await;
@@ -405,8 +427,10 @@ async fn g14_a_body_that_was_rejected_before_it_was_read_is_replayed_whole() {
         in_time(flights.next()).await.succeed("at-2");
         let replay = exchanges.next().await;
         let expected: Vec<_> = steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
-        let len =
-            expected.iter().map(|step| if let Step::Data(data) = step { data.len() as u64 } else { 0 }).sum();
+        let len = expected
+            .iter()
+            .map(|step| if let Step::Data(data) = step { data.len() as u64 } else { 0 })
+            .sum();
         assert_eq!(replay.request.body().size_hint().exact(), Some(len));
         let (_, body) = replay.request.into_parts();
         assert_eq!(frames(body).await, expected);
@@ -435,7 +459,8 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
             assert_eq!(copy.frame().await.unwrap().unwrap().into_data().unwrap(), data);
         }
         let mut copy = Some(copy);
-        let reader = (fate == FirstCopy::ReadThroughout).then(|| tokio::spawn(frames(copy.take().unwrap())));
+        let reader =
+            (fate == FirstCopy::ReadThroughout).then(|| tokio::spawn(frames(copy.take().unwrap())));
         if fate == FirstCopy::Dropped {
             drop(copy.take());
         }
@@ -491,7 +516,11 @@ async fn g14_an_upload_is_not_broken_where_its_rejection_may_still_be_needed() {
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED, "at once");
     feed.send(frame("two")).unwrap();
     drop(feed);
-    assert_eq!(frames(request.into_body()).await, [data("one "), data("two")], "the first copy goes on");
+    assert_eq!(
+        frames(request.into_body()).await,
+        [data("one "), data("two")],
+        "the first copy goes on"
+    );
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "why");
     flight.succeed("at-2");
     exchanges.none().await;
@@ -525,7 +554,8 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
         vec![Step::Fail("gone")],
     ] {
         let (seen, answer) =
-            attempts(Request::post("/").body(Steps::of_unknown_length(steps.clone())).unwrap()).await;
+            attempts(Request::post("/").body(Steps::of_unknown_length(steps.clone())).unwrap())
+                .await;
         assert_eq!(seen.len(), 0, "{steps:?}: nobody takes it for the whole");
         assert_eq!(answer.expect_err("the upload failed").to_string(), "the upload failed");
     }
@@ -533,7 +563,9 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
 
 #[tokio::test]
 async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
-    for steps in [vec![data("one"), Step::Fail("gone")], vec![data("one"), Step::Wait, Step::Fail("gone")]] {
+    for steps in
+        [vec![data("one"), Step::Fail("gone")], vec![data("one"), Step::Wait, Step::Fail("gone")]]
+    {
         let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
         let answer = send(&client, Steps::of_unknown_length(steps));
         let Exchange { request, answer: first } = exchanges.next().await;

@@ -12,9 +12,12 @@ use bytes::Bytes;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body::Body;
 use http_body_util::{BodyExt, Full};
-use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer};
+use tower::{
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer,
+};
 use tower_refresh::{
-    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token, refresher_fn,
+    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+    refresher_fn,
     respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
 };
 
@@ -65,7 +68,8 @@ async fn no_answer_has_a_secret_in_it() {
 async fn the_challenge_is_that_of_the_proxy() {
     let session = failing(|| RefreshError::terminal("revoked"));
     session.logout().await;
-    let answer = HttpAnswer::new().challenge(HeaderValue::from_static("Cookie realm=\"dashboard\""));
+    let answer =
+        HttpAnswer::new().challenge(HeaderValue::from_static("Cookie realm=\"dashboard\""));
     let proxy = RespondLayer::new(answer).layer(rejecting(&session));
     let response = proxy.oneshot(request()).await.unwrap();
     assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Cookie realm=\"dashboard\"");
@@ -113,7 +117,8 @@ async fn other_errors_stay_as_they_are() {
 
 #[tokio::test(start_paused = true)]
 async fn a_time_out_above_the_session_is_not_the_session_s_error() {
-    let hanging = refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
+    let hanging =
+        refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
     let session = Session::new(Token::bearer("at-secret").unwrap(), hanging);
     let proxy = ServiceBuilder::new()
         .layer(RespondLayer::default())
@@ -133,7 +138,10 @@ async fn responses_pass_as_they_are() {
     });
     let proxy = RespondLayer::default().layer(RefreshLayer::new(session).layer(teapot));
     let response = proxy.oneshot(request()).await.unwrap();
-    assert_eq!((response.status().as_u16(), &response.headers()["x-a"]), (418, &"1".parse().unwrap()));
+    assert_eq!(
+        (response.status().as_u16(), &response.headers()["x-a"]),
+        (418, &"1".parse().unwrap())
+    );
     assert_eq!(response.body().size_hint().exact(), Some(15));
     assert!(!response.body().is_end_stream());
     assert_eq!(text(response).await, "short and stout");
@@ -169,11 +177,13 @@ fn rejecting(
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>
 + Clone
 + use<> {
-    RefreshLayer::new(session.clone()).layer(service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
-        let mut response = Response::new(Full::new(Bytes::from_static(b"no")));
-        *response.status_mut() = StatusCode::UNAUTHORIZED;
-        Ok::<_, BoxError>(response)
-    }))
+    RefreshLayer::new(session.clone()).layer(service_fn(
+        |_: Request<ReplayBody<Full<Bytes>>>| async {
+            let mut response = Response::new(Full::new(Bytes::from_static(b"no")));
+            *response.status_mut() = StatusCode::UNAUTHORIZED;
+            Ok::<_, BoxError>(response)
+        },
+    ))
 }
 
 fn request() -> Request<Full<Bytes>> {

@@ -18,8 +18,9 @@ use http_body_util::Full;
 use support::{stack::in_time, *};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    Anonymous, Cause, Credential, Detect, FailureMode, NoReplay, Origin, RefreshContext, RefreshError,
-    RefreshLayer, Rejection, ReplayBody, Session, Stamp, Token, Unauthorized, detect_fn, refresher_fn,
+    Anonymous, Cause, Credential, Detect, FailureMode, NoReplay, Origin, RefreshContext,
+    RefreshError, RefreshLayer, Rejection, ReplayBody, Session, Stamp, Token, Unauthorized,
+    detect_fn, refresher_fn,
 };
 
 const SECRET: &str = "s3cr3t";
@@ -85,9 +86,12 @@ fn g12_a_token_shows_nothing_of_itself() {
     debug_is_clean(&secret());
     debug_is_clean(&secret().with_expires_in(Duration::from_secs(60)));
     assert!(format!("{:?}", secret()).starts_with("Token"));
-    for bad in
-        [format!("{SECRET}\n"), format!("\r{SECRET}"), format!("{SECRET} {SECRET}"), format!("é{SECRET}")]
-    {
+    for bad in [
+        format!("{SECRET}\n"),
+        format!("\r{SECRET}"),
+        format!("{SECRET} {SECRET}"),
+        format!("é{SECRET}"),
+    ] {
         let error = Token::bearer(bad).unwrap_err();
         error_is_clean(&error);
         error_is_clean(&RefreshError::from(error));
@@ -156,13 +160,16 @@ async fn g12_a_session_shows_no_credential_in_any_phase() {
 
 #[tokio::test]
 async fn g12_a_session_shows_nothing_of_a_credential_that_shows_itself() {
-    let never = || refresher_fn(|_: RefreshContext<Careless>| async { Err(RefreshError::terminal("never")) });
+    let never = || {
+        refresher_fn(|_: RefreshContext<Careless>| async { Err(RefreshError::terminal("never")) })
+    };
     let ended = Arc::<Mutex<Vec<String>>>::default();
     let log = ended.clone();
-    let builder = Session::builder(never()).credential(Careless(SECRET)).on_terminated(move |end| {
-        log.lock().unwrap().push(format!("{end:?} {end:#?}"));
-        async {}
-    });
+    let builder =
+        Session::builder(never()).credential(Careless(SECRET)).on_terminated(move |end| {
+            log.lock().unwrap().push(format!("{end:?} {end:#?}"));
+            async {}
+        });
     debug_is_clean(&builder);
     let session = builder.build();
     everything_of(&session);
@@ -197,7 +204,8 @@ async fn g12_layers_services_and_futures_show_no_credential() {
         }
 
         fn call(&mut self, request: Request<ReplayBody<Full<Bytes>>>) -> Self::Future {
-            // What a layer below would log. The caller's own secrets are the caller's business, bodies are not shown.
+            // What a layer below would log. The caller's own secrets are the caller's business,
+            // bodies are not shown.
             debug_is_clean(&request);
             assert_eq!(bearer(&request), Some(SECRET));
             assert!(request.extensions().get::<Stamp>().is_some());
@@ -283,7 +291,8 @@ async fn g12_panics_of_the_crate_show_no_credential() {
     let (refresher, _flights) = by_hand();
     let session = Session::new(secret(), refresher);
     let mut client = RefreshLayer::new(session.clone()).layer(inner);
-    // A future that is polled after its end panics, and its request has a secret in each of its parts.
+    // A future that is polled after its end panics, and its request has a secret in each of its
+    // parts.
     ready(&mut client).await;
     let done = client.call(post("/?s3cr3t", SECRET));
     let cleartext = client.call(post("http://example.com/?s3cr3t", SECRET));

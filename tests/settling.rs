@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Service, ServiceExt};
 use tower_refresh::{
-    Closed, Credential, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Session, Watcher, WeakSession, refresher_fn,
+    Closed, Credential, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind,
+    RefreshLayer, Session, Watcher, WeakSession, refresher_fn,
 };
 
 const TIME_OUT: Duration = Duration::from_secs(7);
@@ -39,7 +39,8 @@ async fn g05_a_time_out_drops_the_refreshers_future_first_and_counts_as_ambiguou
             std::future::pending().await
         }
     });
-    let session = Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
     cell.set(session.downgrade()).unwrap();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
@@ -62,7 +63,8 @@ async fn g05_a_time_out_drops_the_refreshers_future_first_and_counts_as_ambiguou
 #[tokio::test(start_paused = true)]
 async fn g05_an_answer_after_the_time_out_is_lost_and_the_next_flight_is_another() {
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
@@ -84,11 +86,13 @@ async fn g05_an_answer_after_the_time_out_is_lost_and_the_next_flight_is_another
 
 #[tokio::test(start_paused = true)]
 async fn g05_a_time_out_of_no_time_and_one_of_all_time_are_clamped() {
-    for (set, clamped) in
-        [(Duration::ZERO, Duration::from_millis(1)), (Duration::MAX, Duration::from_secs(24 * 60 * 60))]
-    {
+    for (set, clamped) in [
+        (Duration::ZERO, Duration::from_millis(1)),
+        (Duration::MAX, Duration::from_secs(24 * 60 * 60)),
+    ] {
         let (refresher, mut flights) = by_hand();
-        let session = Session::builder(refresher).credential(token("at-1")).refresh_timeout(set).build();
+        let session =
+            Session::builder(refresher).credential(token("at-1")).refresh_timeout(set).build();
         let mut refreshed = task::spawn(session.refresh());
         let flight = flights.next().await;
         tokio::time::advance(clamped - Duration::from_micros(500)).await;
@@ -437,7 +441,8 @@ async fn g06_every_handle_may_be_dropped_and_the_flight_brings_home_what_it_fetc
 async fn g06_a_hook_runs_although_the_last_handle_was_dropped_in_mid_flight() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
@@ -453,7 +458,8 @@ async fn g06_a_hook_runs_although_the_last_handle_was_dropped_in_mid_flight() {
 #[tokio::test(start_paused = true)]
 async fn g06_a_time_out_ends_a_flight_that_nobody_waits_for() {
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
     let weak = session.downgrade();
     drop(session.refresh());
     let flight = flights.next().await;

@@ -28,7 +28,8 @@ use support::{
 use tokio::sync::Semaphore;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{
-    BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit, service_fn,
+    BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
+    service_fn,
 };
 use tower_refresh::{
     Anonymous, BoxFuture, Cause, Error, ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext,
@@ -64,8 +65,11 @@ fn limited<S>(inner: S, permits: usize) -> (ConcurrencyLimit<S>, Arc<Semaphore>)
 async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
     for hesitates in [false, true] {
         let upstream = Upstream::accepting(&["at-1"]);
-        let (probe, book) =
-            if hesitates { Probe::hesitating(upstream.clone()) } else { Probe::new(upstream.clone()) };
+        let (probe, book) = if hesitates {
+            Probe::hesitating(upstream.clone())
+        } else {
+            Probe::new(upstream.clone())
+        };
         let (refresher, mut flights) = by_hand();
         let session = Session::new(token("at-1"), refresher);
         let client = RefreshLayer::new(session.clone()).layer(probe);
@@ -73,7 +77,10 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
 
         // Fresh, on one instance again and again.
         for _ in 0..3 {
-            assert_eq!(ready(&mut kept).await.call(get("/")).await.unwrap().status(), StatusCode::OK);
+            assert_eq!(
+                ready(&mut kept).await.call(get("/")).await.unwrap().status(),
+                StatusCode::OK
+            );
         }
         // Called by a caller who has not asked.
         assert_eq!(kept.call(get("/")).await.unwrap().status(), StatusCode::OK);
@@ -89,11 +96,15 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         ready(&mut passing).await;
         let mut refused = client.clone();
         ready(&mut refused).await;
-        let rejected: Vec<_> = (0..10).map(|_| tokio::spawn(client.clone().oneshot(get("/")))).collect();
+        let rejected: Vec<_> =
+            (0..10).map(|_| tokio::spawn(client.clone().oneshot(get("/")))).collect();
         let flight = in_time(flights.next()).await;
         settle_tasks().await;
         let waiting = tokio::spawn(early.call(get("/")));
-        assert_eq!(passing.call(anonymous.clone()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
+        assert_eq!(
+            passing.call(anonymous.clone()).await.unwrap().status(),
+            StatusCode::UNAUTHORIZED
+        );
         let cleartext: Call = Request::get("http://example.com/").body(Full::default()).unwrap();
         assert_eq!(kind(refused.call(cleartext.clone()).await), ErrorKind::Cleartext);
         let late = tokio::spawn(client.clone().oneshot(get("/")));
@@ -181,7 +192,11 @@ async fn g13_poll_ready_asks_the_inner_service_only_while_the_credential_is_usab
     settle_tasks().await;
     let asked = book.asked();
     assert!(is_ready::<_, Call>(&mut other));
-    assert_eq!((book.asked(), book.held()), (asked, 0), "an awaited flight: given up, and not asked for");
+    assert_eq!(
+        (book.asked(), book.held()),
+        (asked, 0),
+        "an awaited flight: given up, and not asked for"
+    );
 
     flight.answer(Err(RefreshError::transient("busy")));
     assert_eq!(kind(rejected.await.unwrap()), ErrorKind::RefreshFailed);
@@ -190,7 +205,11 @@ async fn g13_poll_ready_asks_the_inner_service_only_while_the_credential_is_usab
 
     drop(session.logout());
     assert!(is_ready::<_, Call>(&mut other));
-    assert_eq!((book.asked(), book.held()), (asked + 1, 0), "terminated: given up, and not asked for");
+    assert_eq!(
+        (book.asked(), book.held()),
+        (asked + 1, 0),
+        "terminated: given up, and not asked for"
+    );
 
     session.login(token("at-9"));
     let refresh = tokio::spawn(session.refresh());
@@ -282,7 +301,11 @@ async fn g13_an_inner_service_that_fails_before_the_replay_fails_the_request_wit
     let error = error.downcast_ref::<std::io::Error>().expect("the inner service's own error");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     assert_eq!((calls.load(SeqCst), refresher.calls()), (1, 1));
-    assert_eq!(session.credential().unwrap().access_token(), "at-2", "the refresh is nobody's loss");
+    assert_eq!(
+        session.credential().unwrap().access_token(),
+        "at-2",
+        "the refresh is nobody's loss"
+    );
 }
 
 // === permits, and places in a queue ===
@@ -471,7 +494,11 @@ struct Own<S> {
 
 impl<S> Refresher for Own<S>
 where
-    S: Service<Call, Response = Response<Full<Bytes>>, Error = BoxError> + Clone + Send + Sync + 'static,
+    S: Service<Call, Response = Response<Full<Bytes>>, Error = BoxError>
+        + Clone
+        + Send
+        + Sync
+        + 'static,
     S::Future: Send,
 {
     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
@@ -479,7 +506,8 @@ where
             self.calls.fetch_add(1, SeqCst);
             let client = self.client.get().expect("the client is made").clone();
             // Its own credential is none of the session's; the 401 comes back as a response.
-            let answer = client.oneshot(get("/auth/refresh")).await.map_err(RefreshError::transient)?;
+            let answer =
+                client.oneshot(get("/auth/refresh")).await.map_err(RefreshError::transient)?;
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
             self.upstream.accept_only(&["at-2"]);
             Ok(Token::bearer("at-2")?)
@@ -710,7 +738,8 @@ fn responding() -> (Responding, Session, Exchanges<Full<Bytes>>, Flights) {
     let (inner, exchanges) = exchanging();
     let (refresher, flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let layer = RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
+    let layer =
+        RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
     (layer.layer(inner), session, exchanges, flights)
 }
 
@@ -732,8 +761,11 @@ async fn assert_rejection(answer: AnyAnswer, body: &str) {
 async fn g13_failure_mode_response_hands_out_each_rejection_when_the_refresh_fails() {
     type Fail = fn(&'static str) -> RefreshError;
 
-    let fails: [Fail; 3] =
-        [|e| RefreshError::transient(e), |e| RefreshError::ambiguous(e), |e| RefreshError::terminal(e)];
+    let fails: [Fail; 3] = [
+        |e| RefreshError::transient(e),
+        |e| RefreshError::ambiguous(e),
+        |e| RefreshError::terminal(e),
+    ];
     for fail in fails {
         let (client, session, mut exchanges, mut flights) = responding();
         let first = tokio::spawn(client.clone().oneshot(get("/1")));
@@ -795,7 +827,8 @@ async fn g13_failure_mode_response_hands_out_the_rejection_of_a_request_that_wai
     assert!(first.poll().is_pending());
     in_time(flights.next()).await.succeed("at-2");
     settle_tasks().await;
-    // Before the first one comes round to its replay, the new credential is accepted, and then rejected as well.
+    // Before the first one comes round to its replay, the new credential is accepted, and then
+    // rejected as well.
     let accepted = tokio::spawn(client.clone().oneshot(get("/0")));
     exchanges.next().await.status(StatusCode::OK);
     accepted.await.unwrap().unwrap();
@@ -831,7 +864,8 @@ async fn g13_failure_mode_error_is_the_error_of_the_session() {
     let error = request.await.unwrap().expect_err("an error");
     let error = error.downcast::<Error>().expect("the session's own");
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-    let refresh = std::error::Error::source(&*error).and_then(|source| source.downcast_ref::<RefreshError>());
+    let refresh =
+        std::error::Error::source(&*error).and_then(|source| source.downcast_ref::<RefreshError>());
     let cause = std::error::Error::source(refresh.expect("what happened to the refresh"));
     assert_eq!(cause.expect("the user's cause").to_string(), "busy");
 }
@@ -865,10 +899,11 @@ fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
 async fn g13_a_terminated_session_does_not_touch_the_stack() {
     let calls = Arc::<AtomicUsize>::default();
     let counted = calls.clone();
-    let (probe, book) = Probe::new(service_fn(move |_: Request<tower_refresh::ReplayBody<Full<Bytes>>>| {
-        counted.fetch_add(1, SeqCst);
-        async { Ok::<_, BoxError>(response(StatusCode::OK)) }
-    }));
+    let (probe, book) =
+        Probe::new(service_fn(move |_: Request<tower_refresh::ReplayBody<Full<Bytes>>>| {
+            counted.fetch_add(1, SeqCst);
+            async { Ok::<_, BoxError>(response(StatusCode::OK)) }
+        }));
     let (refresher, _flights) = by_hand();
     let session = Session::<Token>::builder(refresher).build();
     let client = RefreshLayer::new(session).layer(probe);

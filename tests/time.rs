@@ -13,8 +13,8 @@ use tokio::{sync::Semaphore, time::advance};
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_refresh::{
-    AmbiguousOutcome, Cause, ErrorKind, FailureMode, Phase, Refresh, RefreshError, RefreshLayer, Session,
-    SessionBuilder, Termination, Token,
+    AmbiguousOutcome, Cause, ErrorKind, FailureMode, Phase, Refresh, RefreshError, RefreshLayer,
+    Session, SessionBuilder, Termination, Token,
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -109,8 +109,9 @@ async fn within_the_margin_one_flight_starts_and_no_request_waits() {
 async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_at_the_most() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
-    let (_, session, mut flights) =
-        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE).refresh_ahead_jitter(0.0));
+    let (_, session, mut flights) = build(&upstream, &wall, |b| {
+        b.credential(first).refresh_ahead(5 * MINUTE).refresh_ahead_jitter(0.0)
+    });
     let never_ready = ConcurrencyLimit::with_semaphore(upstream, Arc::new(Semaphore::new(0)));
     let mut service = RefreshLayer::new(session.clone()).layer(never_ready);
     // Not polled ready, so that its future asks the session.
@@ -141,7 +142,8 @@ fn a_renewal_that_finds_no_runtime_fails_no_request() {
     let wall = Wall::new();
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let upstream = Upstream::accepting(&["at-1"]);
-    let (mut client, ..) = build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE));
+    let (mut client, ..) =
+        build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE));
     wall.set(wall.now() + 9 * MINUTE);
     let fresh = poll_alone(client.clone().oneshot(get("/")));
     assert_eq!(fresh.unwrap().status(), StatusCode::OK);
@@ -329,7 +331,10 @@ async fn the_back_off_doubles_up_to_its_cap_and_ends_with_a_success() {
         flights.next().await.answer(Err(RefreshError::transient("503")));
         let wait = own(&sent.await.unwrap().unwrap_err()).retry_after().unwrap();
         assert_failed(&session, attempt);
-        assert!(wait >= least && wait <= (2 * least).min(8 * SECOND), "attempt {attempt}: {wait:?}");
+        assert!(
+            wait >= least && wait <= (2 * least).min(8 * SECOND),
+            "attempt {attempt}: {wait:?}"
+        );
         least = (2 * least).min(8 * SECOND);
         wall.pass(wait).await;
     }
@@ -412,7 +417,8 @@ async fn refreshes_that_succeed_are_limited_within_a_window() {
 
 #[tokio::test(start_paused = true)]
 async fn expiries_that_come_too_fast_are_not_believed() {
-    // The server says when a token expires by its own clock, and this one is nearly a token's life ahead of it.
+    // The server says when a token expires by its own clock, and this one is nearly a token's life
+    // ahead of it.
     let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
     let first = wall.expiring_in("at-1", 2 * SECOND);
     let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(first));
@@ -597,7 +603,8 @@ async fn with_no_waiters_allowed_the_refresh_still_runs() {
     let upstream = Upstream::accepting(&[]);
     let (refresher, mut flights) = by_hand();
     let session = Session::builder(refresher).credential(token("at-1")).max_waiters(0).build();
-    let client = RefreshLayer::new(session).failure_mode(FailureMode::Response).layer(upstream.clone());
+    let client =
+        RefreshLayer::new(session).failure_mode(FailureMode::Response).layer(upstream.clone());
     assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED, "it gets its own rejection");
     upstream.accept_only(&["at-2"]);
     flights.next().await.succeed("at-2");

@@ -42,7 +42,8 @@ fn g12_no_cookie_is_logged() {
 
     // Or else this proves nothing.
     let url = "https://a.example".parse().unwrap();
-    CookieStore::default().store_response_cookies([RawCookie::new("sid", "hush")].into_iter(), &url);
+    CookieStore::default()
+        .store_response_cookies([RawCookie::new("sid", "hush")].into_iter(), &url);
     assert!(LINES.0.lock().unwrap().contains("hush"));
 }
 

@@ -1,5 +1,5 @@
-//! What compiles is part of the contract: `Send`, `Sync`, `Clone`, object safety, and the stacks that the layer fits
-//! into.
+//! What compiles is part of the contract: `Send`, `Sync`, `Clone`, object safety, and the stacks
+//! that the layer fits into.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -23,10 +23,11 @@ use tower::{
 };
 use tower_refresh::{
     Anonymous, BoxFuture, Cause, Closed, Credential, Detect, DetectFn, Error, ErrorKind, Failure,
-    FailureMode, Flight, Generation, InvalidOrigin, InvalidToken, Login, Logout, NoReplay, Origin, Phase,
-    Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher, RefresherFn, Rejection,
-    ReplayBody, Secret, Session, SessionBuilder, Stamp, State, Terminated, Termination, Token, Unauthorized,
-    Verdict, Watcher, WeakSession, detect_fn, future::ResponseFuture, refresher_fn,
+    FailureMode, Flight, Generation, InvalidOrigin, InvalidToken, Login, Logout, NoReplay, Origin,
+    Phase, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher,
+    RefresherFn, Rejection, ReplayBody, Secret, Session, SessionBuilder, Stamp, State, Terminated,
+    Termination, Token, Unauthorized, Verdict, Watcher, WeakSession, detect_fn,
+    future::ResponseFuture, refresher_fn,
 };
 
 fn is_send<T: Send>() {}
@@ -127,7 +128,10 @@ const _: fn(Session) = |session| {
 /// That something is a service for these requests, whose future can be spawned.
 fn serves<B, S>(service: S) -> S
 where
-    S: Service<Request<B>, Response = Response<Incoming>, Error = BoxError> + Clone + Send + 'static,
+    S: Service<Request<B>, Response = Response<Incoming>, Error = BoxError>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     service
@@ -188,7 +192,9 @@ async fn the_layer_goes_anywhere_in_a_service_builder() {
         .service(hyper_client());
     drop(serves::<Full<Bytes>, _>(service));
     let optional = ServiceBuilder::new()
-        .layer(tower::util::BoxCloneSyncServiceLayer::new(RefreshLayer::new(session(token("at-1")))))
+        .layer(tower::util::BoxCloneSyncServiceLayer::new(RefreshLayer::new(session(token(
+            "at-1",
+        )))))
         .service(hyper_client());
     drop(serves::<Full<Bytes>, _>(optional));
 }

@@ -1,5 +1,5 @@
-//! That the memory of a secret is overwritten when it is dropped. Reading freed memory would be undefined behaviour, so
-//! the kernel is asked for it: on Linux, `/proc/self/mem`.
+//! That the memory of a secret is overwritten when it is dropped. Reading freed memory would be
+//! undefined behaviour, so the kernel is asked for it: on Linux, `/proc/self/mem`.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]

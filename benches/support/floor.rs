@@ -5,13 +5,15 @@ use std::{
 };
 
 use http::{
-    Extensions, HeaderValue, Request, Response, StatusCode, Version, header::AUTHORIZATION, request::Parts,
+    Extensions, HeaderValue, Request, Response, StatusCode, Version, header::AUTHORIZATION,
+    request::Parts,
 };
 use tower::Service;
 
-/// What no layer that keeps what a replay needs can do without, whoever writes it: a request is taken apart, its head
-/// copied in the cheapest way that this crate has found, its body cloned, a header inserted, all of it put together
-/// again, and the status of the response looked at. It can neither replay nor refresh.
+/// What no layer that keeps what a replay needs can do without, whoever writes it: a request is
+/// taken apart, its head copied in the cheapest way that this crate has found, its body cloned, a
+/// header inserted, all of it put together again, and the status of the response looked at. It can
+/// neither replay nor refresh.
 #[derive(Clone)]
 pub(crate) struct Floor<S> {
     inner: S,
@@ -29,7 +31,8 @@ pub(crate) struct FloorFuture<F, B> {
 
 impl<S> Floor<S> {
     pub(crate) fn new(inner: S, token: &str) -> Self {
-        let mut authorization = HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII");
+        let mut authorization =
+            HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII");
         authorization.set_sensitive(true);
         Self { inner, authorization, shared: Arc::from("its session, say") }
     }
@@ -50,7 +53,8 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let kept = (copy(&head), head.version, head.extensions.clone(), body.clone(), self.shared.clone());
+        let kept =
+            (copy(&head), head.version, head.extensions.clone(), body.clone(), self.shared.clone());
         head.headers.insert(AUTHORIZATION, self.authorization.clone());
         FloorFuture { inner: self.inner.call(Request::from_parts(head, body)), kept }
     }

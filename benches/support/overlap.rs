@@ -17,8 +17,8 @@ pub(crate) fn alone(spans: &[Span]) -> Option<Duration> {
 
 /// How long a chunk takes either of two threads, of what they do while both have a core.
 ///
-/// On a machine with other work that is some of the time only. The rest of it tells about that work, not about the
-/// threads, which don't meet meanwhile.
+/// On a machine with other work that is some of the time only. The rest of it tells about that
+/// work, not about the threads, which don't meet meanwhile.
 pub(crate) fn together(mut spans: Vec<Span>) -> Option<Duration> {
     spans.retain(|span| !span.is_interrupted());
     spans.sort_by_key(|span| span.start);

@@ -9,7 +9,9 @@ use tower::Service;
 /// One request through a service, on this thread and without a runtime.
 pub(crate) fn run<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
-    let Poll::Ready(ready) = service.poll_ready(&mut cx) else { panic!("a service that is always ready") };
+    let Poll::Ready(ready) = service.poll_ready(&mut cx) else {
+        panic!("a service that is always ready")
+    };
     ready?;
     finish(service.call(request))
 }

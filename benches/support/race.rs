@@ -11,12 +11,14 @@ pub(crate) enum Effort {
     List,
 }
 
-/// Several ways to do one thing, sampled in turns, so that whatever else the machine does meets all of them.
+/// Several ways to do one thing, sampled in turns, so that whatever else the machine does meets all
+/// of them.
 pub(crate) struct Race<'a, T = Duration> {
     runners: Vec<Box<dyn FnMut() -> T + 'a>>,
 }
 
-/// Of each runner: its median time, and the median ratio of the first runner's time to its own in the same turn.
+/// Of each runner: its median time, and the median ratio of the first runner's time to its own in
+/// the same turn.
 pub(crate) struct Standing {
     pub(crate) time: Duration,
     pub(crate) ratio: f64,
@@ -48,7 +50,9 @@ impl Effort {
     pub(crate) fn caption(self) -> &'static str {
         match self {
             Self::Full => "medians of samples taken in turns",
-            Self::Once | Self::List => "one sample of each, to see that they run: not a measurement",
+            Self::Once | Self::List => {
+                "one sample of each, to see that they run: not a measurement"
+            }
         }
     }
 }
@@ -75,7 +79,8 @@ impl<'a, T> Race<'a, T> {
         let count = self.runners.len();
         let mut samples: Vec<_> = (0..count).map(|_| Vec::with_capacity(turns)).collect();
         for turn in 0..=turns {
-            // Who begins changes, so that nobody always meets the caches that the same one left behind.
+            // Who begins changes, so that nobody always meets the caches that the same one left
+            // behind.
             for position in 0..count {
                 let runner = (turn + position) % count;
                 let sample = self.runners[runner]();
@@ -93,7 +98,10 @@ impl Race<'_> {
     pub(crate) fn run(self, turns: usize) -> Vec<Standing> {
         let times = self.samples(turns);
         let standing = |own: &Vec<Duration>| {
-            let ratios = times[0].iter().zip(own).map(|(first, own)| first.as_secs_f64() / own.as_secs_f64());
+            let ratios = times[0]
+                .iter()
+                .zip(own)
+                .map(|(first, own)| first.as_secs_f64() / own.as_secs_f64());
             let seconds = own.iter().map(Duration::as_secs_f64);
             Standing { time: Duration::from_secs_f64(median(seconds)), ratio: median(ratios) }
         };

@@ -11,7 +11,8 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use tower_refresh::Token;
 
-pub(crate) const TOKEN: &str = "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJiZW5jaCJ9.c2lnbmF0dXJl";
+pub(crate) const TOKEN: &str =
+    "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJiZW5jaCJ9.c2lnbmF0dXJl";
 
 const URI: &str = "https://api.example.com/v1/items?page=2";
 
@@ -20,7 +21,8 @@ const URI: &str = "https://api.example.com/v1/items?page=2";
 pub(crate) enum Head {
     /// Each name and value in a buffer of its own, as a client makes them.
     Own(usize),
-    /// As a server parsed them, for a proxy: names of their own, values that are slices of one buffer.
+    /// As a server parsed them, for a proxy: names of their own, values that are slices of one
+    /// buffer.
     Parsed(usize),
 }
 

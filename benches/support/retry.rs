@@ -3,8 +3,8 @@ use std::future::{Ready, ready};
 use http::{Request, Response, StatusCode};
 use tower::retry::Policy;
 
-/// What one would write instead of the layer, over `AddAuthorization`: it keeps a clone of every request, and sends that
-/// if the answer is 401, once.
+/// What one would write instead of the layer, over `AddAuthorization`: it keeps a clone of every
+/// request, and sends that if the answer is 401, once.
 #[derive(Clone, Debug)]
 pub(crate) struct CloneAndRetry {
     left: usize,
@@ -26,7 +26,8 @@ impl<B: Clone, ResBody, E> Policy<Request<B>, Response<ResBody>, E> for CloneAnd
         _: &mut Request<B>,
         result: &mut Result<Response<ResBody>, E>,
     ) -> Option<Self::Future> {
-        let rejected = matches!(result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED);
+        let rejected =
+            matches!(result, Ok(response) if response.status() == StatusCode::UNAUTHORIZED);
         if !rejected {
             return None;
         }

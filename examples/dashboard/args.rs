@@ -20,7 +20,8 @@ Options:
 Exit status: 0 if every number is as guaranteed, 1 if one is not, 2 for a wrong option.
 ";
 
-/// All of the herd is in flight at once, clients and servers in one process: 20 000 of them take half a gigabyte.
+/// All of the herd is in flight at once, clients and servers in one process: 20 000 of them take
+/// half a gigabyte.
 const REQUESTS: RangeInclusive<usize> = 2..=20_000;
 
 pub(crate) enum Args {

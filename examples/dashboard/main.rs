@@ -1,10 +1,11 @@
 //! A dashboard fires a hundred requests just after its access token has expired. What happens next?
 //!
-//! `cargo run --example dashboard` tells it in five scenes, all of them real HTTP on loopback, and checks every number
-//! that it prints against what the crate guarantees. Copy from `client/dashboard.rs` and `client/auth.rs`.
+//! `cargo run --example dashboard` tells it in five scenes, all of them real HTTP on loopback, and
+//! checks every number that it prints against what the crate guarantees. Copy from
+//! `client/dashboard.rs` and `client/auth.rs`.
 //!
-//! With `--features cookies` and `--credential cookie` the tokens travel in cookies, and `cookies/client.rs` takes the
-//! place of `client/auth.rs`.
+//! With `--features cookies` and `--credential cookie` the tokens travel in cookies, and
+//! `cookies/client.rs` takes the place of `client/auth.rs`.
 
 mod args;
 mod client;
@@ -82,9 +83,14 @@ async fn tell<A: AuthService>(requests: usize, wire: &'static dyn Wire) -> Resul
     Ok(is_right)
 }
 
-async fn play(name: char, scene: impl Future<Output = Result<Report, BoxError>>) -> Result<bool, BoxError> {
+async fn play(
+    name: char,
+    scene: impl Future<Output = Result<Report, BoxError>>,
+) -> Result<bool, BoxError> {
     let report = match timeout(PATIENCE, scene).await {
-        Ok(report) => report.map_err(|error| format!("scene ({name}): {}", report::with_causes(&*error)))?,
+        Ok(report) => {
+            report.map_err(|error| format!("scene ({name}): {}", report::with_causes(&*error)))?
+        }
         Err(_) => return Err(format!("scene ({name}) hangs: no end after {PATIENCE:?}").into()),
     };
     print(&format!("({name}) {report}\n"))?;

@@ -38,5 +38,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Args, lexopt::Error> {
 
 fn number_of_calls(value: &str) -> Result<usize, String> {
     let number = value.parse().ok().filter(|number| CALLS.contains(number));
-    number.ok_or_else(|| format!("--calls takes a whole number from {} to {}", CALLS.start(), CALLS.end()))
+    number.ok_or_else(|| {
+        format!("--calls takes a whole number from {} to {}", CALLS.start(), CALLS.end())
+    })
 }

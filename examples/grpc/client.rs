@@ -1,4 +1,5 @@
-//! The client: how a session is put together, and the channel that wears it. The rest is what `tonic-build` generates.
+//! The client: how a session is put together, and the channel that wears it. The rest is what
+//! `tonic-build` generates.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -32,7 +33,8 @@ pub(crate) fn session(
         async move {
             let current = context.current().and_then(|token| token.refresh_token());
             let current = current.ok_or_else(|| RefreshError::terminal("no refresh token"))?;
-            let tokens = auth.refresh(RefreshToken { token: current.to_owned() }).await.map_err(classify)?;
+            let tokens =
+                auth.refresh(RefreshToken { token: current.to_owned() }).await.map_err(classify)?;
             to_token(tokens.into_inner())
         }
     });
@@ -46,8 +48,10 @@ pub(crate) fn session(
     }
 }
 
-/// What a generated client takes in the place of a `Channel`. Written out, it can be a field of something.
-pub(crate) type LayeredChannel = Respond<Refresh<Trailers<MapRequestBody<Channel, BoxBody>>>, GrpcAnswer>;
+/// What a generated client takes in the place of a `Channel`. Written out, it can be a field of
+/// something.
+pub(crate) type LayeredChannel =
+    Respond<Refresh<Trailers<MapRequestBody<Channel, BoxBody>>>, GrpcAnswer>;
 type BoxBody = fn(RequestBody<ReplayBody<Body>>) -> Body;
 
 pub(crate) fn layered(channel: Channel, session: Session) -> LayeredChannel {
@@ -101,7 +105,10 @@ where
         self.inner.unary(Request::new(symbol), path, ProstCodec::default()).await
     }
 
-    pub(crate) async fn watch(&mut self, symbol: Symbol) -> Result<Response<Streaming<Quote>>, Status> {
+    pub(crate) async fn watch(
+        &mut self,
+        symbol: Symbol,
+    ) -> Result<Response<Streaming<Quote>>, Status> {
         self.ready().await?;
         let path = PathAndQuery::from_static("/shop.Quotes/Watch");
         self.inner.server_streaming(Request::new(symbol), path, ProstCodec::default()).await
@@ -128,7 +135,10 @@ impl AuthClient<Channel> {
         Self { inner: Grpc::new(inner) }
     }
 
-    pub(crate) async fn refresh(&mut self, token: RefreshToken) -> Result<Response<Tokens>, Status> {
+    pub(crate) async fn refresh(
+        &mut self,
+        token: RefreshToken,
+    ) -> Result<Response<Tokens>, Status> {
         self.inner.ready().await.map_err(|error| Status::from_error(error.into()))?;
         let path = PathAndQuery::from_static("/shop.Auth/Refresh");
         self.inner.unary(Request::new(token), path, ProstCodec::default()).await

@@ -1,7 +1,9 @@
-//! A gRPC client whose token expires: two hundred calls at once, a stream that is cut, and a session that is revoked.
+//! A gRPC client whose token expires: two hundred calls at once, a stream that is cut, and a
+//! session that is revoked.
 //!
-//! `cargo run --example grpc --features grpc` runs a tonic server and a tonic client on loopback, and checks what it
-//! prints. No `protoc` is needed: the messages and the clients are what generated code looks like. Copy from `client.rs`.
+//! `cargo run --example grpc --features grpc` runs a tonic server and a tonic client on loopback,
+//! and checks what it prints. No `protoc` is needed: the messages and the clients are what
+//! generated code looks like. Copy from `client.rs`.
 
 mod args;
 mod auth;

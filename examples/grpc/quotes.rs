@@ -15,7 +15,10 @@ pub(crate) fn get(symbol: &Symbol) -> Quote {
 }
 
 /// A quote for every tick, until the token has expired.
-pub(crate) fn watch(symbol: Symbol, expiry: Instant) -> impl Stream<Item = Result<Quote, Status>> + Send {
+pub(crate) fn watch(
+    symbol: Symbol,
+    expiry: Instant,
+) -> impl Stream<Item = Result<Quote, Status>> + Send {
     let (quotes, received) = mpsc::channel(1);
     tokio::spawn(async move {
         let mut ticks = time::interval(TICK);

@@ -126,7 +126,8 @@ impl fmt::Display for Scene {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}", self.title)?;
         for (label, seen, must_be) in &self.facts {
-            let verdict = if seen == must_be { "ok".to_owned() } else { format!("WRONG: must be {must_be}") };
+            let verdict =
+                if seen == must_be { "ok".to_owned() } else { format!("WRONG: must be {must_be}") };
             writeln!(f, "  {label:<43} {seen:<16} {verdict}")?;
         }
         if let Some(note) = &self.note {

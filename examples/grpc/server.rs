@@ -65,7 +65,8 @@ impl Backend {
             return Ok(Grpc::new(ProstCodec::default()).unary(service_fn(refresh), request).await);
         }
         self.calls.fetch_add(1, Ordering::Relaxed);
-        let authorization = request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
+        let authorization =
+            request.headers().get(AUTHORIZATION).and_then(|value| value.to_str().ok());
         let expiry = self.auth.expiry(authorization)?;
         let mut grpc = Grpc::new(ProstCodec::default());
         Ok(match request.uri().path() {
@@ -103,6 +104,8 @@ impl Service<http::Request<Body>> for Backend {
 
     fn call(&mut self, request: http::Request<Body>) -> Self::Future {
         let backend = self.clone();
-        Box::pin(async move { Ok(backend.respond(request).await.unwrap_or_else(Status::into_http)) })
+        Box::pin(
+            async move { Ok(backend.respond(request).await.unwrap_or_else(Status::into_http)) },
+        )
     }
 }

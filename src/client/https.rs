@@ -47,8 +47,8 @@ impl Https {
         Ok(self)
     }
 
-    /// Makes the client, for request bodies of one type: `ReplayBody<_>` below a `RefreshLayer`, `oauth2::Form` for a
-    /// token endpoint.
+    /// Makes the client, for request bodies of one type: `ReplayBody<_>` below a `RefreshLayer`,
+    /// `oauth2::Form` for a token endpoint.
     pub fn build<B>(self) -> HttpsClient<B>
     where
         B: Body + Send,
@@ -60,8 +60,11 @@ impl Https {
             .expect("ring knows the protocol versions that are on by default")
             .with_root_certificates(self.roots)
             .with_no_client_auth();
-        let connector =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions().build();
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(tls)
+            .https_or_http()
+            .enable_all_versions()
+            .build();
         Client::builder(TokioExecutor::new()).build(connector)
     }
 }

@@ -1,4 +1,5 @@
-//! An HTTP client for those who have none: hyper-util's, over TLS by rustls, with Mozilla's root certificates.
+//! An HTTP client for those who have none: hyper-util's, over TLS by rustls, with Mozilla's root
+//! certificates.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -31,9 +32,9 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It speaks HTTP/2 where the server does, and HTTP/1.1 elsewhere. It follows no redirects. A URL of `http://` is sent in
-//! cleartext: what may carry a credential is decided by [`RefreshLayer`](crate::RefreshLayer) and
-//! `oauth2::EndpointUrl`.
+//! It speaks HTTP/2 where the server does, and HTTP/1.1 elsewhere. It follows no redirects. A URL
+//! of `http://` is sent in cleartext: what may carry a credential is decided by
+//! [`RefreshLayer`](crate::RefreshLayer) and `oauth2::EndpointUrl`.
 
 mod https;
 

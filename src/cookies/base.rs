@@ -16,8 +16,8 @@ pub(super) struct Base {
 
 /// A text is not the URL of an upstream, or not a path on it.
 ///
-/// The message says why without showing the text, which may have a password in it. Neither the message nor what
-/// `Debug` shows is stable.
+/// The message says why without showing the text, which may have a password in it. Neither the
+/// message nor what `Debug` shows is stable.
 ///
 /// ```
 /// use tower_refresh::cookies::Jar;
@@ -68,8 +68,11 @@ impl Base {
         if url.query().is_some() || url.fragment().is_some() {
             return Err(InvalidUrlKind::Query);
         }
-        let origin =
-            url.origin().ascii_serialization().parse::<Origin>().map_err(|_| InvalidUrlKind::Host)?;
+        let origin = url
+            .origin()
+            .ascii_serialization()
+            .parse::<Origin>()
+            .map_err(|_| InvalidUrlKind::Host)?;
         let home = origin.to_string().parse().map_err(|_| InvalidUrlKind::Host)?;
         Ok(Self { url, origin, home })
     }
@@ -89,7 +92,8 @@ impl Base {
         Uri::from_parts(parts).expect("an origin and a path are a URI")
     }
 
-    /// The URL that a request goes to, as cookies see it. `None` where there is nothing that a cookie could match.
+    /// The URL that a request goes to, as cookies see it. `None` where there is nothing that a
+    /// cookie could match.
     pub(super) fn resolve(&self, uri: &Uri) -> Option<Url> {
         let Some(authority) = uri.authority() else {
             let mut url = self.url.clone();
@@ -104,7 +108,8 @@ impl Base {
         Url::parse(&format!("{scheme}://{authority}{}", uri.path())).ok()
     }
 
-    /// Whether it is the upstream itself that answers a request to `url`, over a connection as safe as the jar's own.
+    /// Whether it is the upstream itself that answers a request to `url`, over a connection as safe
+    /// as the jar's own.
     ///
     /// So does a host to which the upstream has its cookies sent.
     pub(super) fn trusts(&self, url: &Url, got_cookies: bool) -> bool {
@@ -112,11 +117,13 @@ impl Base {
         is_known && (url.scheme() == "https" || self.url.scheme() == "http")
     }
 
-    /// Whether a `Domain` attribute is one that the upstream may use, as far as that can be told without a list of
-    /// public suffixes: `com` is not, `co.uk` is. Whether it is a domain of the upstream is for the store to check.
+    /// Whether a `Domain` attribute is one that the upstream may use, as far as that can be told
+    /// without a list of public suffixes: `com` is not, `co.uk` is. Whether it is a domain of the
+    /// upstream is for the store to check.
     pub(super) fn allows_domain(&self, domain: &str) -> bool {
         let domain = domain.trim();
-        domain.contains('.') || self.url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(domain))
+        domain.contains('.')
+            || self.url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(domain))
     }
 }
 
@@ -195,7 +202,10 @@ mod tests {
     fn a_request_without_an_authority_goes_to_the_base() {
         assert_eq!(resolved("https://a.example:444/app/", "/api?q"), "https://a.example:444/api");
         assert_eq!(resolved("https://a.example", "wss://b.example/ws"), "https://b.example/ws");
-        assert_eq!(resolved("https://a.example", "http://B.example:80/x/../y"), "http://b.example/y");
+        assert_eq!(
+            resolved("https://a.example", "http://B.example:80/x/../y"),
+            "http://b.example/y"
+        );
     }
 
     proptest! {

@@ -3,11 +3,12 @@ use std::fmt;
 use cookie_store::RawCookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
 
-/// Copies a cookie into a header, so that the upstream knows a request of its own application from one that another
-/// site made the browser send: a double-submit cookie.
+/// Copies a cookie into a header, so that the upstream knows a request of its own application from
+/// one that another site made the browser send: a double-submit cookie.
 ///
-/// The names are the application's: `csrftoken` and `X-CSRFToken` in Django, `XSRF-TOKEN` and `X-XSRF-TOKEN` in Angular,
-/// Laravel and Spring, `csrf_access_token` and `X-CSRF-TOKEN` in Flask-JWT-Extended.
+/// The names are the application's: `csrftoken` and `X-CSRFToken` in Django, `XSRF-TOKEN` and
+/// `X-XSRF-TOKEN` in Angular, Laravel and Spring, `csrf_access_token` and `X-CSRF-TOKEN` in
+/// Flask-JWT-Extended.
 ///
 /// ```
 /// use http::{HeaderName, Request};
@@ -40,24 +41,30 @@ impl Csrf {
         Self { cookie: cookie.into(), header, is_decoded: false, on_safe_methods: false }
     }
 
-    /// Decodes the percent-encoding of the cookie on the way into the header, as axios and Angular do: Laravel needs
-    /// it. Default: false.
+    /// Decodes the percent-encoding of the cookie on the way into the header, as axios and Angular
+    /// do: Laravel needs it. Default: false.
     #[must_use]
     pub fn percent_decoded(mut self, is_decoded: bool) -> Self {
         self.is_decoded = is_decoded;
         self
     }
 
-    /// Whether requests that change nothing (`GET`, `HEAD`, `OPTIONS`, `TRACE`) have the header as well. Default:
-    /// false.
+    /// Whether requests that change nothing (`GET`, `HEAD`, `OPTIONS`, `TRACE`) have the header as
+    /// well. Default: false.
     #[must_use]
     pub fn on_safe_methods(mut self, on_safe_methods: bool) -> Self {
         self.on_safe_methods = on_safe_methods;
         self
     }
 
-    /// Takes the cookie from those that the request carries: the header goes nowhere where the cookie does not.
-    pub(super) fn apply(&self, method: &Method, cookies: &[(String, String)], headers: &mut HeaderMap) {
+    /// Takes the cookie from those that the request carries: the header goes nowhere where the
+    /// cookie does not.
+    pub(super) fn apply(
+        &self,
+        method: &Method,
+        cookies: &[(String, String)],
+        headers: &mut HeaderMap,
+    ) {
         if method.is_safe() && !self.on_safe_methods {
             return;
         }

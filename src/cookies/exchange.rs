@@ -7,7 +7,9 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery,
+};
 use http_body::Body;
 use tower::{BoxError, Service};
 
@@ -136,7 +138,8 @@ where
     B: From<Bytes>,
     ResBody: Body,
 {
-    let unanswered = |is_unsent| move |error: S::Error| Unanswered { is_unsent, cause: error.into() };
+    let unanswered =
+        |is_unsent| move |error: S::Error| Unanswered { is_unsent, cause: error.into() };
     poll_fn(|cx| service.poll_ready(cx)).await.map_err(unanswered(true))?;
     let answer = service.call(request.map(B::from)).await.map_err(unanswered(false))?;
     let (head, body) = answer.into_parts();
@@ -144,8 +147,8 @@ where
     Ok(head)
 }
 
-/// Reads what has come of a body by now, so that its connection can be used again, and waits for no more of it: nobody
-/// needs it, and it may be endless.
+/// Reads what has come of a body by now, so that its connection can be used again, and waits for no
+/// more of it: nobody needs it, and it may be endless.
 async fn skip<B: Body>(body: B) {
     let mut drain = Drain::new(body);
     poll_fn(|cx| {

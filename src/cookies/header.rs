@@ -2,8 +2,8 @@ use http::{HeaderMap, HeaderValue, header::COOKIE};
 
 /// Puts the jar's cookies into the `Cookie` header, beside those that the caller put there.
 ///
-/// A cookie of the jar takes the place of the caller's of the same name, so that a replay replaces what its first
-/// attempt carried. The result is one header (RFC 6265 §5.4), and sensitive.
+/// A cookie of the jar takes the place of the caller's of the same name, so that a replay replaces
+/// what its first attempt carried. The result is one header (RFC 6265 §5.4), and sensitive.
 pub(super) fn merge(headers: &mut HeaderMap, jar: &[(String, String)]) {
     if jar.is_empty() {
         return;
@@ -32,7 +32,11 @@ fn push(header: &mut Vec<u8>, pair: &[&[u8]]) {
 }
 
 fn pairs(header: &HeaderValue) -> impl Iterator<Item = &[u8]> {
-    header.as_bytes().split(|byte| *byte == b';').map(<[u8]>::trim_ascii).filter(|pair| !pair.is_empty())
+    header
+        .as_bytes()
+        .split(|byte| *byte == b';')
+        .map(<[u8]>::trim_ascii)
+        .filter(|pair| !pair.is_empty())
 }
 
 fn name_of(pair: &[u8]) -> &[u8] {
@@ -50,7 +54,8 @@ mod tests {
         for own in own {
             headers.append(COOKIE, HeaderValue::from_bytes(own.as_bytes()).unwrap());
         }
-        let jar: Vec<_> = jar.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+        let jar: Vec<_> =
+            jar.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
         merge(&mut headers, &jar);
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.get_all(COOKIE).iter().map(text).collect()

@@ -26,14 +26,14 @@ use crate::{
 ///
 /// See the [module docs](crate::cookies) for what it sends where, and what it takes from whom.
 ///
-/// Each login needs a jar of its own, which is why there is no `Clone`. `Debug` shows no cookie, neither its name nor its
-/// value.
+/// Each login needs a jar of its own, which is why there is no `Clone`. `Debug` shows no cookie,
+/// neither its name nor its value.
 pub struct Jar {
     upstream: Arc<Upstream>,
     /// Shared by all jars of a login, so that none of them outlives its logout.
     is_closed: Arc<AtomicBool>,
-    /// Locked for as long as it takes to look something up or to store it: no code of the user's runs meanwhile, nothing
-    /// is awaited, and no jar locks another while it is locked itself.
+    /// Locked for as long as it takes to look something up or to store it: no code of the user's
+    /// runs meanwhile, nothing is awaited, and no jar locks another while it is locked itself.
     contents: Shared,
 }
 
@@ -60,11 +60,13 @@ type Shared = Arc<Mutex<Contents>>;
 #[derive(Default)]
 struct Contents {
     cookies: CookieStore,
-    /// What refreshes of this login have set or deleted: an answer that they overtook must not touch it.
+    /// What refreshes of this login have set or deleted: an answer that they overtook must not
+    /// touch it.
     renewed: HashSet<Key>,
     /// The contents of the jar that a refresh made of this one, as long as somebody holds it.
     next: Weak<Mutex<Contents>>,
-    /// A request went to somebody else than the upstream. Whose answer the next one is can't be known.
+    /// A request went to somebody else than the upstream. Whose answer the next one is can't be
+    /// known.
     has_strayed: bool,
 }
 
@@ -77,28 +79,33 @@ const MOST_COOKIES: usize = 180;
 impl Jar {
     /// An empty jar for the upstream at this URL, such as `https://app.example.com`.
     ///
-    /// Every cookie that it takes counts as one from there. A path matters to cookies that name no `Path`: they get
-    /// all of it up to the last slash (RFC 6265 §5.1.4), where a browser would go by the path of the request.
+    /// Every cookie that it takes counts as one from there. A path matters to cookies that name no
+    /// `Path`: they get all of it up to the last slash (RFC 6265 §5.1.4), where a browser would go
+    /// by the path of the request.
     ///
     /// # Errors
     ///
-    /// If it is not an absolute `http` or `https` URL, or has user information, a query or a fragment.
+    /// If it is not an absolute `http` or `https` URL, or has user information, a query or a
+    /// fragment.
     pub fn new(base: &str) -> Result<Self, InvalidUrl> {
         let upstream = Upstream { base: Base::parse(base)?, csrf: None, expiring: None };
         Ok(Self { upstream: upstream.into(), is_closed: Arc::default(), contents: Arc::default() })
     }
 
-    /// Copies a cookie into a header of each request. Jars that a refresh makes of this one do so as well.
+    /// Copies a cookie into a header of each request. Jars that a refresh makes of this one do so
+    /// as well.
     #[must_use]
     pub fn with_csrf(self, csrf: Csrf) -> Self {
         self.configured(|upstream| upstream.csrf = Some(csrf))
     }
 
-    /// Takes the expiry of the cookie of that name for the credential's own, so that it is renewed when it expires, or
-    /// ahead of that ([`SessionBuilder::refresh_ahead`](crate::SessionBuilder::refresh_ahead)).
+    /// Takes the expiry of the cookie of that name for the credential's own, so that it is renewed
+    /// when it expires, or ahead of that
+    /// ([`SessionBuilder::refresh_ahead`](crate::SessionBuilder::refresh_ahead)).
     ///
-    /// It is read when the jar arrives in the session; when ordinary answers prolong the cookie later, the session
-    /// does not hear of it. Without this the expiry is unknown, and a rejection is what starts a refresh.
+    /// It is read when the jar arrives in the session; when ordinary answers prolong the cookie
+    /// later, the session does not hear of it. Without this the expiry is unknown, and a rejection
+    /// is what starts a refresh.
     #[must_use]
     pub fn with_expiry_of(self, cookie: impl Into<Box<str>>) -> Self {
         self.configured(|upstream| upstream.expiring = Some(cookie.into()))
@@ -119,9 +126,11 @@ impl Jar {
     ///
     /// # Errors
     ///
-    /// If the jar would not take it from the upstream: it is for another domain, has expired, or can't be read.
+    /// If the jar would not take it from the upstream: it is for another domain, has expired, or
+    /// can't be read.
     pub fn with_cookie(self, set_cookie: &str) -> Result<Self, InvalidCookie> {
-        let header = HeaderValue::from_bytes(set_cookie.as_bytes()).map_err(|_| InvalidCookie(()))?;
+        let header =
+            HeaderValue::from_bytes(set_cookie.as_bytes()).map_err(|_| InvalidCookie(()))?;
         let is_stored = self.lock().set(&header, &self.upstream.base);
         if is_stored { Ok(self) } else { Err(InvalidCookie(())) }
     }
@@ -155,14 +164,17 @@ impl Jar {
         self.upstream.base.origin().clone()
     }
 
-    /// Empties it for good, and with it all jars of its login: they take no cookie any more, and send none.
+    /// Empties it for good, and with it all jars of its login: they take no cookie any more, and
+    /// send none.
     pub fn close(&self) {
         self.is_closed.store(true, Ordering::SeqCst);
-        // Whoever stored a cookie meanwhile held the lock; whoever comes later finds the jar closed.
+        // Whoever stored a cookie meanwhile held the lock; whoever comes later finds the jar
+        // closed.
         self.lock().cookies.clear();
     }
 
-    /// Puts the cookies on a request, and the header of this CSRF check in the place of the jar's own.
+    /// Puts the cookies on a request, and the header of this CSRF check in the place of the jar's
+    /// own.
     pub(super) fn apply_with(&self, csrf: Option<&Csrf>, request: &mut request::Parts) {
         self.put_on(request, csrf.or(self.upstream.csrf.as_ref()));
     }
@@ -182,10 +194,12 @@ impl Jar {
         &self.upstream.base
     }
 
-    /// The jar that follows this one in the same login: its cookies as they are by now, and those of the answer. This
-    /// one stays as it is, and hands on what late answers bring it: a new login must not begin with the result.
+    /// The jar that follows this one in the same login: its cookies as they are by now, and those
+    /// of the answer. This one stays as it is, and hands on what late answers bring it: a new login
+    /// must not begin with the result.
     ///
-    /// For a refresher of your own, where [`RefreshEndpoint`](crate::cookies::RefreshEndpoint) does not fit.
+    /// For a refresher of your own, where [`RefreshEndpoint`](crate::cookies::RefreshEndpoint) does
+    /// not fit.
     ///
     /// # Errors
     ///
@@ -195,7 +209,11 @@ impl Jar {
         let next = Arc::new(Mutex::new(contents.renewed(answer, &self.upstream.base)?));
         // In one step with the copy: an answer from now on goes to both.
         contents.next = Arc::downgrade(&next);
-        Ok(Self { upstream: self.upstream.clone(), is_closed: self.is_closed.clone(), contents: next })
+        Ok(Self {
+            upstream: self.upstream.clone(),
+            is_closed: self.is_closed.clone(),
+            contents: next,
+        })
     }
 
     fn configured(self, change: impl FnOnce(&mut Upstream)) -> Self {
@@ -231,8 +249,8 @@ fn lock(contents: &Mutex<Contents>) -> MutexGuard<'_, Contents> {
 }
 
 impl Credential for Jar {
-    /// Adds the cookies to those of the caller's own `Cookie` header, and the CSRF header. Of two cookies of the same
-    /// name the jar's is sent.
+    /// Adds the cookies to those of the caller's own `Cookie` header, and the CSRF header. Of two
+    /// cookies of the same name the jar's is sent.
     fn apply(&self, request: &mut request::Parts) {
         self.put_on(request, self.upstream.csrf.as_ref());
     }
@@ -245,8 +263,9 @@ impl Credential for Jar {
         named.filter_map(|cookie| expiry(cookie)).min()
     }
 
-    /// Takes the cookies of the answer, unless a request has gone to somebody else than the upstream. The jar that a
-    /// refresh has made of this one meanwhile takes those that no refresh has touched.
+    /// Takes the cookies of the answer, unless a request has gone to somebody else than the
+    /// upstream. The jar that a refresh has made of this one meanwhile takes those that no refresh
+    /// has touched.
     fn observe(&self, _: StatusCode, headers: &HeaderMap) {
         if !headers.contains_key(SET_COOKIE) {
             return;
@@ -303,15 +322,24 @@ impl Contents {
             return Err(RefreshError::transient(NothingStored));
         }
         // What is neither held nor new is forgotten, so that it can't become ever more.
-        let held =
-            self.renewed.iter().filter(|(domain, path, name)| next.cookies.contains_any(domain, path, name));
-        let touched = answer.get_all(SET_COOKIE).iter().filter_map(|header| key(&parse(header, base)?));
+        let held = self
+            .renewed
+            .iter()
+            .filter(|(domain, path, name)| next.cookies.contains_any(domain, path, name));
+        let touched =
+            answer.get_all(SET_COOKIE).iter().filter_map(|header| key(&parse(header, base)?));
         next.renewed = held.cloned().chain(touched).collect();
         Ok(next)
     }
 
-    /// Takes the cookies of an answer to a request that carried these. Returns who is to hear of it as well.
-    fn learn(&mut self, headers: &HeaderMap, base: &Base, is_closed: &AtomicBool) -> Option<Shared> {
+    /// Takes the cookies of an answer to a request that carried these. Returns who is to hear of it
+    /// as well.
+    fn learn(
+        &mut self,
+        headers: &HeaderMap,
+        base: &Base,
+        is_closed: &AtomicBool,
+    ) -> Option<Shared> {
         if self.has_strayed || is_closed.load(Ordering::SeqCst) {
             return None;
         }
@@ -319,9 +347,14 @@ impl Contents {
         self.next.upgrade()
     }
 
-    /// Takes of an answer that a refresh has overtaken what the refresh has not touched. It deletes nothing: a late
-    /// rejection may clear all cookies, and not mean those that were renewed.
-    fn learn_late(&mut self, headers: &HeaderMap, base: &Base, is_closed: &AtomicBool) -> Option<Shared> {
+    /// Takes of an answer that a refresh has overtaken what the refresh has not touched. It deletes
+    /// nothing: a late rejection may clear all cookies, and not mean those that were renewed.
+    fn learn_late(
+        &mut self,
+        headers: &HeaderMap,
+        base: &Base,
+        is_closed: &AtomicBool,
+    ) -> Option<Shared> {
         if is_closed.load(Ordering::SeqCst) {
             return None;
         }
@@ -339,7 +372,8 @@ impl Contents {
     ///
     /// Not `CookieStore::store_response_cookies`, which logs their values.
     fn set_all(&mut self, headers: &HeaderMap, base: &Base) -> usize {
-        let stored = headers.get_all(SET_COOKIE).iter().filter(|header| self.set(header, base)).count();
+        let stored =
+            headers.get_all(SET_COOKIE).iter().filter(|header| self.set(header, base)).count();
         self.forget_expired();
         stored
     }
@@ -376,8 +410,12 @@ impl Contents {
         let now = now.into();
         let mut matching = self.cookies.matches(url);
         matching.retain(|cookie| !cookie.expires_by(&now));
-        matching.sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
-        matching.iter().map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned())).collect()
+        matching
+            .sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
+        matching
+            .iter()
+            .map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned()))
+            .collect()
     }
 
     fn summary(&self) -> Vec<(Key, String, Option<SystemTime>)> {
@@ -453,7 +491,9 @@ mod tests {
     fn sent(jar: &Jar, uri: &str) -> String {
         let (mut head, ()) = Request::get(uri).body(()).unwrap().into_parts();
         jar.apply(&mut head);
-        head.headers.get(COOKIE).map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
+        head.headers
+            .get(COOKIE)
+            .map_or_else(String::new, |value| value.to_str().unwrap().to_owned())
     }
 
     #[test]
@@ -462,9 +502,11 @@ mod tests {
         assert_eq!(sent(&jar, "https://app.example.com/x"), "sid=1");
         assert_eq!(sent(&jar, "https://APP.example.com:8443/x"), "sid=1");
         assert_eq!(sent(&jar, "/x"), "sid=1");
-        for elsewhere in
-            ["https://example.com/", "https://a.app.example.com/", "https://app.example.com.evil.org/"]
-        {
+        for elsewhere in [
+            "https://example.com/",
+            "https://a.app.example.com/",
+            "https://app.example.com.evil.org/",
+        ] {
             assert_eq!(sent(&jar, elsewhere), "", "{elsewhere}");
         }
     }
@@ -472,7 +514,8 @@ mod tests {
     #[test]
     fn a_cookie_with_a_domain_goes_to_the_hosts_below_it() {
         let jar = jar("https://app.example.com", &["sid=1; Path=/; Domain=.Example.com"]);
-        for below in ["https://example.com/", "https://api.example.com/", "wss://app.example.com/"] {
+        for below in ["https://example.com/", "https://api.example.com/", "wss://app.example.com/"]
+        {
             assert_eq!(sent(&jar, below), "sid=1", "{below}");
         }
         assert_eq!(sent(&jar, "https://badexample.com/"), "");
@@ -490,7 +533,10 @@ mod tests {
         let jar = jar("https://app.example.com", &foreign);
         assert!(jar.is_empty());
         for cookie in foreign {
-            assert!(Jar::new("https://app.example.com").unwrap().with_cookie(cookie).is_err(), "{cookie}");
+            assert!(
+                Jar::new("https://app.example.com").unwrap().with_cookie(cookie).is_err(),
+                "{cookie}"
+            );
         }
         assert!(!self::jar("http://localhost:8080", &["sid=1; Domain=localhost"]).is_empty());
         assert!(!self::jar("http://127.0.0.1", &["sid=1; Domain=127.0.0.1"]).is_empty());
@@ -538,10 +584,19 @@ mod tests {
 
     #[test]
     fn what_can_not_be_read_is_left_out() {
-        let headers =
-            [&b"sid=\xff"[..], b"", b";", b"=", b"=1", b"nothing", b"sid=1; Max-Age=x; Expires=tomorrow"];
-        let headers: HeaderMap =
-            headers.iter().map(|bytes| (SET_COOKIE, HeaderValue::from_bytes(bytes).unwrap())).collect();
+        let headers = [
+            &b"sid=\xff"[..],
+            b"",
+            b";",
+            b"=",
+            b"=1",
+            b"nothing",
+            b"sid=1; Max-Age=x; Expires=tomorrow",
+        ];
+        let headers: HeaderMap = headers
+            .iter()
+            .map(|bytes| (SET_COOKIE, HeaderValue::from_bytes(bytes).unwrap()))
+            .collect();
         let jar = Jar::new("https://a.example").unwrap();
         jar.store(&headers);
         assert_eq!(sent(&jar, "/"), "sid=1");
@@ -599,9 +654,11 @@ mod tests {
 
     #[test]
     fn a_late_answer_rolls_what_no_refresh_has_touched_and_deletes_nothing() {
-        let first = jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/", "theme=dark; Path=/"]);
+        let first =
+            jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/", "theme=dark; Path=/"]);
         let second = first.renewed(&answer(&["sid=2; Path=/"])).unwrap();
-        let third = second.renewed(&answer(&["sid=3; Path=/", "theme=; Path=/; Max-Age=0"])).unwrap();
+        let third =
+            second.renewed(&answer(&["sid=3; Path=/", "theme=; Path=/; Max-Age=0"])).unwrap();
         observe(&first, &["csrf=late; Path=/", "sid=late; Path=/", "theme=late; Path=/"]);
         assert_eq!(sent(&second, "/"), "csrf=late; sid=2; theme=late");
         assert_eq!(sent(&third, "/"), "csrf=late; sid=3");
@@ -651,7 +708,10 @@ mod tests {
         assert!(!error.is_terminal());
         assert!(!format!("{error:?}").contains("s3cr3t"));
         assert!(old.renewed(&answer(&["sid=; Path=/; Max-Age=0"])).is_err());
-        assert!(old.renewed(&HeaderMap::new()).unwrap().is_same(&old), "which the session will find out");
+        assert!(
+            old.renewed(&HeaderMap::new()).unwrap().is_same(&old),
+            "which the session will find out"
+        );
     }
 
     #[test]
@@ -669,10 +729,13 @@ mod tests {
         let jar = jar("https://a.example", &cookies);
         assert_eq!(jar.expires_at(), None);
         let jar = jar.with_expiry_of("a");
-        assert_eq!(jar.expires_at(), Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000)));
+        assert_eq!(
+            jar.expires_at(),
+            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000))
+        );
         assert_eq!(jar.with_expiry_of("c").expires_at(), None);
-        let endless =
-            self::jar("https://a.example", &["a=1; Max-Age=99999999999999999999"]).with_expiry_of("a");
+        let endless = self::jar("https://a.example", &["a=1; Max-Age=99999999999999999999"])
+            .with_expiry_of("a");
         assert!(endless.expires_at() > Some(SystemTime::now()));
     }
 

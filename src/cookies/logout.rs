@@ -12,10 +12,11 @@ use crate::{
     session::Terminated,
 };
 
-/// A hook that POSTs to the logout path of a web application, with the last cookies of the login, and closes its jar.
+/// A hook that POSTs to the logout path of a web application, with the last cookies of the login,
+/// and closes its jar.
 ///
-/// For [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). See the [module docs](crate::cookies)
-/// for an example.
+/// For [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). See the [module
+/// docs](crate::cookies) for an example.
 #[derive(Clone)]
 pub struct LogoutEndpoint {
     exchange: Exchange,
@@ -28,7 +29,8 @@ struct Closing(Arc<Jar>);
 // === impl LogoutEndpoint ===
 
 impl LogoutEndpoint {
-    /// The endpoint at this path of the upstream that a jar is for, reached through any HTTP service.
+    /// The endpoint at this path of the upstream that a jar is for, reached through any HTTP
+    /// service.
     ///
     /// # Errors
     ///
@@ -52,15 +54,16 @@ impl LogoutEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext) says for other requests. Default: false, and it is not called then.
+    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext) says for other
+    /// requests. Default: false, and it is not called then.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.exchange.allow_cleartext(allow);
         self
     }
 
-    /// Another CSRF check than that of the jar, for this path alone: Flask-JWT-Extended has a cookie of its own for it,
-    /// `csrf_refresh_token`. Default: that of the jar, if it has one.
+    /// Another CSRF check than that of the jar, for this path alone: Flask-JWT-Extended has a
+    /// cookie of its own for it, `csrf_refresh_token`. Default: that of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
         self.exchange.csrf(csrf);
@@ -84,9 +87,9 @@ impl LogoutEndpoint {
 
     /// The hook.
     ///
-    /// It calls the endpoint also for a login that ended by a refused refresh: the cookies that were refused need not be
-    /// all that the upstream knows of the session. Whatever the endpoint answers, the login is over; there is nobody
-    /// to tell.
+    /// It calls the endpoint also for a login that ended by a refused refresh: the cookies that
+    /// were refused need not be all that the upstream knows of the session. Whatever the endpoint
+    /// answers, the login is over; there is nobody to tell.
     pub fn into_hook(
         self,
     ) -> impl Fn(Terminated<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {

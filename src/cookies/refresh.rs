@@ -1,7 +1,9 @@
 use std::{error::Error, fmt, sync::Arc, time::SystemTime};
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE,
+};
 use http_body::Body;
 use tower::{BoxError, Service};
 
@@ -18,8 +20,8 @@ use crate::{
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
 
-/// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the jar, and takes those
-/// that its answer sets.
+/// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the
+/// jar, and takes those that its answer sets.
 ///
 /// What it sends is marked [`Anonymous`](crate::Anonymous). What an answer means is told in the
 /// [module docs](crate::cookies#what-an-answer-means).
@@ -40,10 +42,11 @@ struct NoJar;
 // === impl RefreshEndpoint ===
 
 impl RefreshEndpoint {
-    /// The endpoint at this path of the upstream that a jar is for, reached through any HTTP service: a path like
-    /// `/auth/refresh`, with a query where the application wants one.
+    /// The endpoint at this path of the upstream that a jar is for, reached through any HTTP
+    /// service: a path like `/auth/refresh`, with a query where the application wants one.
     ///
-    /// The service must not follow redirects, nor answer from a cache. A hyper-util client does neither.
+    /// The service must not follow redirects, nor answer from a cache. A hyper-util client does
+    /// neither.
     ///
     /// # Errors
     ///
@@ -63,7 +66,8 @@ impl RefreshEndpoint {
         })
     }
 
-    /// Sends a header with the refresh: `Referer`, which Django checks over HTTPS, or `X-Requested-With`.
+    /// Sends a header with the refresh: `Referer`, which Django checks over HTTPS, or
+    /// `X-Requested-With`.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
         self.exchange.header(name, value);
@@ -71,15 +75,16 @@ impl RefreshEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext) says for other requests. Default: false, and every refresh fails.
+    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext) says for other
+    /// requests. Default: false, and every refresh fails.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.exchange.allow_cleartext(allow);
         self
     }
 
-    /// Another CSRF check than that of the jar, for this path alone: Flask-JWT-Extended has a cookie of its own for it,
-    /// `csrf_refresh_token`. Default: that of the jar, if it has one.
+    /// Another CSRF check than that of the jar, for this path alone: Flask-JWT-Extended has a
+    /// cookie of its own for it, `csrf_refresh_token`. Default: that of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
         self.exchange.csrf(csrf);
@@ -94,10 +99,11 @@ impl RefreshEndpoint {
         self
     }
 
-    /// Decides by the head of the answer whether the refresh has succeeded, and if not, what that means.
+    /// Decides by the head of the answer whether the refresh has succeeded, and if not, what that
+    /// means.
     ///
-    /// Default: any 2xx has; everything else is what [`RefreshError::from_status`] makes of it, with the time
-    /// that its `Retry-After` names.
+    /// Default: any 2xx has; everything else is what [`RefreshError::from_status`] makes of it,
+    /// with the time that its `Retry-After` names.
     #[must_use]
     pub fn classify<F>(mut self, classify: F) -> Self
     where
@@ -107,11 +113,12 @@ impl RefreshEndpoint {
         self
     }
 
-    /// Recognises the errors of the service that say that nothing was sent. They are transient; every other error is
-    /// ambiguous.
+    /// Recognises the errors of the service that say that nothing was sent. They are transient;
+    /// every other error is ambiguous.
     ///
-    /// Default: a connection refused, or a host or network that can't be reached, by the [`std::io::Error`] among the
-    /// causes. That a service fails to become ready is transient in any case. For a hyper-util client
+    /// Default: a connection refused, or a host or network that can't be reached, by the
+    /// [`std::io::Error`] among the causes. That a service fails to become ready is transient in
+    /// any case. For a hyper-util client
     /// `|error| error.downcast_ref::<Error>().is_some_and(Error::is_connect)` knows more.
     #[must_use]
     pub fn unsent_if<F>(mut self, is_unsent: F) -> Self
@@ -138,9 +145,9 @@ impl RefreshEndpoint {
 }
 
 impl Refresher<Jar> for RefreshEndpoint {
-    /// The cookies of the answer go into the jar that is returned, and into no other: when a logout or a login has
-    /// overtaken the refresh, the session drops it, and all it brought. After a logout it is first handed to the hook,
-    /// for which the old cookies may be no good any more.
+    /// The cookies of the answer go into the jar that is returned, and into no other: when a logout
+    /// or a login has overtaken the refresh, the session drops it, and all it brought. After a
+    /// logout it is first handed to the hook, for which the old cookies may be no good any more.
     fn refresh(&self, context: RefreshContext<Jar>) -> BoxFuture<'_, Result<Jar, RefreshError>> {
         Box::pin(async move {
             let jar = context.current().ok_or_else(|| RefreshError::terminal(NoJar))?;
@@ -162,7 +169,9 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Result<(), RefreshError
 
 impl fmt::Debug for RefreshEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshEndpoint").field("path", &self.exchange.path.path()).finish_non_exhaustive()
+        f.debug_struct("RefreshEndpoint")
+            .field("path", &self.exchange.path.path())
+            .finish_non_exhaustive()
     }
 }
 

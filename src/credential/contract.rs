@@ -4,14 +4,16 @@ use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request};
 
 /// What proves the caller to the upstream: a bearer token, cookies, a signed header.
 ///
-/// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they should neither block
-/// nor take long; none of them is called while a lock of their session is held. (A service that is the inner one of
-/// another [`Refresh`](crate::Refresh) is cloned under a lock of that one, see there.)
+/// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they
+/// should neither block nor take long; none of them is called while a lock of their session is
+/// held. (A service that is the inner one of another [`Refresh`](crate::Refresh) is cloned under a
+/// lock of that one, see there.)
 ///
-/// The session is asked right before `apply`: what that does to the session counts from the next request on.
+/// The session is asked right before `apply`: what that does to the session counts from the next
+/// request on.
 ///
-/// A credential may be logged by accident: give it a `Debug` that shows no secret, as [`Token`](crate::Token) does,
-/// or none at all.
+/// A credential may be logged by accident: give it a `Debug` that shows no secret, as
+/// [`Token`](crate::Token) does, or none at all.
 ///
 /// # Examples
 ///
@@ -39,14 +41,15 @@ use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request};
 pub trait Credential: Send + Sync + 'static {
     /// Puts the credential on an outgoing request head, replacing what an earlier one put there.
     ///
-    /// Called immediately before every send, the replay included. It can't fail: what can, must fail when the
-    /// credential is made.
+    /// Called immediately before every send, the replay included. It can't fail: what can, must
+    /// fail when the credential is made.
     fn apply(&self, request: &mut request::Parts);
 
     /// When the upstream stops accepting the credential, if that is known.
     ///
-    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended machine. A time
-    /// that has already passed by then counts as unknown: local clocks are wrong, and the upstream decides.
+    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended
+    /// machine. A time that has already passed by then counts as unknown: local clocks are wrong,
+    /// and the upstream decides.
     ///
     /// Unknown by default.
     fn expires_at(&self) -> Option<SystemTime> {
@@ -65,17 +68,20 @@ pub trait Credential: Send + Sync + 'static {
         request.headers.contains_key(AUTHORIZATION)
     }
 
-    /// Sees the head of every response to a request that carried this credential: rolling cookies, nonces.
+    /// Sees the head of every response to a request that carried this credential: rolling cookies,
+    /// nonces.
     ///
     /// Does nothing by default.
     #[expect(unused_variables, reason = "the names are documentation")]
     fn observe(&self, status: StatusCode, headers: &HeaderMap) {}
 
-    /// A copy that shares no memory with this one, for a clone of the service to put on its requests. Nothing but
-    /// [`apply`](Self::apply) is asked of it; [`observe`](Self::observe) sees the original.
+    /// A copy that shares no memory with this one, for a clone of the service to put on its
+    /// requests. Nothing but [`apply`](Self::apply) is asked of it; [`observe`](Self::observe) sees
+    /// the original.
     ///
-    /// Threads that send with one credential slow one another down by what it shares, be it only the reference count of
-    /// a header value. For a credential that is made of such a value and never changes.
+    /// Threads that send with one credential slow one another down by what it shares, be it only
+    /// the reference count of a header value. For a credential that is made of such a value and
+    /// never changes.
     ///
     /// ```
     /// use http::{HeaderValue, header, request};
@@ -109,8 +115,8 @@ pub trait Credential: Send + Sync + 'static {
 
     /// Whether the upstream would treat `other` like this one.
     ///
-    /// A refresh that yields the rejected credential again has failed; without this method that goes unnoticed until
-    /// the replay is rejected as well.
+    /// A refresh that yields the rejected credential again has failed; without this method that
+    /// goes unnoticed until the replay is rejected as well.
     ///
     /// `false` by default.
     #[expect(unused_variables, reason = "the name is documentation")]
@@ -141,7 +147,9 @@ mod tests {
     #[test]
     fn a_request_is_authorised_by_its_authorization_header_unless_told_otherwise() {
         assert!(!Bare::is_present(&head(Request::builder())));
-        assert!(!Bare::is_present(&head(Request::builder().header("proxy-authorization", "Basic eDp5"))));
+        assert!(!Bare::is_present(&head(
+            Request::builder().header("proxy-authorization", "Basic eDp5")
+        )));
         assert!(Bare::is_present(&head(Request::builder().header("authorization", ""))));
     }
 

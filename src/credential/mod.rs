@@ -1,8 +1,9 @@
 //! What proves the caller to the upstream.
 //!
-//! A [`Credential`] knows how it is put on a request and, if it can tell, when it expires. How the next one is
-//! obtained is the business of a refresher. [`Token`] is the ready-made one: an OAuth 2 bearer token. A
-//! [`Secret`] holds what is kept beside it and never shown, such as its refresh token.
+//! A [`Credential`] knows how it is put on a request and, if it can tell, when it expires. How the
+//! next one is obtained is the business of a refresher. [`Token`] is the ready-made one: an OAuth 2
+//! bearer token. A [`Secret`] holds what is kept beside it and never shown, such as its refresh
+//! token.
 //!
 //! # Examples
 //!
@@ -22,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! A credential of your own, here a key in a header that the upstream invented. What can fail, the conversion to a
-//! header value, fails when the key is made:
+//! A credential of your own, here a key in a header that the upstream invented. What can fail, the
+//! conversion to a header value, fails when the key is made:
 //!
 //! ```
 //! use http::header::InvalidHeaderValue;

@@ -9,14 +9,15 @@ use http::{Uri, uri};
 
 /// Where a credential may go: scheme, host and port ([RFC 6454 §4]).
 ///
-/// Made from text like `https://api.example.com` or `http://[::1]:8080`. Case and the default port are normalised
-/// (80 for `http` and `ws`, 443 for `https` and `wss`), and so is the text of an IPv6 address; a `/` at the end is
-/// accepted. Two origins are equal when these three parts are, so `wss://a` is not `https://a`.
+/// Made from text like `https://api.example.com` or `http://[::1]:8080`. Case and the default port
+/// are normalised (80 for `http` and `ws`, 443 for `https` and `wss`), and so is the text of an
+/// IPv6 address; a `/` at the end is accepted. Two origins are equal when these three parts are, so
+/// `wss://a` is not `https://a`.
 ///
-/// A host matches as it is written. There are no wildcards, and nothing is looked up: `127.0.0.1` is not `localhost`,
-/// and a request to `https://api.example.com.` (with the dot that makes a name absolute) goes to no origin at all,
-/// because the name without it may be completed by a search domain and then is another host. For the same reason an
-/// origin can't be written with that dot.
+/// A host matches as it is written. There are no wildcards, and nothing is looked up: `127.0.0.1`
+/// is not `localhost`, and a request to `https://api.example.com.` (with the dot that makes a name
+/// absolute) goes to no origin at all, because the name without it may be completed by a search
+/// domain and then is another host. For the same reason an origin can't be written with that dot.
 ///
 /// [RFC 6454 §4]: https://www.rfc-editor.org/rfc/rfc6454#section-4
 ///
@@ -41,8 +42,8 @@ pub struct Origin {
 
 /// A text is not an [`Origin`].
 ///
-/// The message says why without showing the text, which may have a password in it. Neither the message nor what
-/// `Debug` shows is stable.
+/// The message says why without showing the text, which may have a password in it. Neither the
+/// message nor what `Debug` shows is stable.
 ///
 /// # Examples
 ///
@@ -96,16 +97,17 @@ struct HostPort<'a> {
     port: Option<&'a str>,
 }
 
-/// Whether a request to `uri` would show its credential to the network: the scheme is `http` or `ws`, and the host is
-/// not this machine.
+/// Whether a request to `uri` would show its credential to the network: the scheme is `http` or
+/// `ws`, and the host is not this machine.
 ///
-/// This machine is `localhost` and the names below it ([RFC 6761 §6.3]), `127.0.0.0/8` and `[::1]`. What else might
-/// end up here is not recognised: other spellings of the address (`127.1`, `0x7f.1`, `2130706433`, `127.0.0.01`), as
-/// resolvers disagree on them; `[::ffff:127.0.0.1]`, which depends on how the socket was opened; `0.0.0.0`; and
-/// `localhost.`, which some resolvers ask the network for.
+/// This machine is `localhost` and the names below it ([RFC 6761 §6.3]), `127.0.0.0/8` and `[::1]`.
+/// What else might end up here is not recognised: other spellings of the address (`127.1`,
+/// `0x7f.1`, `2130706433`, `127.0.0.01`), as resolvers disagree on them; `[::ffff:127.0.0.1]`,
+/// which depends on how the socket was opened; `0.0.0.0`; and `localhost.`, which some resolvers
+/// ask the network for.
 ///
-/// A URI without a scheme says nothing of how it is sent, and is not cleartext. One with such a scheme whose host
-/// can't be made out is.
+/// A URI without a scheme says nothing of how it is sent, and is not cleartext. One with such a
+/// scheme whose host can't be made out is.
 ///
 /// [RFC 6761 §6.3]: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
 #[inline]
@@ -150,8 +152,8 @@ fn port_number(port: &str) -> Option<u16> {
 impl Origin {
     /// Whether a request to `uri` goes here.
     ///
-    /// A URI without scheme or host goes to no origin. User information is ignored, as it is when a connection is
-    /// made. A port that can't be one is not mistaken for the default port.
+    /// A URI without scheme or host goes to no origin. User information is ignored, as it is when a
+    /// connection is made. A port that can't be one is not mistaken for the default port.
     pub(crate) fn matches(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(to)) = (Scheme::of(uri), HostPort::of(uri)) else {
             return false;
@@ -188,7 +190,9 @@ impl Origin {
         let port = match port {
             None => scheme.default_port(),
             Some("") => return Err(InvalidOriginKind::Port),
-            Some(port) => port_number(port).filter(|port| *port != 0).ok_or(InvalidOriginKind::Port)?,
+            Some(port) => {
+                port_number(port).filter(|port| *port != 0).ok_or(InvalidOriginKind::Port)?
+            }
         };
         Ok(Self { scheme, host, port })
     }
@@ -196,10 +200,11 @@ impl Origin {
 
 /// # Errors
 ///
-/// If the text has no scheme, or another one than `http`, `https`, `ws` and `wss` (a misspelt one would match nothing
-/// and so keep the credential from where it belongs); no host, a wildcard, a name that ends in a dot, or a host that
-/// is neither a name of ASCII letters, digits, `-`, `_` and `.` nor an IP address; a port that is not a number from 1
-/// to 65535; user information, a path, a query or a fragment. It is not trimmed.
+/// If the text has no scheme, or another one than `http`, `https`, `ws` and `wss` (a misspelt one
+/// would match nothing and so keep the credential from where it belongs); no host, a wildcard, a
+/// name that ends in a dot, or a host that is neither a name of ASCII letters, digits, `-`, `_` and
+/// `.` nor an IP address; a port that is not a number from 1 to 65535; user information, a path, a
+/// query or a fragment. It is not trimmed.
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
@@ -334,7 +339,8 @@ impl Host {
         let name = text.strip_suffix('.').unwrap_or(text);
         let is_label = |label: &str| {
             let mut bytes = label.bytes();
-            !label.is_empty() && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
+            !label.is_empty()
+                && bytes.all(|byte| byte.is_ascii_alphanumeric() || matches!(byte, b'-' | b'_'))
         };
         if !name.split('.').all(is_label) {
             return Err(InvalidOriginKind::Host);
@@ -428,7 +434,8 @@ mod tests {
 
     #[test]
     fn origins_are_equal_when_scheme_host_and_port_are() {
-        let texts = ["https://a", "https://a:443", "HTTPS://A/", "wss://a", "http://a", "http://a:443"];
+        let texts =
+            ["https://a", "https://a:443", "HTTPS://A/", "wss://a", "http://a", "http://a:443"];
         let distinct: HashSet<_> = texts.into_iter().map(origin).collect();
         assert_eq!(distinct.len(), 4);
     }
@@ -544,7 +551,8 @@ mod tests {
         for (text, to) in cases {
             assert!(origin(text).matches(&uri(to)), "{text} {to}");
         }
-        let hand_made = Uri::builder().scheme("hTTps").authority("API.example.com").path_and_query("/");
+        let hand_made =
+            Uri::builder().scheme("hTTps").authority("API.example.com").path_and_query("/");
         assert!(origin("https://api.example.com").matches(&hand_made.build().unwrap()));
     }
 
@@ -682,7 +690,8 @@ mod tests {
             }
         }
 
-        /// A connector asks the URI for its host and port; nobody else may get what is meant for an origin.
+        /// A connector asks the URI for its host and port; nobody else may get what is meant for an
+        /// origin.
         #[test]
         fn a_request_matches_only_where_a_connector_would_go(
             authority in r"([ab:@.\[\]1]|a@|:1|\[::1\]){1,8}",

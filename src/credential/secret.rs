@@ -2,11 +2,13 @@ use std::{fmt, sync::Arc};
 
 /// A text that nobody is to see: a refresh token, a client's secret.
 ///
-/// `Debug` shows nothing of it, and there is no `Display`. Clones are cheap and share the text. With the feature `zeroize`,
-/// which `oauth2` enables, its memory is overwritten when the last clone is dropped; without, it is freed as it is.
+/// `Debug` shows nothing of it, and there is no `Display`. Clones are cheap and share the text.
+/// With the feature `zeroize`, which `oauth2` enables, its memory is overwritten when the last
+/// clone is dropped; without, it is freed as it is.
 ///
-/// Of a `String` or a `Box<str>` it takes the memory over. Of a `&str` or an `Arc<str>` it is a copy, and the original is
-/// the caller's to wipe, like whatever a `String` left behind when it grew.
+/// Of a `String` or a `Box<str>` it takes the memory over. Of a `&str` or an `Arc<str>` it is a
+/// copy, and the original is the caller's to wipe, like whatever a `String` left behind when it
+/// grew.
 ///
 /// ```
 /// use tower_refresh::Secret;

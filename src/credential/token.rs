@@ -12,13 +12,14 @@ const SCHEME: &str = "Bearer ";
 
 /// A bearer token ([RFC 6750]), with the refresh token and the expiry that came with it.
 ///
-/// It goes into the `Authorization` header ([RFC 6750 §2.1]) and takes the place of everything that was there. Clones
-/// are cheap and share the text.
+/// It goes into the `Authorization` header ([RFC 6750 §2.1]) and takes the place of everything that
+/// was there. Clones are cheap and share the text.
 ///
-/// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive, which keeps it out of
-/// the `Debug` of a request and out of the HPACK table of an HTTP/2 connection. The refresh token is kept in a [`Secret`],
-/// which wipes its memory with the feature `zeroize`. The access token is not wiped: each request has it, and so has
-/// the HTTP client that sends it.
+/// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive,
+/// which keeps it out of the `Debug` of a request and out of the HPACK table of an HTTP/2
+/// connection. The refresh token is kept in a [`Secret`], which wipes its memory with the feature
+/// `zeroize`. The access token is not wiped: each request has it, and so has the HTTP client that
+/// sends it.
 ///
 /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
 /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -48,8 +49,8 @@ pub struct Token {
 
 /// An access token can't be sent as a bearer token.
 ///
-/// The text says which rule is broken, and where, without showing any of the token. Neither the text nor what `Debug`
-/// shows is stable.
+/// The text says which rule is broken, and where, without showing any of the token. Neither the
+/// text nor what `Debug` shows is stable.
 ///
 /// # Examples
 ///
@@ -77,13 +78,14 @@ struct Redacted;
 impl Token {
     /// The token to send as `Authorization: Bearer <access_token>`.
     ///
-    /// Any visible ASCII is taken (0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the space), which is more
-    /// than the `b64token` of [RFC 6750 §2.1]: tokens outside of it are in use.
+    /// Any visible ASCII is taken (0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the
+    /// space), which is more than the `b64token` of [RFC 6750 §2.1]: tokens outside of it are in
+    /// use.
     ///
     /// # Errors
     ///
-    /// If the token is empty, or has any other character: a space, a line break, anything that is not ASCII. It is not
-    /// trimmed.
+    /// If the token is empty, or has any other character: a space, a line break, anything that is
+    /// not ASCII. It is not trimmed.
     ///
     /// [RFC 6749 §A.12]: https://www.rfc-editor.org/rfc/rfc6749#appendix-A.12
     /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -119,9 +121,9 @@ impl Token {
 
     /// With the refresh token that belongs to it ([RFC 6749 §1.5]).
     ///
-    /// It is kept for the refresher and never put on a request. An empty one counts as none: some token endpoints
-    /// answer `""` where they mean nothing. Of a `String` the memory is taken over, and wiped in the end if a
-    /// [`Secret`] does so; of a `&str` it is a copy.
+    /// It is kept for the refresher and never put on a request. An empty one counts as none: some
+    /// token endpoints answer `""` where they mean nothing. Of a `String` the memory is taken over,
+    /// and wiped in the end if a [`Secret`] does so; of a `&str` it is a copy.
     ///
     /// [RFC 6749 §1.5]: https://www.rfc-editor.org/rfc/rfc6749#section-1.5
     ///
@@ -163,8 +165,9 @@ impl Token {
         self
     }
 
-    /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1]. With a clock of its own
-    /// ([`SessionBuilder::clock`](crate::SessionBuilder::clock)), use [`with_expires_at`](Self::with_expires_at).
+    /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1].
+    /// With a clock of its own ([`SessionBuilder::clock`](crate::SessionBuilder::clock)), use
+    /// [`with_expires_at`](Self::with_expires_at).
     ///
     /// A lifetime so long that the clock can't express its end makes the expiry unknown.
     ///
@@ -327,9 +330,11 @@ mod tests {
 
     #[test]
     fn any_string_type_makes_a_token() {
-        for token in
-            [Token::bearer("t"), Token::bearer(String::from("t")), Token::bearer(Arc::<str>::from("t"))]
-        {
+        for token in [
+            Token::bearer("t"),
+            Token::bearer(String::from("t")),
+            Token::bearer(Arc::<str>::from("t")),
+        ] {
             let token = token
                 .unwrap()
                 .with_refresh_token("r")

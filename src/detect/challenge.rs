@@ -8,8 +8,9 @@
 //! token68    = 1*( ALPHA / DIGIT / "-" / "." / "_" / "~" / "+" / "/" ) *"="
 //! ```
 //!
-//! The RFC's grammar is a list of lists with the same separator at both levels. Read element by element it needs no
-//! look-ahead beyond the element, and so no allocation and no more than a few passes over each byte.
+//! The RFC's grammar is a list of lists with the same separator at both levels. Read element by
+//! element it needs no look-ahead beyond the element, and so no allocation and no more than a few
+//! passes over each byte.
 //!
 //! [RFC 9110 §11.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
 
@@ -224,7 +225,8 @@ mod tests {
 
     #[test]
     fn the_example_of_the_rfc_is_read() {
-        let line = br#"Basic realm="simple", Newauth realm="apps", type=1, title="Login to \"apps\"""#;
+        let line =
+            br#"Basic realm="simple", Newauth realm="apps", type=1, title="Login to \"apps\"""#;
         let expected = vec![
             params("Basic", &[("realm", "simple")]),
             params("Newauth", &[("realm", "apps"), ("type", "1"), ("title", r#"Login to "apps""#)]),
@@ -332,21 +334,25 @@ mod tests {
     /// A challenge, and the elements that write it down.
     fn challenge() -> impl Strategy<Value = (Challenge, Vec<Vec<u8>>)> {
         let white = || "[ \t]{1,3}";
-        let opaque = ("[A-Za-z0-9+/._~-]{1,9}={0,2}", white())
-            .prop_map(|(text, white)| (Content::Token68, vec![format!("{white}{text}").into_bytes()]));
-        let params = (prop::collection::vec(param_text(), 0..5), white()).prop_map(|(drawn, white)| {
-            let (params, mut elements): (Vec<_>, Vec<_>) = drawn.into_iter().unzip();
-            if let Some(first) = elements.first_mut() {
-                first.splice(..0, white.into_bytes());
-            } else {
-                elements.push(Vec::new());
-            }
-            (Content::Params(params), elements)
+        let opaque = ("[A-Za-z0-9+/._~-]{1,9}={0,2}", white()).prop_map(|(text, white)| {
+            (Content::Token68, vec![format!("{white}{text}").into_bytes()])
         });
-        (token_text(), prop_oneof![1 => opaque, 4 => params]).prop_map(|(scheme, (content, mut elements))| {
-            elements[0].splice(..0, scheme.bytes());
-            (Challenge { scheme, content }, elements)
-        })
+        let params =
+            (prop::collection::vec(param_text(), 0..5), white()).prop_map(|(drawn, white)| {
+                let (params, mut elements): (Vec<_>, Vec<_>) = drawn.into_iter().unzip();
+                if let Some(first) = elements.first_mut() {
+                    first.splice(..0, white.into_bytes());
+                } else {
+                    elements.push(Vec::new());
+                }
+                (Content::Params(params), elements)
+            });
+        (token_text(), prop_oneof![1 => opaque, 4 => params]).prop_map(
+            |(scheme, (content, mut elements))| {
+                elements[0].splice(..0, scheme.bytes());
+                (Challenge { scheme, content }, elements)
+            },
+        )
     }
 
     fn param_text() -> impl Strategy<Value = ((String, Vec<u8>), Vec<u8>)> {
@@ -364,17 +370,20 @@ mod tests {
             (text.into_iter().map(|(byte, _)| byte).collect(), written)
         });
         let equals = "[ \t]{0,2}=[ \t]{0,2}";
-        (token_text(), equals, prop_oneof![bare, quoted]).prop_map(|(name, equals, (value, written))| {
-            let element = [name.as_bytes(), equals.as_bytes(), &written].concat();
-            ((name, value), element)
-        })
+        (token_text(), equals, prop_oneof![bare, quoted]).prop_map(
+            |(name, equals, (value, written))| {
+                let element = [name.as_bytes(), equals.as_bytes(), &written].concat();
+                ((name, value), element)
+            },
+        )
     }
 
     fn token_text() -> &'static str {
         "[A-Za-z0-9!#$%&'*+.^_`|~-]{1,8}"
     }
 
-    /// The elements with commas in between, and empty elements and white space wherever they may be.
+    /// The elements with commas in between, and empty elements and white space wherever they may
+    /// be.
     fn joined(elements: Vec<Vec<u8>>) -> impl Strategy<Value = Vec<u8>> {
         let count = elements.len();
         let commas = prop::collection::vec("[ \t]{0,2}(,[ \t]{0,2}){1,3}", count);
@@ -392,7 +401,8 @@ mod tests {
     }
 
     fn params(scheme: &str, params: &[(&str, &str)]) -> Challenge {
-        let params = params.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
+        let params =
+            params.iter().map(|(name, value)| (name.to_string(), value.as_bytes().to_vec()));
         Challenge { scheme: scheme.to_owned(), content: Content::Params(params.collect()) }
     }
 

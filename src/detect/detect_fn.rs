@@ -57,7 +57,8 @@ mod tests {
 
     #[test]
     fn true_is_a_rejection() {
-        let detect = detect_fn(|status, headers| status.is_success() && headers.contains_key("x-expired"));
+        let detect =
+            detect_fn(|status, headers| status.is_success() && headers.contains_key("x-expired"));
         let mut headers = HeaderMap::new();
         assert_eq!(detect.inspect(StatusCode::OK, &headers), Verdict::Accepted);
 

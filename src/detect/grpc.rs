@@ -2,11 +2,12 @@ use http::{HeaderMap, StatusCode};
 
 use crate::detect::{Detect, Unauthorized, Verdict};
 
-/// gRPC's ways to reject a credential in the head of a response: status 16, UNAUTHENTICATED, or a plain HTTP 401.
+/// gRPC's ways to reject a credential in the head of a response: status 16, UNAUTHENTICATED, or a
+/// plain HTTP 401.
 ///
-/// The first is what a server says without any message ([Trailers-Only]), the second what a proxy in between says; a 401
-/// is read as [`Unauthorized`] reads it. Every other status goes to the caller, 7 (PERMISSION_DENIED) and
-/// 14 (UNAVAILABLE) included: a newer credential would not help.
+/// The first is what a server says without any message ([Trailers-Only]), the second what a proxy
+/// in between says; a 401 is read as [`Unauthorized`] reads it. Every other status goes to the
+/// caller, 7 (PERMISSION_DENIED) and 14 (UNAVAILABLE) included: a newer credential would not help.
 ///
 /// A status that comes later, in a TRAILERS frame of its own, is found by
 /// [`grpc::TrailersLayer`](crate::grpc::TrailersLayer).
@@ -38,7 +39,11 @@ pub(crate) fn is_unauthenticated(headers: &HeaderMap) -> bool {
 
 impl Detect for GrpcUnauthenticated {
     fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        if is_unauthenticated(headers) { Verdict::Rejected } else { Unauthorized.inspect(status, headers) }
+        if is_unauthenticated(headers) {
+            Verdict::Rejected
+        } else {
+            Unauthorized.inspect(status, headers)
+        }
     }
 }
 
@@ -78,6 +83,9 @@ mod tests {
     fn a_401_that_only_lacks_a_scope_is_none() {
         let challenge = HeaderValue::from_static(r#"Bearer error="insufficient_scope""#);
         let headers = HeaderMap::from_iter([(http::header::WWW_AUTHENTICATE, challenge)]);
-        assert_eq!(GrpcUnauthenticated.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Accepted);
+        assert_eq!(
+            GrpcUnauthenticated.inspect(StatusCode::UNAUTHORIZED, &headers),
+            Verdict::Accepted
+        );
     }
 }

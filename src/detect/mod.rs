@@ -1,7 +1,8 @@
 //! Whether a response says that the credential is no good.
 //!
-//! A [`Detect`] looks at the head of every response to a request that carried a credential. [`Unauthorized`] is the
-//! default and right for HTTP; [`detect_fn()`] turns a closure into one for the upstream that has its own idea.
+//! A [`Detect`] looks at the head of every response to a request that carried a credential.
+//! [`Unauthorized`] is the default and right for HTTP; [`detect_fn()`] turns a closure into one for
+//! the upstream that has its own idea.
 //!
 //! # Examples
 //!

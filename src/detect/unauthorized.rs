@@ -5,19 +5,21 @@ use crate::detect::{
     challenge::{Challenges, Malformed, Part},
 };
 
-/// HTTP's own way to reject a credential: status 401 ([RFC 9110 §15.5.2]), unless a new one would not help.
+/// HTTP's own way to reject a credential: status 401 ([RFC 9110 §15.5.2]), unless a new one would
+/// not help.
 ///
-/// It would not when the token is fine and merely lacks a scope. [RFC 6750 §3.1] answers that with 403, which is never
-/// a rejection here, but some upstreams say it with a 401 and a challenge:
+/// It would not when the token is fine and merely lacks a scope. [RFC 6750 §3.1] answers that with
+/// 403, which is never a rejection here, but some upstreams say it with a 401 and a challenge:
 ///
 /// ```text
 /// WWW-Authenticate: Bearer error="insufficient_scope", scope="admin"
 /// ```
 ///
-/// Such a 401 goes to the caller without a refresh. Precisely: at least one `Bearer` challenge of the response has an
-/// `error`, and every `error` of every `Bearer` challenge is `insufficient_scope`. Any other 401 is a rejection, also
-/// one without a challenge. Challenges are read as [RFC 9110 §11.6.1] has them, several in one header line or several
-/// lines; a line that does not follow it tells nothing, as if it were absent.
+/// Such a 401 goes to the caller without a refresh. Precisely: at least one `Bearer` challenge of
+/// the response has an `error`, and every `error` of every `Bearer` challenge is
+/// `insufficient_scope`. Any other 401 is a rejection, also one without a challenge. Challenges are
+/// read as [RFC 9110 §11.6.1] has them, several in one header line or several lines; a line that
+/// does not follow it tells nothing, as if it were absent.
 ///
 /// [RFC 6750 §3.1]: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
 /// [RFC 9110 §11.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1

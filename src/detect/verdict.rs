@@ -4,8 +4,9 @@ use http::{HeaderMap, StatusCode};
 
 /// Decides whether a response rejects the credential that its request carried.
 ///
-/// It is asked once per response, replays included, and should neither block nor take long. Rejected means that a
-/// newer credential could help: a rejection for any other reason costs one refresh and one replay per request.
+/// It is asked once per response, replays included, and should neither block nor take long.
+/// Rejected means that a newer credential could help: a rejection for any other reason costs one
+/// refresh and one replay per request.
 ///
 /// Closures become one through [`detect_fn`](crate::detect_fn).
 ///

@@ -8,7 +8,8 @@ use crate::{
     respond::{Answer, Reason, describe},
 };
 
-/// Answers as gRPC does: HTTP 200 with `grpc-status` and `grpc-message` in the head, which every gRPC client reads.
+/// Answers as gRPC does: HTTP 200 with `grpc-status` and `grpc-message` in the head, which every
+/// gRPC client reads.
 ///
 /// | error | code |
 /// |---|---|
@@ -18,7 +19,8 @@ use crate::{
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: whoever asks again asks in the name of somebody else |
 /// | the rest: the program is put together wrongly | 13, INTERNAL |
 ///
-/// Where the session knows [when to try again](Error::retry_after), `grpc-retry-pushback-ms` says so.
+/// Where the session knows [when to try again](Error::retry_after), `grpc-retry-pushback-ms` says
+/// so.
 ///
 /// # Examples
 ///
@@ -42,8 +44,8 @@ impl GrpcAnswer {
         Self { causes: true }
     }
 
-    /// Whether the message goes on with what the refresher gave as its reason. Default: true, as for a client in
-    /// the same program. A proxy turns it off, unless its callers may know.
+    /// Whether the message goes on with what the refresher gave as its reason. Default: true, as
+    /// for a client in the same program. A proxy turns it off, unless its callers may know.
     pub const fn causes(mut self, causes: bool) -> Self {
         self.causes = causes;
         self
@@ -93,7 +95,9 @@ fn percent_encoded(message: &str) -> HeaderValue {
     let mut encoded = String::with_capacity(message.len());
     for byte in message.bytes() {
         match byte {
-            b'%' | 0..b' ' | 0x7f.. => write!(encoded, "%{byte:02X}").expect("a string takes everything"),
+            b'%' | 0..b' ' | 0x7f.. => {
+                write!(encoded, "%{byte:02X}").expect("a string takes everything")
+            }
             printable => encoded.push(printable.into()),
         }
     }
@@ -121,12 +125,17 @@ mod tests {
     #[test]
     fn each_error_has_its_code_and_its_cause() {
         let refused = RefreshError::terminal("invalid_grant");
-        let message = "the login was ended by a refused refresh: the refresh was refused: invalid_grant";
-        assert_eq!(answer(&Error::terminated(Some(refused.clone()))), ("16".into(), message.into()));
+        let message =
+            "the login was ended by a refused refresh: the refresh was refused: invalid_grant";
+        assert_eq!(
+            answer(&Error::terminated(Some(refused.clone()))),
+            ("16".into(), message.into())
+        );
         assert_eq!(answer(&Error::terminated(None)), ("16".into(), "not logged in".into()));
         assert_eq!(answer(&failed(refused)).0, "16");
 
-        let message = "the credential could not be refreshed: the refresh failed: connection refused";
+        let message =
+            "the credential could not be refreshed: the refresh failed: connection refused";
         let transient = failed(RefreshError::transient("connection refused"));
         assert_eq!(answer(&transient), ("14".into(), message.into()));
         assert_eq!(answer(&failed(RefreshError::ambiguous("cut"))).0, "14");

@@ -1,10 +1,11 @@
 use crate::{
-    credential::Credential, detect::GrpcUnauthenticated, middleware::layer::RefreshLayer, session::Session,
+    credential::Credential, detect::GrpcUnauthenticated, middleware::layer::RefreshLayer,
+    session::Session,
 };
 
 /// A [`RefreshLayer`] as gRPC needs it: it [detects](GrpcUnauthenticated) gRPC's rejections, and
-/// [exposes the stamp](RefreshLayer::expose_stamp) by which a [`TrailersLayer`](crate::grpc::TrailersLayer) below knows
-/// which calls are the session's.
+/// [exposes the stamp](RefreshLayer::expose_stamp) by which a
+/// [`TrailersLayer`](crate::grpc::TrailersLayer) below knows which calls are the session's.
 ///
 /// ```
 /// use tower_refresh::{RefreshLayer, Session, detect::GrpcUnauthenticated, grpc};

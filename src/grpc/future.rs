@@ -102,7 +102,8 @@ fn trailers_only<B: Body>(mut head: Parts, trailers: HeaderMap) -> Response<Resp
     for (name, value) in trailers {
         last = name.or(last);
         if let Some(name) = &last {
-            // Metadata of one name may be in both. Full maps can't get here: each had to fit its own frame.
+            // Metadata of one name may be in both. Full maps can't get here: each had to fit its
+            // own frame.
             let _ = head.headers.try_append(name, value);
         }
     }

@@ -1,17 +1,20 @@
 //! gRPC: a rejection wherever its status hides, and answers that gRPC clients understand.
 //!
 //! An interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
-//! [`RefreshLayer`](crate::RefreshLayer) does both for any gRPC client that is an HTTP service, with two layers about it:
+//! [`RefreshLayer`](crate::RefreshLayer) does both for any gRPC client that is an HTTP service,
+//! with two layers about it:
 //!
 //! - [`TrailersLayer`] below it finds the rejections that are not in the head of a response.
-//! - [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the session's errors into gRPC
-//!   statuses. What the channel fails with stays as it is: an unreachable server is still `Unavailable`.
+//! - [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
+//!   session's errors into gRPC statuses. What the channel fails with stays as it is: an
+//!   unreachable server is still `Unavailable`.
 //!
 //! Nothing here depends on tonic.
 //!
 //! # Examples
 //!
-//! A tonic client. What `tonic-build` generates takes the layered channel in the place of a `Channel`:
+//! A tonic client. What `tonic-build` generates takes the layered channel in the place of a
+//! `Channel`:
 //!
 //! ```no_run
 //! use tonic::{body::Body, client::GrpcService, transport::Channel};
@@ -37,8 +40,9 @@
 //! # drop(client) }
 //! ```
 //!
-//! A gRPC proxy that puts its own credential on what it forwards. Its callers are strangers, so they are told no causes;
-//! uploads of any length pass through, and those of up to a megabyte can be sent again:
+//! A gRPC proxy that puts its own credential on what it forwards. Its callers are strangers, so
+//! they are told no causes; uploads of any length pass through, and those of up to a megabyte can
+//! be sent again:
 //!
 //! ```no_run
 //! use http::{Request, Uri, uri::PathAndQuery};
@@ -95,37 +99,43 @@
 //! | in trailers before any message | [`TrailersLayer`] | is sent again |
 //! | in trailers after a message | [`TrailersLayer`] | gets its status; the next one refreshes first |
 //!
-//! In the second case headers and trailers become one head, which is gRPC's other way to say the same ("Trailers-Only").
-//! That is also what the caller gets if the call can't be sent again. In the third the frames are what they were, and the
-//! session [learns of the rejection](crate::Stamp::reject).
+//! In the second case headers and trailers become one head, which is gRPC's other way to say the
+//! same ("Trailers-Only"). That is also what the caller gets if the call can't be sent again. In
+//! the third the frames are what they were, and the session [learns of the
+//! rejection](crate::Stamp::reject).
 //!
-//! All other frames pass as they came, in their order. Only what is of type `application/grpc` is looked at, and only if
-//! it carries the session's credential; gRPC-Web, whose trailers are data, is not.
+//! All other frames pass as they came, in their order. Only what is of type `application/grpc` is
+//! looked at, and only if it carries the session's credential; gRPC-Web, whose trailers are data,
+//! is not.
 //!
 //! # Trailers that are on their way
 //!
-//! A handler that fails after its headers were sent is rejected in two frames, and the second one may be a moment behind.
-//! So the headers are held for the frame after them, by this rule:
+//! A handler that fails after its headers were sent is rejected in two frames, and the second one
+//! may be a moment behind. So the headers are held for the frame after them, by this rule:
 //!
-//! - A call that is **still sending** is never held. Its client may be waiting for the headers before it goes on, and its
-//!   server for the client. What has arrived together with the headers is seen.
-//! - A call that **has sent everything**, unary or server streaming, is held for up to
-//!   [20 milliseconds](TrailersLayer::grace), or until its first frame. Nobody waits for anything from its client any
-//!   more. A unary call loses nothing, for it ends with its trailers anyway; a stream whose first message takes longer
-//!   has its headers that much later, and its messages at once.
+//! - A call that is **still sending** is never held. Its client may be waiting for the headers
+//!   before it goes on, and its server for the client. What has arrived together with the headers
+//!   is seen.
+//! - A call that **has sent everything**, unary or server streaming, is held for up to [20
+//!   milliseconds](TrailersLayer::grace), or until its first frame. Nobody waits for anything from
+//!   its client any more. A unary call loses nothing, for it ends with its trailers anyway; a
+//!   stream whose first message takes longer has its headers that much later, and its messages at
+//!   once.
 //!
 //! Trailers that come later than that are treated as those after a message.
 //!
 //! # Streaming
 //!
-//! An upload that is rejected while it lasts is taken over: the second attempt has the messages that were sent so far, and
-//! then goes on. What is longer than [`replay_limit`](crate::RefreshLayer::replay_limit) is not sent again. The call then
-//! gets its own status, and the refresh runs for the next one.
+//! An upload that is rejected while it lasts is taken over: the second attempt has the messages
+//! that were sent so far, and then goes on. What is longer than
+//! [`replay_limit`](crate::RefreshLayer::replay_limit) is not sent again. The call then gets its
+//! own status, and the refresh runs for the next one.
 //!
 //! # Deadlines
 //!
-//! `grpc-timeout` and all other metadata are the same on both attempts. A tonic channel times each attempt by it, and
-//! knows nothing of the wait for a refresh. To bound all of it, put a time-out above the layer:
+//! `grpc-timeout` and all other metadata are the same on both attempts. A tonic channel times each
+//! attempt by it, and knows nothing of the wait for a refresh. To bound all of it, put a time-out
+//! above the layer:
 //!
 //! ```
 //! use std::time::Duration;
@@ -148,8 +158,9 @@
 //!
 //! # Metadata
 //!
-//! A [`Token`](crate::Token) is the ASCII metadata `authorization`. A [`Credential`](crate::Credential) of your own may
-//! set any key, a binary one too. On the wire the value of a key that ends in `-bin` is base64:
+//! A [`Token`](crate::Token) is the ASCII metadata `authorization`. A
+//! [`Credential`](crate::Credential) of your own may set any key, a binary one too. On the wire the
+//! value of a key that ends in `-bin` is base64:
 //!
 //! ```
 //! use http::{HeaderValue, request::Parts};

@@ -10,7 +10,8 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{detect::is_unauthenticated, middleware::extension::Stamp};
 
-/// The body of a response: the frames of `B` as they are. A status 16 among them is reported to the session.
+/// The body of a response: the frames of `B` as they are. A status 16 among them is reported to the
+/// session.
 pub struct ResponseBody<B: Body> {
     /// `None` when it was read to its end before the caller had it.
     body: Option<B>,
@@ -42,8 +43,8 @@ impl<B: Body> ResponseBody<B> {
 }
 
 impl<B: Body + Unpin> ResponseBody<B> {
-    /// Reads as far as the first frame that says something. Ready with the trailers if they reject the credential;
-    /// everything else is kept for the caller.
+    /// Reads as far as the first frame that says something. Ready with the trailers if they reject
+    /// the credential; everything else is kept for the caller.
     pub(super) fn peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<HeaderMap>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         loop {
@@ -52,7 +53,9 @@ impl<B: Body + Unpin> ResponseBody<B> {
                     self.ahead.empty = Some(frame);
                 }
                 Some(Ok(frame)) => match frame.into_trailers() {
-                    Ok(trailers) if is_unauthenticated(&trailers) => return Poll::Ready(Some(trailers)),
+                    Ok(trailers) if is_unauthenticated(&trailers) => {
+                        return Poll::Ready(Some(trailers));
+                    }
                     Ok(trailers) => return self.keep(Some(Ok(Frame::trailers(trailers)))),
                     Err(frame) => return self.keep(Some(Ok(frame))),
                 },

@@ -17,7 +17,8 @@ use crate::{
     middleware::extension::Stamp,
 };
 
-/// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module docs](crate::grpc).
+/// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module
+/// docs](crate::grpc).
 #[derive(Clone, Debug)]
 pub struct Trailers<S> {
     inner: S,
@@ -62,9 +63,13 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let stamp = request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
+        let stamp =
+            request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
         let Some(stamp) = stamp else {
-            return ResponseFuture::new(self.inner.call(request.map(RequestBody::unfollowed)), None);
+            return ResponseFuture::new(
+                self.inner.call(request.map(RequestBody::unfollowed)),
+                None,
+            );
         };
         let (head, body) = request.into_parts();
         let (watch, body) = Watch::new(stamp, self.grace, body);

@@ -21,13 +21,15 @@ pub(super) struct Grace {
     sending: Weak<()>,
 }
 
-/// Whether there is anything to look for after the head: a gRPC response that hasn't had its status yet.
+/// Whether there is anything to look for after the head: a gRPC response that hasn't had its status
+/// yet.
 pub(super) fn is_of_interest<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     is_grpc(headers) && !headers.contains_key("grpc-status") && !response.body().is_end_stream()
 }
 
-/// `application/grpc`, `application/grpc+proto`, `application/grpc; charset=…`. Not gRPC-Web, whose trailers are data.
+/// `application/grpc`, `application/grpc+proto`, `application/grpc; charset=…`. Not gRPC-Web, whose
+/// trailers are data.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     const NAME: &[u8] = b"application/grpc";
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
@@ -53,7 +55,8 @@ impl Watch {
 // === impl Grace ===
 
 impl Grace {
-    /// None for a call that is still sending: its client may wait for the headers before it goes on.
+    /// None for a call that is still sending: its client may wait for the headers before it goes
+    /// on.
     pub(super) fn limit(&self) -> Option<Duration> {
         let is_over = self.sending.strong_count() == 0;
         (is_over && !self.limit.is_zero()).then_some(self.limit)
@@ -68,12 +71,20 @@ mod tests {
 
     #[test]
     fn grpc_is_told_by_its_content_type() {
-        let is_grpc =
-            |value| is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]));
-        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"] {
+        let is_grpc = |value| {
+            is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
+        };
+        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"]
+        {
             assert!(is_grpc(yes), "{yes}");
         }
-        for no in ["application/grpc-web", "application/grpc-web+proto", "application/grp", "text/html", ""] {
+        for no in [
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/grp",
+            "text/html",
+            "",
+        ] {
             assert!(!is_grpc(no), "{no}");
         }
         assert!(!super::is_grpc(&HeaderMap::new()));

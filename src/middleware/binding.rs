@@ -60,14 +60,20 @@ impl<C: Credential> Shared<C> {
 
     /// Puts the credential on a request.
     #[inline]
-    pub(crate) fn apply(&self, credential: &C, stamped: impl FnOnce() -> Stamped, head: &mut Parts) {
+    pub(crate) fn apply(
+        &self,
+        credential: &C,
+        stamped: impl FnOnce() -> Stamped,
+        head: &mut Parts,
+    ) {
         credential.apply(head);
         if let Some(rejects) = &self.rejects {
             head.extensions.insert(Stamp::new(stamped(), rejects.clone()));
         }
     }
 
-    /// Looks at the response to a request that was sent with this credential: whether it is one to hand on as it is.
+    /// Looks at the response to a request that was sent with this credential: whether it is one to
+    /// hand on as it is.
     #[inline]
     pub(crate) fn accepts<ResBody>(
         &self,
@@ -89,8 +95,8 @@ impl<C: Credential> Shared<C> {
         true
     }
 
-    /// Decides what becomes of a request whose credential was rejected. With nothing to spare, its response goes to the
-    /// caller.
+    /// Decides what becomes of a request whose credential was rejected. With nothing to spare, its
+    /// response goes to the caller.
     pub(crate) fn react<B, ResBody>(
         &self,
         stamped: Stamped,
@@ -99,7 +105,8 @@ impl<C: Credential> Shared<C> {
     ) -> Reply<B, ResBody> {
         let rejection = || Rejection::new(response.status(), response.headers().clone());
         let reaction = self.session.rejected(stamped, rejection);
-        // An upload is cut off only for a replay: where the response goes to the caller, it may need the connection.
+        // An upload is cut off only for a replay: where the response goes to the caller, it may
+        // need the connection.
         let again = match reaction {
             Reaction::Respond => None,
             _ => spare.and_then(|spare| spare.take_over(self.may_interrupt())),
@@ -112,8 +119,8 @@ impl<C: Credential> Shared<C> {
         }
     }
 
-    /// Whether an upload in progress may be cut off for its replay. Not where its response may still be needed: that
-    /// travels on the same connection.
+    /// Whether an upload in progress may be cut off for its replay. Not where its response may
+    /// still be needed: that travels on the same connection.
     fn may_interrupt(&self) -> bool {
         self.policy.failure_mode == FailureMode::Error
     }
@@ -121,7 +128,10 @@ impl<C: Credential> Shared<C> {
 
 impl<C> fmt::Debug for Shared<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared").field("session", &self.session).field("policy", &self.policy).finish()
+        f.debug_struct("Shared")
+            .field("session", &self.session)
+            .field("policy", &self.policy)
+            .finish()
     }
 }
 

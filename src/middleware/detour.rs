@@ -1,5 +1,5 @@
-//! What a request goes through that can't be sent at once, or whose credential was rejected: boxed, so that a request
-//! which needs none of it takes no room for it.
+//! What a request goes through that can't be sent at once, or whose credential was rejected: boxed,
+//! so that a request which needs none of it takes no room for it.
 
 use std::{
     mem,
@@ -133,9 +133,17 @@ where
     ResBody: Body,
 {
     /// A request that the session has to admit first.
-    pub(crate) fn admitting(call: Call<S, C>, head: Parts, body: ReplayBody<B>, replay: Replay<B>) -> Self {
+    pub(crate) fn admitting(
+        call: Call<S, C>,
+        head: Parts,
+        body: ReplayBody<B>,
+        replay: Replay<B>,
+    ) -> Self {
         let errand = Errand::Unsent(Box::new(Unsent { head, body, replay: Some(replay) }));
-        Self { call, stage: Stage::Admitting { pending: Some(Pending { errand, rejected: Rejected::Gone }) } }
+        Self {
+            call,
+            stage: Stage::Admitting { pending: Some(Pending { errand, rejected: Rejected::Gone }) },
+        }
     }
 
     /// For a request that was rejected, unless that is the end of it.
@@ -177,7 +185,11 @@ where
     C: Credential,
     ResBody: Body,
 {
-    fn poll(self: Pin<&mut Self>, call: &mut Call<S, C>, cx: &mut Context<'_>) -> Poll<Next<Self, ResBody>> {
+    fn poll(
+        self: Pin<&mut Self>,
+        call: &mut Call<S, C>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Next<Self, ResBody>> {
         Poll::Ready(match self.project() {
             // ## Admitting => (Readying | Waiting | done)
             StageProj::Admitting { pending } => {
@@ -201,17 +213,26 @@ where
             StageProj::Readying { service, pending } => {
                 pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
                 if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
-                    // The login may change while the inner service holds the request up. Where it has to wait after
-                    // all, the instance is given up with this stage.
+                    // The login may change while the inner service holds the request up. Where it
+                    // has to wait after all, the instance is given up with this stage.
                     let Err(stop) = call.admit() else { return Poll::Pending };
-                    return Poll::Ready(Self::stopped(stop, call, pending.take().expect(TAKEN_ONCE)));
+                    return Poll::Ready(Self::stopped(
+                        stop,
+                        call,
+                        pending.take().expect(TAKEN_ONCE),
+                    ));
                 }
                 let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
-                // Before the session is asked: what is cloned or dropped here may be anybody's, and take its time.
+                // Before the session is asked: what is cloned or dropped here may be anybody's, and
+                // take its time.
                 let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
                 match call.admit() {
                     Ok(sent) => {
-                        call.snapshot.shared.apply(sent.held.credential(), || sent.stamped, &mut head);
+                        call.snapshot.shared.apply(
+                            sent.held.credential(),
+                            || sent.stamped,
+                            &mut head,
+                        );
                         let future = service.call(Request::from_parts(head, body));
                         let rest = rejected.into_rest();
                         Ok(ControlFlow::Continue(Self::Calling { future, sent, if_rejected, rest }))
@@ -251,15 +272,24 @@ where
     ResBody: Body,
 {
     fn readying(call: &Call<S, C>, pending: Pending<B, ResBody>) -> Next<Self, ResBody> {
-        Ok(ControlFlow::Continue(Self::Readying { service: call.snapshot.inner(), pending: Some(pending) }))
+        Ok(ControlFlow::Continue(Self::Readying {
+            service: call.snapshot.inner(),
+            pending: Some(pending),
+        }))
     }
 
-    /// While it waits, the request has let go of the inner service, and of all but the body of its response.
-    fn stopped(stop: Stop, call: &mut Call<S, C>, pending: Pending<B, ResBody>) -> Next<Self, ResBody> {
+    /// While it waits, the request has let go of the inner service, and of all but the body of its
+    /// response.
+    fn stopped(
+        stop: Stop,
+        call: &mut Call<S, C>,
+        pending: Pending<B, ResBody>,
+    ) -> Next<Self, ResBody> {
         match stop {
-            Stop::Wait(flight) => {
-                Ok(ControlFlow::Continue(Self::Waiting { wait: call.wait(flight), pending: Some(pending) }))
-            }
+            Stop::Wait(flight) => Ok(ControlFlow::Continue(Self::Waiting {
+                wait: call.wait(flight),
+                pending: Some(pending),
+            })),
             Stop::Fail(error) => pending.rejected.into_result(error).map(ControlFlow::Break),
         }
     }
@@ -361,8 +391,8 @@ impl<ResBody: Body> Rejected<ResBody> {
         }
     }
 
-    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost an HTTP/1
-    /// connection, and a herd of resets an HTTP/2 one.
+    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost
+    /// an HTTP/1 connection, and a herd of resets an HTTP/2 one.
     fn into_rest(self) -> Option<Drain<ResBody>> {
         match self {
             Self::Gone => None,

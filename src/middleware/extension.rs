@@ -8,10 +8,11 @@ use crate::{
     session::{Generation, Login, Stamped, WeakSession},
 };
 
-/// Marks a request that is none of the session's business: put into its extensions, it passes untouched.
+/// Marks a request that is none of the session's business: put into its extensions, it passes
+/// untouched.
 ///
-/// For requests that must not carry the credential, and for those of a refresher that are sent from another task than
-/// its own (see [`refresher`](crate::refresher)).
+/// For requests that must not carry the credential, and for those of a refresher that are sent from
+/// another task than its own (see [`refresher`](crate::refresher)).
 ///
 /// ```
 /// use http::Request;
@@ -23,8 +24,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anonymous;
 
-/// Marks a request that must not be sent twice: put into its extensions, a rejection starts a refresh and goes to the
-/// caller at once.
+/// Marks a request that must not be sent twice: put into its extensions, a rejection starts a
+/// refresh and goes to the caller at once.
 ///
 /// ```
 /// use http::Request;
@@ -38,9 +39,9 @@ pub struct NoReplay;
 
 /// Which credential a request was sent with.
 ///
-/// With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) it is in the extensions of every request
-/// that carries a credential, for the layers below, and of its response, for those above. It does not keep the
-/// session alive.
+/// With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) it is in the extensions
+/// of every request that carries a credential, for the layers below, and of its response, for those
+/// above. It does not keep the session alive.
 ///
 /// ```
 /// use http::Response;
@@ -82,12 +83,14 @@ impl Stamp {
         self.stamped.generation
     }
 
-    /// Reports a rejection that was noticed elsewhere than in the head of the response: in a trailer, in a body.
+    /// Reports a rejection that was noticed elsewhere than in the head of the response: in a
+    /// trailer, in a body.
     ///
-    /// A refresh starts, and later requests wait for it, under the same conditions as for a rejection that the layer
-    /// noticed itself: not if a newer credential has arrived, or a refresh has failed, since the request was sent, nor
-    /// during a back-off or beyond the limit of refreshes. Nothing happens where the login is over, the session is gone or
-    /// there is no Tokio runtime.
+    /// A refresh starts, and later requests wait for it, under the same conditions as for a
+    /// rejection that the layer noticed itself: not if a newer credential has arrived, or a refresh
+    /// has failed, since the request was sent, nor during a back-off or beyond the limit of
+    /// refreshes. Nothing happens where the login is over, the session is gone or there is no Tokio
+    /// runtime.
     pub fn reject(&self) {
         self.session.rejected(self.stamped);
     }
@@ -108,7 +111,11 @@ impl<C: Credential> Rejects for WeakSession<C> {
     fn rejected(&self, stamped: Stamped) {
         if let Some(session) = self.upgrade() {
             // Whoever calls has its answer already; how the session reacts is for the next request.
-            drop(session.rejected(stamped, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())));
+            drop(
+                session.rejected(stamped, || {
+                    Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())
+                }),
+            );
         }
     }
 }

@@ -27,8 +27,8 @@ use crate::{
 pin_project! {
     /// The response to a request, after one refresh and one replay if they were needed.
     ///
-    /// While a request is held up by the inner service, which has to become ready for it, its task is woken by that
-    /// alone: a logout meanwhile is noticed then, before anything is sent.
+    /// While a request is held up by the inner service, which has to become ready for it, its task
+    /// is woken by that alone: a logout meanwhile is noticed then, before anything is sent.
     ///
     /// # Errors
     ///
@@ -40,7 +40,8 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time. A refresh that it has started goes on, for everybody else and for the next request.
+    /// May be dropped at any time. A refresh that it has started goes on, for everybody else and
+    /// for the next request.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, C, B, ResBody>
     where
@@ -58,7 +59,8 @@ pin_project! {
         Fresh { #[pin] future: F, underway: Option<Underway<S, C, B>> },
         // It carries the credential, and something has come in between.
         Detour { detour: Pin<Box<Detour<S, F, C, B, ResBody>>> },
-        // It is none of the session's business, and an instance of the inner service is to become ready for it.
+        // It is none of the session's business, and an instance of the inner service is to become
+        // ready for it.
         ReadyingToPass { pass: Option<Box<Pass<S, B>>> },
         // It is none of the session's business.
         Passing { #[pin] future: F },
@@ -67,7 +69,8 @@ pin_project! {
     }
 }
 
-/// A request that passes untouched. Boxed, for the room that an instance of the inner service may take.
+/// A request that passes untouched. Boxed, for the room that an instance of the inner service may
+/// take.
 struct Pass<S, B> {
     service: S,
     request: Request<ReplayBody<B>>,
@@ -76,8 +79,8 @@ struct Pass<S, B> {
 /// What is kept of a request that was sent at once.
 pub(crate) struct Underway<S, C, B> {
     pub(crate) snapshot: Arc<Snapshot<S, C>>,
-    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a [`Spare`]: that would
-    /// be one more move for every request.
+    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a
+    /// [`Spare`]: that would be one more move for every request.
     pub(crate) copy: Option<HeadCopy>,
     pub(crate) replay: Replay<B>,
 }
@@ -151,7 +154,10 @@ where
     C: Credential,
     ResBody: Body,
 {
-    fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Result<Response<ResBody>, BoxError>> {
+    fn poll(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Result<Response<ResBody>, BoxError>> {
         loop {
             let next = match self.as_mut().project() {
                 // ## Fresh => (Detour | Over)

@@ -14,7 +14,8 @@ use crate::{
 
 /// Keeps the credential of the requests that pass through it fresh.
 ///
-/// See the [crate docs](crate) for an example. Every setting has a default that is safe for a client of one upstream.
+/// See the [crate docs](crate) for an example. Every setting has a default that is safe for a
+/// client of one upstream.
 ///
 /// ```
 /// use tower_refresh::{FailureMode, Origin, RefreshLayer, Session};
@@ -69,8 +70,8 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// How many bytes of a request's body are kept for its replay. Default: 64 KiB. With 0, only requests without a
-    /// body are replayed.
+    /// How many bytes of a request's body are kept for its replay. Default: 64 KiB. With 0, only
+    /// requests without a body are replayed.
     ///
     /// A longer body is sent all the same; if it is rejected, the caller gets the rejection.
     ///
@@ -85,8 +86,8 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// What a rejected request gets that can't be replayed because there is no newer credential. Default:
-    /// [`FailureMode::Error`].
+    /// What a rejected request gets that can't be replayed because there is no newer credential.
+    /// Default: [`FailureMode::Error`].
     ///
     /// ```
     /// # use tower_refresh::{FailureMode, RefreshLayer};
@@ -99,13 +100,14 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// Where the credential may go. Default: anywhere. Requests to other origins pass untouched. A URI without an
-    /// authority is the service's own, and always one of them.
+    /// Where the credential may go. Default: anywhere. Requests to other origins pass untouched. A
+    /// URI without an authority is the service's own, and always one of them.
     ///
-    /// Set it on every client that is used for several hosts, and wherever `FollowRedirect` is *around* this layer: each
-    /// hop then comes through it. (tower-http strips the extensions of a request at a hop to another origin, so that
-    /// [`Anonymous`](crate::Anonymous) does not survive it.) Where redirects are followed *below* the layer, it sees none
-    /// of the hops, and what they carry is the business of the redirect policy.
+    /// Set it on every client that is used for several hosts, and wherever `FollowRedirect` is
+    /// *around* this layer: each hop then comes through it. (tower-http strips the extensions of a
+    /// request at a hop to another origin, so that [`Anonymous`](crate::Anonymous) does not survive
+    /// it.) Where redirects are followed *below* the layer, it sees none of the hops, and what they
+    /// carry is the business of the redirect policy.
     ///
     /// ```
     /// # use tower_refresh::{Origin, RefreshLayer};
@@ -120,8 +122,9 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// Whether the credential may travel over `http://` to a host that isn't loopback. Default: false; such a request
-    /// fails with [`ErrorKind::Cleartext`](crate::ErrorKind::Cleartext). RFC 6750 §5.3 demands TLS.
+    /// Whether the credential may travel over `http://` to a host that isn't loopback. Default:
+    /// false; such a request fails with [`ErrorKind::Cleartext`](crate::ErrorKind::Cleartext). RFC
+    /// 6750 §5.3 demands TLS.
     ///
     /// Loopback is `localhost`, its subdomains, `127.0.0.0/8` and `[::1]`.
     ///
@@ -137,8 +140,8 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// Whether the credential takes the place of one that the caller put on the request. Default: false; such a
-    /// request passes untouched ([`Credential::is_present`]).
+    /// Whether the credential takes the place of one that the caller put on the request. Default:
+    /// false; such a request passes untouched ([`Credential::is_present`]).
     ///
     /// ```
     /// # use tower_refresh::RefreshLayer;
@@ -152,8 +155,8 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// Whether a [`Stamp`](crate::Stamp) is put into the extensions of requests that carry the credential, and of
-    /// their responses. Default: false.
+    /// Whether a [`Stamp`](crate::Stamp) is put into the extensions of requests that carry the
+    /// credential, and of their responses. Default: false.
     ///
     /// ```
     /// # use tower_refresh::RefreshLayer;
@@ -183,6 +186,9 @@ impl<C> Clone for RefreshLayer<C> {
 
 impl<C> fmt::Debug for RefreshLayer<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefreshLayer").field("session", &self.session).field("policy", &self.policy).finish()
+        f.debug_struct("RefreshLayer")
+            .field("session", &self.session)
+            .field("policy", &self.policy)
+            .finish()
     }
 }

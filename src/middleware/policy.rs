@@ -25,11 +25,12 @@ pub enum FailureMode {
     /// The [`Error`](crate::Error) that says why.
     #[default]
     Error,
-    /// The response that rejected it, as it came. A request that was never sent still gets the error.
+    /// The response that rejected it, as it came. A request that was never sent still gets the
+    /// error.
     ///
-    /// It costs a connection (HTTP/1) or a stream (HTTP/2) until the request is sent again, since the response is held
-    /// all the while. And a body that is still being uploaded when the rejection comes is not replayed: taking
-    /// the upload over would break the response.
+    /// It costs a connection (HTTP/1) or a stream (HTTP/2) until the request is sent again, since
+    /// the response is held all the while. And a body that is still being uploaded when the
+    /// rejection comes is not replayed: taking the upload over would break the response.
     Response,
 }
 
@@ -94,7 +95,9 @@ impl Policy {
             return false;
         }
         match &self.origins {
-            Some(origins) if uri.authority().is_some() => origins.iter().any(|origin| origin.matches(uri)),
+            Some(origins) if uri.authority().is_some() => {
+                origins.iter().any(|origin| origin.matches(uri))
+            }
             _ => true,
         }
     }

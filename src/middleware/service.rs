@@ -51,40 +51,43 @@ use crate::{
 ///
 /// # Clones
 ///
-/// Clones share the session. Each keeps a snapshot: the session's state, a copy of the credential where it can be had
-/// ([`Credential::unshared`]), and an instance of the inner service that is never called, only cloned for a replay. So
-/// a request with a fresh credential takes no lock, clones no inner service, and shares no counter with those of other
-/// clones. A clone borrows the snapshot of its original for its first call and has one of its own from the second on: a
-/// task that sends many requests should keep its clone.
+/// Clones share the session. Each keeps a snapshot: the session's state, a copy of the credential
+/// where it can be had ([`Credential::unshared`]), and an instance of the inner service that is
+/// never called, only cloned for a replay. So a request with a fresh credential takes no lock,
+/// clones no inner service, and shares no counter with those of other clones. A clone borrows the
+/// snapshot of its original for its first call and has one of its own from the second on: a task
+/// that sends many requests should keep its clone.
 ///
 /// An idle clone keeps the credential that it saw last alive until it is used again or dropped.
 ///
-/// The inner service is cloned for a replay under a lock that belongs to the snapshot. So its `Clone` must not poll, or
-/// wait for, another request of this service or of its clones.
+/// The inner service is cloned for a replay under a lock that belongs to the snapshot. So its
+/// `Clone` must not poll, or wait for, another request of this service or of its clones.
 ///
 /// # Bodies
 ///
-/// `call` polls the body of the request, to keep what is there already, until it has to wait or gets too long for a
-/// replay (see [`ReplayBody`]). Where a body needs a runtime, `call` does too, and belongs inside of
-/// `runtime.block_on(async { … })`. A body that panics does so in `call`, which ends the worker of a `Buffer` above.
-/// With `Expect: 100-continue`, or marked [`NoReplay`](crate::NoReplay), it is not polled before the inner service
-/// does.
+/// `call` polls the body of the request, to keep what is there already, until it has to wait or
+/// gets too long for a replay (see [`ReplayBody`]). Where a body needs a runtime, `call` does too,
+/// and belongs inside of `runtime.block_on(async { … })`. A body that panics does so in `call`,
+/// which ends the worker of a `Buffer` above. With `Expect: 100-continue`, or marked
+/// [`NoReplay`](crate::NoReplay), it is not polled before the inner service does.
 ///
 /// # Readiness
 ///
-/// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is ready: a request may
-/// come and wait, and holds no readiness of the inner service meanwhile. It fails only if the inner service does.
+/// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is
+/// ready: a request may come and wait, and holds no readiness of the inner service meanwhile. It
+/// fails only if the inner service does.
 ///
-/// Whether the credential has expired is asked with the readiness, by the clock of that moment. Whether it has changed
-/// is asked again by `call`.
+/// Whether the credential has expired is asked with the readiness, by the clock of that moment.
+/// Whether it has changed is asked again by `call`.
 ///
-/// While a task waits for the readiness of the inner service, here or in the future of a request, it is woken by that
-/// alone: a logout or a refresh that begins meanwhile is noticed then, before anything is sent.
+/// While a task waits for the readiness of the inner service, here or in the future of a request,
+/// it is woken by that alone: a logout or a refresh that begins meanwhile is noticed then, before
+/// anything is sent.
 ///
 /// # Errors
 ///
-/// An inner service that fails to become ready fails `poll_ready`, with its error as it is. For the rest see
-/// [`ResponseFuture`].
+/// An inner service that fails to become ready fails `poll_ready`, with its error as it is. For the
+/// rest see [`ResponseFuture`].
 ///
 /// # Cancel safety
 ///
@@ -116,8 +119,8 @@ impl<S, C> Refresh<S, C> {
 
     /// The inner service. Replays of later calls go to clones of what is left here.
     ///
-    /// What it was polled ready for counts no more, since another service may be put in its place: without
-    /// `poll_ready`, the next call goes to a clone.
+    /// What it was polled ready for counts no more, since another service may be put in its place:
+    /// without `poll_ready`, the next call goes to a clone.
     pub fn get_mut(&mut self) -> &mut S {
         self.view.invalidate();
         if let Readiness::Ready(_) = self.readiness {
@@ -139,7 +142,8 @@ impl<S, C: Credential> Refresh<S, C> {
 }
 
 impl<S: Clone, C> Refresh<S, C> {
-    /// Gives up what the inner service may have reserved for this instance: a permit, a place in its queue.
+    /// Gives up what the inner service may have reserved for this instance: a permit, a place in
+    /// its queue.
     fn give_up_readiness(&mut self) {
         if mem::take(&mut self.readiness) != Readiness::Unasked {
             self.inner = self.inner.clone();
@@ -178,7 +182,9 @@ where
         let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
         match shared.route(&head) {
             Route::Carry => {}
-            Route::Pass => return self.pass(Request::from_parts(head, ReplayBody::passthrough(body))),
+            Route::Pass => {
+                return self.pass(Request::from_parts(head, ReplayBody::passthrough(body)));
+            }
             Route::Refuse(error) => return self.refuse(error),
         }
         if let Phase::Terminated(termination) = state.phase() {
@@ -217,7 +223,10 @@ where
     S: Clone,
     C: Credential,
 {
-    fn pass<B, ResBody>(&mut self, request: Request<ReplayBody<B>>) -> ResponseFuture<S, C, B, ResBody>
+    fn pass<B, ResBody>(
+        &mut self,
+        request: Request<ReplayBody<B>>,
+    ) -> ResponseFuture<S, C, B, ResBody>
     where
         S: Service<Request<ReplayBody<B>>>,
     {
@@ -242,7 +251,11 @@ where
 impl<S: Clone, C: Credential> Clone for Refresh<S, C> {
     /// The clone has asked for no readiness yet.
     fn clone(&self) -> Self {
-        Self { inner: self.inner.clone(), readiness: Readiness::Unasked, view: self.view.borrow(&self.inner) }
+        Self {
+            inner: self.inner.clone(),
+            readiness: Readiness::Unasked,
+            view: self.view.borrow(&self.inner),
+        }
     }
 }
 
@@ -257,7 +270,8 @@ impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
 
 /// The body of a request, for now and for its replay.
 ///
-/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110 §10.1.1).
+/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110
+/// §10.1.1).
 #[inline]
 fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
 where

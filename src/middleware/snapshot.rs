@@ -13,12 +13,13 @@ use crate::{
     session::{Held, Session, State},
 };
 
-/// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not change from one
-/// attempt to the next.
+/// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not
+/// change from one attempt to the next.
 ///
-/// An instance of the service has one of its own, so that calls on different threads have no counter in common: taking
-/// turns at one costs a processor more than all else that a call does. Hence the alignment, too: neighbours on a cache
-/// line take turns as well, and processors fetch lines in pairs of 128 bytes.
+/// An instance of the service has one of its own, so that calls on different threads have no
+/// counter in common: taking turns at one costs a processor more than all else that a call does.
+/// Hence the alignment, too: neighbours on a cache line take turns as well, and processors fetch
+/// lines in pairs of 128 bytes.
 #[repr(align(128))]
 pub(crate) struct Snapshot<S, C> {
     pub(crate) shared: Arc<Shared<C>>,
@@ -27,12 +28,14 @@ pub(crate) struct Snapshot<S, C> {
     unshared: Option<C>,
     /// Has seen that state.
     changes: watch::Receiver<Arc<State<C>>>,
-    /// Never called, only cloned: each attempt after the first goes to an instance that was polled ready for it. In a
-    /// lock, so that the inner service need not be `Sync`. None before the first call of the service.
+    /// Never called, only cloned: each attempt after the first goes to an instance that was polled
+    /// ready for it. In a lock, so that the inner service need not be `Sync`. None before the first
+    /// call of the service.
     pristine: Mutex<Option<S>>,
 }
 
-/// The latest snapshot, as one instance of the service knows it. The lock is for its clones; calls need none.
+/// The latest snapshot, as one instance of the service knows it. The lock is for its clones; calls
+/// need none.
 pub(crate) struct View<S, C>(Mutex<Latest<S, C>>);
 
 struct Latest<S, C> {
@@ -45,7 +48,8 @@ struct Latest<S, C> {
 enum Tenure {
     /// Another is needed before the next call.
     Stale,
-    /// The one of which this instance is a clone. Good enough for one call: most clones don't see a second one.
+    /// The one of which this instance is a clone. Good enough for one call: most clones don't see a
+    /// second one.
     Borrowed,
     Own,
 }
@@ -91,7 +95,8 @@ impl<S, C: Credential> Snapshot<S, C> {
         self.shared.apply(credential, || self.state.stamp(), head);
     }
 
-    /// Looks at the response to a request that was sent in this state: whether it is one to hand on as it is.
+    /// Looks at the response to a request that was sent in this state: whether it is one to hand on
+    /// as it is.
     #[inline]
     pub(crate) fn accepts<ResBody>(&self, response: &mut Response<ResBody>) -> bool {
         self.shared.accepts(self.held(), || self.state.stamp(), response)
@@ -105,8 +110,13 @@ impl<S, C: Credential> View<S, C> {
         let mut changes = session.changes();
         let state = changes.borrow_and_update().clone();
         let shared = Arc::new(Shared::new(session, policy));
-        let snapshot =
-            Arc::new(Snapshot { shared, state, unshared: None, changes, pristine: Mutex::new(None) });
+        let snapshot = Arc::new(Snapshot {
+            shared,
+            state,
+            unshared: None,
+            changes,
+            pristine: Mutex::new(None),
+        });
         Self(Mutex::new(Latest { snapshot, tenure: Tenure::Stale }))
     }
 }
@@ -133,8 +143,8 @@ impl<S: Clone, C: Credential> View<S, C> {
         latest.snapshot.clone()
     }
 
-    /// For a clone of the service. Brings this one up to date as well: an instance that is only ever cloned would leave
-    /// that to each of its clones.
+    /// For a clone of the service. Brings this one up to date as well: an instance that is only
+    /// ever cloned would leave that to each of its clones.
     pub(crate) fn borrow(&self, inner: &S) -> Self {
         let mut latest = self.lock().clone();
         if !latest.is_current() {

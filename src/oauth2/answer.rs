@@ -1,6 +1,8 @@
 use std::{fmt, sync::LazyLock, time::Duration};
 
-use ::oauth2::{AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType};
+use ::oauth2::{
+    AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType,
+};
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, ser::Error as _};
 use zeroize::Zeroize;
 
@@ -10,8 +12,9 @@ use crate::{
     oauth2::{error::Failure, lifetime::Lifetime},
 };
 
-/// The answer of a token endpoint ([RFC 6749 §5.1], and [§5.2] with the status of a success): more lenient than the
-/// `oauth2` crate's own where a strict one would throw away a token that was issued.
+/// The answer of a token endpoint ([RFC 6749 §5.1], and [§5.2] with the status of a success): more
+/// lenient than the `oauth2` crate's own where a strict one would throw away a token that was
+/// issued.
 ///
 /// [RFC 6749 §5.1]: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
 /// [§5.2]: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
@@ -31,8 +34,8 @@ pub(super) struct TokenAnswer {
     error_description: Option<String>,
 }
 
-/// The answer of a token endpoint that refuses ([RFC 6749 §5.2]). Its code alone decides, so that nothing that a server
-/// makes of the rest may hide it.
+/// The answer of a token endpoint that refuses ([RFC 6749 §5.2]). Its code alone decides, so that
+/// nothing that a server makes of the rest may hide it.
 ///
 /// [RFC 6749 §5.2]: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
 #[derive(Deserialize)]
@@ -82,11 +85,12 @@ impl TokenAnswer {
 
     /// The token, without its refresh token.
     ///
-    /// The server has done what it was asked for, so that a failure is an ambiguous one: the refresh token that was sent
-    /// may be used up.
+    /// The server has done what it was asked for, so that a failure is an ambiguous one: the
+    /// refresh token that was sent may be used up.
     pub(super) fn token(&self) -> Result<Token, RefreshError> {
         let access_token = self.access_token.as_ref().map(|token| token.secret().as_str());
-        let access_token = access_token.filter(|token| !token.is_empty()).ok_or(Failure::NoAccessToken);
+        let access_token =
+            access_token.filter(|token| !token.is_empty()).ok_or(Failure::NoAccessToken);
         let access_token = access_token.map_err(RefreshError::ambiguous)?;
         if self.token_type != BasicTokenType::Bearer {
             return Err(RefreshError::ambiguous(Failure::NotBearer));
@@ -99,7 +103,10 @@ impl TokenAnswer {
     }
 
     pub(super) fn new_refresh_token(&self) -> Option<&str> {
-        self.refresh_token.as_ref().map(|token| token.secret().as_str()).filter(|token| !token.is_empty())
+        self.refresh_token
+            .as_ref()
+            .map(|token| token.secret().as_str())
+            .filter(|token| !token.is_empty())
     }
 }
 

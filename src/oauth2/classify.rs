@@ -105,8 +105,8 @@ impl<'a> Refusal<'a> {
         self.headers
     }
 
-    /// The `error` ([RFC 6749 §5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2)), if the body is such an
-    /// object: as the server wrote it.
+    /// The `error` ([RFC 6749 §5.2](https://www.rfc-editor.org/rfc/rfc6749#section-5.2)), if the
+    /// body is such an object: as the server wrote it.
     pub fn error(&self) -> Option<&str> {
         self.error
     }
@@ -130,7 +130,9 @@ impl Classify for Standard {
         let status = refusal.status;
         match (status, refusal.error) {
             (StatusCode::GATEWAY_TIMEOUT, _) => RefreshErrorKind::Ambiguous,
-            (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS, _) => RefreshErrorKind::Transient,
+            (StatusCode::REQUEST_TIMEOUT | StatusCode::TOO_MANY_REQUESTS, _) => {
+                RefreshErrorKind::Transient
+            }
             _ if status.is_server_error() || status.is_redirection() => RefreshErrorKind::Transient,
             (_, Some("invalid_grant" | "bad_refresh_token" | "invalid_refresh_token")) => {
                 RefreshErrorKind::Terminal

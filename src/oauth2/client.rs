@@ -14,8 +14,8 @@ use crate::{
     },
 };
 
-/// Who asks: the client that is registered at the authorization server, and how it proves that it is the one
-/// ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
+/// Who asks: the client that is registered at the authorization server, and how it proves that it
+/// is the one ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
 ///
 /// ```
 /// use tower_refresh::oauth2::Client;
@@ -58,19 +58,22 @@ impl Client {
         Self { id: id.into(), authentication: Authentication::None }
     }
 
-    /// By HTTP basic authentication (`client_secret_basic`), which every authorization server has to know.
+    /// By HTTP basic authentication (`client_secret_basic`), which every authorization server has
+    /// to know.
     pub fn basic(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
         Self { id: id.into(), authentication: Authentication::Basic(secret.into()) }
     }
 
-    /// By the secret in the body of the request (`client_secret_post`), for servers that know nothing else.
+    /// By the secret in the body of the request (`client_secret_post`), for servers that know
+    /// nothing else.
     pub fn post(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
         Self { id: id.into(), authentication: Authentication::Post(secret.into()) }
     }
 
-    /// By a signed assertion (`private_key_jwt`, [RFC 7523 §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)).
-    /// The closure makes the JWT of one request: a new one each time, since servers take each `jti` once. If it fails,
-    /// nothing is sent, and the refresh has failed transiently.
+    /// By a signed assertion (`private_key_jwt`, [RFC 7523
+    /// §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)). The closure makes the JWT of one
+    /// request: a new one each time, since servers take each `jti` once. If it fails, nothing is
+    /// sent, and the refresh has failed transiently.
     pub fn assertion<F>(id: impl Into<String>, sign: F) -> Self
     where
         F: Fn() -> Result<String, BoxError> + Send + Sync + 'static,
@@ -83,7 +86,9 @@ impl Client {
         let inner = Inner::new(ClientId::new(self.id.clone()));
         let secret = |secret: &Secret| ClientSecret::new(secret.expose().to_owned());
         match &self.authentication {
-            Authentication::None | Authentication::Assertion(_) => inner.set_auth_type(AuthType::RequestBody),
+            Authentication::None | Authentication::Assertion(_) => {
+                inner.set_auth_type(AuthType::RequestBody)
+            }
             Authentication::Basic(held) => {
                 inner.set_auth_type(AuthType::BasicAuth).set_client_secret(secret(held))
             }
@@ -98,7 +103,10 @@ impl Client {
         match &self.authentication {
             Authentication::Assertion(sign) => {
                 let jwt = sign().map_err(Failure::Unsigned)?;
-                Ok(vec![("client_assertion_type", JWT_BEARER.to_owned()), ("client_assertion", jwt)])
+                Ok(vec![
+                    ("client_assertion_type", JWT_BEARER.to_owned()),
+                    ("client_assertion", jwt),
+                ])
             }
             _ => Ok(Vec::new()),
         }
@@ -113,6 +121,9 @@ impl fmt::Debug for Client {
             Authentication::Post(_) => "post",
             Authentication::Assertion(_) => "assertion",
         };
-        f.debug_struct("Client").field("id", &self.id).field("authentication", &authentication).finish()
+        f.debug_struct("Client")
+            .field("id", &self.id)
+            .field("authentication", &authentication)
+            .finish()
     }
 }

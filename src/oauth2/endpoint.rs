@@ -67,9 +67,9 @@ pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
 impl TokenEndpoint {
     /// The token endpoint at `url`, asked by `client` through `http`.
     ///
-    /// `http` is any HTTP client that is a Tower service. What it should not do is follow redirects: the body holds the
-    /// refresh token. One that wears the session itself may be used: requests are marked
-    /// [`Anonymous`](crate::Anonymous).
+    /// `http` is any HTTP client that is a Tower service. What it should not do is follow
+    /// redirects: the body holds the refresh token. One that wears the session itself may be used:
+    /// requests are marked [`Anonymous`](crate::Anonymous).
     pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
     where
         S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
@@ -92,14 +92,15 @@ impl TokenEndpoint {
         }
     }
 
-    /// Asks for this scope; several are asked for one after another. Default: none, which is up to the server, and for a
-    /// refresh token means the scope that it has.
+    /// Asks for this scope; several are asked for one after another. Default: none, which is up to
+    /// the server, and for a refresh token means the scope that it has.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// Asks for a token for this resource ([RFC 8707](https://www.rfc-editor.org/rfc/rfc8707)); several are all sent.
+    /// Asks for a token for this resource ([RFC 8707](https://www.rfc-editor.org/rfc/rfc8707));
+    /// several are all sent.
     pub fn resource(self, resource: impl Into<String>) -> Self {
         self.param("resource", resource)
     }
@@ -109,7 +110,8 @@ impl TokenEndpoint {
         self.param("audience", audience)
     }
 
-    /// Sends one more parameter. One that this crate sends itself would be there twice, which servers refuse.
+    /// Sends one more parameter. One that this crate sends itself would be there twice, which
+    /// servers refuse.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.params.push((name.into(), value.into()));
         self
@@ -121,14 +123,16 @@ impl TokenEndpoint {
         self
     }
 
-    /// How many bytes of an answer are read. Default: 64 KiB. A longer one counts as one that broke off.
+    /// How many bytes of an answer are read. Default: 64 KiB. A longer one counts as one that broke
+    /// off.
     pub fn answer_limit(mut self, bytes: usize) -> Self {
         self.answer_limit = bytes;
         self
     }
 
-    /// How long it may take until the HTTP client asks for the [`Form`]'s content: until it is ready, and has a
-    /// connection. Default: 10 seconds. After that the refresh has failed, transiently, and the form is given to nobody.
+    /// How long it may take until the HTTP client asks for the [`Form`]'s content: until it is
+    /// ready, and has a connection. Default: 10 seconds. After that the refresh has failed,
+    /// transiently, and the form is given to nobody.
     ///
     /// From then on the time of the session counts, whose end is ambiguous
     /// ([`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout)).
@@ -137,11 +141,12 @@ impl TokenEndpoint {
         self
     }
 
-    /// Recognises more errors of the HTTP client that say that nothing was sent. They are transient; every other
-    /// error after the [`Form`] was asked for its content is ambiguous.
+    /// Recognises more errors of the HTTP client that say that nothing was sent. They are
+    /// transient; every other error after the [`Form`] was asked for its content is ambiguous.
     ///
-    /// Without it that content decides, which needs no help unless something between here and the wire buffers it
-    /// ([`Form::into_bytes`] does). Say `true` only for what rules out *every* attempt of that client.
+    /// Without it that content decides, which needs no help unless something between here and the
+    /// wire buffers it ([`Form::into_bytes`] does). Say `true` only for what rules out *every*
+    /// attempt of that client.
     ///
     /// ```
     /// use hyper_util::client::legacy;
@@ -186,7 +191,11 @@ impl TokenEndpoint {
     }
 
     /// The answer with a token, or how the refresh failed.
-    pub(super) fn settle(&self, parsed: Parsed, call: Call<'_>) -> Result<TokenAnswer, RefreshError> {
+    pub(super) fn settle(
+        &self,
+        parsed: Parsed,
+        call: Call<'_>,
+    ) -> Result<TokenAnswer, RefreshError> {
         let head = call.head.into_inner();
         match (parsed, head) {
             (Ok(answer), Some(head)) => match answer.error() {
@@ -197,7 +206,9 @@ impl TokenEndpoint {
                 let (code, description) = refusal.error();
                 Err(self.refused(&head, Some(code), description))
             }
-            (Err(RequestTokenError::Parse(error, mut body)), Some((status, _))) if status.is_success() => {
+            (Err(RequestTokenError::Parse(error, mut body)), Some((status, _)))
+                if status.is_success() =>
+            {
                 body.zeroize();
                 // Not as the source: its text quotes what it could not read.
                 let (line, column) = (error.inner().line(), error.inner().column());
@@ -208,7 +219,9 @@ impl TokenEndpoint {
             }
             (Err(RequestTokenError::Request(failure)), head) => {
                 let error = match &failure {
-                    Failure::Unanswered(_) | Failure::Unreadable(..) => RefreshError::ambiguous(failure),
+                    Failure::Unanswered(_) | Failure::Unreadable(..) => {
+                        RefreshError::ambiguous(failure)
+                    }
                     _ => RefreshError::transient(failure),
                 };
                 Err(waiting(error, head.as_ref()))

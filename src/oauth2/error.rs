@@ -31,7 +31,8 @@ const MAX_CODE: usize = 64;
 // === impl Failure ===
 
 impl Failure {
-    /// An error code is shown where it looks like one: some servers put anything there, the token included.
+    /// An error code is shown where it looks like one: some servers put anything there, the token
+    /// included.
     pub(super) fn refused(status: StatusCode, code: Option<&str>) -> Self {
         let is_code = |code: &&str| {
             code.len() <= MAX_CODE
@@ -50,14 +51,22 @@ impl fmt::Display for Failure {
             Self::Unsent(_) => f.write_str("the request to the authorization server was not sent"),
             Self::Unanswered(_) => f.write_str("the authorization server did not answer"),
             Self::Unreadable(status, Unreadable::TooLong { limit }) => {
-                write!(f, "the authorization server answered {status}, with more than {limit} bytes")
+                write!(
+                    f,
+                    "the authorization server answered {status}, with more than {limit} bytes"
+                )
             }
             Self::Unreadable(status, Unreadable::Broken(_)) => {
                 write!(f, "the authorization server answered {status}, and the answer broke off")
             }
-            Self::Malformed { line: 0, .. } => f.write_str("the token answer is not what it should be"),
+            Self::Malformed { line: 0, .. } => {
+                f.write_str("the token answer is not what it should be")
+            }
             Self::Malformed { line, column } => {
-                write!(f, "the token answer is not what it should be at line {line}, column {column}")
+                write!(
+                    f,
+                    "the token answer is not what it should be at line {line}, column {column}"
+                )
             }
             Self::NoAccessToken => f.write_str("the token answer has no access token"),
             Self::NotBearer => f.write_str("the token answer has a token that is no bearer token"),
@@ -67,8 +76,12 @@ impl fmt::Display for Failure {
             Self::Refused { status, code: None } if status.is_redirection() => {
                 write!(f, "the authorization server answered {status}, which is not followed")
             }
-            Self::Refused { status, code: None } => write!(f, "the authorization server answered {status}"),
-            Self::Unbuilt => f.write_str("the request to the authorization server could not be made"),
+            Self::Refused { status, code: None } => {
+                write!(f, "the authorization server answered {status}")
+            }
+            Self::Unbuilt => {
+                f.write_str("the request to the authorization server could not be made")
+            }
         }
     }
 }

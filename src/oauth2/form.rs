@@ -14,11 +14,11 @@ use zeroize::Zeroizing;
 
 /// The body of a token request, with the refresh token and maybe the client's secret in it.
 ///
-/// A client for it is any that takes it as a body: `hyper_util::client::legacy::Client<_, Form>`. Its memory is wiped
-/// when the last copy is dropped, and `Debug` shows nothing.
+/// A client for it is any that takes it as a body: `hyper_util::client::legacy::Client<_, Form>`.
+/// Its memory is wiped when the last copy is dropped, and `Debug` shows nothing.
 ///
-/// It remembers whether somebody has asked for its content. If nobody has when the request fails, the refresh has
-/// certainly not happened, and from then on the content is given to nobody.
+/// It remembers whether somebody has asked for its content. If nobody has when the request fails,
+/// the refresh has certainly not happened, and from then on the content is given to nobody.
 #[derive(Clone)]
 pub struct Form {
     content: Option<Bytes>,
@@ -45,8 +45,8 @@ impl Form {
         (Self { content, gate: gate.clone() }, Gate(gate))
     }
 
-    /// The whole content, for an HTTP client whose body is of another type. Whatever goes wrong afterwards may have been
-    /// written.
+    /// The whole content, for an HTTP client whose body is of another type. Whatever goes wrong
+    /// afterwards may have been written.
     ///
     /// ```
     /// use bytes::Bytes;

@@ -5,8 +5,9 @@ use serde::{
     de::{Error, IgnoredAny, MapAccess, SeqAccess, Visitor},
 };
 
-/// An `expires_in`, leniently: seconds as a number or in a string. Anything else, negative, zero or beyond what a clock
-/// can say, is unknown, because the token that came with it may be perfectly good.
+/// An `expires_in`, leniently: seconds as a number or in a string. Anything else, negative, zero or
+/// beyond what a clock can say, is unknown, because the token that came with it may be perfectly
+/// good.
 #[derive(Clone, Copy, Debug, Default, PartialEq)]
 pub(super) struct Lifetime(pub(super) Option<Duration>);
 
@@ -21,7 +22,11 @@ impl Lifetime {
 
     /// Whole seconds; beyond `u64` is beyond every clock.
     fn float(seconds: f64) -> Self {
-        Self(Duration::try_from_secs_f64(seconds.floor()).ok().filter(|lifetime| !lifetime.is_zero()))
+        Self(
+            Duration::try_from_secs_f64(seconds.floor())
+                .ok()
+                .filter(|lifetime| !lifetime.is_zero()),
+        )
     }
 }
 

@@ -1,8 +1,8 @@
 //! OAuth 2: credentials from a token endpoint.
 //!
-//! [`RefreshToken`] renews a token by its refresh token ([RFC 6749 §6]), [`ClientCredentials`] obtains one for the
-//! client itself ([§4.4]). Both send through any HTTP client that is a Tower service, so that your connector, proxy and
-//! TLS apply:
+//! [`RefreshToken`] renews a token by its refresh token ([RFC 6749 §6]), [`ClientCredentials`]
+//! obtains one for the client itself ([§4.4]). Both send through any HTTP client that is a Tower
+//! service, so that your connector, proxy and TLS apply:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -27,8 +27,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A user's session, of the tokens that a login brought, with what differs from server to server; its end is told to
-//! the server by a [`Revocation`]:
+//! A user's session, of the tokens that a login brought, with what differs from server to server;
+//! its end is told to the server by a [`Revocation`]:
 //!
 //! ```
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -59,13 +59,16 @@
 //!
 //! # Answers
 //!
-//! - A refresh token in the answer takes the place of the old one, which is kept otherwise. An empty one is none.
-//! - `expires_in` is taken as a number or as a string of one. If it is missing, negative, zero, nonsense or beyond what
-//!   a clock can say, the expiry is unknown: the upstream decides.
-//! - Any success with an `error` in it is a failure. A `token_type` other than `Bearer`, in any case, is one as well; a
-//!   missing one is `Bearer`. What the body is decides, not its `Content-Type`.
+//! - A refresh token in the answer takes the place of the old one, which is kept otherwise. An
+//!   empty one is none.
+//! - `expires_in` is taken as a number or as a string of one. If it is missing, negative, zero,
+//!   nonsense or beyond what a clock can say, the expiry is unknown: the upstream decides.
+//! - Any success with an `error` in it is a failure. A `token_type` other than `Bearer`, in any
+//!   case, is one as well; a missing one is `Bearer`. What the body is decides, not its
+//!   `Content-Type`.
 //! - At most 64 KiB are read ([`TokenEndpoint::answer_limit`]).
-//! - Redirects are not followed. Give it no HTTP client that does: the body holds the refresh token.
+//! - Redirects are not followed. Give it no HTTP client that does: the body holds the refresh
+//!   token.
 //!
 //! # Failures
 //!
@@ -76,21 +79,23 @@
 //! | a success without a usable token: cut off, too long, no JSON, a token that no header can carry | ambiguous |
 //! | a refusal | what [`Classify`] says; [`Standard`] by default |
 //!
-//! A success that can't be read is ambiguous because the refresh token may be used up by it. `Retry-After` takes the
-//! place of the session's back-off, unless it is over already. A connection that is never made is given up after a while
-//! ([`TokenEndpoint::connect_timeout`]), and a token endpoint that never answers after
-//! [`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout). A form that was not asked for by then is
-//! never sent.
+//! A success that can't be read is ambiguous because the refresh token may be used up by it.
+//! `Retry-After` takes the place of the session's back-off, unless it is over already. A connection
+//! that is never made is given up after a while ([`TokenEndpoint::connect_timeout`]), and a token
+//! endpoint that never answers after
+//! [`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout). A form that was not
+//! asked for by then is never sent.
 //!
 //! # Secrets
 //!
-//! Client secrets are kept in a [`Secret`], and so is the refresh token of a [`Token`]; what is sent is in a [`Form`]. All
-//! of them wipe their memory when they are dropped. Not wiped are access tokens, which are in every request anyway, the
-//! values of [`TokenEndpoint::param`], and the copies that the HTTP client, TLS, `serde_json` and the `oauth2` crate make
-//! while a request is under way, the body of the answer among them.
+//! Client secrets are kept in a [`Secret`], and so is the refresh token of a [`Token`]; what is
+//! sent is in a [`Form`]. All of them wipe their memory when they are dropped. Not wiped are access
+//! tokens, which are in every request anyway, the values of [`TokenEndpoint::param`], and the
+//! copies that the HTTP client, TLS, `serde_json` and the `oauth2` crate make while a request is
+//! under way, the body of the answer among them.
 //!
-//! No secret is in a URL, in an error or in a `Debug` output: of an error response the code alone is shown, and not its
-//! description, where some servers repeat the token.
+//! No secret is in a URL, in an error or in a `Debug` output: of an error response the code alone
+//! is shown, and not its description, where some servers repeat the token.
 //!
 //! [RFC 6749 §6]: https://www.rfc-editor.org/rfc/rfc6749#section-6
 //! [§4.4]: https://www.rfc-editor.org/rfc/rfc6749#section-4.4

@@ -9,10 +9,11 @@ use crate::{
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
 
-/// Renews a [`Token`] by its refresh token ([RFC 6749 §6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
+/// Renews a [`Token`] by its refresh token ([RFC 6749
+/// §6](https://www.rfc-editor.org/rfc/rfc6749#section-6)).
 ///
-/// A refresh token in the answer takes the place of the one that was sent, which is kept otherwise. A token without a
-/// refresh token can't be renewed, which is terminal.
+/// A refresh token in the answer takes the place of the one that was sent, which is kept otherwise.
+/// A token without a refresh token can't be renewed, which is terminal.
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]
@@ -20,7 +21,8 @@ pub struct RefreshToken {
     endpoint: TokenEndpoint,
 }
 
-/// The copy that the `oauth2` crate sends. It is wiped also where the refresh is cut short by its time-out.
+/// The copy that the `oauth2` crate sends. It is wiped also where the refresh is cut short by its
+/// time-out.
 struct Sent(::oauth2::RefreshToken);
 
 // === impl RefreshToken ===

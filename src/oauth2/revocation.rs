@@ -26,8 +26,9 @@ use crate::{
     session::Terminated,
 };
 
-/// Revokes what a login leaves behind ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its last refresh token,
-/// with which servers end the whole grant, or its access token if there is none.
+/// Revokes what a login leaves behind ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its
+/// last refresh token, with which servers end the whole grant, or its access token if there is
+/// none.
 ///
 /// ```
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
@@ -61,7 +62,8 @@ pub struct RevocationError(Option<Failure>);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// The `oauth2` crate takes no other scheme, and [`Call`] puts the real URL in its place, whose scheme has been checked.
+/// The `oauth2` crate takes no other scheme, and [`Call`] puts the real URL in its place, whose
+/// scheme has been checked.
 const PLACEHOLDER: &str = "https://revocation.invalid";
 
 // === impl Revocation ===
@@ -86,9 +88,11 @@ impl Revocation {
         self
     }
 
-    /// A hook for [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). It tries once. A hook of your
-    /// own calls [`revoke`](Self::revoke) and sees what became of it.
-    pub fn into_hook(self) -> impl Fn(Terminated) -> BoxFuture<'static, ()> + Send + Sync + 'static {
+    /// A hook for [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). It tries
+    /// once. A hook of your own calls [`revoke`](Self::revoke) and sees what became of it.
+    pub fn into_hook(
+        self,
+    ) -> impl Fn(Terminated) -> BoxFuture<'static, ()> + Send + Sync + 'static {
         let this = Arc::new(self);
         move |end| {
             let this = this.clone();
@@ -105,14 +109,17 @@ impl Revocation {
     ///
     /// # Errors
     ///
-    /// If it was refused, or not answered within the time limit. One that the server does not know counts as revoked.
+    /// If it was refused, or not answered within the time limit. One that the server does not know
+    /// counts as revoked.
     ///
     /// # Cancel safety
     ///
     /// May be dropped at any time; the token may have been revoked then.
     pub async fn revoke(&self, token: &Token) -> Result<(), RevocationError> {
         let revoked = tokio::time::timeout(self.timeout, self.ask(token)).await;
-        revoked.map_err(|_| RevocationError(None))?.map_err(|failure| RevocationError(Some(failure)))
+        revoked
+            .map_err(|_| RevocationError(None))?
+            .map_err(|failure| RevocationError(Some(failure)))
     }
 
     async fn ask(&self, token: &Token) -> Result<(), Failure> {
@@ -125,7 +132,8 @@ impl Revocation {
             head: OnceLock::new(),
         };
         let inner: Inner = self.client.inner();
-        let placeholder = RevocationUrl::new(PLACEHOLDER.to_owned()).map_err(|_| Failure::Unbuilt)?;
+        let placeholder =
+            RevocationUrl::new(PLACEHOLDER.to_owned()).map_err(|_| Failure::Unbuilt)?;
         let inner = inner.set_revocation_url(placeholder);
         let mut request = inner.revoke_token(revocable(token)).map_err(|_| Failure::Unbuilt)?;
         for (name, value) in self.client.params()? {

@@ -27,10 +27,15 @@ use crate::{
 
 /// The user's HTTP client, of whatever type it is.
 pub(super) trait Transport: Send + Sync {
-    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, NoAnswer>>;
+    fn send(
+        &self,
+        request: Request<Form>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Answered, NoAnswer>>;
 }
 
-/// Answers the user's question: whether this error of the HTTP client says that nothing was written.
+/// Answers the user's question: whether this error of the HTTP client says that nothing was
+/// written.
 pub(super) type UnsentIf = Arc<dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync>;
 
 /// A mutex, so that a service need not be `Sync`; locked for a clone alone.
@@ -83,11 +88,18 @@ where
     B::Data: Send,
     B::Error: Into<BoxError>,
 {
-    fn send(&self, request: Request<Form>, limit: usize) -> BoxFuture<'_, Result<Answered, NoAnswer>> {
+    fn send(
+        &self,
+        request: Request<Form>,
+        limit: usize,
+    ) -> BoxFuture<'_, Result<Answered, NoAnswer>> {
         let mut service = self.0.lock().unwrap_or_else(PoisonError::into_inner).clone();
         Box::pin(async move {
-            poll_fn(|cx| service.poll_ready(cx)).await.map_err(|error| NoAnswer::Unready(error.into()))?;
-            let response = service.call(request).await.map_err(|error| NoAnswer::Failed(error.into()))?;
+            poll_fn(|cx| service.poll_ready(cx))
+                .await
+                .map_err(|error| NoAnswer::Unready(error.into()))?;
+            let response =
+                service.call(request).await.map_err(|error| NoAnswer::Failed(error.into()))?;
             let (head, body) = response.into_parts();
             let body = read(pin!(body), limit).await;
             Ok(Answered { status: head.status, headers: head.headers, body })
@@ -95,7 +107,8 @@ where
     }
 }
 
-/// Reads a body of at most `limit` bytes. An empty frame counts as a byte, so that endless ones end.
+/// Reads a body of at most `limit` bytes. An empty frame counts as a byte, so that endless ones
+/// end.
 async fn read<B>(mut body: Pin<&mut B>, limit: usize) -> Result<Vec<u8>, Unreadable>
 where
     B: Body,
@@ -150,19 +163,23 @@ impl Call<'_> {
         };
         let Answered { status, headers, body } = sent.map_err(|error| match error {
             NoAnswer::Unready(error) => Failure::Unsent(error),
-            NoAnswer::Failed(error) if gate.shut() || self.says_unsent(&error) => Failure::Unsent(error),
+            NoAnswer::Failed(error) if gate.shut() || self.says_unsent(&error) => {
+                Failure::Unsent(error)
+            }
             NoAnswer::Failed(error) => Failure::Unanswered(error),
         })?;
         let _ = self.head.set((status, headers));
         let body = match body {
             Ok(body) => body,
             // What was to be read is a token.
-            Err(unreadable) if status.is_success() => return Err(Failure::Unreadable(status, unreadable)),
+            Err(unreadable) if status.is_success() => {
+                return Err(Failure::Unreadable(status, unreadable));
+            }
             Err(_) => Vec::new(),
         };
         let mut response = Response::new(body);
-        // The one status of RFC 6749 that has a token in it, for the parser to look for one; and no content type: if
-        // it is the JSON of a token, it is one.
+        // The one status of RFC 6749 that has a token in it, for the parser to look for one; and no
+        // content type: if it is the JSON of a token, it is one.
         *response.status_mut() = if status.is_success() { StatusCode::OK } else { status };
         Ok(response)
     }

@@ -7,8 +7,9 @@ use crate::credential::origin::is_cleartext;
 
 /// Where an endpoint of the authorization server is.
 ///
-/// It has to be `https://`, or `http://` to a loopback address, because refresh tokens and client secrets travel there;
-/// [`allow_cleartext`](Self::allow_cleartext) is for those who know better. A user name, a password or a fragment in it is refused.
+/// It has to be `https://`, or `http://` to a loopback address, because refresh tokens and client
+/// secrets travel there; [`allow_cleartext`](Self::allow_cleartext) is for those who know better. A
+/// user name, a password or a fragment in it is refused.
 ///
 /// ```
 /// use tower_refresh::oauth2::EndpointUrl;

@@ -17,14 +17,14 @@ use crate::replay::{
 
 /// The body of a request that can be sent a second time when its credential was rejected.
 ///
-/// The service inside `Refresh` gets its requests with this body. It yields the frames of the caller's body `B`, with
-/// its data as [`Bytes`] and its own errors, boxed and otherwise untouched. A copy whose upload was taken over by the
-/// replay ends with an error.
+/// The service inside `Refresh` gets its requests with this body. It yields the frames of the
+/// caller's body `B`, with its data as [`Bytes`] and its own errors, boxed and otherwise untouched.
+/// A copy whose upload was taken over by the replay ends with an error.
 ///
-/// `B` need not be `Clone` or `Sync`. A body that is there already (bytes, JSON, a unary message) is kept as handles on
-/// its bytes; one that arrives over time is sent as it comes and recorded up to the layer's replay limit and 1024
-/// frames. Size hints are those of `B`, less what was sent: neither attempt gets a `content-length` that the other
-/// wouldn't have (RFC 9110 §8.6).
+/// `B` need not be `Clone` or `Sync`. A body that is there already (bytes, JSON, a unary message)
+/// is kept as handles on its bytes; one that arrives over time is sent as it comes and recorded up
+/// to the layer's replay limit and 1024 frames. Size hints are those of `B`, less what was sent:
+/// neither attempt gets a `content-length` that the other wouldn't have (RFC 9110 §8.6).
 ///
 /// A client that takes one type of body gets it boxed, below the layer:
 ///

@@ -11,8 +11,8 @@ use tokio::{
     time::{Sleep, sleep},
 };
 
-/// The body of a rejected response, read to its end so that an HTTP/1 connection can be used again, unless it is long or
-/// slow: for as long as it is there, it holds a connection or a stream.
+/// The body of a rejected response, read to its end so that an HTTP/1 connection can be used again,
+/// unless it is long or slow: for as long as it is there, it holds a connection or a stream.
 pub(crate) struct Drain<B> {
     body: Pin<Box<B>>,
     left: usize,
@@ -29,7 +29,8 @@ impl<B: Body> Drain<B> {
         Self { body: Box::pin(body), left: LIMIT, patience: None }
     }
 
-    /// Reads on. Ready when there is nothing left that is worth reading: the body should then be dropped.
+    /// Reads on. Ready when there is nothing left that is worth reading: the body should then be
+    /// dropped.
     pub(crate) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<()> {
         while let Poll::Ready(frame) = self.body.as_mut().poll_frame(cx) {
             let Some(Ok(frame)) = frame else { return Poll::Ready(()) };

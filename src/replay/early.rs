@@ -15,8 +15,8 @@ pub(super) enum Early<B> {
     One(Bytes),
     /// All of it.
     Whole(Record),
-    /// This much; for the rest somebody has to wait. The poll that said so registered nobody, so that the first real
-    /// one must ask the source again.
+    /// This much; for the rest somebody has to wait. The poll that said so registered nobody, so
+    /// that the first real one must ask the source again.
     Waits(B, Record),
     /// The frame is the first that the record hasn't got.
     TooLong(Record, Frame<Bytes>, Tail<B>),

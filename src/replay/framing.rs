@@ -1,6 +1,7 @@
 use http_body::SizeHint;
 
-/// What the size hint of the caller's body said at the start, where that needs no keeping: nearly always.
+/// What the size hint of the caller's body said at the start, where that needs no keeping: nearly
+/// always.
 #[derive(Clone, Copy)]
 pub(super) enum Framing {
     /// How long it is.

@@ -16,7 +16,8 @@ use crate::replay::{
 
 /// What is kept for the second attempt while the first one is under way.
 ///
-/// Dropping it stops recording and frees what was recorded; the first attempt's body carries on untouched.
+/// Dropping it stops recording and frees what was recorded; the first attempt's body carries on
+/// untouched.
 #[must_use = "dropping it gives the replay up"]
 pub(crate) struct Replay<B>(Kind<B>);
 
@@ -42,7 +43,8 @@ where
 {
     /// The first attempt's body, and what the second one's is made of.
     ///
-    /// Where it may be polled early, that happens here and now, until it has to wait or gets longer than `limit` bytes.
+    /// Where it may be polled early, that happens here and now, until it has to wait or gets longer
+    /// than `limit` bytes.
     pub(crate) fn recording(
         body: B,
         limit: usize,
@@ -64,12 +66,16 @@ where
         }
         match Early::poll(body, record) {
             Early::One(data) => match Framing::of(start.at_start(), data.len()) {
-                Some(framing) => (Self::one(data.clone(), framing), Replay(Kind::One { data, framing })),
+                Some(framing) => {
+                    (Self::one(data.clone(), framing), Replay(Kind::One { data, framing }))
+                }
                 None => Self::kept_twice(Kept::one(start, data)),
             },
             Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
             Early::Waits(body, record) => Self::shared(body, start, record),
-            Early::TooLong(record, frame, tail) => Self::alone(start, Ahead::new(record, Some(frame)), tail),
+            Early::TooLong(record, frame, tail) => {
+                Self::alone(start, Ahead::new(record, Some(frame)), tail)
+            }
             Early::Failed(record, error) => {
                 Self::alone(start, Ahead::new(record, None), Tail::Failed(Some(error)))
             }
@@ -106,10 +112,12 @@ impl<B> Replay<B> {
         !matches!(self.0, Kind::Impossible)
     }
 
-    /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be had.
+    /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be
+    /// had.
     ///
-    /// `interrupt` says whether an upload in progress may be taken over; the first attempt's copy then ends with an
-    /// error. Without it, the body must be recorded whole or its first copy be dropped.
+    /// `interrupt` says whether an upload in progress may be taken over; the first attempt's copy
+    /// then ends with an error. Without it, the body must be recorded whole or its first copy be
+    /// dropped.
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
             Kind::Impossible => None,

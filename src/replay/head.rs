@@ -7,21 +7,22 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A copy of a request's head: cheap to make, because every request makes one, and dear to use, because few do.
+/// A copy of a request's head: cheap to make, because every request makes one, and dear to use,
+/// because few do.
 ///
-/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part. Here all of it is
-/// text.
+/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part.
+/// Here all of it is text.
 pub(crate) struct HeadCopy {
     text: Text,
     version: Version,
     extensions: Extensions,
 }
 
-/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the order of their map:
-/// a [`Prefix`], the name, the value.
+/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the
+/// order of their map: a [`Prefix`], the name, the value.
 ///
-/// A header is in one block as a whole, and a block of a size that allocators hand out fast: one large buffer costs
-/// more than all the copying (glibc's `malloc` tidies up its heap for it).
+/// A header is in one block as a whole, and a block of a size that allocators hand out fast: one
+/// large buffer costs more than all the copying (glibc's `malloc` tidies up its heap for it).
 struct Text {
     full: Vec<Vec<u8>>,
     last: Vec<u8>,
@@ -34,10 +35,11 @@ struct Prefix(u64);
 /// How many headers there are, or how long a part is.
 type Length = u64;
 
-/// What one header takes, most of the time: a larger block than needed costs less than a second one.
+/// What one header takes, most of the time: a larger block than needed costs less than a second
+/// one.
 const TYPICAL: usize = 72;
-/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what is freed at hand up
-/// to 1032 bytes.
+/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what
+/// is freed at hand up to 1032 bytes.
 const BLOCK: usize = 1008;
 
 /// Names have less than 2¹⁶ bytes.
@@ -84,7 +86,8 @@ impl Text {
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
         let parts = [
             (method.len(), method),
-            // One more than its length: there may be an empty one (`http` reads one from `://a`), which is not none.
+            // One more than its length: there may be an empty one (`http` reads one from `://a`),
+            // which is not none.
             (scheme.map_or(0, |scheme| scheme.len() + 1), scheme.unwrap_or_default()),
             (authority.len(), authority),
             (path_and_query.len(), path_and_query),
@@ -118,7 +121,8 @@ impl Text {
         let headers = restore_len(&mut first);
         let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
-        // With room for the credential. It is refused for more values than there may be names: then they share names.
+        // With room for the credential. It is refused for more values than there may be names: then
+        // they share names.
         let mut restored = HeaderMap::try_with_capacity(headers + 1).unwrap_or_default();
         for mut block in [first].into_iter().chain(blocks) {
             while block.has_remaining() {
@@ -139,7 +143,8 @@ fn block(len: usize, headers: usize) -> Vec<u8> {
 fn restore_uri(text: &mut Bytes) -> Uri {
     let mut parts = uri::Parts::default();
     parts.scheme = restore_scheme(text);
-    parts.authority = slice_part(text).map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
+    parts.authority =
+        slice_part(text).map(|part| Authority::from_maybe_shared(part).expect(UNCHANGED));
     parts.path_and_query =
         slice_part(text).map(|part| PathAndQuery::from_maybe_shared(part).expect(UNCHANGED));
     Uri::from_parts(parts).expect(UNCHANGED)
@@ -174,8 +179,10 @@ fn take<T>(text: &mut Bytes, len: usize, read: impl FnOnce(&[u8]) -> T) -> T {
 
 fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
     let prefix = Prefix(text.get_u64_ne());
-    let name = take(text, prefix.name_len(), |name| HeaderName::from_lowercase(name).expect(UNCHANGED));
-    let mut value = HeaderValue::from_maybe_shared(text.split_to(prefix.value_len())).expect(UNCHANGED);
+    let name =
+        take(text, prefix.name_len(), |name| HeaderName::from_lowercase(name).expect(UNCHANGED));
+    let mut value =
+        HeaderValue::from_maybe_shared(text.split_to(prefix.value_len())).expect(UNCHANGED);
     value.set_sensitive(prefix.is_sensitive());
     (name, value)
 }
@@ -257,7 +264,10 @@ mod tests {
             .unwrap();
         let (head, ()) = request.into_parts();
         let copy = HeadCopy::of(&head).restore();
-        assert_eq!((&copy.method, &copy.uri, copy.version), (&head.method, &head.uri, head.version));
+        assert_eq!(
+            (&copy.method, &copy.uri, copy.version),
+            (&head.method, &head.uri, head.version)
+        );
         assert_eq!(copy.headers, head.headers);
         assert_eq!(copy.extensions.get::<&str>(), Some(&"an extension"));
     }
@@ -285,23 +295,31 @@ mod tests {
             assert_same(&restored_uri(&uri), &uri);
         }
         let long = Authority::try_from("a".repeat(70_000).as_str()).unwrap();
-        let uri = Uri::builder().scheme("https").authority(long).path_and_query("/").build().unwrap();
+        let uri =
+            Uri::builder().scheme("https").authority(long).path_and_query("/").build().unwrap();
         assert_same(&restored_uri(&uri), &uri);
     }
 
     #[test]
     fn one_header_takes_one_block_and_many_take_small_ones() {
         let copied = |count: usize| {
-            let header =
-                |n| (HeaderName::try_from(format!("x-{n}")).unwrap(), HeaderValue::from_static("value"));
-            HeadCopy::of(&head(Uri::from_static("https://example.com/"), (0..count).map(header).collect()))
-                .text
+            let header = |n| {
+                (HeaderName::try_from(format!("x-{n}")).unwrap(), HeaderValue::from_static("value"))
+            };
+            HeadCopy::of(&head(
+                Uri::from_static("https://example.com/"),
+                (0..count).map(header).collect(),
+            ))
+            .text
         };
         assert!(copied(1).full.is_empty());
         let many = copied(200);
         assert!(many.full.len() > 1);
         assert!(
-            many.full.iter().chain([&many.last]).all(|block| block.capacity() <= BLOCK && !block.is_empty())
+            many.full
+                .iter()
+                .chain([&many.last])
+                .all(|block| block.capacity() <= BLOCK && !block.is_empty())
         );
     }
 

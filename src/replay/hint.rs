@@ -1,7 +1,8 @@
 use bytes::Bytes;
 use http_body::{Frame, SizeHint};
 
-/// The size hint that the caller's body gave at the start, less the data that one attempt has sent since.
+/// The size hint that the caller's body gave at the start, less the data that one attempt has sent
+/// since.
 #[derive(Clone)]
 pub(super) struct Remaining {
     start: SizeHint,
@@ -31,8 +32,8 @@ impl Remaining {
 
         let mut hint = SizeHint::new();
         hint.set_lower(lower);
-        // Both ends of a range meet at nothing. An exact hint would be true there, but the caller's body never gave
-        // one, and an exact hint is a `content-length`.
+        // Both ends of a range meet at nothing. An exact hint would be true there, but the caller's
+        // body never gave one, and an exact hint is a `content-length`.
         if let Some(upper) = upper.filter(|upper| was_exact || *upper > lower) {
             hint.set_upper(upper);
         }

@@ -8,7 +8,8 @@ use crate::replay::{
     record::{FrameCopy, Record},
 };
 
-/// A body that was had whole before it was sent. Each attempt has a clone of it, and nothing else is shared.
+/// A body that was had whole before it was sent. Each attempt has a clone of it, and nothing else
+/// is shared.
 #[derive(Clone)]
 pub(super) struct Kept {
     remaining: Remaining,
@@ -18,7 +19,8 @@ pub(super) struct Kept {
 #[derive(Clone)]
 enum Rest {
     Over,
-    /// No frame, but not said at the start: see [`Tail::Closing`](crate::replay::source::Tail::Closing).
+    /// No frame, but not said at the start: see
+    /// [`Tail::Closing`](crate::replay::source::Tail::Closing).
     Closing,
     One(Bytes),
     /// From the index on.

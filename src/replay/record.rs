@@ -25,7 +25,8 @@ pub(super) struct Record {
 
 pub(super) type Frames = iter::Chain<option::IntoIter<FrameCopy>, vec::IntoIter<FrameCopy>>;
 
-/// What was polled already and has yet to be sent: recorded frames and, after them, at most one that was not recorded.
+/// What was polled already and has yet to be sent: recorded frames and, after them, at most one
+/// that was not recorded.
 #[derive(Default)]
 pub(super) struct Ahead {
     frames: Option<Frames>,
@@ -54,9 +55,9 @@ impl FrameCopy {
 
 fn weight(frame: &Frame<Bytes>) -> usize {
     let data = frame.data_ref().map_or(0, Bytes::len);
-    let trailers = frame
-        .trailers_ref()
-        .map_or(0, |trailers| trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum());
+    let trailers = frame.trailers_ref().map_or(0, |trailers| {
+        trailers.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+    });
     data + trailers
 }
 
@@ -67,8 +68,8 @@ impl Record {
         Self { first: None, more: Vec::new(), room: limit }
     }
 
-    /// Whether the frame was recorded. If not, the record has a hole from here on and is good for nothing but what
-    /// comes before.
+    /// Whether the frame was recorded. If not, the record has a hole from here on and is good for
+    /// nothing but what comes before.
     #[must_use]
     pub(super) fn push(&mut self, frame: &Frame<Bytes>) -> bool {
         let Some(room) = self.room.checked_sub(weight(frame)) else {
@@ -88,7 +89,8 @@ impl Record {
         true
     }
 
-    /// The data of the frame, if it is the first and within the limit: there is no need to record the only one.
+    /// The data of the frame, if it is the first and within the limit: there is no need to record
+    /// the only one.
     pub(super) fn only(&self, frame: Frame<Bytes>) -> Result<Bytes, Frame<Bytes>> {
         match frame.data_ref() {
             Some(data) if self.len() == 0 && data.len() <= self.room => frame.into_data(),

@@ -16,12 +16,14 @@ use crate::replay::{
 /// The first attempt's end of an upload. Dropping it leaves the upload to the replay.
 pub(super) struct Recorder<B>(Arc<Shared<B>>);
 
-/// The replay's end of an upload. Dropping it leaves the source to the first attempt for good and frees the record.
+/// The replay's end of an upload. Dropping it leaves the source to the first attempt for good and
+/// frees the record.
 pub(super) struct Recording<B>(Arc<Shared<B>>);
 
 /// The second attempt's claim to an upload that was being polled when the replay took over.
 ///
-/// Dropping it needs no transition: the first attempt, which gets an error, lets go of the upload too.
+/// Dropping it needs no transition: the first attempt, which gets an error, lets go of the upload
+/// too.
 pub(super) struct Claim<B>(Arc<Shared<B>>);
 
 pub(super) enum TakenOver<B> {
@@ -31,8 +33,8 @@ pub(super) enum TakenOver<B> {
 
 struct Shared<B>(Mutex<Slot<B>>);
 
-/// A poll of the first attempt: the source is polled with the lock released. Settles the slot also if the source
-/// panics, or the second attempt would wait for ever.
+/// A poll of the first attempt: the source is polled with the lock released. Settles the slot also
+/// if the source panics, or the second attempt would wait for ever.
 struct Lease<'a, B> {
     shared: &'a Shared<B>,
     is_settled: bool,
@@ -58,7 +60,8 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// With a source in the answer, recording has ended and the first attempt goes on with it alone.
+    /// With a source in the answer, recording has ended and the first attempt goes on with it
+    /// alone.
     pub(super) fn poll(&self, cx: &mut Context<'_>) -> (Poll<Step>, Option<B>) {
         match self.0.shift(Slot::lend) {
             Lent::Upload(upload, _task) => Lease::new(&self.0).poll(upload, cx),
@@ -119,7 +122,8 @@ impl<B> Shared<B> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Slot<B>> {
-        // No transition panics; if one did, the slot would be spent, which is a state like any other.
+        // No transition panics; if one did, the slot would be spent, which is a state like any
+        // other.
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }

@@ -17,8 +17,9 @@ use crate::replay::{
 ///  └─► Released ─► Spent                         the replay was dropped
 /// ```
 ///
-/// Transitions are moves, so that they can run under a lock: sources, wakers and recorded buffers may run anybody's
-/// code as they are polled, woken or dropped. What a transition displaces, it returns.
+/// Transitions are moves, so that they can run under a lock: sources, wakers and recorded buffers
+/// may run anybody's code as they are polled, woken or dropped. What a transition displaces, it
+/// returns.
 pub(super) enum Slot<B> {
     /// The first attempt isn't being polled. If it waits, here is whom to wake.
     Idle(Upload<B>, Option<Waker>),
@@ -109,8 +110,11 @@ impl<B> Slot<B> {
         match self {
             Slot::Leased => polled.carry_on(),
             Slot::Claimed(wake) => {
-                let settled =
-                    Settled { wake, displaced: (None, polled.task.take()), ..Settled::taken_over() };
+                let settled = Settled {
+                    wake,
+                    displaced: (None, polled.task.take()),
+                    ..Settled::taken_over()
+                };
                 (Slot::Handed(polled.hand_over()), settled)
             }
             // The replay was dropped.
@@ -140,7 +144,9 @@ impl<B> Slot<B> {
 impl<B> Slot<B> {
     pub(super) fn take_over(self, interrupt: bool) -> (Self, TakeOver<B>) {
         match self {
-            Slot::Idle(upload, task) if interrupt => (Slot::Taken, TakeOver::Now(upload.hand_over(), task)),
+            Slot::Idle(upload, task) if interrupt => {
+                (Slot::Taken, TakeOver::Now(upload.hand_over(), task))
+            }
             Slot::Leased if interrupt => (Slot::Claimed(None), TakeOver::Soon),
             Slot::Left(upload) => (Slot::Taken, TakeOver::Now(upload.hand_over(), None)),
             Slot::Whole(record) => {
@@ -217,7 +223,9 @@ impl<B> Polled<B> {
 
     fn hand_over(self) -> Handover<B> {
         let (last, error) = match self.step {
-            Poll::Ready(Step::More(frame) | Step::Last(frame)) if !self.is_recorded => (Some(frame), None),
+            Poll::Ready(Step::More(frame) | Step::Last(frame)) if !self.is_recorded => {
+                (Some(frame), None)
+            }
             Poll::Ready(Step::Failed(error)) => (None, Some(error)),
             _recorded_or_none => (None, None),
         };

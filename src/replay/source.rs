@@ -22,10 +22,11 @@ pub(super) enum Step {
 /// What comes after the frames that were polled already, when nobody else has a claim to it.
 pub(super) enum Tail<B> {
     Source(B),
-    /// The error is taken as it is delivered. There is no clean end after it to be seen from outside.
+    /// The error is taken as it is delivered. There is no clean end after it to be seen from
+    /// outside.
     Failed(Option<BoxError>),
-    /// There was no frame at all, but the caller's body didn't say so at the start. Saying it now would change how the
-    /// request is framed.
+    /// There was no frame at all, but the caller's body didn't say so at the start. Saying it now
+    /// would change how the request is framed.
     Closing,
     Over,
 }

@@ -35,8 +35,8 @@ impl<B> Streaming<B> {
         Self { remaining, ahead, rest: Rest::Alone(tail) }
     }
 
-    /// The first attempt. It has its own copy of what was polled early, so that dropping the replay may free the record
-    /// at any time.
+    /// The first attempt. It has its own copy of what was polled early, so that dropping the replay
+    /// may free the record at any time.
     pub(super) fn recorded(remaining: Remaining, polled: Record, recorder: Recorder<B>) -> Self {
         let ahead = Ahead::new(polled, None);
         Self { remaining, ahead, rest: Rest::Recorded(recorder) }
@@ -51,7 +51,8 @@ impl<B> Streaming<B> {
         Self { remaining, ahead, rest: Rest::Awaited(claim) }
     }
 
-    /// Only what is known for certain: a source that ends without a further frame isn't over before it was polled.
+    /// Only what is known for certain: a source that ends without a further frame isn't over before
+    /// it was polled.
     pub(super) fn is_over(&self) -> bool {
         matches!(&self.rest, Rest::Alone(tail) if tail.is_over()) && self.ahead.is_empty()
     }
@@ -61,7 +62,8 @@ impl<B> Streaming<B> {
     }
 
     fn next_ahead(&mut self) -> Option<Frame<Bytes>> {
-        // Once the replay has taken over, sending on what was polled early would only take its bandwidth.
+        // Once the replay has taken over, sending on what was polled early would only take its
+        // bandwidth.
         if let Rest::Recorded(recorder) = &self.rest
             && !self.ahead.is_empty()
             && recorder.is_taken_over()

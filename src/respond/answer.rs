@@ -5,7 +5,8 @@ use crate::error::Error;
 
 /// Turns an error of a session into the response that the caller gets in its place.
 ///
-/// [`HttpAnswer`](crate::respond::HttpAnswer) is the one for plain HTTP. Implement it for an API with an error format of its own.
+/// [`HttpAnswer`](crate::respond::HttpAnswer) is the one for plain HTTP. Implement it for an API
+/// with an error format of its own.
 ///
 /// # Examples
 ///

@@ -9,7 +9,8 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response: the inner service's as it is, or that of an [`Answer`](crate::respond::Answer).
+    /// The body of a response: the inner service's as it is, or that of an
+    /// [`Answer`](crate::respond::Answer).
     pub struct AnswerBody<B> {
         #[pin]
         kind: Kind<B>,

@@ -48,7 +48,9 @@ where
         let this = self.project();
         Poll::Ready(match ready!(this.future.poll(cx)) {
             Ok(response) => Ok(response.map(AnswerBody::inner)),
-            Err(error) => error.into().downcast().map(|error: Box<Error>| respond(&**this.answer, *error)),
+            Err(error) => {
+                error.into().downcast().map(|error: Box<Error>| respond(&**this.answer, *error))
+            }
         })
     }
 }

@@ -58,16 +58,17 @@ impl HttpAnswer {
         self
     }
 
-    /// What a 503 says where the session [knows nothing better](Error::retry_after). Default: 1 second. It is sent in
-    /// whole seconds, rounded up.
+    /// What a 503 says where the session [knows nothing better](Error::retry_after). Default: 1
+    /// second. It is sent in whole seconds, rounded up.
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = delay;
         self
     }
 
-    /// Whether the text goes on with what the refresher gave as its reason. Default: false, since whoever asks a proxy
-    /// is a stranger to it, and such a reason may name hosts and paths that are none of their business. It is found
-    /// through the [`Error`] in the extensions of the response.
+    /// Whether the text goes on with what the refresher gave as its reason. Default: false, since
+    /// whoever asks a proxy is a stranger to it, and such a reason may name hosts and paths that
+    /// are none of their business. It is found through the [`Error`] in the extensions of the
+    /// response.
     pub fn causes(mut self, causes: bool) -> Self {
         self.causes = causes;
         self
@@ -177,7 +178,10 @@ mod tests {
     fn the_reason_of_a_refresher_is_told_only_on_request() {
         let error = failed(RefreshError::transient("connect to auth.internal:8443"));
         assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-        assert_eq!(text(&answer(&error)), "the credential could not be refreshed: the refresh failed");
+        assert_eq!(
+            text(&answer(&error)),
+            "the credential could not be refreshed: the refresh failed"
+        );
         assert_eq!(
             text(&HttpAnswer::new().causes(true).answer(&error)),
             "the credential could not be refreshed: the refresh failed: connect to auth.internal:8443",

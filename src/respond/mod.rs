@@ -1,9 +1,11 @@
-//! Responses in place of a session's errors, for stacks whose callers expect an answer: proxies above all.
+//! Responses in place of a session's errors, for stacks whose callers expect an answer: proxies
+//! above all.
 //!
-//! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). An [`Error`](crate::Error) of a session
-//! becomes a response, made by an [`Answer`]: [`HttpAnswer`] for plain HTTP, `grpc::GrpcAnswer` for gRPC. Every other
-//! error passes as it is, and so does every response. The error itself is in the extensions of the response, for what
-//! logs and counts further up.
+//! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). An
+//! [`Error`](crate::Error) of a session becomes a response, made by an [`Answer`]: [`HttpAnswer`]
+//! for plain HTTP, `grpc::GrpcAnswer` for gRPC. Every other error passes as it is, and so does
+//! every response. The error itself is in the extensions of the response, for what logs and counts
+//! further up.
 //!
 //! # Examples
 //!
@@ -42,7 +44,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The same with a time-out per request. It counts the wait for a refresh too, and its error is not the session's:
+//! The same with a time-out per request. It counts the wait for a refresh too, and its error is not
+//! the session's:
 //!
 //! ```
 //! use std::time::Duration;

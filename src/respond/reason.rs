@@ -2,15 +2,16 @@ use std::error::Error as _;
 
 use crate::error::{Error, ErrorKind, RefreshError};
 
-/// What an error means for somebody who asked for something else than a refresh. Each [`Answer`] says it in its own
-/// protocol.
+/// What an error means for somebody who asked for something else than a refresh. Each [`Answer`]
+/// says it in its own protocol.
 ///
 /// [`Answer`]: crate::respond::Answer
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Reason {
     /// Nothing helps but a new login.
     LoggedOut,
-    /// The request was somebody else's. Sent again, it would be in the name of whoever is logged in now.
+    /// The request was somebody else's. Sent again, it would be in the name of whoever is logged in
+    /// now.
     LoginChanged,
     /// Try later.
     NotNow,
@@ -27,7 +28,8 @@ impl Reason {
         match error.kind() {
             ErrorKind::Terminated => Self::LoggedOut,
             ErrorKind::LoginChanged => Self::LoginChanged,
-            // The login goes on because its credential is still good elsewhere; it was not good enough here.
+            // The login goes on because its credential is still good elsewhere; it was not good
+            // enough here.
             ErrorKind::RefreshFailed if was_refused(error) => Self::LoggedOut,
             ErrorKind::RefreshFailed => Self::NotNow,
             ErrorKind::Overloaded => Self::Overloaded,

@@ -9,7 +9,8 @@ use tower::{BoxError, Service};
 
 use crate::respond::{answer::Answer, body::AnswerBody, future::ResponseFuture};
 
-/// The service of a [`RespondLayer`](crate::respond::RespondLayer). See the [module docs](crate::respond).
+/// The service of a [`RespondLayer`](crate::respond::RespondLayer). See the [module
+/// docs](crate::respond).
 pub struct Respond<S, A> {
     inner: S,
     answer: Arc<A>,

@@ -22,9 +22,10 @@ use crate::{
 
 /// Configures a [`Session`]. Made by [`Session::builder`].
 ///
-/// Without [`credential`](Self::credential) and [`acquire_on_demand`](Self::acquire_on_demand) the session starts
-/// signed out: every request fails with [`ErrorKind::Terminated`](crate::ErrorKind::Terminated) until somebody logs
-/// in, and no hook runs for it.
+/// Without [`credential`](Self::credential) and [`acquire_on_demand`](Self::acquire_on_demand) the
+/// session starts signed out: every request fails with
+/// [`ErrorKind::Terminated`](crate::ErrorKind::Terminated) until somebody logs in, and no hook runs
+/// for it.
 ///
 /// ```
 /// use std::time::Duration;
@@ -95,11 +96,12 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Starts in a login that has no credential yet: the first request acquires one through the refresher
-    /// ([`Cause::Missing`](crate::Cause::Missing)), once, however many requests come. Default: false. With a
-    /// [`credential`](Self::credential) it has nothing to acquire.
+    /// Starts in a login that has no credential yet: the first request acquires one through the
+    /// refresher ([`Cause::Missing`](crate::Cause::Missing)), once, however many requests come.
+    /// Default: false. With a [`credential`](Self::credential) it has nothing to acquire.
     ///
-    /// After that login has ended, the session stays signed out until [`Session::login`] or [`Session::acquire`].
+    /// After that login has ended, the session stays signed out until [`Session::login`] or
+    /// [`Session::acquire`].
     ///
     /// ```
     /// # use tower_refresh::SessionBuilder;
@@ -113,8 +115,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How long a refresh may take before it counts as an [ambiguous](crate::RefreshErrorKind::Ambiguous) failure.
-    /// Its future is then dropped. Default: 30 seconds. Clamped to at least 1 millisecond and at most 1 day.
+    /// How long a refresh may take before it counts as an
+    /// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure. Its future is then dropped.
+    /// Default: 30 seconds. Clamped to at least 1 millisecond and at most 1 day.
     ///
     /// This bounds how long a request can wait for one refresh.
     ///
@@ -130,12 +133,13 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How long before its expiry a credential is renewed, while requests go on with it and none waits. Default: zero,
-    /// which renews it when it has expired, with requests waiting.
+    /// How long before its expiry a credential is renewed, while requests go on with it and none
+    /// waits. Default: zero, which renews it when it has expired, with requests waiting.
     ///
-    /// The first request within this margin starts the refresh ([`Cause::Expiring`](crate::Cause::Expiring)); while
-    /// nothing is sent, nothing is renewed, unless [`Session::keep_fresh`] runs. Of a credential that lives for less
-    /// than twice the margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
+    /// The first request within this margin starts the refresh
+    /// ([`Cause::Expiring`](crate::Cause::Expiring)); while nothing is sent, nothing is renewed,
+    /// unless [`Session::keep_fresh`] runs. Of a credential that lives for less than twice the
+    /// margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
     ///
     /// A minute or two suit tokens that live for an hour.
     ///
@@ -151,9 +155,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// The fraction of the margin over which the start of a renewal ahead of expiry is spread at random, so that a
-    /// fleet that was started together does not renew together. Default: 0.2. Clamped to 0 and 1; what is not a number
-    /// counts as 0.
+    /// The fraction of the margin over which the start of a renewal ahead of expiry is spread at
+    /// random, so that a fleet that was started together does not renew together. Default: 0.2.
+    /// Clamped to 0 and 1; what is not a number counts as 0.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -168,13 +172,14 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How long a failed refresh keeps the next one away: from `min` after the first failure, doubled with every
-    /// further one in a row, up to `max`, with up to as much again at random, but never more than `max`. Default: 1
-    /// second to 1 minute. Clamped to at least 1 millisecond and at most 1 hour.
+    /// How long a failed refresh keeps the next one away: from `min` after the first failure,
+    /// doubled with every further one in a row, up to `max`, with up to as much again at random,
+    /// but never more than `max`. Default: 1 second to 1 minute. Clamped to at least 1 millisecond
+    /// and at most 1 hour.
     ///
-    /// Until then requests with a credential that is still usable are sent, and everything that needs a newer one fails
-    /// at once with that failure. A refresher that knows better names the time, `min` at the least
-    /// ([`RefreshError::retry_after`](crate::RefreshError::retry_after)).
+    /// Until then requests with a credential that is still usable are sent, and everything that
+    /// needs a newer one fails at once with that failure. A refresher that knows better names the
+    /// time, `min` at the least ([`RefreshError::retry_after`](crate::RefreshError::retry_after)).
     ///
     /// ```
     /// # use std::time::Duration;
@@ -188,13 +193,14 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How many refreshes of one login may succeed within a window. Default: 5 in 30 seconds. The number is clamped to
-    /// at least 1 and at most 1000; a window of zero is no limit.
+    /// How many refreshes of one login may succeed within a window. Default: 5 in 30 seconds. The
+    /// number is clamped to at least 1 and at most 1000; a window of zero is no limit.
     ///
-    /// This is for an upstream that rejects every new credential: for the wrong audience, for a clock that is off. Beyond
-    /// the limit a rejected request gets its rejection, other requests go on with the credential there is, and nothing is
-    /// called. A credential that a refresh brought, and that the upstream has not accepted once, earns no other refresh
-    /// by its rejections before the window is over. (A response whose head was let pass is an acceptance, even if its
+    /// This is for an upstream that rejects every new credential: for the wrong audience, for a
+    /// clock that is off. Beyond the limit a rejected request gets its rejection, other requests go
+    /// on with the credential there is, and nothing is called. A credential that a refresh brought,
+    /// and that the upstream has not accepted once, earns no other refresh by its rejections before
+    /// the window is over. (A response whose head was let pass is an acceptance, even if its
     /// [`Stamp`](crate::Stamp) is used to reject it later.)
     ///
     /// [`Session::refresh`] and [`Session::acquire`] are counted, and not limited.
@@ -211,7 +217,8 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// What becomes of the login when a refresh got no answer. Default: [`AmbiguousOutcome::Retry`].
+    /// What becomes of the login when a refresh got no answer. Default:
+    /// [`AmbiguousOutcome::Retry`].
     ///
     /// ```
     /// # use tower_refresh::{AmbiguousOutcome, SessionBuilder};
@@ -224,8 +231,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How many refusals in a row end a login, for an endpoint whose refusals can't be trusted at once. Default: 1. Zero
-    /// counts as 1. Between them the back-off passes; another failure in between starts the count anew.
+    /// How many refusals in a row end a login, for an endpoint whose refusals can't be trusted at
+    /// once. Default: 1. Zero counts as 1. Between them the back-off passes; another failure in
+    /// between starts the count anew.
     ///
     /// ```
     /// # use tower_refresh::SessionBuilder;
@@ -241,8 +249,8 @@ impl<C: Credential> SessionBuilder<C> {
 
     /// How many requests may wait for a refresh at a time. Beyond it a request fails at once with
     /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or, with
-    /// [`FailureMode::Response`](crate::FailureMode::Response), gets its rejection. Default: no limit. With 0 none
-    /// waits.
+    /// [`FailureMode::Response`](crate::FailureMode::Response), gets its rejection. Default: no
+    /// limit. With 0 none waits.
     ///
     /// ```
     /// # use tower_refresh::SessionBuilder;
@@ -255,14 +263,14 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to revoke its
-    /// credential (RFC 7009), to call the logout endpoint, to clear what the application knows of its user.
-    /// Not for a login that another login replaced. Set twice, the last one wins. See [`Terminated`] for an
-    /// example.
+    /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to
+    /// revoke its credential (RFC 7009), to call the logout endpoint, to clear what the application
+    /// knows of its user. Not for a login that another login replaced. Set twice, the last one
+    /// wins. See [`Terminated`] for an example.
     ///
-    /// It runs in a task of its own, after the last flight of that login is over, and no request waits for it. What
-    /// it sends through the session's clients passes untouched. It may panic or never end: nobody is hurt but the one
-    /// who awaits [`Session::logout`].
+    /// It runs in a task of its own, after the last flight of that login is over, and no request
+    /// waits for it. What it sends through the session's clients passes untouched. It may panic or
+    /// never end: nobody is hurt but the one who awaits [`Session::logout`].
     pub fn on_terminated<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(Terminated<C>) -> Fut + Send + Sync + 'static,
@@ -272,11 +280,11 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Reads the time from another clock than [`SystemTime::now`]: for tests, and for hosts that know the time better
-    /// than their system clock.
+    /// Reads the time from another clock than [`SystemTime::now`]: for tests, and for hosts that
+    /// know the time better than their system clock.
     ///
-    /// It is read when a service is asked whether it is ready, where the credential is known to expire, and at each step
-    /// of the state machine.
+    /// It is read when a service is asked whether it is ready, where the credential is known to
+    /// expire, and at each step of the state machine.
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
@@ -294,7 +302,8 @@ impl<C: Credential> SessionBuilder<C> {
     /// Makes the session.
     pub fn build(self) -> Session<C> {
         let on_demand = self.acquire_on_demand && self.credential.is_none();
-        let state = if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
+        let state =
+            if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
         let session = Session::with_state(state, self.settings);
         if let Some(credential) = self.credential {
             session.login(credential);

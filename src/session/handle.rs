@@ -36,7 +36,8 @@ use crate::{
 
 /// What all clones of a client share: the current credential, and where it stands.
 ///
-/// It is a handle: clones are the same session. See the [module docs](crate::session) for how it behaves.
+/// It is a handle: clones are the same session. See the [module docs](crate::session) for how it
+/// behaves.
 ///
 /// ```
 /// use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
@@ -52,8 +53,8 @@ use crate::{
 /// ```
 pub struct Session<C = Token>(Arc<Inner<C>>);
 
-/// A handle that does not keep the session alive: for a refresher or a hook, which the session keeps. Made by
-/// [`Session::downgrade`].
+/// A handle that does not keep the session alive: for a refresher or a hook, which the session
+/// keeps. Made by [`Session::downgrade`].
 pub struct WeakSession<C = Token>(Weak<Inner<C>>);
 
 struct Inner<C> {
@@ -109,9 +110,10 @@ impl<C: Credential> Session<C> {
 
     /// Begins a new login with this credential, from any phase.
     ///
-    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it fail with
-    /// [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook does not run for the login that is
-    /// replaced; call [`logout`](Self::logout) first where it should.
+    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that
+    /// wait for it fail with [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook
+    /// does not run for the login that is replaced; call [`logout`](Self::logout) first where it
+    /// should.
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
@@ -126,10 +128,11 @@ impl<C: Credential> Session<C> {
         self.step_without_flight(|state| state.log_in(&held)).0
     }
 
-    /// Takes a newer credential of that login, obtained elsewhere: by another process, by a cookie that rolled.
+    /// Takes a newer credential of that login, obtained elsewhere: by another process, by a cookie
+    /// that rolled.
     ///
-    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that wait for it go on
-    /// with this credential.
+    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that
+    /// wait for it go on with this credential.
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
@@ -154,15 +157,19 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    /// Ends the login, when this is called. The returned future ends when the hook has; it may be dropped.
+    /// Ends the login, when this is called. The returned future ends when the hook has; it may be
+    /// dropped.
     ///
-    /// Requests that wait fail with [`ErrorKind::Terminated`](crate::ErrorKind::Terminated), as do all later ones,
-    /// until somebody logs in. A refresh in progress runs to its end, but changes nothing any more; what it brings is
-    /// handed to the hook. Where there is no login, nothing happens.
+    /// Requests that wait fail with [`ErrorKind::Terminated`](crate::ErrorKind::Terminated), as do
+    /// all later ones, until somebody logs in. A refresh in progress runs to its end, but changes
+    /// nothing any more; what it brings is handed to the hook. Where there is no login, nothing
+    /// happens.
     ///
-    /// Called by a refresher of this session, the future ends at once: the hook waits for that refresher.
+    /// Called by a refresher of this session, the future ends at once: the hook waits for that
+    /// refresher.
     ///
-    /// The hook runs on the Tokio runtime of the caller, or on the first one that this session has seen.
+    /// The hook runs on the Tokio runtime of the caller, or on the first one that this session has
+    /// seen.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -182,12 +189,13 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::Cause::Missing)) and begins a new login
-    /// with it, where there is none. Otherwise hands out the current credential, after a refresh if it has expired or
-    /// the last one failed. The flight has started, or was joined, when this returns.
+    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::Cause::Missing)) and
+    /// begins a new login with it, where there is none. Otherwise hands out the current credential,
+    /// after a refresh if it has expired or the last one failed. The flight has started, or was
+    /// joined, when this returns.
     ///
-    /// A new login starts without the back-off of the one before: don't call this in a loop, or from a hook, without a
-    /// pause of your own.
+    /// A new login starts without the back-off of the one before: don't call this in a loop, or
+    /// from a hook, without a pause of your own.
     ///
     /// ```
     /// # use tower_refresh::{Error, Session};
@@ -200,9 +208,11 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, or failed before and the back-off is
-    ///   not over. A new login goes on without a credential, and a request after the back-off tries again.
-    /// - [`Terminated`](crate::ErrorKind::Terminated): the refresher was refused, or somebody logged out.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, or failed before
+    ///   and the back-off is not over. A new login goes on without a credential, and a request
+    ///   after the back-off tries again.
+    /// - [`Terminated`](crate::ErrorKind::Terminated): the refresher was refused, or somebody
+    ///   logged out.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
     /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
@@ -215,8 +225,9 @@ impl<C: Credential> Session<C> {
         self.renewed(self.join(|state| state.acquire(now)))
     }
 
-    /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts one
-    /// ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when this returns.
+    /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts
+    /// one ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when
+    /// this returns.
     ///
     /// ```
     /// # use tower_refresh::{Error, Session};
@@ -228,8 +239,8 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login goes on; or it failed
-    ///   before, the back-off is not over, and none was started.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login
+    ///   goes on; or it failed before, the back-off is not over, and none was started.
     /// - [`Terminated`](crate::ErrorKind::Terminated): the login is over.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in meanwhile.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
@@ -248,8 +259,9 @@ impl<C: Credential> Session<C> {
 
     /// Renews the credential also while nothing is sent: a future for a service to spawn.
     ///
-    /// It waits until a renewal is due ([`SessionBuilder::refresh_ahead`]), starts it, and goes on so through back-offs,
-    /// logouts and logins. It ends when the session is gone, and does not keep it alive.
+    /// It waits until a renewal is due ([`SessionBuilder::refresh_ahead`]), starts it, and goes on
+    /// so through back-offs, logouts and logins. It ends when the session is gone, and does not
+    /// keep it alive.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -272,10 +284,12 @@ impl<C: Credential> Session<C> {
             loop {
                 // What comes after this look wakes it up again.
                 changes.mark_unchanged();
-                let Some(renewal_in) = session.upgrade().map(|session| session.renew_if_due()) else {
+                let Some(renewal_in) = session.upgrade().map(|session| session.renew_if_due())
+                else {
                     return;
                 };
-                // Looks again from time to time: the wall clock may jump, and go on while the machine sleeps.
+                // Looks again from time to time: the wall clock may jump, and go on while the
+                // machine sleeps.
                 let nap = renewal_in.map_or(NAP, |due| due.clamp(MIN_NAP, NAP));
                 if let Ok(Err(_closed)) = time::timeout(nap, changes.changed()).await {
                     return;
@@ -398,7 +412,9 @@ impl<C: Credential> Session<C> {
     /// Takes a credential in. Runs the user's code.
     pub(super) fn hold(&self, credential: C, refreshed_at: Option<Instant>) -> Held<C> {
         let (wall, ahead) = (self.wall(), self.0.settings.ahead);
-        Held::new(Arc::new(credential), refreshed_at, wall, |expires_at| ahead.renew_at(wall, expires_at))
+        Held::new(Arc::new(credential), refreshed_at, wall, |expires_at| {
+            ahead.renew_at(wall, expires_at)
+        })
     }
 
     pub(super) fn backoff(&self, failures: u32, requested: Option<Duration>) -> Duration {
@@ -417,7 +433,8 @@ impl<C: Credential> Session<C> {
         self.0.settings.refresh_timeout
     }
 
-    /// Whether the current task is a flight or a hook of this session: what it sends passes untouched.
+    /// Whether the current task is a flight or a hook of this session: what it sends passes
+    /// untouched.
     pub(crate) fn is_recursive(&self) -> bool {
         scope::role_in(self.id()).is_some()
     }
@@ -432,7 +449,8 @@ impl<C: Credential> Session<C> {
     /// Reports that a request which was sent with this stamp was rejected.
     pub(crate) fn rejected(&self, stamp: Stamped, rejection: impl Fn() -> Rejection) -> Reaction {
         let now = LazyNow::new(&self.0.settings.clock);
-        let step = self.step_at(Some(&now), |state| state.rejected(stamp, &rejection, || now.get()));
+        let step =
+            self.step_at(Some(&now), |state| state.rejected(stamp, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
     }
 
@@ -442,16 +460,20 @@ impl<C: Credential> Session<C> {
         self.snapshot().renewal_in(self.now())
     }
 
-    /// Starts a flight that nobody waits for, if the credential is due for it and there is a runtime to run it on.
+    /// Starts a flight that nobody waits for, if the credential is due for it and there is a
+    /// runtime to run it on.
     pub(crate) fn renew(&self) {
         let now = self.now();
         // Without a runtime the requests go on as they are, and the one after the expiry says so.
         drop(self.step(|state| state.renew(now)));
     }
 
-    /// Waits for a flight to settle, as a request that is counted from this call on; or fails as `Overloaded`, where as
-    /// many wait as may.
-    pub(crate) fn wait(&self, flight: Flight) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
+    /// Waits for a flight to settle, as a request that is counted from this call on; or fails as
+    /// `Overloaded`, where as many wait as may.
+    pub(crate) fn wait(
+        &self,
+        flight: Flight,
+    ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
         let waiter = Waiter::new(self);
         let settled = flight::settled(self, flight);
         async move {
@@ -467,8 +489,8 @@ impl<C: Credential> Session<C> {
         &self,
         joined: Result<Joined, Error>,
     ) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
-        let joined =
-            joined.map(|(login, flight)| (login, flight.map(|flight| flight::settled(self, flight))));
+        let joined = joined
+            .map(|(login, flight)| (login, flight.map(|flight| flight::settled(self, flight))));
         let session = self.clone();
         async move {
             let (login, settled) = joined?;
@@ -496,12 +518,17 @@ impl<C: Credential> Session<C> {
         match (state.credential(), state.phase()) {
             _ if state.login() != login => Err(Error::login_changed()),
             (_, Phase::Terminated(termination)) => Err(termination.to_error()),
-            (credential, _) => Ok(credential.expect("a login that was renewed has a credential").clone()),
+            (credential, _) => {
+                Ok(credential.expect("a login that was renewed has a credential").clone())
+            }
         }
     }
 
     /// Takes a step that starts no flight.
-    pub(super) fn step_without_flight<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> (A, Logout) {
+    pub(super) fn step_without_flight<A>(
+        &self,
+        transition: impl Fn(&State<C>) -> Step<C, A>,
+    ) -> (A, Logout) {
         self.step(transition).expect("a step that starts no flight needs no runtime")
     }
 
@@ -509,7 +536,8 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run it on.
+    /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run
+    /// it on.
     fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
         self.step_at(None, transition)
     }
@@ -520,8 +548,8 @@ impl<C: Credential> Session<C> {
         now: Option<&LazyNow<'_>>,
         transition: impl Fn(&State<C>) -> Step<C, A>,
     ) -> Result<(A, Logout), Error> {
-        // Most steps change nothing: of a thousand rejections one does. They take effect at this look, and the others
-        // have to be decided under the lock.
+        // Most steps change nothing: of a thousand rejections one does. They take effect at this
+        // look, and the others have to be decided under the lock.
         let mut glance = transition(&self.snapshot());
         if now.is_some_and(LazyNow::is_read) {
             // Again: the clock may be the user's code, and take its time.
@@ -543,7 +571,8 @@ impl<C: Credential> Session<C> {
             }
             let Some(next) = step.next.take() else { return false };
             *displaced = Some(mem::replace(state, Arc::new(next)));
-            // Told before the lock is released, so that nobody sees a state whose flight has no outcome.
+            // Told before the lock is released, so that nobody sees a state whose flight has no
+            // outcome.
             if let Some((flight, outcome)) = step.effects.settled.take() {
                 flight.outcome.set(outcome);
             }
@@ -555,7 +584,8 @@ impl<C: Credential> Session<C> {
             flight::launch(self, launch, &runtime.clone().ok_or_else(Error::no_runtime)?);
         }
         let logout = self.run_hook(effects.ended, runtime.as_ref());
-        // Last, and outside the lock: the `Drop` of a credential may do anything, panic or call the session.
+        // Last, and outside the lock: the `Drop` of a credential may do anything, panic or call the
+        // session.
         drop(displaced);
         Ok((answer, logout))
     }

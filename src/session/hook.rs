@@ -40,10 +40,12 @@ pub struct Terminated<C = Token> {
     credential: Option<Arc<C>>,
 }
 
-/// Ends when the hook of the login that was logged out has ended; at once when there is nothing to wait for.
+/// Ends when the hook of the login that was logged out has ended; at once when there is nothing to
+/// wait for.
 ///
-/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned. Only the call that ended
-/// the login waits for its hook: a program that is about to exit after a refusal has its hook say when it is done.
+/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned.
+/// Only the call that ended the login waits for its hook: a program that is about to exit after a
+/// refusal has its hook say when it is done.
 ///
 /// ```
 /// use std::time::Duration;
@@ -58,12 +60,13 @@ pub struct Terminated<C = Token> {
 ///
 /// # Panics
 ///
-/// Only where no Tokio runtime was known at the call: the hook then runs in this future, and panics in it.
+/// Only where no Tokio runtime was known at the call: the hook then runs in this future, and panics
+/// in it.
 ///
 /// # Cancel safety
 ///
-/// May be dropped at any time: the hook runs on. Only where no Tokio runtime was known at the call, the hook runs in
-/// this future, and is dropped with it.
+/// May be dropped at any time: the hook runs on. Only where no Tokio runtime was known at the call,
+/// the hook runs in this future, and is dropped with it.
 pub struct Logout(Hooked);
 
 /// The user's hook.
@@ -109,7 +112,8 @@ impl<C> Terminated<C> {
 
     /// The last credential of that login: what to revoke, or to call the logout endpoint with.
     ///
-    /// When a logout overtook a refresh that then succeeded, it is the one that the refresh brought.
+    /// When a logout overtook a refresh that then succeeded, it is the one that the refresh
+    /// brought.
     pub fn credential(&self) -> Option<&Arc<C>> {
         self.credential.as_ref()
     }
@@ -117,7 +121,11 @@ impl<C> Terminated<C> {
 
 impl<C> Clone for Terminated<C> {
     fn clone(&self) -> Self {
-        Self { login: self.login, termination: self.termination.clone(), credential: self.credential.clone() }
+        Self {
+            login: self.login,
+            termination: self.termination.clone(),
+            credential: self.credential.clone(),
+        }
     }
 }
 

@@ -1,4 +1,5 @@
-//! What all clones of a client share: the current credential, who may refresh it, and what becomes of a refusal.
+//! What all clones of a client share: the current credential, who may refresh it, and what becomes
+//! of a refusal.
 //!
 //! ```
 //! use tower_refresh::{ErrorKind, Phase, RefreshContext, RefreshError, Session, Token, refresher_fn};
@@ -61,7 +62,8 @@
 //!
 //! # The state machine
 //!
-//! Everything that a session knows is one [`State`] in one `watch` channel, and every change is one pure function.
+//! Everything that a session knows is one [`State`] in one `watch` channel, and every change is one
+//! pure function.
 //!
 //! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | Terminated |
 //! |---|---|---|---|---|---|
@@ -85,8 +87,8 @@
 //! - *Elect* starts the one flight.
 //! - (\*) Until the back-off is over: that failure, at once.
 //! - (†) Beyond the limit of refreshes: send, and the upstream decides.
-//! - (‡) Beyond the limit of refreshes, or of a credential that a refresh brought and that was never accepted: to the
-//!   caller.
+//! - (‡) Beyond the limit of refreshes, or of a credential that a refresh brought and that was
+//!   never accepted: to the caller.
 //! - (§) As often in a row as [`SessionBuilder::terminal_after`] says; ambiguous ones as well, if
 //!   [`SessionBuilder::on_ambiguous`] says so.
 //!
@@ -97,42 +99,48 @@
 //!
 //! Code and tests refer to them by number.
 //!
-//! 1. **One flight.** At most one flight that can still change the session runs at any time, however many requests,
-//!    clones and layers. One that a login, a logout or a replacement fenced off may still be finishing.
-//! 2. **Generations only grow,** exactly when a new credential arrives. The credential, its expiry and its generation
-//!    change in one step. A logout removes the credential and keeps the number.
-//! 3. **Late rejections are free.** A rejection that was overtaken by a newer generation, or by a failure that settled
-//!    after its request was sent, costs no refresh.
-//! 4. **Fenced.** The outcome of a flight that a login, a logout or a replacement overtook changes nothing. No request
-//!    of one login is ever sent with the credential of another.
-//! 5. **Settles.** A flight settles exactly once: success, failure, its own time-out, panic, aborted task, runtime
-//!    shut-down. No request waits for ever.
-//! 6. **Callers may leave.** Dropping any request, or all of them, or every handle, never cancels a flight; only its
-//!    time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal and one replay. A second
-//!    rejection goes to the caller as it is. A refresher that returns the rejected credential again has failed.
-//! 8. **One answer for all.** All waiters of a flight get its outcome, failures included; none of them tries again by
-//!    itself.
-//! 9. **The end is the end.** After a terminal failure or a logout nothing that would carry this session's credential
-//!    is sent. The hook runs exactly once for that login (a runtime that shuts down may cut it short); not for a login
-//!    that another login replaced. A login re-arms all of it.
-//! 10. **Hooks can't hurt.** The hook runs in a task of its own, after the login's last flight is over. A hook that
-//!     panics, never returns or calls the session changes nothing for anyone. No lock of the session is held while your
-//!     code runs.
-//! 11. **No recursion.** Requests that a refresher sends, in its own task, through a client that wears the same session
-//!     pass untouched; session methods that would wait for the flight fail there. What a flight causes inherits this.
-//! 12. **Credentials stay home.** Only the layer's origins ever see one, and not in cleartext unless allowed. Nothing
-//!     secret is in `Debug`, `Display` or errors.
-//! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was polled ready for it.
-//!     A request that waits holds no readiness, permit, response or connection of the inner service.
-//! 14. **Replays are exact.** The replay differs in the credential alone. What can't be replayed gets its rejection at
-//!     once, and the refresh still runs.
+//! 1. **One flight.** At most one flight that can still change the session runs at any time,
+//!    however many requests, clones and layers. One that a login, a logout or a replacement fenced
+//!    off may still be finishing.
+//! 2. **Generations only grow,** exactly when a new credential arrives. The credential, its expiry
+//!    and its generation change in one step. A logout removes the credential and keeps the number.
+//! 3. **Late rejections are free.** A rejection that was overtaken by a newer generation, or by a
+//!    failure that settled after its request was sent, costs no refresh.
+//! 4. **Fenced.** The outcome of a flight that a login, a logout or a replacement overtook changes
+//!    nothing. No request of one login is ever sent with the credential of another.
+//! 5. **Settles.** A flight settles exactly once: success, failure, its own time-out, panic,
+//!    aborted task, runtime shut-down. No request waits for ever.
+//! 6. **Callers may leave.** Dropping any request, or all of them, or every handle, never cancels a
+//!    flight; only its time-out or the end of its runtime does.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal and one
+//!    replay. A second rejection goes to the caller as it is. A refresher that returns the rejected
+//!    credential again has failed.
+//! 8. **One answer for all.** All waiters of a flight get its outcome, failures included; none of
+//!    them tries again by itself.
+//! 9. **The end is the end.** After a terminal failure or a logout nothing that would carry this
+//!    session's credential is sent. The hook runs exactly once for that login (a runtime that shuts
+//!    down may cut it short); not for a login that another login replaced. A login re-arms all of
+//!    it.
+//! 10. **Hooks can't hurt.** The hook runs in a task of its own, after the login's last flight is
+//!     over. A hook that panics, never returns or calls the session changes nothing for anyone. No
+//!     lock of the session is held while your code runs.
+//! 11. **No recursion.** Requests that a refresher sends, in its own task, through a client that
+//!     wears the same session pass untouched; session methods that would wait for the flight fail
+//!     there. What a flight causes inherits this.
+//! 12. **Credentials stay home.** Only the layer's origins ever see one, and not in cleartext
+//!     unless allowed. Nothing secret is in `Debug`, `Display` or errors.
+//! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
+//!     polled ready for it. A request that waits holds no readiness, permit, response or connection
+//!     of the inner service.
+//! 14. **Replays are exact.** The replay differs in the credential alone. What can't be replayed
+//!     gets its rejection at once, and the refresh still runs.
 //!
 //! # Time
 //!
-//! Nothing here runs on a timer, unless [`Session::keep_fresh`] does: what is due is noticed by the next request. Expiry
-//! goes by the wall clock, since a machine that slept must know that its token has expired; back-off and limits go by the
-//! monotonic one. A wall clock that jumps costs one needless refresh, or one rejection, at the most.
+//! Nothing here runs on a timer, unless [`Session::keep_fresh`] does: what is due is noticed by the
+//! next request. Expiry goes by the wall clock, since a machine that slept must know that its token
+//! has expired; back-off and limits go by the monotonic one. A wall clock that jumps costs one
+//! needless refresh, or one rejection, at the most.
 //!
 //! | setting | default | why |
 //! |---|---|---|
@@ -146,20 +154,21 @@
 //! | [`max_waiters`](SessionBuilder::max_waiters) | no limit | The caller's own limits decide how many requests there are; a proxy sets it, so that a slow auth service doesn't fill its memory. |
 //! | [`clock`](SessionBuilder::clock) | the system's | For tests. |
 //!
-//! A renewal that fails while its credential still works leaves that in use: nobody is logged out for it, not even by a
-//! refusal, until the credential has expired or is rejected.
+//! A renewal that fails while its credential still works leaves that in use: nobody is logged out
+//! for it, not even by a refusal, until the credential has expired or is rejected.
 //!
 //! # The runtime
 //!
-//! A flight is a Tokio task, on the runtime of whoever caused it. Its time has to be enabled: `tokio::time` panics
-//! without. Where a flight is due and the
-//! caller has no runtime, it runs on the first one that the session has seen, when it was built or later; if there was
-//! none, the call fails with [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). A runtime that shuts down takes
-//! its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures. A current-thread runtime
-//! that nobody drives runs no flights, and no time-outs: don't let one cause flights that others wait for.
+//! A flight is a Tokio task, on the runtime of whoever caused it. Its time has to be enabled:
+//! `tokio::time` panics without. Where a flight is due and the caller has no runtime, it runs on
+//! the first one that the session has seen, when it was built or later; if there was none, the call
+//! fails with [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). A runtime that shuts down
+//! takes its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous)
+//! failures. A current-thread runtime that nobody drives runs no flights, and no time-outs: don't
+//! let one cause flights that others wait for.
 //!
-//! Two sessions whose refreshers send through each other's clients would wait for each other when both refresh at
-//! once; what a flight causes is safe from that, and time-outs end the rest.
+//! Two sessions whose refreshers send through each other's clients would wait for each other when
+//! both refresh at once; what a flight causes is safe from that, and time-outs end the rest.
 
 mod builder;
 mod flight;

@@ -1,8 +1,9 @@
 //! Which task runs on behalf of which session.
 //!
-//! A flight whose refresher sends a request through a client that wears the same session must not wait for itself. The
-//! session recognises such requests by the task that they are sent from. What a flight causes inherits its scope, so
-//! that the flight of a second session does not wait for the first one either.
+//! A flight whose refresher sends a request through a client that wears the same session must not
+//! wait for itself. The session recognises such requests by the task that they are sent from. What
+//! a flight causes inherits its scope, so that the flight of a second session does not wait for the
+//! first one either.
 
 use std::sync::{
     Arc,
@@ -24,8 +25,8 @@ pub(crate) enum Role {
     Hook,
 }
 
-/// What a task does for each session that has caused it: one entry a session, so that it does not grow with what
-/// causes one another in turn.
+/// What a task does for each session that has caused it: one entry a session, so that it does not
+/// grow with what causes one another in turn.
 #[derive(Clone)]
 pub(crate) struct Scope(Arc<[(SessionId, Role)]>);
 
@@ -49,7 +50,8 @@ impl Scope {
     /// Within what the current task is in already.
     pub(crate) fn enter(session: SessionId, role: Role) -> Self {
         let outer = SCOPE.try_with(Self::clone).ok();
-        let outer = outer.iter().flat_map(|scope| scope.0.iter().copied()).filter(|(id, _)| *id != session);
+        let outer =
+            outer.iter().flat_map(|scope| scope.0.iter().copied()).filter(|(id, _)| *id != session);
         Self(outer.chain([(session, role)]).collect())
     }
 

@@ -6,9 +6,9 @@ use crate::{credential::Token, session::machine::state::State};
 
 /// A read-only view of a session: shows its latest state, and waits for the next one.
 ///
-/// It hands out snapshots and never holds a lock while your code runs. It does not keep the session alive. A watcher
-/// that is slow misses states in between, never the last one; [`State::flights_started`] and
-/// [`State::flights_settled`] tell how many flights it missed.
+/// It hands out snapshots and never holds a lock while your code runs. It does not keep the session
+/// alive. A watcher that is slow misses states in between, never the last one;
+/// [`State::flights_started`] and [`State::flights_settled`] tell how many flights it missed.
 ///
 /// ```
 /// use tower_refresh::{Phase, Session, Token, Watcher};
@@ -95,7 +95,8 @@ impl<C> Watcher<C> {
         Ok(State::clone(&state))
     }
 
-    /// Waits for a state that the predicate accepts. The latest one is looked at first, seen or not.
+    /// Waits for a state that the predicate accepts. The latest one is looked at first, seen or
+    /// not.
     ///
     /// ```
     /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
@@ -128,7 +129,8 @@ impl<C> Watcher<C> {
             if predicate(&state) {
                 return Ok(State::clone(&state));
             }
-            // Not held while waiting: it would keep a credential alive that the session has dropped.
+            // Not held while waiting: it would keep a credential alive that the session has
+            // dropped.
             drop(state);
             self.0.changed().await.map_err(|_| Closed(()))?;
         }

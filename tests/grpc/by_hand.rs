@@ -1,5 +1,5 @@
-//! Against an HTTP/2 server that sends each frame when it is told to. It pauses for two round trips of PING, after which
-//! the client has seen everything that was sent before.
+//! Against an HTTP/2 server that sends each frame when it is told to. It pauses for two round trips
+//! of PING, after which the client has seen everything that was sent before.
 
 use std::time::Duration;
 
@@ -153,7 +153,8 @@ async fn a_stream_that_is_reset_after_its_headers_keeps_its_error() {
         let mut codes = Vec::new();
         for is_layered in [false, true] {
             let issuer = Issuer::default();
-            let (mut server, client) = start(&issuer.session(), TrailersLayer::new().grace(LONG)).await;
+            let (mut server, client) =
+                start(&issuer.session(), TrailersLayer::new().grace(LONG)).await;
             let call = match is_layered {
                 true => unary(&client),
                 false => unary(&EchoClient::new(server.channel())),
@@ -230,9 +231,9 @@ where
     T::ResponseBody: http_body::Body<Data = Bytes, Error: Into<BoxError> + Send> + Send + 'static,
 {
     let mut client = client.clone();
-    tokio::spawn(
-        async move { Ok(client.unary(tonic::Request::new(note("question"))).await?.into_inner().text) },
-    )
+    tokio::spawn(async move {
+        Ok(client.unary(tonic::Request::new(note("question"))).await?.into_inner().text)
+    })
 }
 
 fn response() -> Response<()> {
@@ -279,7 +280,8 @@ impl ByHand {
         self.arrived.recv().await.expect("the client is still there")
     }
 
-    /// Until the client has seen what was sent by now. The first PING may overtake a frame; the second one can't.
+    /// Until the client has seen what was sent by now. The first PING may overtake a frame; the
+    /// second one can't.
     async fn pause(&mut self) {
         if self.ping.is_none() {
             self.ping = self.pings.recv().await;

@@ -5,7 +5,9 @@ use std::time::Duration;
 use bytes::Bytes;
 use http::uri::PathAndQuery;
 use tokio_stream::StreamExt;
-use tonic::{Request, Response, Status, Streaming, body::Body, client::GrpcService, transport::Channel};
+use tonic::{
+    Request, Response, Status, Streaming, body::Body, client::GrpcService, transport::Channel,
+};
 use tonic_prost::ProstCodec;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
@@ -57,7 +59,11 @@ pub fn layered_with<C: Credential>(
 }
 
 /// One call of that kind, and the texts of what it was answered.
-pub async fn call<T>(client: &mut EchoClient<T>, kind: &str, reject: &str) -> Result<Vec<String>, Status>
+pub async fn call<T>(
+    client: &mut EchoClient<T>,
+    kind: &str,
+    reject: &str,
+) -> Result<Vec<String>, Status>
 where
     T: GrpcService<Body>,
     T::Error: Into<BoxError>,
@@ -72,7 +78,9 @@ where
     let two = || tokio_stream::iter([note("a"), note("b")]);
     let mut stream = match kind {
         "unary" => return Ok(vec![client.unary(with(note("a"), reject)).await?.into_inner().text]),
-        "client streaming" => return Ok(vec![client.join(with(two(), reject)).await?.into_inner().text]),
+        "client streaming" => {
+            return Ok(vec![client.join(with(two(), reject)).await?.into_inner().text]);
+        }
         "server streaming" => {
             let three = Note { text: "a".into(), count: 3 };
             client.repeat(with(three, reject)).await?.into_inner()
@@ -113,7 +121,10 @@ where
         self.inner.unary(request, path("/test.Echo/Unary"), ProstCodec::default()).await
     }
 
-    pub async fn repeat(&mut self, request: Request<Note>) -> Result<Response<Streaming<Note>>, Status> {
+    pub async fn repeat(
+        &mut self,
+        request: Request<Note>,
+    ) -> Result<Response<Streaming<Note>>, Status> {
         self.ready().await?;
         self.inner.server_streaming(request, path("/test.Echo/Repeat"), ProstCodec::default()).await
     }

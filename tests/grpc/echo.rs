@@ -34,8 +34,9 @@ use crate::{
     issuer::Issuer,
 };
 
-/// The service. Which token is good it asks an issuer; how it says no it is told by the call's `x-reject`: `head`,
-/// `trailers` or `401`. With `x-together` it says so to [`TOGETHER`] calls at once, and to none before.
+/// The service. Which token is good it asks an issuer; how it says no it is told by the call's
+/// `x-reject`: `head`, `trailers` or `401`. With `x-together` it says so to [`TOGETHER`] calls at
+/// once, and to none before.
 #[derive(Clone)]
 pub struct Echo {
     issuer: Issuer,
@@ -67,20 +68,26 @@ impl Echo {
             peers: Arc::default(),
             together: Arc::new(Barrier::new(TOGETHER)),
         };
-        // More than any test has open at once, and few enough that one which leaks them comes to a stop.
+        // More than any test has open at once, and few enough that one which leaks them comes to a
+        // stop.
         let server = Server::builder().max_concurrent_streams(256);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let service = echo.clone();
-        let task = tokio::spawn(async move { server.serve_with_incoming(service, incoming).await.unwrap() });
+        let task =
+            tokio::spawn(
+                async move { server.serve_with_incoming(service, incoming).await.unwrap() },
+            );
         Listening { uri, echo, task }
     }
 
     async fn respond(self, request: http::Request<Body>) -> http::Response<Body> {
         let headers = request.headers().clone();
         self.seen.lock().unwrap().push(headers.clone());
-        let peer = request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
+        let peer =
+            request.extensions().get::<TcpConnectInfo>().and_then(TcpConnectInfo::remote_addr);
         self.peers.lock().unwrap().extend(peer);
-        let authorization = headers.get("authorization").map_or(b"".as_slice(), |value| value.as_bytes());
+        let authorization =
+            headers.get("authorization").map_or(b"".as_slice(), |value| value.as_bytes());
         if !self.issuer.accepts(authorization) {
             if headers.contains_key("x-together") {
                 self.together.wait().await;
@@ -91,7 +98,8 @@ impl Echo {
         let mut grpc = server::Grpc::new(ProstCodec::default());
         match request.uri().path() {
             "/test.Echo/Unary" => {
-                let unary = |request: Request<Note>| async { Ok(Response::new(request.into_inner())) };
+                let unary =
+                    |request: Request<Note>| async { Ok(Response::new(request.into_inner())) };
                 grpc.unary(service_fn(unary), request).await
             }
             "/test.Echo/Repeat" => {
@@ -133,7 +141,8 @@ impl Echo {
         tokio::spawn(async move {
             while let Some(Ok(note)) = notes.next().await {
                 let accepted = self.issuer.accepts(&authorization);
-                let answer = accepted.then_some(note).ok_or_else(|| Status::unauthenticated("expired"));
+                let answer =
+                    accepted.then_some(note).ok_or_else(|| Status::unauthenticated("expired"));
                 if answers.send(answer).is_err() || !accepted {
                     break;
                 }
@@ -156,7 +165,10 @@ async fn reject(how: &str, request: http::Request<Body>) -> http::Response<Body>
     match how {
         "401" => {
             let page = http_body_util::Full::new(Bytes::from(vec![b'x'; 1024]));
-            http::Response::builder().status(StatusCode::UNAUTHORIZED).body(Body::new(page)).unwrap()
+            http::Response::builder()
+                .status(StatusCode::UNAUTHORIZED)
+                .body(Body::new(page))
+                .unwrap()
         }
         // As a streaming handler does it: the headers are on their way when it fails.
         "trailers" => {
@@ -164,7 +176,9 @@ async fn reject(how: &str, request: http::Request<Body>) -> http::Response<Body>
                 let failed = Err::<Note, _>(Status::unauthenticated("expired"));
                 Ok(Response::new(tokio_stream::once(failed)))
             };
-            server::Grpc::new(ProstCodec::<Note, Note>::default()).streaming(service_fn(fail), request).await
+            server::Grpc::new(ProstCodec::<Note, Note>::default())
+                .streaming(service_fn(fail), request)
+                .await
         }
         _ => Status::unauthenticated("expired").into_http(),
     }

@@ -1,4 +1,5 @@
-//! What becomes of each frame of a response. The upstream is answered by hand, and time stands still.
+//! What becomes of each frame of a response. The upstream is answered by hand, and time stands
+//! still.
 
 use std::time::Duration;
 
@@ -7,7 +8,9 @@ use http::{HeaderMap, HeaderValue, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
-use tower_refresh::{Anonymous, NoReplay, RefreshLayer, detect::GrpcUnauthenticated, grpc::TrailersLayer};
+use tower_refresh::{
+    Anonymous, NoReplay, RefreshLayer, detect::GrpcUnauthenticated, grpc::TrailersLayer,
+};
 
 use crate::{in_time, issuer::Issuer, upstream::*};
 
@@ -160,7 +163,8 @@ async fn headers_without_a_frame_are_passed_on() {
 async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
     const GRACE: Duration = Duration::from_millis(50);
     let issuer = Issuer::default();
-    let mut upstream = Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.expired_session());
+    let mut upstream =
+        Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.expired_session());
 
     // Rejected in time.
     let call = upstream.call(unary());
@@ -175,7 +179,11 @@ async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
     let start = Instant::now();
     let feed = second.answer_with_headers();
     let response = call.await.unwrap().unwrap();
-    assert!((GRACE..=GRACE + Duration::from_millis(1)).contains(&start.elapsed()), "{:?}", start.elapsed());
+    assert!(
+        (GRACE..=GRACE + Duration::from_millis(1)).contains(&start.elapsed()),
+        "{:?}",
+        start.elapsed()
+    );
 
     // The first message ends it early.
     feed.send(data("late")).unwrap();
@@ -238,7 +246,10 @@ async fn the_last_frame_of_an_upload_is_its_end() {
     let call = upstream.call(unary());
     let mut exchange = upstream.next().await;
     // Whoever sends it need not ask for another one, or drop the body.
-    assert_eq!(describe(exchange.request.body_mut().frame().await), Some("data message".to_owned()));
+    assert_eq!(
+        describe(exchange.request.body_mut().frame().await),
+        Some("data message".to_owned())
+    );
     let start = Instant::now();
     let _feed = exchange.answer_with_headers_to();
     call.await.unwrap().unwrap();
@@ -295,7 +306,8 @@ async fn a_rejection_in_the_head_is_left_to_the_layer_above() {
         let issuer = Issuer::default();
         let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.expired_session());
         let call = upstream.call(unary());
-        let mut rejection = grpc_response(Empty::new().map_err(|never| match never {}).boxed_unsync());
+        let mut rejection =
+            grpc_response(Empty::new().map_err(|never| match never {}).boxed_unsync());
         *rejection.status_mut() = StatusCode::from_u16(status).unwrap();
         if let Some(grpc_status) = grpc_status {
             rejection.headers_mut().insert("grpc-status", HeaderValue::from_static(grpc_status));
@@ -382,7 +394,8 @@ async fn the_hints_of_a_body_count_what_was_read_ahead() {
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
     let call = upstream.call(unary());
-    let body = Full::new(Bytes::from_static(b"12345")).map_err(|never| match never {}).boxed_unsync();
+    let body =
+        Full::new(Bytes::from_static(b"12345")).map_err(|never| match never {}).boxed_unsync();
     upstream.next().await.answer.send(Ok(grpc_response(body))).ok().unwrap();
     let mut body = call.await.unwrap().unwrap().into_body();
     assert!(!body.is_end_stream());

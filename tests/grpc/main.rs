@@ -1,6 +1,11 @@
-//! gRPC through the layers: frame by frame, against a server that is driven by hand, and against tonic.
+//! gRPC through the layers: frame by frame, against a server that is driven by hand, and against
+//! tonic.
 
-#![allow(clippy::unwrap_used, unreachable_pub, reason = "a test may unwrap, and its modules are its own")]
+#![allow(
+    clippy::unwrap_used,
+    unreachable_pub,
+    reason = "a test may unwrap, and its modules are its own"
+)]
 
 mod by_hand;
 mod client;

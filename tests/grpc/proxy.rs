@@ -81,7 +81,10 @@ async fn callers_of_a_proxy_get_a_status_and_no_cause() {
             let mut client = EchoClient::new(proxy.channel.clone());
             let status = call(&mut client, "unary", "head").await.unwrap_err();
             assert_eq!(status.code(), code);
-            assert!(!status.message().is_empty() && !status.message().contains("internal"), "{status:?}");
+            assert!(
+                !status.message().is_empty() && !status.message().contains("internal"),
+                "{status:?}"
+            );
         }
     })
     .await;
@@ -100,7 +103,8 @@ impl Proxy {
         let authority = upstream.parse::<Uri>().unwrap().into_parts().authority.unwrap();
         let to_upstream = move |mut request: Request<Incoming>| {
             let path = request.uri().path_and_query().map_or("/", PathAndQuery::as_str);
-            let uri = Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path);
+            let uri =
+                Uri::builder().scheme("http").authority(authority.clone()).path_and_query(path);
             *request.uri_mut() = uri.build().unwrap();
             request
         };

@@ -45,7 +45,8 @@ async fn every_kind_of_call_survives_every_kind_of_rejection() {
                 let server = Echo::listen(&issuer).await;
                 let trailers = TrailersLayer::new().grace(LONG);
                 let session = issuer.expired_session();
-                let mut client = EchoClient::new(layered_with(server.channel(), &session, trailers));
+                let mut client =
+                    EchoClient::new(layered_with(server.channel(), &session, trailers));
                 let answer = call(&mut client, kind, reject).await;
                 assert_eq!(answer.unwrap(), expected(kind), "{kind}, {reject}");
                 assert_eq!(issuer.refreshes(), 1, "{kind}, {reject}");
@@ -63,7 +64,11 @@ async fn two_hundred_calls_at_once_cost_one_refresh() {
             let issuer = Issuer::default();
             let server = Echo::listen(&issuer).await;
             let trailers = TrailersLayer::new().grace(LONG);
-            let client = EchoClient::new(layered_with(server.channel(), &issuer.expired_session(), trailers));
+            let client = EchoClient::new(layered_with(
+                server.channel(),
+                &issuer.expired_session(),
+                trailers,
+            ));
             let calls: Vec<_> = (0..200)
                 .map(|number| {
                     let mut client = client.clone();
@@ -101,7 +106,8 @@ async fn a_stream_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_fir
 
         assert_eq!(call(&mut client, "unary", "head").await.unwrap(), expected("unary"));
         assert_eq!(issuer.refreshes(), 1);
-        let tokens: Vec<_> = server.seen().iter().map(|head| head["authorization"].clone()).collect();
+        let tokens: Vec<_> =
+            server.seen().iter().map(|head| head["authorization"].clone()).collect();
         assert_eq!(tokens, ["Bearer at-0", "Bearer at-1"]);
     })
     .await;
@@ -123,7 +129,10 @@ async fn a_dialogue_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_f
         say.send(note("two")).unwrap();
         assert_eq!(heard.next().await.unwrap().unwrap_err().code(), Code::Unauthenticated);
 
-        assert_eq!(call(&mut client, "bidirectional", "head").await.unwrap(), expected("bidirectional"));
+        assert_eq!(
+            call(&mut client, "bidirectional", "head").await.unwrap(),
+            expected("bidirectional")
+        );
         assert_eq!((issuer.refreshes(), server.seen().len()), (1, 2));
     })
     .await;
@@ -138,7 +147,8 @@ async fn a_client_that_waits_for_the_headers_before_it_speaks_is_not_held_up() {
                 let server = Echo::listen(&issuer).await;
                 let session = if is_expired { issuer.expired_session() } else { issuer.session() };
                 let trailers = TrailersLayer::new().grace(grace);
-                let mut client = EchoClient::new(layered_with(server.channel(), &session, trailers));
+                let mut client =
+                    EchoClient::new(layered_with(server.channel(), &session, trailers));
                 let (say, said) = mpsc::unbounded_channel();
                 let said = Request::new(UnboundedReceiverStream::new(said));
                 let mut heard = client.talk(said).await.unwrap().into_inner();
@@ -174,7 +184,11 @@ async fn an_upload_beyond_the_limit_gets_its_status_and_the_refresh_still_runs()
                 "unary" => client.unary(long()).await.unwrap_err(),
                 _ => client.join(long().map(tokio_stream::once)).await.unwrap_err(),
             };
-            assert_eq!((failed.code(), failed.message()), (Code::Unauthenticated, "expired"), "{kind}");
+            assert_eq!(
+                (failed.code(), failed.message()),
+                (Code::Unauthenticated, "expired"),
+                "{kind}"
+            );
             assert_eq!(server.seen().len(), 1);
 
             client.unary(long()).await.unwrap();
@@ -194,7 +208,9 @@ async fn metadata_and_deadline_are_carried_over() {
         let mut request = Request::new(note("a"));
         request.set_timeout(Duration::from_secs(25));
         request.metadata_mut().insert("x-trace", MetadataValue::from_static("t-1"));
-        request.metadata_mut().insert_bin("x-trace-bin", MetadataValue::from_bytes(&[0, 255, 13, 10]));
+        request
+            .metadata_mut()
+            .insert_bin("x-trace-bin", MetadataValue::from_bytes(&[0, 255, 13, 10]));
         client.unary(request).await.unwrap();
 
         let mut seen = server.seen();
@@ -238,10 +254,14 @@ async fn a_credential_may_be_binary_metadata() {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
         // Nobody accepts it, which is enough to see both.
-        let refresher = refresher_fn(|_: RefreshContext<Proof>| async { Ok(Proof::new(&[2, 255])) });
+        let refresher =
+            refresher_fn(|_: RefreshContext<Proof>| async { Ok(Proof::new(&[2, 255])) });
         let session = Session::new(Proof::new(&[1, 255]), refresher);
         let mut client = EchoClient::new(layered(server.channel(), &session));
-        assert_eq!(call(&mut client, "unary", "head").await.unwrap_err().code(), Code::Unauthenticated);
+        assert_eq!(
+            call(&mut client, "unary", "head").await.unwrap_err().code(),
+            Code::Unauthenticated
+        );
         let proofs: Vec<_> = server.seen().iter().map(|head| head["x-proof-bin"].clone()).collect();
         assert_eq!(proofs, ["Af8", "Av8"]);
     })
@@ -274,7 +294,10 @@ async fn a_failed_refresh_has_the_code_that_fits_it() {
             // Until the back-off is over, or for good.
             assert_eq!(call(&mut client, "unary", "head").await.unwrap_err().code(), code);
             assert_eq!(issuer.refreshes(), 1);
-            assert_eq!(status.metadata().contains_key("grpc-retry-pushback-ms"), code == Code::Unavailable);
+            assert_eq!(
+                status.metadata().contains_key("grpc-retry-pushback-ms"),
+                code == Code::Unavailable
+            );
         }
 
         let issuer = Issuer::default();
@@ -295,7 +318,8 @@ async fn one_waiter_too_many_is_resource_exhausted() {
         let issuer = Issuer::default();
         issuer.expire();
         let server = Echo::listen(&issuer).await;
-        let refresher = refresher_fn(|_: RefreshContext| future::pending::<Result<Token, RefreshError>>());
+        let refresher =
+            refresher_fn(|_: RefreshContext| future::pending::<Result<Token, RefreshError>>());
         let credential = Token::bearer("at-0").unwrap();
         let session = Session::builder(refresher).credential(credential).max_waiters(0).build();
         let mut client = EchoClient::new(answering(server.channel(), &session));
@@ -329,13 +353,16 @@ async fn an_unreachable_server_stays_unavailable() {
         let uri = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
         let channel = Endpoint::from_shared(uri).unwrap().connect_lazy();
-        let bare = EchoClient::new(channel.clone()).unary(Request::new(note("a"))).await.unwrap_err();
+        let bare =
+            EchoClient::new(channel.clone()).unary(Request::new(note("a"))).await.unwrap_err();
         assert_eq!(bare.code(), Code::Unavailable);
 
         let session = Issuer::default().session();
-        let layered =
-            EchoClient::new(layered(channel.clone(), &session)).unary(Request::new(note("a"))).await;
-        let answering = EchoClient::new(answering(channel, &session)).unary(Request::new(note("a"))).await;
+        let layered = EchoClient::new(layered(channel.clone(), &session))
+            .unary(Request::new(note("a")))
+            .await;
+        let answering =
+            EchoClient::new(answering(channel, &session)).unary(Request::new(note("a"))).await;
         for status in [layered.unwrap_err(), answering.unwrap_err()] {
             assert_eq!((status.code(), status.message()), (bare.code(), bare.message()));
         }
@@ -396,7 +423,10 @@ fn answering(channel: Channel, session: &Session) -> Respond<Layered, GrpcAnswer
 }
 
 #[expect(dead_code, reason = "it compiles")]
-fn without_the_layer_for_trailers(session: Session, channel: Channel) -> impl GrpcService<Body> + Clone {
+fn without_the_layer_for_trailers(
+    session: Session,
+    channel: Channel,
+) -> impl GrpcService<Body> + Clone {
     ServiceBuilder::new()
         .layer(RefreshLayer::new(session).detect(GrpcUnauthenticated))
         .layer(MapRequestBodyLayer::new(Body::new))

@@ -32,7 +32,10 @@ where
 fn intercepted<T, F>(channel: T, interceptor: F) -> InterceptedService<T, F>
 where
     T: GrpcService<Body, ResponseBody: Default>
-        + Service<http::Request<Body>, Response = http::Response<<T as GrpcService<Body>>::ResponseBody>>,
+        + Service<
+            http::Request<Body>,
+            Response = http::Response<<T as GrpcService<Body>>::ResponseBody>,
+        >,
     <T as Service<http::Request<Body>>>::Error: Into<BoxError> + Send + Sync,
     F: Interceptor,
 {
@@ -45,7 +48,8 @@ async fn a_generated_style_client_takes_an_interceptor() {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
         let channel = layered(server.channel(), &issuer.expired_session());
-        let channel = ServiceBuilder::new().layer(RespondLayer::new(GrpcAnswer::new())).service(channel);
+        let channel =
+            ServiceBuilder::new().layer(RespondLayer::new(GrpcAnswer::new())).service(channel);
         let reject = |mut request: Request<()>| {
             request.metadata_mut().insert("x-reject", "trailers".parse().unwrap());
             Ok::<_, Status>(request)
@@ -67,7 +71,8 @@ async fn a_generated_style_client_is_cloned_and_sent_across_tasks() {
         let mut one = client.clone();
         let mut other = client;
         let one = tokio::spawn(async move { one.unary(Request::new(note("a"))).await });
-        let other = tokio::spawn(async move { other.repeat(Request::new(note("b"))).await.map(drop) });
+        let other =
+            tokio::spawn(async move { other.repeat(Request::new(note("b"))).await.map(drop) });
         assert_eq!(one.await.unwrap().unwrap().into_inner().text, "a");
         other.await.unwrap().unwrap();
         assert_eq!(issuer.refreshes(), 1);

@@ -49,7 +49,10 @@ pub struct Unreadable;
 /// A call that has said everything.
 pub fn unary() -> Request<AnyBody> {
     let message = Full::new(Bytes::from_static(b"message")).map_err(|never| match never {});
-    Request::post("/echo").header("content-type", "application/grpc").body(message.boxed_unsync()).unwrap()
+    Request::post("/echo")
+        .header("content-type", "application/grpc")
+        .body(message.boxed_unsync())
+        .unwrap()
 }
 
 /// A call that goes on until its feed is dropped.
@@ -122,8 +125,12 @@ impl Upstream<()> {
         trailers: TrailersLayer,
         session: &Session,
     ) -> Upstream<
-        impl Service<Request<AnyBody>, Response = Response<ResponseBody<AnyBody>>, Error = BoxError, Future: Send>
-        + Clone
+        impl Service<
+            Request<AnyBody>,
+            Response = Response<ResponseBody<AnyBody>>,
+            Error = BoxError,
+            Future: Send,
+        > + Clone
         + Send
         + 'static,
     > {
@@ -134,8 +141,12 @@ impl Upstream<()> {
         trailers: TrailersLayer,
         refresh: RefreshLayer,
     ) -> Upstream<
-        impl Service<Request<AnyBody>, Response = Response<ResponseBody<AnyBody>>, Error = BoxError, Future: Send>
-        + Clone
+        impl Service<
+            Request<AnyBody>,
+            Response = Response<ResponseBody<AnyBody>>,
+            Error = BoxError,
+            Future: Send,
+        > + Clone
         + Send
         + 'static,
     > {
@@ -217,7 +228,10 @@ impl Body for Unreadable {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         panic!("it was read")
     }
 

@@ -30,7 +30,8 @@ async fn ten_thousand_rejected_calls_leave_the_connection_as_it_was() {
         let start = Instant::now();
         for _ in 0..REJECTIONS / TOGETHER {
             issuer.expire();
-            let herd: JoinSet<_> = (0..TOGETHER).map(|number| ask(client.clone(), number)).collect();
+            let herd: JoinSet<_> =
+                (0..TOGETHER).map(|number| ask(client.clone(), number)).collect();
             assert!(herd.join_all().await.iter().all(|answer| answer.is_ok()));
         }
         let rejecting = start.elapsed();
@@ -49,7 +50,9 @@ async fn ten_thousand_rejected_calls_leave_the_connection_as_it_was() {
 
 async fn ask(mut client: EchoClient<Layered>, number: usize) -> Result<(), Status> {
     let mut request = Request::new(note("a"));
-    request.metadata_mut().insert("x-reject", ["head", "trailers", "401"][number % 3].parse().unwrap());
+    request
+        .metadata_mut()
+        .insert("x-reject", ["head", "trailers", "401"][number % 3].parse().unwrap());
     request.metadata_mut().insert("x-together", "1".parse().unwrap());
     client.unary(request).await.map(drop)
 }

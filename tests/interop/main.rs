@@ -31,7 +31,8 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower_refresh::{RefreshContext, Session, Token, grpc::TrailersLayer, refresher_fn};
 
-/// Interceptors abort before there are headers; handlers do as well, or send headers first, or a message.
+/// Interceptors abort before there are headers; handlers do as well, or send headers first, or a
+/// message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python: run tests/interop/grpcio.sh"]
 async fn grpcio() {
@@ -65,7 +66,9 @@ async fn rejected_after_a_message(server: &Channel) {
         let mut request = Request::new(note("a"));
         request.metadata_mut().insert("x-reject", "message".parse().unwrap());
         let mut stream = match kind {
-            "bidirectional" => client.talk(request.map(tokio_stream::once)).await.unwrap().into_inner(),
+            "bidirectional" => {
+                client.talk(request.map(tokio_stream::once)).await.unwrap().into_inner()
+            }
             _ => client.repeat(request).await.unwrap().into_inner(),
         };
         let mut messages = 0;
@@ -76,7 +79,10 @@ async fn rejected_after_a_message(server: &Channel) {
             }
         };
         assert_eq!(messages, if kind == "bidirectional" { 1 } else { 2 });
-        assert_eq!((status.code(), status.message()), (Code::Unauthenticated, "expired, says the message"));
+        assert_eq!(
+            (status.code(), status.message()),
+            (Code::Unauthenticated, "expired, says the message")
+        );
 
         session.subscribe().wait_for(|state| state.flights_settled() == 1).await.unwrap();
         assert_eq!(call(&mut client, "unary", "handler").await.unwrap(), expected("unary"));
@@ -127,7 +133,9 @@ impl Drop for Grpcio {
     }
 }
 
-async fn client_with_expired_token(server: &Channel) -> (EchoClient<Layered>, Session, Arc<AtomicUsize>) {
+async fn client_with_expired_token(
+    server: &Channel,
+) -> (EchoClient<Layered>, Session, Arc<AtomicUsize>) {
     accept(server, "at-1").await;
     let refreshes = Arc::new(AtomicUsize::new(0));
     let counted = refreshes.clone();

@@ -31,17 +31,29 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
 #[test]
 fn the_old_refresh_token_is_kept_when_none_comes() {
     for field in ["", r#","refresh_token":"""#, r#","refresh_token":null"#] {
-        let token = refresh(answering(200, format!(r#"{{"access_token":"at-2"{field}}}"#))).unwrap();
-        assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some(OLD_REFRESH)), "{field}");
+        let token =
+            refresh(answering(200, format!(r#"{{"access_token":"at-2"{field}}}"#))).unwrap();
+        assert_eq!(
+            (token.access_token(), token.refresh_token()),
+            ("at-2", Some(OLD_REFRESH)),
+            "{field}"
+        );
     }
 }
 
 #[test]
 fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
-    let known =
-        [("1", 1), ("3600", 3600), (r#""3600""#, 3600), (r#"" 60 ""#, 60), ("59.9", 59), ("6e2", 600)];
+    let known = [
+        ("1", 1),
+        ("3600", 3600),
+        (r#""3600""#, 3600),
+        (r#"" 60 ""#, 60),
+        ("59.9", 59),
+        ("6e2", 600),
+    ];
     for (lifetime, seconds) in known {
-        let left = expiry(lifetime).expect(lifetime).duration_since(SystemTime::now()).unwrap_or_default();
+        let left =
+            expiry(lifetime).expect(lifetime).duration_since(SystemTime::now()).unwrap_or_default();
         assert!(left <= Duration::from_secs(seconds), "{lifetime}");
         assert!(left + Duration::from_secs(30) > Duration::from_secs(seconds), "{lifetime}");
     }
@@ -73,12 +85,15 @@ fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
 
 fn expiry(lifetime: &str) -> Option<SystemTime> {
     let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
-    refresh(answering(200, body)).unwrap_or_else(|error| panic!("{lifetime}: {error:?}")).expires_at()
+    refresh(answering(200, body))
+        .unwrap_or_else(|error| panic!("{lifetime}: {error:?}"))
+        .expires_at()
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_session_can_live_with_every_lifetime() {
-    for lifetime in ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
+    for lifetime in
+        ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
     {
         let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
         let session = Session::builder(RefreshToken::new(answering(200, body)))
@@ -98,7 +113,9 @@ async fn a_session_can_live_with_every_lifetime() {
 
 #[test]
 fn what_the_body_is_decides() {
-    for content_type in ["text/plain", "text/html; charset=utf-8", "application/x-amz-json-1.1", "\u{7f}"] {
+    for content_type in
+        ["text/plain", "text/html; charset=utf-8", "application/x-amz-json-1.1", "\u{7f}"]
+    {
         let endpoint = at(http(move || {
             let mut answer = answer(200, GOOD);
             if let Ok(value) = content_type.parse() {
@@ -126,7 +143,8 @@ fn an_error_that_says_nothing_is_none() {
 #[test]
 fn a_token_type_is_bearer_in_any_case_or_left_out() {
     for kind in [r#""bearer""#, r#""Bearer""#, r#""BEARER""#, "null"] {
-        refresh(answering(200, format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#))).expect(kind);
+        refresh(answering(200, format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#)))
+            .expect(kind);
     }
     for kind in [r#""mac""#, r#""DPoP""#, r#""""#, "1"] {
         let body = format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#);
@@ -224,7 +242,8 @@ fn json() -> impl Strategy<Value = String> {
     ];
     leaf.prop_recursive(3, 16, 4, |inner| {
         prop_oneof![
-            prop::collection::vec(inner.clone(), 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            prop::collection::vec(inner.clone(), 0..4)
+                .prop_map(|items| format!("[{}]", items.join(","))),
             inner.prop_map(|value| format!(r#"{{"k":{value}}}"#)),
         ]
     })

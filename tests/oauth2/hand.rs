@@ -37,7 +37,11 @@ pub(crate) const GOOD: &str = r#"{"access_token":"hush-new-access","token_type":
 
 pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
     let body = Full::new(body.into()).map_err(|never| match never {}).boxed_unsync();
-    Response::builder().status(status).header("content-type", "application/json").body(body).unwrap()
+    Response::builder()
+        .status(status)
+        .header("content-type", "application/json")
+        .body(body)
+        .unwrap()
 }
 
 /// An HTTP client that reads the form to its end, and then answers.

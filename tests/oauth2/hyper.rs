@@ -1,4 +1,5 @@
-//! Over real connections, with a token endpoint that rotates its refresh tokens and knows when one is used twice.
+//! Over real connections, with a token endpoint that rotates its refresh tokens and knows when one
+//! is used twice.
 
 use std::{
     collections::HashMap,
@@ -24,7 +25,9 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
     Cause, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
-    oauth2::{Client, ClientCredentials, EndpointUrl, Form, RefreshToken, Revocation, TokenEndpoint},
+    oauth2::{
+        Client, ClientCredentials, EndpointUrl, Form, RefreshToken, Revocation, TokenEndpoint,
+    },
 };
 
 use crate::hand::{CLIENT_SECRET, all_texts};
@@ -112,7 +115,8 @@ async fn client_credentials_obtain_the_first_token_on_demand() {
         .build();
     let api: Api = legacy::Client::builder(TokioExecutor::new()).build_http();
     let api = RefreshLayer::new(session).layer(api);
-    let request = Request::get(format!("http://{}/api", server.address)).body(Full::default()).unwrap();
+    let request =
+        Request::get(format!("http://{}/api", server.address)).body(Full::default()).unwrap();
     let answer = tokio::time::timeout(PATIENCE, api.oneshot(request)).await.expect("it hangs");
     assert_eq!(answer.unwrap().status(), StatusCode::OK);
 }
@@ -155,7 +159,8 @@ async fn nobody_listens_and_nobody_is_logged_out() {
 async fn a_server_that_hangs_up_is_ambiguous() {
     for says in ["", "HTTP/1.1 200 OK\r\ncontent-length: 99\r\n\r\n{\"access_token\":\"hush"] {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let url = EndpointUrl::new(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
+        let url =
+            EndpointUrl::new(&format!("http://{}/token", listener.local_addr().unwrap())).unwrap();
         let server = tokio::spawn(async move {
             let (mut stream, _) = listener.accept().await.unwrap();
             let mut read = Vec::new();
@@ -211,7 +216,8 @@ impl Server {
     }
 
     async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
-        let authorization = request.headers().get("authorization").map(|value| value.as_bytes().to_vec());
+        let authorization =
+            request.headers().get("authorization").map(|value| value.as_bytes().to_vec());
         let path = request.uri().path().to_owned();
         let body = request.into_body().collect().await.unwrap().to_bytes();
         let form: HashMap<_, _> = form_urlencoded::parse(&body).into_owned().collect();
@@ -229,7 +235,10 @@ impl Server {
         }
         // base64 of `me:hush-client`
         if authorization.as_deref() != Some(b"Basic bWU6aHVzaC1jbGllbnQ=") {
-            return say(401, r#"{"error":"invalid_client","error_description":"hush-wrong"}"#.to_owned());
+            return say(
+                401,
+                r#"{"error":"invalid_client","error_description":"hush-wrong"}"#.to_owned(),
+            );
         }
         if path == "/revoke" {
             issued.is_revoked = form["token"] == format!("rt-{}", issued.refresh);

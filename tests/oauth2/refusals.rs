@@ -31,11 +31,21 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
     ),
     ("GitHub's invalid_client", 200, r#"{"error":"incorrect_client_credentials"}"#, Transient),
     ("Slack", 200, r#"{"ok":false,"error":"invalid_refresh_token"}"#, Terminal),
-    ("200, and a grant that is over", 200, r#"{"error":"invalid_grant","access_token":"at"}"#, Terminal),
+    (
+        "200, and a grant that is over",
+        200,
+        r#"{"error":"invalid_grant","access_token":"at"}"#,
+        Terminal,
+    ),
     ("a firewall's page", 403, WAF, Terminal),
     ("an empty 401", 401, "", Terminal),
     ("an empty 403", 403, "", Terminal),
-    ("Spring's 401", 401, r#"{"timestamp":1,"status":401,"error":"Unauthorized","path":"/token"}"#, Terminal),
+    (
+        "Spring's 401",
+        401,
+        r#"{"timestamp":1,"status":401,"error":"Unauthorized","path":"/token"}"#,
+        Terminal,
+    ),
     ("an error object", 401, r#"{"error":{"message":"expired"}}"#, Terminal),
     ("Auth0", 403, r#"{"error":"access_denied"}"#, Terminal),
     ("the client's name or secret", 401, r#"{"error":"invalid_client"}"#, Transient),
@@ -93,7 +103,9 @@ fn the_code_is_told_and_the_description_is_not() {
     let error = refresh(answering(400, body)).unwrap_err();
     assert_eq!(cause(&error), "the authorization server answered 400 Bad Request, invalid_grant");
     assert!(!all_texts(&error).contains("hush"));
-    for body in [r#"{"error":"hush-old-refresh"}"#, r#"{"error":"Hush"}"#, r#"{"error":"hush \u001b[2J"}"#] {
+    for body in
+        [r#"{"error":"hush-old-refresh"}"#, r#"{"error":"Hush"}"#, r#"{"error":"hush \u001b[2J"}"#]
+    {
         let error = refresh(answering(400, body)).unwrap_err();
         assert_eq!(cause(&error), "the authorization server answered 400 Bad Request");
         assert!(!all_texts(&error).to_lowercase().contains("hush"));

@@ -23,13 +23,19 @@ fn a_refresh_token_is_posted_as_a_form() {
     let (endpoint, log) = with(me());
     refresh(endpoint).unwrap();
     let seen = log.only();
-    assert_eq!((seen.head.method.clone(), seen.head.uri.to_string()), (Method::POST, URL.to_owned()));
+    assert_eq!(
+        (seen.head.method.clone(), seen.head.uri.to_string()),
+        (Method::POST, URL.to_owned())
+    );
     assert_eq!(seen.header("content-type"), Some("application/x-www-form-urlencoded"));
     assert_eq!(seen.header("accept"), Some("application/json"));
     assert_eq!(seen.field("grant_type").as_deref(), Some("refresh_token"));
     assert_eq!(seen.field("refresh_token").as_deref(), Some(OLD_REFRESH));
     assert_eq!(seen.field("scope"), None);
-    assert!(seen.head.extensions.get::<Anonymous>().is_some(), "a client that wears the session passes it");
+    assert!(
+        seen.head.extensions.get::<Anonymous>().is_some(),
+        "a client that wears the session passes it"
+    );
 }
 
 #[test]
@@ -122,9 +128,12 @@ fn without_a_refresh_token_nothing_is_sent_and_the_login_is_over() {
 
 #[test]
 fn only_urls_that_keep_secrets_are_taken() {
-    for url in
-        ["https://a.example/t", "https://a.example/t?x=1", "http://127.0.0.1:1/t", "http://localhost/t"]
-    {
+    for url in [
+        "https://a.example/t",
+        "https://a.example/t?x=1",
+        "http://127.0.0.1:1/t",
+        "http://localhost/t",
+    ] {
         assert!(EndpointUrl::new(url).is_ok(), "{url}");
     }
     for url in [

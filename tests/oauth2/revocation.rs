@@ -72,10 +72,11 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
 #[tokio::test]
 async fn a_refusal_runs_it_once() {
     let (revocation, log) = revoking(200, "");
-    let session = Session::builder(RefreshToken::new(answering(400, r#"{"error":"invalid_grant"}"#)))
-        .credential(stale())
-        .on_terminated(revocation.into_hook())
-        .build();
+    let session =
+        Session::builder(RefreshToken::new(answering(400, r#"{"error":"invalid_grant"}"#)))
+            .credential(stale())
+            .on_terminated(revocation.into_hook())
+            .build();
     session.refresh().await.unwrap_err();
     session.logout().await;
     for _ in 0..64 {
@@ -104,7 +105,8 @@ async fn a_client_assertion_is_sent_along() {
 
 #[tokio::test]
 async fn any_success_is_one_and_anything_else_is_none() {
-    for (status, body) in [(200, ""), (200, "<html>"), (204, ""), (200, r#"{"error":"whatever"}"#)] {
+    for (status, body) in [(200, ""), (200, "<html>"), (204, ""), (200, r#"{"error":"whatever"}"#)]
+    {
         revoking(status, body).0.revoke(&stale()).await.expect(body);
     }
     let wordy = revoking(200, " ".repeat(100_000)).0;

@@ -1,13 +1,16 @@
 //! Nothing that is printed shows a secret.
 
-use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, RefreshToken, Revocation, Secret};
+use tower_refresh::oauth2::{
+    Client, ClientCredentials, EndpointUrl, RefreshToken, Revocation, Secret,
+};
 
 use crate::hand::*;
 
 #[test]
 fn debug_shows_no_secret() {
     let endpoint = answering(200, GOOD).param("api_key", "hush-param");
-    let revocation = Revocation::new(http(|| answer(200, "")).0, EndpointUrl::new(URL).unwrap(), me());
+    let revocation =
+        Revocation::new(http(|| answer(200, "")).0, EndpointUrl::new(URL).unwrap(), me());
     for text in [
         format!("{:#?}", Secret::from("hush")),
         format!("{:#?}", me()),

@@ -67,7 +67,10 @@ fn a_client_that_is_never_ready_has_sent_nothing() {
         type Response = Response<Empty<Bytes>>;
         type Error = io::Error;
         type Future = std::future::Ready<Result<Self::Response, io::Error>>;
-        fn poll_ready(&mut self, _: &mut std::task::Context<'_>) -> std::task::Poll<Result<(), io::Error>> {
+        fn poll_ready(
+            &mut self,
+            _: &mut std::task::Context<'_>,
+        ) -> std::task::Poll<Result<(), io::Error>> {
             std::task::Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
         }
         fn call(&mut self, _: Request<Form>) -> Self::Future {
@@ -123,7 +126,8 @@ async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
         *keeping.lock().unwrap() = Some(request.into_body());
         pending()
     });
-    for (endpoint, seconds) in [(at(http.clone()), 10), (at(http).connect_timeout(Duration::from_secs(3)), 3)]
+    for (endpoint, seconds) in
+        [(at(http.clone()), 10), (at(http).connect_timeout(Duration::from_secs(3)), 3)]
     {
         let started = Instant::now();
         let session = Session::new(stale(), RefreshToken::new(endpoint));
@@ -160,8 +164,9 @@ async fn an_answer_may_take_longer_than_the_connection() {
 #[test]
 fn what_was_turned_into_bytes_counts_as_written_unless_the_rule_knows_better() {
     fn as_bytes(error: io::ErrorKind) -> Http {
-        let inner =
-            service_fn(move |_: Request<Full<Bytes>>| ready(Err::<Answer, _>(io::Error::from(error))));
+        let inner = service_fn(move |_: Request<Full<Bytes>>| {
+            ready(Err::<Answer, _>(io::Error::from(error)))
+        });
         let http = ServiceBuilder::new()
             .map_request(|request: Request<Form>| request.map(|form| Full::new(form.into_bytes())))
             .service(inner);
@@ -226,7 +231,9 @@ async fn a_client_that_wears_the_session_passes_it() {
     let session = Session::new(stale(), RefreshToken::new(endpoint));
 
     let server = service_fn(|request: Request<ReplayBody<Form>>| async move {
-        assert!(!request.headers().get("authorization").unwrap().to_str().unwrap().contains("Bearer"));
+        assert!(
+            !request.headers().get("authorization").unwrap().to_str().unwrap().contains("Bearer")
+        );
         request.into_body().collect().await.map_err(|error| BoxError::from(error.to_string()))?;
         Ok::<_, BoxError>(answer(200, GOOD))
     });

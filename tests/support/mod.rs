@@ -1,4 +1,5 @@
-//! What the tests share: a refresher that is answered by hand, and an upstream that knows which token is good.
+//! What the tests share: a refresher that is answered by hand, and an upstream that knows which
+//! token is good.
 
 #![allow(
     dead_code,
@@ -57,7 +58,8 @@ pub struct Upstream {
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// A refresher that answers with `at-2`, `at-3`, … at once, makes each good at its upstream, and counts.
+/// A refresher that answers with `at-2`, `at-3`, … at once, makes each good at its upstream, and
+/// counts.
 #[derive(Clone)]
 pub struct Counting {
     pub upstream: Upstream,

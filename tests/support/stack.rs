@@ -25,7 +25,8 @@ use tower_refresh::{BoxFuture, ReplayBody};
 pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 pub type AnyAnswer = Result<Response<AnyBody>, BoxError>;
 
-/// Keeps an eye on the contract of `Service`: each clone is unready by itself, and a call uses its readiness up.
+/// Keeps an eye on the contract of `Service`: each clone is unready by itself, and a call uses its
+/// readiness up.
 pub struct Probe<S> {
     inner: S,
     /// Whether an instance is ready only when it is asked for the second time.
@@ -120,7 +121,10 @@ pub fn data(data: &'static str) -> Step {
 }
 
 pub fn trailers(name: &'static str, value: &'static str) -> Step {
-    Step::Trailers(HeaderMap::from_iter([(HeaderName::from_static(name), HeaderValue::from_static(value))]))
+    Step::Trailers(HeaderMap::from_iter([(
+        HeaderName::from_static(name),
+        HeaderValue::from_static(value),
+    )]))
 }
 
 pub fn any<B>(body: B) -> AnyBody
@@ -156,9 +160,9 @@ where
         };
         steps.push(match frame.into_data() {
             Ok(data) => Step::Data(data),
-            Err(frame) => {
-                Step::Trailers(frame.into_trailers().unwrap_or_else(|_| panic!("neither data nor trailers")))
-            }
+            Err(frame) => Step::Trailers(
+                frame.into_trailers().unwrap_or_else(|_| panic!("neither data nor trailers")),
+            ),
         });
     }
     steps
@@ -178,8 +182,13 @@ where
 impl<S> Probe<S> {
     pub fn new(inner: S) -> (Self, Arc<Book>) {
         let book = Arc::<Book>::default();
-        let probe =
-            Self { inner, hesitates: false, has_hesitated: false, is_ready: false, book: book.clone() };
+        let probe = Self {
+            inner,
+            hesitates: false,
+            has_hesitated: false,
+            is_ready: false,
+            book: book.clone(),
+        };
         (probe, book)
     }
 
@@ -399,7 +408,10 @@ impl Body for Endless {
     type Data = Bytes;
     type Error = BoxError;
 
-    fn poll_frame(self: Pin<&mut Self>, _: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+    fn poll_frame(
+        self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         Poll::Ready(Some(Ok(Frame::data(self.0.clone()))))
     }
 }

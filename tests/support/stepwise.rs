@@ -1,5 +1,5 @@
-//! For tests that go step by step: an upstream that is answered by hand, a clock that is set by hand, and hooks and
-//! drops that are written down.
+//! For tests that go step by step: an upstream that is answered by hand, a clock that is set by
+//! hand, and hooks and drops that are written down.
 
 use std::{
     error,
@@ -13,7 +13,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session, Terminated, Termination,
+    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session, Terminated,
+    Termination,
 };
 use tower_test::mock;
 
@@ -58,7 +59,10 @@ pub fn layer_over_mock(layer: &RefreshLayer) -> (Client, Arrivals) {
 /// Sends a request from a task of its own.
 pub fn ask<S>(client: &S, request: Request<Full<Bytes>>) -> JoinHandle<Reply>
 where
-    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError> + Clone + Send + 'static,
+    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     tokio::spawn(in_time("the answer", client.clone().oneshot(request)))
@@ -71,7 +75,10 @@ pub fn ask_many<S>(
     request: impl Fn(usize) -> Request<Full<Bytes>>,
 ) -> Vec<JoinHandle<Reply>>
 where
-    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError> + Clone + Send + 'static,
+    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError>
+        + Clone
+        + Send
+        + 'static,
     S::Future: Send,
 {
     (0..number).map(|n| ask(client, request(n))).collect()

@@ -26,9 +26,9 @@ pub(crate) struct Outcome {
 
 /// `n` requests at once, each by a task of its own, through clones of one client.
 ///
-/// If the first token is [`Good`](First::Good), the client has used it once, and has no reason to doubt it when the
-/// upstream takes it no more. If not, the client has never sent anything, and has no token or one that it must know to
-/// be useless.
+/// If the first token is [`Good`](First::Good), the client has used it once, and has no reason to
+/// doubt it when the upstream takes it no more. If not, the client has never sent anything, and has
+/// no token or one that it must know to be useless.
 pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
     let world = World::new(n, first).await?;
     let mut client = P::client(&world).await?;

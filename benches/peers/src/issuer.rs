@@ -14,10 +14,12 @@ pub(crate) const FIRST_TOKEN: &str =
 /// How long a token is good for: far longer than any run.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// How long it takes to issue a token. Short, because some peers refresh a thousand times, one after the other.
+/// How long it takes to issue a token. Short, because some peers refresh a thousand times, one
+/// after the other.
 const DELAY: Duration = Duration::from_millis(5);
 
-/// Issues tokens to whoever asks: until a herd begins the first one, and then a new one each time. It counts those.
+/// Issues tokens to whoever asks: until a herd begins the first one, and then a new one each time.
+/// It counts those.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer(Arc<Inner>);
 

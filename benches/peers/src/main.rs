@@ -1,5 +1,6 @@
-//! The same two things through every peer: a herd of requests whose token is no good any more, and a request whose
-//! token is. See the README of this package for what is measured, and for what it showed last.
+//! The same two things through every peer: a herd of requests whose token is no good any more, and
+//! a request whose token is. See the README of this package for what is measured, and for what it
+//! showed last.
 
 mod contest;
 mod endpoint;

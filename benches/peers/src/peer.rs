@@ -15,8 +15,8 @@ pub(crate) trait Peer: 'static {
     /// Without any headers of the peer's.
     fn request() -> Self::Request;
 
-    /// A client whose clones share their token. Whether it acquires its first one here or with the first request is the
-    /// peer's business.
+    /// A client whose clones share their token. Whether it acquires its first one here or with the
+    /// first request is the peer's business.
     async fn client(world: &World) -> Result<impl Client<Self::Request>, BoxError>;
 
     /// The same upstream for the same requests, without the peer.

@@ -9,10 +9,12 @@ use tokio::sync::Semaphore;
 /// What a rejection says of itself.
 pub(crate) const CHALLENGE: &str = "Bearer error=\"invalid_token\"";
 
-/// An API in memory. It takes every token of the issuer, until it is told to [`revoke`](Self::revoke) the first.
+/// An API in memory. It takes every token of the issuer, until it is told to
+/// [`revoke`](Self::revoke) the first.
 ///
-/// To the requests with a revoked token it answers once a whole herd of them has arrived, so that none of them can be
-/// late: they all are rejected, together, before anything can be done about the first of them.
+/// To the requests with a revoked token it answers once a whole herd of them has arrived, so that
+/// none of them can be late: they all are rejected, together, before anything can be done about the
+/// first of them.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Inner>);
 

@@ -28,7 +28,8 @@ pub(crate) struct AuthClient {
 impl Refresher for AuthClient {
     fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async move {
-            let stale = context.current().ok_or_else(|| RefreshError::terminal("nobody is logged in"))?;
+            let stale =
+                context.current().ok_or_else(|| RefreshError::terminal("nobody is logged in"))?;
             self.renew(stale).await
         })
     }
@@ -61,8 +62,9 @@ impl AuthService for AuthClient {
     }
 
     async fn renew(&self, stale: &Token) -> Result<Token, RefreshError> {
-        let refresh_token =
-            stale.refresh_token().ok_or_else(|| RefreshError::terminal("there is no refresh token"))?;
+        let refresh_token = stale
+            .refresh_token()
+            .ok_or_else(|| RefreshError::terminal("there is no refresh token"))?;
         let response = self
             .post("/auth/refresh", format!("refresh_token={refresh_token}"))
             .await
@@ -84,11 +86,13 @@ impl AuthService for AuthClient {
 
 impl AuthClient {
     fn token(&self, form: &[u8]) -> Result<Token, BoxError> {
-        let field = |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
+        let field =
+            |key: &str| form::field(form, key).ok_or_else(|| format!("the answer has no {key}"));
         let lifetime = Duration::from_secs(field("expires_in")?.parse()?);
         Ok(Token::bearer(field("access_token")?)?
             .with_refresh_token(field("refresh_token")?)
-            // By the clock that the session goes by. Where that is the system's: `with_expires_in(lifetime)`.
+            // By the clock that the session goes by. Where that is the system's:
+            // `with_expires_in(lifetime)`.
             .with_expires_at(self.clock.now() + lifetime))
     }
 

@@ -63,14 +63,18 @@ impl<A: AuthService> Dashboard<A> {
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {
         let credential = self.app.auth.login(user, password).await?;
-        // Locked before the login begins: it may be over, and its hook wait for the lock, one line later.
+        // Locked before the login begins: it may be over, and its hook wait for the lock, one line
+        // later.
         let mut shown = self.app.shown_user();
         *shown = Some((self.session.login(credential), user.to_owned()));
         Ok(())
     }
 
     /// Nothing here knows that credentials expire.
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, BoxError> {
         let (head, body) = self.http.clone().oneshot(request).await?.into_parts();
         Ok(Response::from_parts(head, body.collect().await?.to_bytes()))
     }

@@ -7,8 +7,8 @@ use hyper_util::{
 
 pub(crate) type HttpClient<B> = Client<HttpConnector, B>;
 
-/// HTTP/2 has to be asked for, because over cleartext it can't be negotiated. Over TLS it would be, and an HTTPS
-/// connector would be here.
+/// HTTP/2 has to be asked for, because over cleartext it can't be negotiated. Over TLS it would be,
+/// and an HTTPS connector would be here.
 pub(crate) fn http_client<B>() -> HttpClient<B>
 where
     B: http_body::Body + Send,

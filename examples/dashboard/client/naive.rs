@@ -35,13 +35,17 @@ impl<A: AuthService> Naive<A> {
         Ok(())
     }
 
-    pub(crate) async fn send(&self, request: Request<Full<Bytes>>) -> Result<Response<Bytes>, BoxError> {
+    pub(crate) async fn send(
+        &self,
+        request: Request<Full<Bytes>>,
+    ) -> Result<Response<Bytes>, BoxError> {
         let stale = self.credential().ok_or("not logged in")?;
         let response = self.attempt(request.clone(), &stale).await?;
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        // The mistake: all who were rejected come by here at the same time, with the same refresh token.
+        // The mistake: all who were rejected come by here at the same time, with the same refresh
+        // token.
         let fresh = match self.auth.renew(&stale).await {
             Ok(fresh) => Arc::new(fresh),
             Err(error) => {

@@ -5,7 +5,8 @@ use tower_refresh::{Credential, RefreshError, Refresher, Session, Terminated};
 
 use crate::clock::WallClock;
 
-/// A client of the auth service, for one kind of credential. A program that has one kind needs no such trait.
+/// A client of the auth service, for one kind of credential. A program that has one kind needs no
+/// such trait.
 pub(crate) trait AuthService: Clone + Send + Sync + 'static {
     type Credential: Credential;
 

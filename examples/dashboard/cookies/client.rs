@@ -1,4 +1,5 @@
-//! The client of the auth service, for cookies: the endpoints are ready-made, only the login is the application's own.
+//! The client of the auth service, for cookies: the endpoints are ready-made, only the login is the
+//! application's own.
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
@@ -34,8 +35,9 @@ impl AuthService for CookieClient {
     /// A jar goes by the dates in the cookies, and the session compares them with its own clock.
     fn new(url: &str, _: WallClock) -> Result<Self, BoxError> {
         let http = http_client();
-        let refresh = RefreshEndpoint::new(http.clone(), "/auth/refresh")?
-            .unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect));
+        let refresh = RefreshEndpoint::new(http.clone(), "/auth/refresh")?.unsent_if(|error| {
+            error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
+        });
         let logout = LogoutEndpoint::new(http.clone(), "/auth/logout")?;
         Ok(Self { http, url: url.to_owned(), refresh, logout })
     }
@@ -43,7 +45,8 @@ impl AuthService for CookieClient {
     async fn login(&self, user: &str, password: &str) -> Result<Jar, BoxError> {
         // The API is at another port of the same host, which makes no difference to a cookie.
         let jar = Jar::new(&self.url)?.with_expiry_of(ACCESS);
-        let response = self.post("/auth/login", format!("user={user}&password={password}"), &jar).await?;
+        let response =
+            self.post("/auth/login", format!("user={user}&password={password}"), &jar).await?;
         match response.status() {
             StatusCode::OK => jar.store(response.headers()),
             status => return Err(format!("the login was answered with {status}").into()),
@@ -55,7 +58,8 @@ impl AuthService for CookieClient {
         self.refresh.clone()
     }
 
-    /// Where nothing else is to be done at the end, the hook goes into the session's builder as it is.
+    /// Where nothing else is to be done at the end, the hook goes into the session's builder as it
+    /// is.
     async fn end(&self, end: Terminated<Jar>) {
         let hook = self.logout.clone().into_hook();
         hook(end).await;
@@ -63,7 +67,8 @@ impl AuthService for CookieClient {
 
     /// What [`RefreshEndpoint`] does, for the naive client.
     async fn renew(&self, stale: &Jar) -> Result<Jar, RefreshError> {
-        let response = self.post("/auth/refresh", String::new(), stale).await.map_err(without_answer)?;
+        let response =
+            self.post("/auth/refresh", String::new(), stale).await.map_err(without_answer)?;
         match response.status() {
             StatusCode::OK => stale.renewed(response.headers()),
             status => Err(RefreshError::from_status(status)),

@@ -25,16 +25,19 @@ impl Wire for Cookies {
         cookie(headers, REFRESH)
     }
 
-    /// Each cookie for those alone who have to see it: the API never gets a refresh token. Over TLS they would be
-    /// `Secure` as well.
+    /// Each cookie for those alone who have to see it: the API never gets a refresh token. Over TLS
+    /// they would be `Secure` as well.
     ///
-    /// The expiry is a date: a jar counts `Max-Age` from the system's time, and the clock of the scenes runs ahead of it.
+    /// The expiry is a date: a jar counts `Max-Age` from the system's time, and the clock of the
+    /// scenes runs ahead of it.
     fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>> {
         let Pair { access_token, refresh_token, lifetime } = pair;
         let expires = httpdate::fmt_http_date(now + *lifetime);
         let mut response = Response::new(Full::default());
         for cookie in [
-            format!("{ACCESS}={access_token}; Path=/api; HttpOnly; SameSite=Lax; Expires={expires}"),
+            format!(
+                "{ACCESS}={access_token}; Path=/api; HttpOnly; SameSite=Lax; Expires={expires}"
+            ),
             format!("{REFRESH}={refresh_token}; Path=/auth; HttpOnly; SameSite=Strict"),
         ] {
             let cookie = HeaderValue::try_from(cookie).expect("it is of letters, digits and signs");
@@ -51,6 +54,7 @@ impl Wire for Cookies {
 
 fn cookie<'a>(headers: &'a HeaderMap, name: &str) -> Option<&'a str> {
     let values = headers.get_all(COOKIE).iter().filter_map(|value| value.to_str().ok());
-    let mut pairs = values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
+    let mut pairs =
+        values.flat_map(|value| value.split(';')).filter_map(|pair| pair.trim().split_once('='));
     pairs.find_map(|(named, value)| (named == name).then_some(value))
 }

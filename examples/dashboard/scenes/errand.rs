@@ -35,7 +35,12 @@ impl Errand {
     }
 
     fn get(path: &'static str, answer: &'static str) -> Self {
-        Self { method: Method::GET, path, body: Bytes::new(), answer: Bytes::from_static(answer.as_bytes()) }
+        Self {
+            method: Method::GET,
+            path,
+            body: Bytes::new(),
+            answer: Bytes::from_static(answer.as_bytes()),
+        }
     }
 
     fn post(path: &'static str, number: usize) -> Self {

@@ -25,7 +25,11 @@ pub(crate) struct Herd {
 
 impl Herd {
     /// Sends that many requests at the same time and waits for all of them.
-    pub(crate) async fn run<F, Fut>(requests: usize, api_url: &str, send: F) -> Result<Self, BoxError>
+    pub(crate) async fn run<F, Fut>(
+        requests: usize,
+        api_url: &str,
+        send: F,
+    ) -> Result<Self, BoxError>
     where
         F: Fn(Request<Full<Bytes>>) -> Fut,
         Fut: Future<Output = Result<Response<Bytes>, BoxError>> + Send + 'static,
@@ -57,7 +61,8 @@ impl Herd {
     }
 }
 
-/// How a caller learns from the layer that somebody has to log in again. (The naive client hands the refusal itself on.)
+/// How a caller learns from the layer that somebody has to log in again. (The naive client hands
+/// the refusal itself on.)
 pub(crate) fn is_end_of_login(error: &BoxError) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Terminated)
         || error.downcast_ref::<RefreshError>().is_some_and(RefreshError::is_terminal)

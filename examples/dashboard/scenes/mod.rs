@@ -1,5 +1,5 @@
-//! The story. Every number comes from the servers' counters or from what the callers got back; only how
-//! many wait, the session alone knows.
+//! The story. Every number comes from the servers' counters or from what the callers got back; only
+//! how many wait, the session alone knows.
 
 mod errand;
 mod herd;

@@ -22,14 +22,15 @@ use crate::{
 /// How long before its expiry a token is renewed.
 pub(crate) const AHEAD: Duration = Duration::from_secs(10 * 60);
 
-/// The time between two rounds. They see a token, which lives for 60 minutes, at the age of 18, 36 and 54: the third
-/// is within the last ten minutes, wherever the jitter has put the renewal (not after 52). Without the renewal a
-/// fourth would come at 72.
+/// The time between two rounds. They see a token, which lives for 60 minutes, at the age of 18, 36
+/// and 54: the third is within the last ten minutes, wherever the jitter has put the renewal (not
+/// after 52). Without the renewal a fourth would come at 72.
 pub(crate) const EVERY: Duration = Duration::from_secs(18 * 60);
 pub(crate) const ROUNDS_TO_RENEWAL: usize = 3;
 pub(crate) const ROUNDS_TO_EXPIRY: usize = 4;
 
-/// A session allows for five refreshes in 30 seconds by default. It means real ones, and in those this is over at once.
+/// A session allows for five refreshes in 30 seconds by default. It means real ones, and in those
+/// this is over at once.
 pub(crate) const LIFETIMES: usize = 4;
 pub(crate) const ROUNDS: usize = LIFETIMES * ROUNDS_TO_RENEWAL;
 
@@ -90,8 +91,8 @@ impl Steady {
             }
         });
         let held = async {
-            // As long as no refresh is answered, a request comes back without it, or it waits. Each does it in a step
-            // of its own, so that this looks again after each.
+            // As long as no refresh is answered, a request comes back without it, or it waits. Each
+            // does it in a step of its own, so that this looks again after each.
             while returned.load(Ordering::Relaxed) + session.waiters() < requests {
                 step.notified().await;
             }
@@ -101,7 +102,10 @@ impl Steady {
         };
         let (herd, (returned, waited)) = try_join!(herd, held)?;
         // Nobody may wait for the refresh, and the clock must not go on without what it brings.
-        session.subscribe().wait_for(|state| state.flights_settled() == state.flights_started()).await?;
+        session
+            .subscribe()
+            .wait_for(|state| state.flights_settled() == state.flights_started())
+            .await?;
 
         let seen = backend.traffic() - before;
         self.answered += herd.answered;

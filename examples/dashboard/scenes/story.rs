@@ -89,7 +89,8 @@ impl<A: AuthService> Story<A> {
         self.backend.revoke_sessions();
         let before = self.backend.traffic();
         let herd = self.herd().await?;
-        // The callers don't wait for the hook, so this does. One that never runs shows in the count.
+        // The callers don't wait for the hook, so this does. One that never runs shows in the
+        // count.
         _ = timeout(HOOK, self.backend.wait_for_logout(before)).await;
         let seen = self.backend.traffic() - before;
 
@@ -149,7 +150,9 @@ impl<A: AuthService> Story<A> {
 
         let (every, margin) = (steady::EVERY.as_secs() / 60, steady::AHEAD.as_secs() / 60);
         let (lifetimes, expiries) = (steady::LIFETIMES, steady::ROUNDS / steady::ROUNDS_TO_EXPIRY);
-        let title = format!("{n} requests every {every} minutes, tokens are renewed {margin} minutes ahead");
+        let title = format!(
+            "{n} requests every {every} minutes, tokens are renewed {margin} minutes ahead"
+        );
         Ok(Report::new(title)
             .check("requests answered (200, right body)", ahead.answered, n * steady::ROUNDS)
             .check("401s that the API sent", seen.api_rejections, 0)
@@ -174,7 +177,10 @@ impl<A: AuthService> Story<A> {
     }
 }
 
-fn dashboard<A: AuthService>(backend: &Backend, refresh_ahead: Duration) -> Result<Dashboard<A>, BoxError> {
+fn dashboard<A: AuthService>(
+    backend: &Backend,
+    refresh_ahead: Duration,
+) -> Result<Dashboard<A>, BoxError> {
     Dashboard::new(&backend.api_url, &backend.auth_url, backend.clock.clone(), refresh_ahead)
 }
 

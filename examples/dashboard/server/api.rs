@@ -26,7 +26,8 @@ impl Api {
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.api_requests += 1);
-        // The head decides, as in most servers: a body may still be on its way when its request is rejected.
+        // The head decides, as in most servers: a body may still be on its way when its request is
+        // rejected.
         let access_token = self.wire.access_token(request.headers());
         if !access_token.is_some_and(|token| self.auth.accepts(token)) {
             self.meter.count(|traffic| traffic.api_rejections += 1);
@@ -38,10 +39,12 @@ impl Api {
             (&Method::GET, "/api/notifications") => answer(StatusCode::OK, "unread=3"),
             (&Method::GET, "/api/settings") => answer(StatusCode::OK, "theme=dark"),
             // Whoever posts gets it back, and can compare.
-            (&Method::POST, "/api/messages" | "/api/settings") => match request.into_body().collect().await {
-                Ok(body) => answer(StatusCode::OK, body.to_bytes()),
-                Err(_) => answer(StatusCode::BAD_REQUEST, "error=incomplete"),
-            },
+            (&Method::POST, "/api/messages" | "/api/settings") => {
+                match request.into_body().collect().await {
+                    Ok(body) => answer(StatusCode::OK, body.to_bytes()),
+                    Err(_) => answer(StatusCode::BAD_REQUEST, "error=incomplete"),
+                }
+            }
             _ => answer(StatusCode::NOT_FOUND, "error=not_found"),
         }
     }

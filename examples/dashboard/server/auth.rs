@@ -1,7 +1,7 @@
 //! The auth service: `/auth/login`, `/auth/refresh`, `/auth/logout`.
 //!
-//! A refresh token is good for one use (rotation, RFC 9700 §4.14.2). One that comes a second time has been stolen or the
-//! client is confused; the service can't tell, and revokes the session.
+//! A refresh token is good for one use (rotation, RFC 9700 §4.14.2). One that comes a second time
+//! has been stolen or the client is confused; the service can't tell, and revokes the session.
 //!
 //! An access token is good until it expires, also when there is a newer one.
 
@@ -32,8 +32,8 @@ pub(crate) const PASSWORD: &str = "lovelace";
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) struct Auth {
-    /// A token says which session it belongs to, and which of the session's pairs: `access-0-3`, `refresh-0-3`.
-    /// Anybody could guess the next one; a real service makes them unguessable.
+    /// A token says which session it belongs to, and which of the session's pairs: `access-0-3`,
+    /// `refresh-0-3`. Anybody could guess the next one; a real service makes them unguessable.
     sessions: Mutex<Vec<AuthSession>>,
     pub(crate) refresh_answers: Gate,
     clock: WallClock,
@@ -42,7 +42,8 @@ pub(crate) struct Auth {
 }
 
 struct AuthSession {
-    /// When the access token of each pair expires. The last pair has the one refresh token that is not used up.
+    /// When the access token of each pair expires. The last pair has the one refresh token that is
+    /// not used up.
     expiries: Vec<SystemTime>,
     is_revoked: bool,
 }
@@ -95,11 +96,14 @@ impl Auth {
     }
 
     fn login(&self, body: &[u8]) -> Response<Full<Bytes>> {
-        if (form::field(body, "user"), form::field(body, "password")) != (Some(USER), Some(PASSWORD)) {
+        if (form::field(body, "user"), form::field(body, "password"))
+            != (Some(USER), Some(PASSWORD))
+        {
             return answer(StatusCode::UNAUTHORIZED, "error=wrong_password");
         }
         let mut sessions = self.lock();
-        sessions.push(AuthSession { expiries: vec![self.clock.now() + LIFETIME], is_revoked: false });
+        sessions
+            .push(AuthSession { expiries: vec![self.clock.now() + LIFETIME], is_revoked: false });
         self.issue(sessions.len() - 1, 0)
     }
 
@@ -109,7 +113,9 @@ impl Auth {
             .wire
             .refresh_token(headers, body)
             .and_then(|token| parse("refresh", token))
-            .and_then(|(id, pair)| Some((id, self.lock().get_mut(id)?.renew(pair, self.clock.now())?)));
+            .and_then(|(id, pair)| {
+                Some((id, self.lock().get_mut(id)?.renew(pair, self.clock.now())?))
+            });
         match renewed {
             Some((id, pair)) => self.issue(id, pair),
             None => {

@@ -47,8 +47,8 @@ impl Backend {
         Ok(Self { api_url: api_url.await?, auth_url: auth_url.await?, clock, api, auth, meter })
     }
 
-    /// From now on the access tokens that are out are rejected. The first rejections are held back until there are as
-    /// many as this.
+    /// From now on the access tokens that are out are rejected. The first rejections are held back
+    /// until there are as many as this.
     pub(crate) fn expire_access_tokens(&self, herd: usize) {
         self.auth.expire_access_tokens();
         self.api.rejections.close_until(herd);

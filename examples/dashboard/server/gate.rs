@@ -4,8 +4,8 @@ use tokio::sync::watch;
 
 /// Holds answers back until a given number of them is there, then lets them all go and stays open.
 ///
-/// On loopback the first rejection could be back, and the refresh over, before the last request has left. Across a real
-/// network it could not. The gate stands in for the distance.
+/// On loopback the first rejection could be back, and the refresh over, before the last request has
+/// left. Across a real network it could not. The gate stands in for the distance.
 pub(crate) struct Gate {
     missing: watch::Sender<usize>,
 }
@@ -26,7 +26,8 @@ impl Gate {
 
     pub(crate) async fn pass(&self) {
         let mut missing = self.missing.subscribe();
-        // Wakes everybody once, at the end: to wake them at each step costs the square of their number.
+        // Wakes everybody once, at the end: to wake them at each step costs the square of their
+        // number.
         self.missing.send_if_modified(|missing| {
             *missing = missing.saturating_sub(1);
             *missing == 0

@@ -16,8 +16,9 @@ const BODY: u32 = 1 << 10;
 
 /// Serves on a free port until the runtime ends, and returns the URL of the server.
 ///
-/// HTTP/2, as between a browser and a real dashboard, and so that the whole herd shares one connection: over HTTP/1
-/// each of 20 000 requests in flight needs a connection of its own, and each connection two file descriptors here.
+/// HTTP/2, as between a browser and a real dashboard, and so that the whole herd shares one
+/// connection: over HTTP/1 each of 20 000 requests in flight needs a connection of its own, and
+/// each connection two file descriptors here.
 pub(crate) async fn listen<F, Fut>(herd: u32, meter: Meter, answer: F) -> io::Result<String>
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
@@ -33,15 +34,17 @@ where
     server
         // All of the herd has to be in flight before a gate opens, ...
         .max_concurrent_streams(herd)
-        // ... with its bodies. To share a window that is too small for them they would be cut into very small frames,
-        // which looks like an attack, and h2 then closes the connection.
+        // ... with its bodies. To share a window that is too small for them they would be cut into
+        // very small frames, which looks like an attack, and h2 then closes the connection.
         .initial_connection_window_size(herd.saturating_mul(BODY).max(1 << 20));
     tokio::spawn(async move {
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
                 // Its clients notice, and the scene fails.
-                Err(error) => return eprintln!("dashboard: the server can't accept connections: {error}"),
+                Err(error) => {
+                    return eprintln!("dashboard: the server can't accept connections: {error}");
+                }
             };
             meter.count(|traffic| traffic.connections += 1);
             // Only a matter of speed.

@@ -16,7 +16,9 @@ use crate::replay::{
     Replay, ReplayBody,
     error::UploadError,
     record::MAX_FRAMES,
-    tests::script::{Act, Got, Script, ScriptError, all, data, drain, poll, poll_with, taken_over, trailers},
+    tests::script::{
+        Act, Got, Script, ScriptError, all, data, drain, poll, poll_with, taken_over, trailers,
+    },
 };
 
 const LIMIT: usize = 1000;
@@ -291,7 +293,8 @@ fn a_body_rejected_before_it_was_polled_is_replayed() {
     let acts = [data("one"), Act::Wait, data("two"), trailers()];
     for may_poll_early in [true, false] {
         for is_dropped in [true, false] {
-            let (first, replay) = ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || may_poll_early);
+            let (first, replay) =
+                ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || may_poll_early);
             let first = (!is_dropped).then_some(first);
             let mut second = replay.take_over(!is_dropped).expect("nothing was sent");
             assert_eq!(drain(&mut second), all(&acts));
@@ -391,7 +394,8 @@ fn a_first_copy_that_was_sent_whole_is_not_disturbed() {
 
 #[test]
 fn the_replay_may_take_over_from_within_the_poll_of_the_source() {
-    // What happens on another thread in earnest: the upload is leased, so that the second attempt has to wait for it.
+    // What happens on another thread in earnest: the upload is leased, so that the second attempt
+    // has to wait for it.
     for (acts, limit) in [
         (vec![data("one"), data("two"), Act::Wait, data("three"), trailers()], LIMIT),
         (vec![data("one"), data("two, which is too long"), data("three")], 10),
@@ -448,10 +452,13 @@ fn the_source_is_not_dropped_under_the_lock() {
             let on_drop = {
                 let slot = slot.clone();
                 // Would lock for ever.
-                move || drop(slot.borrow_mut().take().and_then(|replay| replay.take_over(interrupt)))
+                move || {
+                    drop(slot.borrow_mut().take().and_then(|replay| replay.take_over(interrupt)))
+                }
             };
             let script = Script::new(acts.clone());
-            let meddler = Meddler { script, at: 0, on_poll: Box::new(|| {}), on_drop: Box::new(on_drop) };
+            let meddler =
+                Meddler { script, at: 0, on_poll: Box::new(|| {}), on_drop: Box::new(on_drop) };
             let (mut first, replay) = ReplayBody::recording(meddler, limit, || false);
             *slot.borrow_mut() = Some(replay);
             drain(&mut first);
@@ -578,7 +585,8 @@ fn the_default_body_is_the_default_of_the_callers() {
 
 #[test]
 fn debug_shows_nothing_of_the_body() {
-    let (first, _replay) = ReplayBody::recording(Full::new(Bytes::from_static(b"secret")), LIMIT, || true);
+    let (first, _replay) =
+        ReplayBody::recording(Full::new(Bytes::from_static(b"secret")), LIMIT, || true);
     assert_eq!(format!("{first:?}"), "ReplayBody { .. }");
 }
 
@@ -623,8 +631,8 @@ fn meddle_with(
     first
 }
 
-/// A first attempt that is taken over during its second poll, the task that polls the second attempt meanwhile, and
-/// where that is to be found.
+/// A first attempt that is taken over during its second poll, the task that polls the second
+/// attempt meanwhile, and where that is to be found.
 fn meddled(
     script: Script,
     limit: usize,

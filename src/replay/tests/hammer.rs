@@ -58,7 +58,8 @@ fn a_take_over_during_a_poll_on_another_thread_loses_no_frame_and_no_wake_up() {
 
 #[test]
 fn overflow_and_take_over_at_the_same_time_have_one_answer() {
-    let acts = [data("one"), Act::Yield, data("two"), data("three"), Act::Yield, data("four"), trailers()];
+    let acts =
+        [data("one"), Act::Yield, data("two"), data("three"), Act::Yield, data("four"), trailers()];
     let expected = all(&acts);
     let (mut taken, mut refused) = (0, 0);
     for round in 0..5_000_u32 {

@@ -91,7 +91,8 @@ fn play(story: &Story) {
 fn begin(story: &Story) -> (Watched, Replay<Script>, Arc<Watch>) {
     let script = story.script();
     let (watch, start) = (script.watch(), script.size_hint());
-    let is_passing = !script.is_end_stream() && (story.limit == 0 || start.lower() > story.limit as u64);
+    let is_passing =
+        !script.is_end_stream() && (story.limit == 0 || start.lower() > story.limit as u64);
     let (first, replay) = ReplayBody::recording(script, story.limit, || story.may_poll_early);
     (Watched::new(first, start, is_passing), replay, watch)
 }
@@ -99,7 +100,9 @@ fn begin(story: &Story) -> (Watched, Replay<Script>, Arc<Watch>) {
 fn weight(act: &Act) -> usize {
     match act {
         Act::Data(data) => data.len(),
-        Act::Trailers(map) => map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum(),
+        Act::Trailers(map) => {
+            map.iter().map(|(name, value)| name.as_str().len() + value.len()).sum()
+        }
         _ => 0,
     }
 }
@@ -196,7 +199,10 @@ impl Watched {
 
     fn check_hint(&self) {
         let (start, now) = (self.start, self.body.size_hint());
-        assert!(start.exact().is_some() || now.exact().is_none(), "{start:?} became exact: {now:?}");
+        assert!(
+            start.exact().is_some() || now.exact().is_none(),
+            "{start:?} became exact: {now:?}"
+        );
         let sent = if self.is_passing { 0 } else { self.sent };
         assert_eq!(now.lower(), start.lower().saturating_sub(sent));
         if let Some(upper) = now.upper() {

@@ -4,8 +4,8 @@ use tokio::time::Instant;
 
 /// What time it is, by both clocks.
 ///
-/// Credentials expire by the wall clock, which goes on while a machine sleeps, and which may jump. Back-off and limits
-/// go by the monotonic one, which does neither.
+/// Credentials expire by the wall clock, which goes on while a machine sleeps, and which may jump.
+/// Back-off and limits go by the monotonic one, which does neither.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) wall: SystemTime,

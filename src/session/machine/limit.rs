@@ -9,7 +9,8 @@ pub(crate) struct Limit {
     window: Duration,
 }
 
-/// When the last refreshes of a login succeeded, the oldest first, as many as the limit looks back at.
+/// When the last refreshes of a login succeeded, the oldest first, as many as the limit looks back
+/// at.
 #[derive(Clone, Debug, Default)]
 pub(crate) struct History(Arc<[Instant]>);
 
@@ -19,7 +20,8 @@ const MOST: usize = 1000;
 // === impl Limit ===
 
 impl Limit {
-    pub(in crate::session) const DEFAULT: Self = Self { refreshes: 5, window: Duration::from_secs(30) };
+    pub(in crate::session) const DEFAULT: Self =
+        Self { refreshes: 5, window: Duration::from_secs(30) };
 
     pub(in crate::session) fn new(refreshes: usize, window: Duration) -> Self {
         Self { refreshes: refreshes.clamp(1, MOST), window }
@@ -42,7 +44,10 @@ impl History {
     /// How long the next refresh has to wait, if it has to.
     pub(in crate::session) fn wait(&self, limit: Limit, now: Instant) -> Option<Duration> {
         let oldest = self.0.len().checked_sub(limit.refreshes).map(|at| self.0[at])?;
-        limit.window.checked_sub(now.saturating_duration_since(oldest)).filter(|wait| !wait.is_zero())
+        limit
+            .window
+            .checked_sub(now.saturating_duration_since(oldest))
+            .filter(|wait| !wait.is_zero())
     }
 }
 
@@ -69,7 +74,8 @@ mod tests {
     #[test]
     fn no_more_is_remembered_than_the_limit_looks_back_at() {
         let (limit, start) = (Limit::new(3, SECOND), Instant::now());
-        let history = (0..100).fold(History::default(), |history, n| history.with(start + n * SECOND, limit));
+        let history =
+            (0..100).fold(History::default(), |history, n| history.with(start + n * SECOND, limit));
         assert_eq!(history.0.len(), 3);
     }
 

@@ -13,7 +13,8 @@ pub(crate) enum Outcome {
     Renewed,
     /// There is a newer credential of the same login, by a replacement that overtook the flight.
     Replaced,
-    /// The login goes on without a newer credential, and with that long to wait for the next attempt.
+    /// The login goes on without a newer credential, and with that long to wait for the next
+    /// attempt.
     Failed(RefreshError, Duration),
     /// The login is over: refused by the flight with that cause, or logged out.
     Terminated(Option<RefreshError>),
@@ -23,8 +24,8 @@ pub(crate) enum Outcome {
 
 /// Where the outcome of one flight is written, once.
 ///
-/// The watch channel keeps only the latest state, and a waiter that is slow to wake must get the outcome of *its*
-/// flight, not of the next one.
+/// The watch channel keeps only the latest state, and a waiter that is slow to wake must get the
+/// outcome of *its* flight, not of the next one.
 #[derive(Clone, Default)]
 pub(crate) struct OutcomeCell(Arc<OnceLock<Outcome>>);
 
@@ -44,12 +45,14 @@ impl Outcome {
 // === impl OutcomeCell ===
 
 impl OutcomeCell {
-    /// Whether a login, a logout or a replacement has overtaken the flight. One that has settled by itself, even by its
-    /// time-out, was not.
+    /// Whether a login, a logout or a replacement has overtaken the flight. One that has settled by
+    /// itself, even by its time-out, was not.
     pub(crate) fn is_fenced(&self) -> bool {
         match self.0.get() {
             Some(Outcome::Replaced | Outcome::Terminated(None) | Outcome::LoginChanged) => true,
-            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Terminated(Some(_))) => false,
+            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Terminated(Some(_))) => {
+                false
+            }
         }
     }
 

@@ -2,10 +2,11 @@ use std::sync::Arc;
 
 use tokio::sync::watch;
 
-/// The flights of one login that are not over yet, those that were fenced off included, and the newest credential
-/// that one of them brought too late.
+/// The flights of one login that are not over yet, those that were fenced off included, and the
+/// newest credential that one of them brought too late.
 ///
-/// The hook that ends a login waits for them: what a flight still brings home is what must be revoked.
+/// The hook that ends a login waits for them: what a flight still brings home is what must be
+/// revoked.
 pub(crate) struct Outstanding<C>(Arc<watch::Sender<Option<Arc<C>>>>);
 
 /// Held by a flight of the login until it is over.
@@ -25,7 +26,8 @@ impl<C> Outstanding<C> {
         Running { login: self.clone(), _running: self.0.subscribe() }
     }
 
-    /// Waits until no flight of the login runs any more, and hands out what the last one brought too late.
+    /// Waits until no flight of the login runs any more, and hands out what the last one brought
+    /// too late.
     pub(crate) async fn finished(&self) -> Option<Arc<C>> {
         self.0.closed().await;
         self.0.send_replace(None)

@@ -17,12 +17,12 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AmbiguousOutcome {
-    /// It goes on, and the refresh is tried again with the same credential. Right with a server that lets a refresh
-    /// token be used again within a grace period.
+    /// It goes on, and the refresh is tried again with the same credential. Right with a server
+    /// that lets a refresh token be used again within a grace period.
     #[default]
     Retry,
-    /// It ends, as if the refresh had been refused. Right with a server that takes the second use of a refresh token
-    /// for theft.
+    /// It ends, as if the refresh had been refused. Right with a server that takes the second use
+    /// of a refresh token for theft.
     Terminate,
 }
 

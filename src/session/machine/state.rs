@@ -10,13 +10,15 @@ use crate::{
     identity::{Generation, Login},
     refresher::Cause,
     session::machine::{
-        clock::Now, held::Held, limit::History, outcome::OutcomeCell, outstanding::Outstanding, rules::Rules,
+        clock::Now, held::Held, limit::History, outcome::OutcomeCell, outstanding::Outstanding,
+        rules::Rules,
     },
 };
 
 /// What a session knows at one moment: a snapshot.
 ///
-/// All of it changes in one step: a credential, its expiry and its generation always belong together.
+/// All of it changes in one step: a credential, its expiry and its generation always belong
+/// together.
 ///
 /// A snapshot keeps its credential alive for as long as it is held.
 ///
@@ -51,8 +53,8 @@ pub struct State<C = Token> {
 
 /// What is going on in a session.
 ///
-/// Whether the credential is usable, has expired or is absent is not part of it: that follows from the
-/// [`State`] and the clock.
+/// Whether the credential is usable, has expired or is absent is not part of it: that follows from
+/// the [`State`] and the clock.
 ///
 /// ```
 /// use tower_refresh::{Phase, State};
@@ -73,7 +75,8 @@ pub enum Phase {
     Active,
     /// A flight is in progress.
     Refreshing(Flight),
-    /// The last flight failed, and the login goes on. A credential that is still usable is still sent.
+    /// The last flight failed, and the login goes on. A credential that is still usable is still
+    /// sent.
     Failed(Failure),
     /// There is no login that could send anything.
     Terminated(Termination),
@@ -211,7 +214,8 @@ impl<C> State<C> {
 
     /// When the current credential expires, if that is known.
     ///
-    /// One that had expired when it arrived counts as unknown: the local clock may be wrong, and the upstream decides.
+    /// One that had expired when it arrived counts as unknown: the local clock may be wrong, and
+    /// the upstream decides.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.held.as_ref().and_then(Held::expires_at)
     }
@@ -223,7 +227,8 @@ impl<C> State<C> {
 
     /// How many flights this session has started.
     ///
-    /// A watcher that is slow may miss states in between; the counters tell how many flights it missed.
+    /// A watcher that is slow may miss states in between; the counters tell how many flights it
+    /// missed.
     pub fn flights_started(&self) -> u64 {
         self.flights_started
     }
@@ -240,7 +245,11 @@ impl<C> State<C> {
 
     #[inline]
     pub(crate) fn stamp(&self) -> Stamped {
-        Stamped { login: self.login, generation: self.generation, flights_settled: self.flights_settled }
+        Stamped {
+            login: self.login,
+            generation: self.generation,
+            flights_settled: self.flights_settled,
+        }
     }
 
     /// The credential, unless it is absent or known to have expired.
@@ -284,13 +293,19 @@ impl<C> State<C> {
         }
     }
 
-    /// How long no flight is started for a request, however it fares: after a failure, or after many successes.
+    /// How long no flight is started for a request, however it fares: after a failure, or after
+    /// many successes.
     pub(in crate::session) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
-        self.backing_off(now).map(|(_, wait)| wait).or_else(|| self.history.wait(self.rules.limit, now))
+        self.backing_off(now)
+            .map(|(_, wait)| wait)
+            .or_else(|| self.history.wait(self.rules.limit, now))
     }
 
     /// The failure whose back-off is not over, and what is left of it.
-    pub(in crate::session) fn backing_off(&self, now: tokio::time::Instant) -> Option<(&Failure, Duration)> {
+    pub(in crate::session) fn backing_off(
+        &self,
+        now: tokio::time::Instant,
+    ) -> Option<(&Failure, Duration)> {
         let Phase::Failed(failure) = &self.phase else { return None };
         let wait = failure.retry_at.saturating_duration_since(now.into_std());
         (!wait.is_zero()).then_some((failure, wait))
@@ -336,8 +351,8 @@ impl Flight {
     }
 
     /// Whether requests wait for it. Only a flight that was started ahead of expiry, or by
-    /// [`Session::refresh`](crate::Session::refresh), is not awaited, until a request finds the credential rejected or
-    /// expired.
+    /// [`Session::refresh`](crate::Session::refresh), is not awaited, until a request finds the
+    /// credential rejected or expired.
     pub fn is_awaited(&self) -> bool {
         self.awaited
     }
@@ -361,8 +376,8 @@ impl Failure {
         &self.error
     }
 
-    /// When the next flight may start. [`Session::refresh`](crate::Session::refresh), too, gets this failure until
-    /// then.
+    /// When the next flight may start. [`Session::refresh`](crate::Session::refresh), too, gets
+    /// this failure until then.
     pub fn retry_at(&self) -> Instant {
         self.retry_at
     }

@@ -26,8 +26,13 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
 impl Ahead {
     pub(in crate::session) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
 
-    /// When the renewal of a credential that arrives now is due: never before the first half of its life is over.
-    pub(in crate::session) fn renew_at(self, arrival: SystemTime, expires_at: SystemTime) -> SystemTime {
+    /// When the renewal of a credential that arrives now is due: never before the first half of its
+    /// life is over.
+    pub(in crate::session) fn renew_at(
+        self,
+        arrival: SystemTime,
+        expires_at: SystemTime,
+    ) -> SystemTime {
         let lifetime = expires_at.duration_since(arrival).unwrap_or_default();
         let margin = self.margin.min(lifetime / 2);
         let jitter = margin.mul_f64(self.jitter * fastrand::f64());
@@ -92,7 +97,9 @@ mod tests {
     #[test]
     fn back_off_grows_from_min_to_max_and_is_spread() {
         let backoff = Backoff::new(Duration::from_secs(1), MINUTE);
-        for (failures, least, most) in [(1, 1, 2), (2, 2, 4), (3, 4, 8), (7, 60, 60), (u32::MAX, 60, 60)] {
+        for (failures, least, most) in
+            [(1, 1, 2), (2, 2, 4), (3, 4, 8), (7, 60, 60), (u32::MAX, 60, 60)]
+        {
             for _ in 0..100 {
                 let wait = backoff.wait(failures, None).as_secs_f64();
                 assert!((f64::from(least)..=f64::from(most)).contains(&wait), "{failures}: {wait}");
@@ -103,7 +110,11 @@ mod tests {
     #[test]
     fn what_the_server_asks_for_goes_first_between_the_least_and_an_hour() {
         let backoff = Backoff::DEFAULT;
-        assert_eq!(backoff.wait(9, Some(Duration::ZERO)), Backoff::DEFAULT.min, "it asks for a storm");
+        assert_eq!(
+            backoff.wait(9, Some(Duration::ZERO)),
+            Backoff::DEFAULT.min,
+            "it asks for a storm"
+        );
         assert_eq!(backoff.wait(1, Some(5 * MINUTE)), 5 * MINUTE);
         assert_eq!(backoff.wait(1, Some(365 * 24 * 60 * MINUTE)), 60 * MINUTE);
     }

@@ -1,9 +1,10 @@
 //! The state machine: one pure function for each event.
 //!
-//! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the event, the state to
-//! install (none when nothing changes) and what is to be done about it. It runs no user code but the clock, where it
-//! asks for the time, and gets the same answer again. It drops nothing that could be the last of its kind: what it is
-//! given it borrows, and whoever installs the next state drops the old one where no lock is held.
+//! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the
+//! event, the state to install (none when nothing changes) and what is to be done about it. It runs
+//! no user code but the clock, where it asks for the time, and gets the same answer again. It drops
+//! nothing that could be the last of its kind: what it is given it borrows, and whoever installs
+//! the next state drops the old one where no lock is held.
 //!
 //! The table of events and phases is in the docs of [`session`](crate::session).
 
@@ -101,8 +102,9 @@ impl<C> Effects<C> {
 // === impl State: requests ===
 
 impl<C> State<C> {
-    /// A request of `login` is about to be sent. One that has waited for a flight causes no other. Here as in
-    /// [`rejected`](Self::rejected) the time is asked for only where the answer depends on it: of a herd, once.
+    /// A request of `login` is about to be sent. One that has waited for a flight causes no other.
+    /// Here as in [`rejected`](Self::rejected) the time is asked for only where the answer depends
+    /// on it: of a herd, once.
     pub(crate) fn admit(
         &self,
         login: Login,
@@ -115,29 +117,37 @@ impl<C> State<C> {
         let send = |held: &Held<C>| Admission::Send(held.clone(), self.stamp());
         match &self.phase {
             Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
-            Phase::Refreshing(flight) if flight.awaited => Step::stay(Admission::Wait(flight.clone())),
+            Phase::Refreshing(flight) if flight.awaited => {
+                Step::stay(Admission::Wait(flight.clone()))
+            }
             phase => match (self.usable(|| now().wall), phase, &self.held) {
                 (Some(usable), _, _) => Step::stay(send(usable)),
-                (None, Phase::Refreshing(flight), _) => self.await_flight(flight, false).map(Admission::Wait),
-                // It has had its flight, and what that brought has expired since: the upstream decides. A login that
-                // a flight has renewed is never without a credential, so this request does not elect below.
+                (None, Phase::Refreshing(flight), _) => {
+                    self.await_flight(flight, false).map(Admission::Wait)
+                }
+                // It has had its flight, and what that brought has expired since: the upstream
+                // decides. A login that a flight has renewed is never without a credential, so this
+                // request does not elect below.
                 (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
                 (None, _, held) => match (self.backing_off(now().instant), held) {
-                    (Some((failure, wait)), _) => Step::stay(Admission::Fail(failure.to_error(wait))),
-                    // There have been too many, and this one has expired as well: the upstream decides.
+                    (Some((failure, wait)), _) => {
+                        Step::stay(Admission::Fail(failure.to_error(wait)))
+                    }
+                    // There have been too many, and this one has expired as well: the upstream
+                    // decides.
                     (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
                         Step::stay(send(expired))
                     }
-                    (None, _) => {
-                        self.elect(self.due(Cause::Expiring), true, None, now()).map(Admission::Wait)
-                    }
+                    (None, _) => self
+                        .elect(self.due(Cause::Expiring), true, None, now())
+                        .map(Admission::Wait),
                 },
             },
         }
     }
 
-    /// A request that was sent with this stamp was rejected. The rejection is made where a flight is told of it, and
-    /// nowhere else: of a herd, once.
+    /// A request that was sent with this stamp was rejected. The rejection is made where a flight
+    /// is told of it, and nowhere else: of a herd, once.
     pub(crate) fn rejected(
         &self,
         stamp: Stamped,
@@ -162,19 +172,22 @@ impl<C> State<C> {
                 let wait = self.backing_off(now().instant).map_or(Duration::ZERO, |(_, wait)| wait);
                 Step::stay(Reaction::Fail(failure.to_error(wait)))
             }
-            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now()) => Step::stay(Reaction::Respond),
-            Phase::Active | Phase::Failed(_) => {
-                self.elect(Cause::Rejected, true, Some(Arc::new(rejection())), now()).map(Reaction::Wait)
+            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now()) => {
+                Step::stay(Reaction::Respond)
             }
+            Phase::Active | Phase::Failed(_) => self
+                .elect(Cause::Rejected, true, Some(Arc::new(rejection())), now())
+                .map(Reaction::Wait),
         }
     }
 
-    /// Whether a rejection of the credential may cost a refresh. Where the upstream has rejected what refreshes
-    /// brought, one more would be rejected as well.
+    /// Whether a rejection of the credential may cost a refresh. Where the upstream has rejected
+    /// what refreshes brought, one more would be rejected as well.
     fn earns_refresh(&self, now: Now) -> bool {
         let unproven = self.held.as_ref().and_then(Held::unproven_since);
-        let too_early = unproven
-            .is_some_and(|since| now.instant.saturating_duration_since(since) < self.rules.limit.window());
+        let too_early = unproven.is_some_and(|since| {
+            now.instant.saturating_duration_since(since) < self.rules.limit.window()
+        });
         !too_early && self.hold_off(now.instant).is_none()
     }
 }
@@ -202,7 +215,8 @@ impl<C> State<C> {
         }
     }
 
-    /// `Session::acquire`: a new login through the refresher, where there is none. The flight to wait for, if any.
+    /// `Session::acquire`: a new login through the refresher, where there is none. The flight to
+    /// wait for, if any.
     pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<(Login, Option<Flight>), Error>> {
         let usable = self.usable(|| now.wall).is_some();
         match (&self.phase, self.backing_off(now.instant)) {
@@ -222,8 +236,8 @@ impl<C> State<C> {
         }
     }
 
-    /// A flight has come home. `unchanged` says that it brought the credential that it was to replace, and `wait` how
-    /// long the next one is kept away if it has failed.
+    /// A flight has come home. `unchanged` says that it brought the credential that it was to
+    /// replace, and `wait` how long the next one is kept away if it has failed.
     pub(crate) fn settle(
         &self,
         flight: &Flight,
@@ -243,8 +257,9 @@ impl<C> State<C> {
         match result {
             Ok(held) => {
                 let history = self.history.with(now.instant, self.rules.limit);
-                let doubtful = (current.cause == Cause::Expiring && self.expire_too_fast(&history, now))
-                    .then(|| held.of_unknown_expiry());
+                let doubtful = (current.cause == Cause::Expiring
+                    && self.expire_too_fast(&history, now))
+                .then(|| held.of_unknown_expiry());
                 let next = self.renewed(doubtful.as_ref().unwrap_or(held));
                 self.leave(Self { history, ..next }, Outcome::Renewed)
             }
@@ -256,15 +271,18 @@ impl<C> State<C> {
                 } else {
                     let retry_at = (now.instant + wait).into_std();
                     let failed = Phase::Failed(Failure { error: error.clone(), row, retry_at });
-                    self.leave(Self { phase: failed, ..self.clone() }, Outcome::Failed(error.clone(), wait))
+                    self.leave(
+                        Self { phase: failed, ..self.clone() },
+                        Outcome::Failed(error.clone(), wait),
+                    )
                 }
             }
         }
         .map(Ok)
     }
 
-    /// Whether the credentials of this login expire so fast that a clock must be wrong: the last one within a window of
-    /// its own renewal, and as many in that window as may.
+    /// Whether the credentials of this login expire so fast that a clock must be wrong: the last
+    /// one within a window of its own renewal, and as many in that window as may.
     fn expire_too_fast(&self, history: &History, now: Now) -> bool {
         let brought_at = self.held.as_ref().and_then(Held::refreshed_at);
         let within = |at| now.instant.saturating_duration_since(at) < self.rules.limit.window();
@@ -296,8 +314,11 @@ impl<C> State<C> {
         let context = RefreshContext::new(cause)
             .for_flight(self.login, self.generation, flight.outcome.clone())
             .with_evidence(self.credential().cloned(), rejection, previous_error);
-        let next =
-            Self { phase: Phase::Refreshing(flight.clone()), flights_started: flight.number, ..self.clone() };
+        let next = Self {
+            phase: Phase::Refreshing(flight.clone()),
+            flights_started: flight.number,
+            ..self.clone()
+        };
         let launch = Launch { flight: flight.clone(), context, running: self.outstanding.enter() };
         let effects = Effects { launch: Some(launch), ..Effects::none() };
         Step { answer: flight, next: Some(next), effects }
@@ -305,14 +326,16 @@ impl<C> State<C> {
 
     /// Makes the flight one that requests wait for, and notes a rejection of what it is to replace.
     fn await_flight(&self, flight: &Flight, rejected: bool) -> Step<C, Flight> {
-        let awaited = Flight { awaited: true, rejected: flight.rejected || rejected, ..flight.clone() };
+        let awaited =
+            Flight { awaited: true, rejected: flight.rejected || rejected, ..flight.clone() };
         if awaited.awaited == flight.awaited && awaited.rejected == flight.rejected {
             return Step::stay(awaited);
         }
         Step::to(Self { phase: Phase::Refreshing(awaited.clone()), ..self.clone() }, awaited)
     }
 
-    /// Why a flight is due that no rejection has caused: without a credential, whatever the occasion, to get one.
+    /// Why a flight is due that no rejection has caused: without a credential, whatever the
+    /// occasion, to get one.
     fn due(&self, occasion: Cause) -> Cause {
         if self.held.is_some() { occasion } else { Cause::Missing }
     }
@@ -380,12 +403,14 @@ impl<C> State<C> {
         step
     }
 
-    /// Goes on to `next`. A flight that was in progress is over for its waiters: they are told `outcome`.
+    /// Goes on to `next`. A flight that was in progress is over for its waiters: they are told
+    /// `outcome`.
     fn leave(&self, next: Self, outcome: Outcome) -> Step<C, ()> {
         match &self.phase {
             Phase::Refreshing(flight) => {
                 let next = Self { flights_settled: self.flights_settled + 1, ..next };
-                let effects = Effects { settled: Some((flight.clone(), outcome)), ..Effects::none() };
+                let effects =
+                    Effects { settled: Some((flight.clone(), outcome)), ..Effects::none() };
                 Step { answer: (), next: Some(next), effects }
             }
             _ => Step::to(next, ()),

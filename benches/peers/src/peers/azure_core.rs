@@ -29,7 +29,8 @@ pub(crate) struct AzureCore;
 /// The policy with a callback for challenges, which is what makes it send a request again.
 pub(crate) struct AzureCoreChallenged;
 
-/// A pipeline with nothing but what is measured. `azure_core`'s own adds policies for retries, telemetry and logs.
+/// A pipeline with nothing but what is measured. `azure_core`'s own adds policies for retries,
+/// telemetry and logs.
 #[derive(Clone)]
 struct Policies(Arc<[Arc<dyn Policy>]>);
 

@@ -11,7 +11,8 @@ use tower_http::auth::AddAuthorizationLayer;
 #[path = "../../../support/retry.rs"]
 mod retry;
 
-/// What one gets from Tower's own parts, without writing a middleware: it replays, and it can't refresh.
+/// What one gets from Tower's own parts, without writing a middleware: it replays, and it can't
+/// refresh.
 pub(crate) struct ByHand;
 
 // === impl ByHand ===

@@ -12,8 +12,8 @@ use kube_client::{
 use std::env;
 use tower::{BoxError, Layer};
 
-/// The layer for a kubeconfig with a credential plugin, which is how the large providers have it. The plugin is this
-/// program: see [`exec_plugin`](crate::endpoint::exec_plugin).
+/// The layer for a kubeconfig with a credential plugin, which is how the large providers have it.
+/// The plugin is this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
 pub(crate) struct Kube;
 
 // === impl Kube ===

@@ -14,11 +14,12 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 use tokio::sync::Mutex;
 use tower::BoxError;
 
-/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request again.
+/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request
+/// again.
 pub(crate) struct ReqwestMutex;
 
-/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether the token is still the
-/// one that was rejected.
+/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether
+/// the token is still the one that was rejected.
 pub(crate) struct ReqwestChecked;
 
 struct Recipe {

@@ -84,7 +84,10 @@ pub(super) struct Taken<A> {
 
 /// Takes a step, which must leave the state that it starts from as it is.
 #[track_caller]
-pub(super) fn take<A>(state: &State<Key>, event: impl FnOnce(&State<Key>) -> Step<Key, A>) -> Taken<A> {
+pub(super) fn take<A>(
+    state: &State<Key>,
+    event: impl FnOnce(&State<Key>) -> Step<Key, A>,
+) -> Taken<A> {
     let before = Picture::of(state);
     let Step { answer, next, effects } = event(state);
     assert_eq!(Picture::of(state), before, "a transition is pure");
@@ -98,7 +101,8 @@ pub(super) fn said(error: &RefreshError) -> String {
 
 /// What a request is told: the kind, and what the cause says.
 pub(super) fn told(error: &Error) -> (ErrorKind, Option<String>) {
-    let cause = error.source().map(|source| said(source.downcast_ref().expect("it is a refresh error")));
+    let cause =
+        error.source().map(|source| said(source.downcast_ref().expect("it is a refresh error")));
     (error.kind(), cause)
 }
 

@@ -215,7 +215,8 @@ impl Walk {
             ambiguous: setup.ambiguous,
             terminal_after: setup.terminal_after,
         };
-        let state = if setup.on_demand { State::on_demand(rules) } else { State::signed_out(rules) };
+        let state =
+            if setup.on_demand { State::on_demand(rules) } else { State::signed_out(rules) };
         let model = Model {
             login: state.login,
             generation: state.generation,
@@ -252,7 +253,11 @@ impl Walk {
             Event::Settle { .. } if self.flights.is_empty() => {}
             Event::Settle { flight, landing, wait } => {
                 let latest = self.flights.len() - 1;
-                self.settle(flight.map_or(latest, |any| any.index(self.flights.len())), landing, wait);
+                self.settle(
+                    flight.map_or(latest, |any| any.index(self.flights.len())),
+                    landing,
+                    wait,
+                );
             }
             Event::LogIn { lifetime } => self.log_in(lifetime),
             Event::Replace { login, lifetime } => self.replace(self.login_at(login), lifetime),
@@ -272,9 +277,13 @@ impl Walk {
         let now = self.now();
         let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
         let (fate, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
-            _ if login != self.model.login => (Fate::Fails(ErrorKind::LoginChanged), Expected::default()),
+            _ if login != self.model.login => {
+                (Fate::Fails(ErrorKind::LoginChanged), Expected::default())
+            }
             _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
-            (_, Some(flight), _) if self.flights[flight].awaited => (self.waits(flight), Expected::default()),
+            (_, Some(flight), _) if self.flights[flight].awaited => {
+                (self.waits(flight), Expected::default())
+            }
             _ if self.is_usable() => (Fate::Sent, Expected::default()),
             (_, Some(flight), _) => {
                 self.flights[flight].awaited = true;
@@ -316,13 +325,17 @@ impl Walk {
                 self.flights[flight].rejected = true;
                 (self.waits(flight), Expected::default())
             }
-            (Some(flight), _) if self.flights[flight].awaited => (self.waits(flight), Expected::default()),
+            (Some(flight), _) if self.flights[flight].awaited => {
+                (self.waits(flight), Expected::default())
+            }
             _ if is_late => (Fate::Replayed, Expected::default()),
             (_, Some(wait)) => (Fate::Later(wait), Expected::default()),
             _ if self.model.failed.is_some_and(|failed| failed.step > sent.step) => {
                 (Fate::Later(Duration::ZERO), Expected::default())
             }
-            _ if self.limited().is_some() || self.is_unproven() => (Fate::Responded, Expected::default()),
+            _ if self.limited().is_some() || self.is_unproven() => {
+                (Fate::Responded, Expected::default())
+            }
             _ => self.elects(Cause::Rejected, true),
         };
         let outcome = match self.install(taken, expected) {
@@ -349,7 +362,9 @@ impl Walk {
         let (flight, login, awaited, rejected) = (flight.clone(), *login, *awaited, *rejected);
         drop(running.take());
         let (result, unchanged) = self.bring(landing, login);
-        let taken = take(&self.state, |state| state.settle(&flight, &result, unchanged.as_ref(), wait, now));
+        let taken = take(&self.state, |state| {
+            state.settle(&flight, &result, unchanged.as_ref(), wait, now)
+        });
 
         let is_fenced = self.model.flight != Some(index);
         if is_fenced {
@@ -369,7 +384,8 @@ impl Walk {
             }
         } else {
             let before = self.model.key.and_then(|known| known.refreshed_at);
-            let too_fast = before.is_some_and(|brought_at| self.elapsed - brought_at < self.setup.window);
+            let too_fast =
+                before.is_some_and(|brought_at| self.elapsed - brought_at < self.setup.window);
             self.arrive(result.as_ref().expect("it succeeds"), Some(self.elapsed));
             self.model.successes.push(self.elapsed);
             if flight.cause == Cause::Expiring && too_fast && self.limited().is_some() {
@@ -386,12 +402,17 @@ impl Walk {
                 "a login outlives its network"
             );
             assert!(
-                !matches!(landing, Landing::Ambiguous) || self.setup.ambiguous == AmbiguousOutcome::Terminate,
+                !matches!(landing, Landing::Ambiguous)
+                    || self.setup.ambiguous == AmbiguousOutcome::Terminate,
                 "a login outlives a lost answer"
             );
-            assert!(awaited || !self.is_usable(), "nobody is logged out of a credential that works");
+            assert!(
+                awaited || !self.is_usable(),
+                "nobody is logged out of a credential that works"
+            );
         }
-        let answer = self.install(taken, Expected { told: Some(told), ends, ..Expected::default() });
+        let answer =
+            self.install(taken, Expected { told: Some(told), ends, ..Expected::default() });
         assert!(answer.is_ok());
     }
 
@@ -498,14 +519,21 @@ impl Walk {
             record.told = Some(Told::of(&outcome));
             assert_eq!(record.told, expected.told);
         }
-        assert_eq!(launch.is_some(), expected.launch.is_some(), "nothing but an election starts a flight");
+        assert_eq!(
+            launch.is_some(),
+            expected.launch.is_some(),
+            "nothing but an election starts a flight"
+        );
         if let (Some(launch), Some(expected)) = (launch, expected.launch) {
             self.fly(launch, expected);
         }
         assert_eq!(ended.is_some(), expected.ends);
         if let Some(ended) = ended {
             assert_eq!(ended.login, self.model.login);
-            assert_eq!(ended.credential.as_ref().map(|key| key.name), self.model.key.map(|known| known.name));
+            assert_eq!(
+                ended.credential.as_ref().map(|key| key.name),
+                self.model.key.map(|known| known.name)
+            );
             self.ended.push(ended);
             self.model.key = None;
             self.model.failed = None;
@@ -522,11 +550,15 @@ impl Walk {
         let rejected = cause == Cause::Rejected;
         let number = self.flights.len() as u64 + 1;
         let started_at = self.now().instant.into_std();
-        let expected = Leg { number, cause, awaited, rejected, row: self.row(), started_at, outcome: None };
+        let expected =
+            Leg { number, cause, awaited, rejected, row: self.row(), started_at, outcome: None };
         assert_eq!(Leg::of(&flight), expected);
         assert_eq!(flight.attempt() as usize, self.model.refusals.len() + 1);
         assert_eq!(context.cause(), cause);
-        assert_eq!((context.login(), context.generation()), (self.model.login, self.model.generation));
+        assert_eq!(
+            (context.login(), context.generation()),
+            (self.model.login, self.model.generation)
+        );
         assert_eq!(context.current().map(|key| key.name), self.model.key.map(|known| known.name));
         assert_eq!(context.rejection().is_some(), rejected);
         assert_eq!(context.previous_error().is_some(), self.model.failed.is_some());
@@ -535,7 +567,10 @@ impl Walk {
         assert_eq!(self.backing_off(), None, "nothing is called before the back-off is over");
         if by_traffic {
             let recent = self.successes_within(self.setup.window);
-            assert!(recent < self.setup.refreshes.max(1), "traffic causes no more refreshes than the limit");
+            assert!(
+                recent < self.setup.refreshes.max(1),
+                "traffic causes no more refreshes than the limit"
+            );
         }
         if rejected {
             assert!(!self.is_unproven(), "an unproven credential earns nothing");
@@ -560,10 +595,16 @@ impl Walk {
         assert_eq!(state.credential().map(|key| key.name), model.key.map(|known| known.name));
         assert_eq!(state.expires_at(), expires_at);
         assert_eq!(matches!(state.phase, Phase::Terminated(_)), model.is_over);
-        assert_eq!(matches!(state.phase, Phase::Failed(_)), model.failed.is_some() && model.flight.is_none());
+        assert_eq!(
+            matches!(state.phase, Phase::Failed(_)),
+            model.failed.is_some() && model.flight.is_none()
+        );
 
         if let Phase::Failed(failure) = &state.phase {
-            assert_eq!(Some(failure.retry_at()), model.failed.map(|it| after(it.retry_at).into_std()));
+            assert_eq!(
+                Some(failure.retry_at()),
+                model.failed.map(|it| after(it.retry_at).into_std())
+            );
             assert_eq!(failure.row, self.row());
             assert_eq!(failure.in_a_row() as usize, model.refusals.len());
         }
@@ -574,7 +615,10 @@ impl Walk {
 
         if let Some(key) = state.credential() {
             assert!(!model.is_over, "nothing is left after the end");
-            assert_eq!(self.keys[key.name as usize], state.login, "no login has the credential of another");
+            assert_eq!(
+                self.keys[key.name as usize], state.login,
+                "no login has the credential of another"
+            );
         }
 
         let in_flight = match &state.phase {
@@ -586,8 +630,12 @@ impl Walk {
             "whoever was rejected waits"
         );
         let record = model.flight.map(|index| &self.flights[index]);
-        assert_eq!(in_flight, record.map(|record| (record.flight.number, record.awaited, record.rejected)));
-        let open = self.flights.iter().filter(|record| record.flight.outcome.get().is_none()).count();
+        assert_eq!(
+            in_flight,
+            record.map(|record| (record.flight.number, record.awaited, record.rejected))
+        );
+        let open =
+            self.flights.iter().filter(|record| record.flight.outcome.get().is_none()).count();
         assert!(open <= 1, "one flight at a time");
         assert_eq!(open == 1, in_flight.is_some());
         assert_eq!(state.flights_started, self.flights.len() as u64);
@@ -611,8 +659,12 @@ impl Walk {
         }
         for (index, Ended { login, outstanding, .. }) in ended.iter().enumerate() {
             assert!(!displaced.contains(login), "no hook for a login that another one replaced");
-            assert!(ended[..index].iter().all(|other| other.login != *login), "one hook for each login");
-            let is_busy = flights.iter().any(|record| record.login == *login && record.running.is_some());
+            assert!(
+                ended[..index].iter().all(|other| other.login != *login),
+                "one hook for each login"
+            );
+            let is_busy =
+                flights.iter().any(|record| record.login == *login && record.running.is_some());
             assert_eq!(
                 task::spawn(outstanding.finished()).poll().is_pending(),
                 is_busy,
@@ -656,7 +708,8 @@ impl Walk {
 
     /// Whether a flight that the application has not asked for brought it, for nothing so far.
     fn is_unproven(&self) -> bool {
-        let unproven = self.model.key.filter(|known| !known.accepted).and_then(|known| known.refreshed_at);
+        let unproven =
+            self.model.key.filter(|known| !known.accepted).and_then(|known| known.refreshed_at);
         unproven.is_some_and(|since| self.elapsed - since < self.setup.window)
     }
 
@@ -675,13 +728,15 @@ impl Walk {
         let too_many =
             (self.successes_within(self.setup.window) + 1).checked_sub(self.setup.refreshes.max(1));
         let leave_first = too_many.filter(|count| *count > 0)?;
-        let mut recent = self.model.successes.iter().filter(|it| self.elapsed - **it < self.setup.window);
+        let mut recent =
+            self.model.successes.iter().filter(|it| self.elapsed - **it < self.setup.window);
         recent.nth(leave_first - 1).map(|last| self.setup.window - (self.elapsed - *last))
     }
 
     /// When a renewal is due while nothing is sent.
     fn renewal_in(&self) -> Option<Duration> {
-        let Known { expires_at, arrival, .. } = self.model.key.filter(|_| self.model.flight.is_none())?;
+        let Known { expires_at, arrival, .. } =
+            self.model.key.filter(|_| self.model.flight.is_none())?;
         let expires_at = expires_at?;
         let lifetime = expires_at.duration_since(arrival).expect("it has not arrived expired");
         let renew_at = expires_at - self.setup.margin.min(lifetime / 2);
@@ -808,7 +863,8 @@ fn event() -> impl Strategy<Value = Event> {
     let extreme = || select(vec![-i64::MAX / 2, i64::MAX / 2]);
     let lifetime = || option::weighted(0.8, prop_oneof![20 => -20_i64..120, 1 => extreme()]);
     // As long as a refresher asks for: the session cuts it down.
-    let requested = prop_oneof![2 => Just(Duration::ZERO), 6 => millis(20_000), 1 => Just(Duration::MAX)];
+    let requested =
+        prop_oneof![2 => Just(Duration::ZERO), 6 => millis(20_000), 1 => Just(Duration::MAX)];
     let wait = requested.prop_map(|requested| Backoff::DEFAULT.wait(1, Some(requested)));
     let landing = prop_oneof![
         7 => lifetime().prop_map(|lifetime| Landing::Success { lifetime }),

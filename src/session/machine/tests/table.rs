@@ -1,6 +1,7 @@
 //! One test for each cell of the table in the docs of [`session`](crate::session), row by row.
 //!
-//! What depends on time is in `time`. Not here: the row "rejection of a replay, or of a request that had waited". Such a rejection never reaches the state.
+//! What depends on time is in `time`. Not here: the row "rejection of a replay, or of a request
+//! that had waited". Such a rejection never reaches the state.
 
 mod time;
 
@@ -145,7 +146,8 @@ fn the_first_request_of_a_session_that_acquires_on_demand_elects() {
     assert_eq!((launch.context.cause(), launch.context.login()), (Cause::Missing, first));
     assert_eq!(launch.context.generation(), Generation::NONE);
     taken.assert_state(|state| {
-        state.stand = Stand::Refreshing(Leg { number: 1, rejected: false, ..new_leg(Cause::Missing) });
+        state.stand =
+            Stand::Refreshing(Leg { number: 1, rejected: false, ..new_leg(Cause::Missing) });
         state.flights_started = 1;
     });
 }
@@ -228,9 +230,11 @@ fn what_the_fresh_path_sends_is_what_would_be_admitted() {
     let states = every_phase().into_iter().chain(every_phase().map(without_key));
     for state in states {
         for now in [now(), late()] {
-            let fresh =
-                state.sendable(|| now.wall).map(|held| Answer::Sent(held.credential().name, state.stamp()));
-            let admitted = admission(&take(&state, |state| state.admit(login(), true, || now)).answer);
+            let fresh = state
+                .sendable(|| now.wall)
+                .map(|held| Answer::Sent(held.credential().name, state.stamp()));
+            let admitted =
+                admission(&take(&state, |state| state.admit(login(), true, || now)).answer);
             assert_eq!(fresh, matches!(admitted, Answer::Sent(..)).then_some(admitted));
         }
     }
@@ -294,7 +298,8 @@ fn a_rejection_from_after_the_failure_elects() {
 
 #[test]
 fn a_rejection_of_this_generation_after_the_end_fails_with_its_cause() {
-    let over = [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
+    let over =
+        [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
     for (state, cause) in over {
         let taken = reject(&state, state.stamp());
         assert_eq!(reaction(&taken.answer), Answer::Fails(ErrorKind::Terminated, cause));
@@ -434,8 +439,9 @@ fn the_same_credential_again_is_a_failure_where_it_was_rejected_while_the_flight
         // The guard knows the flight as it was when it started.
         let started = flight(&state);
         let rejected = reject(&state, stamp()).next.expect("the rejection is remembered");
-        let taken =
-            take(&rejected, |state| state.settle(&started, &Ok(new_key()), Some(&unchanged()), WAIT, now()));
+        let taken = take(&rejected, |state| {
+            state.settle(&started, &Ok(new_key()), Some(&unchanged()), WAIT, now())
+        });
         assert!(taken.answer.is_ok());
         taken.assert_settled(FLIGHT, Told::Failed("unchanged".to_owned(), WAIT));
         taken.assert_state(|state| {
@@ -735,7 +741,8 @@ fn a_refresh_after_a_failure_elects_a_flight_that_is_not_awaited() {
 
 #[test]
 fn a_refresh_after_the_end_fails_with_its_cause() {
-    let over = [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
+    let over =
+        [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
     for (state, cause) in over {
         let taken = take(&state, |state| state.refresh(now()));
         assert_eq!(told(taken.answer.as_ref().unwrap_err()), (ErrorKind::Terminated, cause));
@@ -791,7 +798,9 @@ fn an_acquire_joins_an_awaited_flight() {
 fn an_acquire_after_a_failure_elects_even_where_the_credential_is_usable() {
     let taken = acquire(&failed(), now());
     assert_eq!(acquired(&taken.answer).0, login());
-    Elected { awaited: false, ..Elected::new(Cause::Forced) }.again().check(&taken, acquired_flight);
+    Elected { awaited: false, ..Elected::new(Cause::Forced) }
+        .again()
+        .check(&taken, acquired_flight);
 }
 
 #[test]
@@ -820,7 +829,8 @@ fn an_acquire_after_the_end_begins_a_login_and_elects() {
             state.stand = Stand::Refreshing(leg.clone());
             state.flights_started += 1;
         });
-        let Launch { flight, context, .. } = taken.effects.launch.as_ref().expect("a flight starts");
+        let Launch { flight, context, .. } =
+            taken.effects.launch.as_ref().expect("a flight starts");
         assert_eq!(Leg::of(flight), leg);
         assert_eq!(
             (context.cause(), context.login(), context.generation()),
@@ -887,7 +897,8 @@ fn waiters_of_one_flight_share_its_cause() {
     let taken = settle(&awaited(), &Err(refusal), None);
     let (flight, outcome) = taken.effects.settled.expect("the flight settles");
     flight.outcome.set(outcome);
-    let again = || flight.outcome.get().expect("it has settled").into_result().expect_err("it was refused");
+    let again =
+        || flight.outcome.get().expect("it has settled").into_result().expect_err("it was refused");
     assert_eq!(told(&again()), (ErrorKind::Terminated, Some("no".to_owned())));
     assert_eq!(told(&again()), told(&refused_with(&taken.next.expect("the state changes"))));
 }
@@ -986,7 +997,8 @@ impl Elected {
         });
         assert!(taken.effects.settled.is_none() && taken.effects.ended.is_none());
 
-        let Launch { flight, context, .. } = taken.effects.launch.as_ref().expect("a flight starts");
+        let Launch { flight, context, .. } =
+            taken.effects.launch.as_ref().expect("a flight starts");
         assert_eq!(Leg::of(flight), leg);
         assert_eq!(
             (context.cause(), context.login(), context.generation()),
@@ -1104,18 +1116,23 @@ fn assert_refused(state: &State<Key>, now: Now) {
     });
     taken.assert_settled(FLIGHT, Told::Terminated(Some("no".to_owned())));
     let ended = taken.effects.ended.as_ref().expect("the login ends");
-    assert_eq!((ended.login, Stand::over(&ended.termination)), (login(), Stand::Refused("no".to_owned())));
+    assert_eq!(
+        (ended.login, Stand::over(&ended.termination)),
+        (login(), Stand::Refused("no".to_owned()))
+    );
     assert_eq!(ended.credential.as_ref().map(|key| key.name), taken.before.key);
 }
 
 #[track_caller]
 fn assert_overtaken(state: &State<Key>) {
     let fenced = Flight { number: FLIGHT - 1, ..new_flight(Cause::Forced, false) };
-    let results = [Ok(new_key()), Err(RefreshError::transient("later")), Err(RefreshError::terminal("no"))];
+    let results =
+        [Ok(new_key()), Err(RefreshError::transient("later")), Err(RefreshError::terminal("no"))];
     for result in &results {
         for unchanged in [None, Some(&unchanged())] {
             for now in [now(), late()] {
-                let taken = take(state, |state| state.settle(&fenced, result, unchanged, WAIT, now));
+                let taken =
+                    take(state, |state| state.settle(&fenced, result, unchanged, WAIT, now));
                 assert!(taken.answer.is_err(), "overtaken");
                 taken.assert_nothing();
             }
@@ -1196,7 +1213,11 @@ fn setback(error: &str) -> Stand {
 }
 
 fn setback_at(error: &str, settled: Now, row: Row) -> Stand {
-    Stand::Failed(Setback { error: error.to_owned(), row, retry_at: (settled.instant + WAIT).into_std() })
+    Stand::Failed(Setback {
+        error: error.to_owned(),
+        row,
+        retry_at: (settled.instant + WAIT).into_std(),
+    })
 }
 
 /// What `Debug` shows of a history of these successes.
@@ -1391,8 +1412,9 @@ fn state(phase: Phase) -> State<Key> {
 /// These refreshes of its login have succeeded.
 fn with_successes(state: State<Key>, successes: &[Now]) -> State<Key> {
     let limit = state.rules.limit;
-    let history =
-        successes.iter().fold(History::default(), |history, success| history.with(success.instant, limit));
+    let history = successes
+        .iter()
+        .fold(History::default(), |history, success| history.with(success.instant, limit));
     State { history, ..state }
 }
 

@@ -53,9 +53,13 @@ fn no_renewal_is_due_where_a_flight_is_under_way_or_held_off_or_nothing_expires(
 #[test]
 fn a_request_starts_no_renewal_when_it_is_admitted() {
     for may_elect in [true, false] {
-        for state in
-            [active(), failed(), backing_off(), beyond_the_limit(active()), beyond_the_limit(failed())]
-        {
+        for state in [
+            active(),
+            failed(),
+            backing_off(),
+            beyond_the_limit(active()),
+            beyond_the_limit(failed()),
+        ] {
             let taken = take(&due(state), |state| state.admit(login(), may_elect, now));
             assert_eq!(admission(&taken.answer), Answer::Sent(KEY, stamp()));
             taken.assert_nothing();
@@ -110,7 +114,9 @@ fn an_idle_session_knows_how_long_to_sleep() {
     assert_eq!(renewal_in(due(beyond_the_limit(active())), 100), Some(26 * SECOND));
     assert_eq!(renewal_in(due(beyond_the_limit(backing_off())), 100), Some(5 * SECOND));
     assert_eq!(renewal_in(active(), 100), Some(100 * SECOND), "without a margin, when it expires");
-    for state in [due(refreshing()), due(awaited()), ageless(active()), without_key(active()), logged_out()] {
+    for state in
+        [due(refreshing()), due(awaited()), ageless(active()), without_key(active()), logged_out()]
+    {
         assert_eq!(renewal_in(state, 100), None);
     }
 }
@@ -244,7 +250,8 @@ fn an_acquire_after_a_logout_during_a_back_off_elects_at_once() {
 #[test]
 fn fifty_requests_that_are_rejected_during_a_back_off_cost_one_flight() {
     let flying = reject(&active(), stamp()).next.expect("it flies");
-    let mut state = settle(&flying, &Err(RefreshError::transient("down")), None).next.expect("it fails");
+    let mut state =
+        settle(&flying, &Err(RefreshError::transient("down")), None).next.expect("it fails");
     for tick in 0..50 {
         let now = Now { instant: now().instant + tick * Duration::from_millis(99), ..now() };
         let sent = take(&state, |state| state.admit(login(), true, || now));
@@ -363,7 +370,9 @@ fn the_limit_counts_what_succeeded_within_its_window() {
     assert_eq!(reaction(&reject_at(&state, stamp(), before).answer), Answer::Responds);
     let taken = reject_at(&state, stamp(), Now { instant: both(126).instant, ..now() });
     assert!(taken.effects.launch.is_some());
-    assert!(reject(&with_successes(active(), &burst(now())[1..]), stamp()).effects.launch.is_some());
+    assert!(
+        reject(&with_successes(active(), &burst(now())[1..]), stamp()).effects.launch.is_some()
+    );
 }
 
 #[test]
@@ -445,7 +454,10 @@ fn a_window_of_zero_is_no_limit_and_an_endless_one_never_ends() {
     };
     assert!(reject(&limited(Duration::ZERO), stamp()).effects.launch.is_some());
     let much_later = Now { instant: after(Duration::from_secs(u64::from(u32::MAX))), ..now() };
-    assert_eq!(reaction(&reject_at(&limited(Duration::MAX), stamp(), much_later).answer), Answer::Responds);
+    assert_eq!(
+        reaction(&reject_at(&limited(Duration::MAX), stamp(), much_later).answer),
+        Answer::Responds
+    );
 }
 
 #[test]
@@ -534,7 +546,10 @@ fn what_a_flight_brings_is_unproven_and_what_the_application_brings_is_not() {
 #[test]
 fn a_rejection_of_an_unproven_credential_joins_a_flight_and_gets_a_failure() {
     let waits = reject(&unproven(refreshing(), now()), stamp());
-    assert!(matches!(reaction(&waits.answer), Answer::Waits(Leg { awaited: true, rejected: true, .. })));
+    assert!(matches!(
+        reaction(&waits.answer),
+        Answer::Waits(Leg { awaited: true, rejected: true, .. })
+    ));
     let taken = reject(&unproven(backing_off(), now()), stamp());
     assert_eq!(reaction(&taken.answer), later("failed", 5 * SECOND));
 }
@@ -545,7 +560,8 @@ fn a_rejection_of_an_unproven_credential_joins_a_flight_and_gets_a_failure() {
 fn as_many_refusals_in_a_row_end_a_login_as_were_asked_for() {
     let rules = Rules { terminal_after: 3, ..Rules::DEFAULT };
     let mut state = State { rules, ..active() };
-    let errors = [refusal(), refusal(), transient(), refusal(), refusal(), lost(), refusal(), refusal()];
+    let errors =
+        [refusal(), refusal(), transient(), refusal(), refusal(), lost(), refusal(), refusal()];
     for (nth, error) in (0..).zip(errors) {
         let now = after_failures(nth);
         let flying = reject_at(&state, state.stamp(), now).next.expect("it flies");
@@ -564,7 +580,8 @@ fn as_many_refusals_in_a_row_end_a_login_as_were_asked_for() {
 #[test]
 fn a_new_credential_starts_the_count_of_refusals_anew() {
     let rules = Rules { terminal_after: 2, ..Rules::DEFAULT };
-    let once = settle_at(&State { rules, ..awaited() }, &refusal(), now()).next.expect("it goes on");
+    let once =
+        settle_at(&State { rules, ..awaited() }, &refusal(), now()).next.expect("it goes on");
     for after in [replace(&once).next, log_in(&once).next] {
         let after = after.expect("a credential arrives");
         let flying = reject(&after, after.stamp()).next.expect("it flies");
@@ -578,7 +595,9 @@ fn a_new_credential_starts_the_count_of_refusals_anew() {
 fn a_lost_answer_ends_a_login_where_it_counts_as_a_refusal() {
     let rules = Rules { ambiguous: AmbiguousOutcome::Terminate, ..Rules::DEFAULT };
     let strict = |state| State { rules, ..state };
-    for (state, now) in [(awaited(), now()), (refreshing(), late()), (without_key(refreshing()), now())] {
+    for (state, now) in
+        [(awaited(), now()), (refreshing(), late()), (without_key(refreshing()), now())]
+    {
         let taken = settle_at(&strict(state), &lost(), now);
         taken.assert_settled(FLIGHT, Told::Terminated(Some("lost".to_owned())));
         assert!(taken.effects.ended.is_some());
@@ -594,9 +613,11 @@ fn a_lost_answer_ends_a_login_where_it_counts_as_a_refusal() {
 
 #[test]
 fn a_lost_answer_and_a_refusal_are_counted_together_where_both_count() {
-    let rules = Rules { ambiguous: AmbiguousOutcome::Terminate, terminal_after: 2, ..Rules::DEFAULT };
+    let rules =
+        Rules { ambiguous: AmbiguousOutcome::Terminate, terminal_after: 2, ..Rules::DEFAULT };
     for errors in [[lost(), refusal()], [refusal(), lost()]] {
-        let once = settle_at(&State { rules, ..awaited() }, &errors[0], now()).next.expect("it goes on");
+        let once =
+            settle_at(&State { rules, ..awaited() }, &errors[0], now()).next.expect("it goes on");
         let flying = reject_at(&once, once.stamp(), after_failures(1)).next.expect("it flies");
         let taken = settle_at(&flying, &errors[1], after_failures(1));
         assert_eq!(taken.after.expect("it ends").stand, Stand::Refused(said(&errors[1])));
@@ -661,8 +682,9 @@ fn a_credential_that_is_rejected_after_its_renewal_was_refused_gets_another_chan
 #[test]
 fn waiters_of_a_failed_flight_are_told_how_long_to_wait() {
     for wait in [Duration::ZERO, WAIT, 3_600 * SECOND] {
-        let taken =
-            take(&awaited(), |state| state.settle(&flight(state), &Err(transient()), None, wait, now()));
+        let taken = take(&awaited(), |state| {
+            state.settle(&flight(state), &Err(transient()), None, wait, now())
+        });
         let (_, outcome) = taken.effects.settled.expect("it settles");
         assert_eq!(fails(&outcome.into_result().expect_err("it fails")), later("down", wait));
         let after = taken.next.expect("it fails");
@@ -709,7 +731,8 @@ fn a_machine_that_slept_knows_that_its_credential_has_expired() {
 #[test]
 fn a_wall_clock_that_jumps_forth_and_back_costs_one_refresh() {
     let forth = Now { wall: at(10_000), ..now() };
-    let flying = take(&active(), |state| state.admit(login(), true, || forth)).next.expect("it flies");
+    let flying =
+        take(&active(), |state| state.admit(login(), true, || forth)).next.expect("it flies");
     // Whether it expires by the server's clock, or by one that has jumped.
     for expires_at in [at(400), at(10_300)] {
         let brought = key_with(NEW, Some(expires_at), forth.wall, Some(now().instant), AHEAD);
@@ -741,7 +764,10 @@ fn a_wall_clock_that_jumps_during_a_flight_decides_what_its_refusal_means() {
     assert!(settle_at(&flying, &refusal(), forth).effects.ended.is_some());
     assert!(settle_at(&flying, &transient(), forth).effects.ended.is_none());
     let waits = take(&flying, |state| state.admit(login(), true, || forth));
-    assert!(matches!(admission(&waits.answer), Answer::Waits(Leg { awaited: true, rejected: false, .. })));
+    assert!(matches!(
+        admission(&waits.answer),
+        Answer::Waits(Leg { awaited: true, rejected: false, .. })
+    ));
     // It stays awaited when the clock jumps back again.
     let awaited = waits.next.expect("it is awaited");
     assert!(settle_at(&awaited, &refusal(), now()).effects.ended.is_some());
@@ -761,8 +787,15 @@ fn the_ends_of_time_overflow_nothing() {
                 for wall in [first, at(0), last] {
                     let now = Now { wall, ..now() };
                     let taken = take(&state, |state| state.admit(login(), true, || now));
-                    assert!(matches!(admission(&taken.answer), Answer::Sent(..) | Answer::Waits(_)));
-                    let _ = (state.renewal_in(now), state.sendable(|| wall), state.wants_renewal(|| wall));
+                    assert!(matches!(
+                        admission(&taken.answer),
+                        Answer::Sent(..) | Answer::Waits(_)
+                    ));
+                    let _ = (
+                        state.renewal_in(now),
+                        state.sendable(|| wall),
+                        state.wants_renewal(|| wall),
+                    );
                 }
             }
         }
@@ -810,7 +843,8 @@ fn beyond_the_limit(state: State<Key>) -> State<Key> {
     with_successes(state, &burst(now()))
 }
 
-/// When the back-off of so many failures is over, of which each settled when that of the one before it was.
+/// When the back-off of so many failures is over, of which each settled when that of the one before
+/// it was.
 fn after_failures(failures: u32) -> Now {
     Now { instant: now().instant + failures * WAIT, ..now() }
 }
@@ -834,6 +868,7 @@ fn settle_at(state: &State<Key>, error: &RefreshError, now: Now) -> Taken<Result
 
 #[track_caller]
 fn settle_at_ok(state: &State<Key>, brought: &Held<Key>, now: Now) -> State<Key> {
-    let taken = take(state, |state| state.settle(&flight(state), &Ok(brought.clone()), None, WAIT, now));
+    let taken =
+        take(state, |state| state.settle(&flight(state), &Ok(brought.clone()), None, WAIT, now));
     taken.next.expect("it succeeds")
 }
