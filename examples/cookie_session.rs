@@ -111,7 +111,7 @@ impl Client {
             error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
         });
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
-        let session = Session::builder(refresh).on_terminated(logout.into_hook()).build();
+        let session = Session::builder(refresh).on_login_end(logout.into_hook()).build();
         let layer = RefreshLayer::new(session.clone()).origins([Jar::new(base)?.origin()]);
         Ok(Self { session, http: layer.layer(http()), plain, base: base.to_owned() })
     }
@@ -220,7 +220,7 @@ async fn tell(requests: usize) -> Result<bool, BoxError> {
 
 fn is_terminated(error: Option<BoxError>) -> bool {
     let error = error.as_ref().and_then(|error| error.downcast_ref::<Error>());
-    error.is_some_and(|error| error.kind() == ErrorKind::Terminated)
+    error.is_some_and(|error| error.kind() == ErrorKind::LoggedOut)
 }
 
 struct Report {

@@ -136,7 +136,7 @@ fn user_client(server: &Server, token: Token) -> Result<(Api, Session), BoxError
     let session = Session::builder(RefreshToken::new(tokens))
         .credential(token)
         .refresh_limit(1000, Duration::ZERO)
-        .on_terminated(revocation.into_hook())
+        .on_login_end(revocation.into_hook())
         .build();
 
     let api = Client::builder(TokioExecutor::new()).build_http();
@@ -219,7 +219,7 @@ async fn ask(server: &Server, api: &Api, requests: usize) -> Tally {
 }
 
 fn is_logged_out(error: &BoxError) -> bool {
-    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Terminated)
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LoggedOut)
 }
 
 fn check(what: &str, number: usize, expected: usize) -> Result<bool, BoxError> {

@@ -7,7 +7,7 @@
 //! use tower_refresh::{Error, ErrorKind};
 //!
 //! fn is_logged_out(error: &tower::BoxError) -> bool {
-//!     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Terminated)
+//!     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LoggedOut)
 //! }
 //! # assert!(!is_logged_out(&"connection refused".into()));
 //! ```
@@ -28,19 +28,21 @@
 use std::{error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
-use tower::BoxError;
 
-use crate::credential::InvalidToken;
+use crate::credential::token::InvalidToken;
+
+/// A boxed error of any type: Tower's own alias, under a name of this crate.
+pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
 /// Why the session could not let a request through.
 ///
 /// Clones share the cause: every request that waited for one flight fails with the same one.
 ///
 /// ```
-/// use tower_refresh::{ErrorKind, RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// use tower_refresh::{refresher_fn, ErrorKind, RefreshContext, RefreshError, Session, Token};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
-/// # async fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # async fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 ///
@@ -65,7 +67,7 @@ pub struct Error {
 /// /// What a proxy answers.
 /// fn status(kind: ErrorKind) -> StatusCode {
 ///     match kind {
-///         ErrorKind::Terminated | ErrorKind::LoginChanged => StatusCode::UNAUTHORIZED,
+///         ErrorKind::LoggedOut | ErrorKind::LoginChanged => StatusCode::UNAUTHORIZED,
 ///         ErrorKind::RefreshFailed | ErrorKind::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
 ///         _ => StatusCode::INTERNAL_SERVER_ERROR,
 ///     }
@@ -77,14 +79,14 @@ pub struct Error {
 pub enum ErrorKind {
     /// The login is over, or there never was one. Nothing is sent until the next login. The source
     /// is the refusal, if a refusal ended it.
-    Terminated,
+    LoggedOut,
     /// While the request waited, somebody else logged in. It was not sent in their name.
     LoginChanged,
     /// There is no newer credential, and the one there was is not good enough. The login goes on:
     /// try later. The source says what happened to the refresh.
     RefreshFailed,
     /// As many requests wait for a refresh as may. See
-    /// [`SessionBuilder::max_waiters`](crate::SessionBuilder::max_waiters).
+    /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
     Overloaded,
     /// The credential would have travelled in cleartext. See
     /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext).
@@ -109,7 +111,7 @@ pub enum ErrorKind {
 #[derive(Clone)]
 pub struct RefreshError {
     kind: RefreshErrorKind,
-    requested_wait: Option<Duration>,
+    retry_after: Option<Duration>,
     source: Arc<dyn error::Error + Send + Sync>,
 }
 
@@ -165,8 +167,8 @@ impl Error {
         self.retry_after
     }
 
-    pub(crate) fn terminated(cause: Option<RefreshError>) -> Self {
-        Self { kind: ErrorKind::Terminated, source: cause, retry_after: None }
+    pub(crate) fn logged_out(cause: Option<RefreshError>) -> Self {
+        Self { kind: ErrorKind::LoggedOut, source: cause, retry_after: None }
     }
 
     pub(crate) fn refresh_failed(cause: RefreshError, wait: Duration) -> Self {
@@ -197,8 +199,8 @@ impl Error {
 impl fmt::Display for Error {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match (self.kind, &self.source) {
-            (ErrorKind::Terminated, Some(_)) => "the login was ended by a refused refresh",
-            (ErrorKind::Terminated, None) => "not logged in",
+            (ErrorKind::LoggedOut, Some(_)) => "the login was ended by a refused refresh",
+            (ErrorKind::LoggedOut, None) => "not logged in",
             (ErrorKind::LoginChanged, _) => "another login took the place of the request's own",
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
             (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
@@ -256,7 +258,7 @@ impl RefreshError {
 
     /// The refresh was sent and not answered.
     ///
-    /// [`SessionBuilder::on_ambiguous`](crate::SessionBuilder::on_ambiguous) says what becomes of
+    /// [`SessionBuilder::on_ambiguous`](crate::session::SessionBuilder::on_ambiguous) says what becomes of
     /// the login.
     ///
     /// ```
@@ -302,18 +304,18 @@ impl RefreshError {
     /// use std::time::Duration;
     /// use tower_refresh::RefreshError;
     ///
-    /// let error = RefreshError::transient("429").retry_after(Duration::from_secs(30));
-    /// assert_eq!(error.requested_wait(), Some(Duration::from_secs(30)));
+    /// let error = RefreshError::transient("429").with_retry_after(Duration::from_secs(30));
+    /// assert_eq!(error.retry_after(), Some(Duration::from_secs(30)));
     /// ```
     #[must_use]
-    pub fn retry_after(mut self, wait: Duration) -> Self {
-        self.requested_wait = Some(wait);
+    pub fn with_retry_after(mut self, wait: Duration) -> Self {
+        self.retry_after = Some(wait);
         self
     }
 
     /// The time until the next attempt that the refresher has named.
-    pub fn requested_wait(&self) -> Option<Duration> {
-        self.requested_wait
+    pub fn retry_after(&self) -> Option<Duration> {
+        self.retry_after
     }
 
     /// What it says about the login.
@@ -333,7 +335,7 @@ impl RefreshError {
     }
 
     fn new(kind: RefreshErrorKind, cause: BoxError) -> Self {
-        Self { kind, requested_wait: None, source: cause.into() }
+        Self { kind, retry_after: None, source: cause.into() }
     }
 }
 

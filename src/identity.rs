@@ -4,8 +4,8 @@
 /// another one of the same session.
 ///
 /// ```
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
 /// let session = Session::new(Token::bearer("anns")?, refresher);
 /// let ann = session.state().login();
@@ -22,8 +22,8 @@ pub struct Login(u64);
 /// login) and never goes back, not even across logins.
 ///
 /// ```
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 /// let before = session.state();

@@ -13,7 +13,7 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use tower_refresh::{RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+//! use tower_refresh::{refresher_fn, RefreshContext, RefreshError, RefreshLayer, Session, Token};
 //!
 //! # async fn ask_token_endpoint(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
 //! # #[tokio::main(flavor = "current_thread")]
@@ -43,12 +43,12 @@
 //! - A [`RefreshLayer`] puts a [`Refresh`] around any HTTP service: hyper-util's client, a tonic
 //!   channel, a stack.
 //! - Three seams say what differs from one use to the next: a [`Credential`] is put on a request
-//!   ([`Token`] is the ready-made one), a [`Refresher`] obtains the next one, and a [`Detect`]
-//!   recognises a response that rejects it.
+//!   ([`Token`] is the ready-made one), a [`Refresher`] obtains the next one, and a
+//!   [`Detect`](detect::Detect) recognises a response that rejects it.
 //!
 //! # Errors
 //!
-//! A [`Refresh`] answers with a [`BoxError`](tower::BoxError): the inner service's own errors as
+//! A [`Refresh`] answers with a [`BoxError`]: the inner service's own errors as
 //! they are, and an [`Error`] where the session is the reason. [`Error::kind`] says what it means.
 //!
 //! # Cancel safety
@@ -75,7 +75,7 @@
 //! | `cookies` | module `cookies`: a credential that is a cookie jar, its refresher and its logout hook |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 wherever it hides |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
-//! | `zeroize` | a [`Secret`], and so the refresh token of a [`Token`], wipes its memory |
+//! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
 //!
@@ -95,7 +95,6 @@ pub mod client;
 pub mod cookies;
 pub mod credential;
 pub mod detect;
-pub mod error;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -106,30 +105,21 @@ pub mod refresher;
 pub mod respond;
 pub mod session;
 
+mod error;
 #[cfg(any(feature = "cookies", feature = "oauth2"))]
 mod exchange;
 mod identity;
 mod middleware;
 mod replay;
 
-pub use credential::{Credential, InvalidOrigin, InvalidToken, Origin, Secret, Token};
-pub use detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn};
-pub use error::{Error, ErrorKind, RefreshError, RefreshErrorKind};
+pub use credential::{contract::Credential, origin::Origin, token::Token};
+pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
-    extension::{Anonymous, NoReplay, Stamp},
-    future,
-    layer::RefreshLayer,
-    policy::FailureMode,
-    service::Refresh,
+    extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
 };
-pub use refresher::{
-    BoxFuture, Cause, RefreshContext, Refresher, RefresherFn, Rejection, refresher_fn,
-};
+pub use refresher::{RefreshContext, Refresher, refresher_fn};
 pub use replay::ReplayBody;
-pub use session::{
-    AmbiguousOutcome, Closed, Failure, Flight, Generation, Login, Logout, Phase, Session,
-    SessionBuilder, State, Terminated, Termination, Watcher, WeakSession,
-};
+pub use session::handle::Session;
 
 #[cfg(doctest)]
 #[doc = include_str!("../README.md")]

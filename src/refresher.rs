@@ -3,7 +3,7 @@
 //! Most refreshers are a closure:
 //!
 //! ```
-//! use tower_refresh::{RefreshContext, RefreshError, Token, refresher_fn};
+//! use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Token};
 //!
 //! # struct Answer { access_token: String, refresh_token: String }
 //! # async fn post_to_token_endpoint(_: String) -> Result<Answer, std::io::Error> { unimplemented!() }
@@ -24,7 +24,7 @@
 //!
 //! ```
 //! use std::sync::Arc;
-//! use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Token};
+//! use tower_refresh::{refresher::BoxFuture, RefreshContext, RefreshError, Refresher, Token};
 //!
 //! struct Logged<R>(R);
 //!
@@ -46,14 +46,14 @@
 //!
 //! What it sends through a client that wears the same session passes untouched: no credential, no
 //! waiting, no refresh, and a 401 comes back to it as a response. The session knows such requests
-//! by the task in which the client is called, so mark them [`Anonymous`](crate::Anonymous) where
+//! by the task in which the client is called, so mark them [`Anonymous`](crate::extension::Anonymous) where
 //! that is another one: when the refresher spawns a task, or when a `tower::buffer::Buffer` is
 //! *around* the layer. A session method that would wait for the flight fails in it with
 //! [`ErrorKind::Recursive`](crate::ErrorKind::Recursive).
 //!
 //! A refresher, or a hook, that keeps such a client keeps the session, which keeps it: the session
 //! then lives for as long as the program. That is what most programs want; where it isn't, keep a
-//! [`WeakSession`](crate::WeakSession) and make the client from it when it is needed.
+//! [`WeakSession`](crate::session::WeakSession) and make the client from it when it is needed.
 //!
 //! All of this holds for what a refresher causes, too: when its request makes a second session
 //! refresh, that flight does not wait for the first session either.
@@ -63,7 +63,7 @@ use std::{fmt, pin::Pin, sync::Arc};
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
     error::RefreshError,
     session::{Generation, Login, OutcomeCell},
 };
@@ -78,7 +78,9 @@ pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// Obtains a credential to take the place of [`RefreshContext::current`].
     ///
     /// ```
-    /// use tower_refresh::{Cause, RefreshContext, RefreshError, Refresher, Token, refresher_fn};
+    /// use tower_refresh::{
+    ///     refresher::Cause, refresher_fn, RefreshContext, RefreshError, Refresher, Token,
+    /// };
     ///
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() {
@@ -116,7 +118,7 @@ pub struct RefresherFn<F>(F);
 /// What a refresher is told about the refresh that it is to do.
 ///
 /// ```
-/// use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
 ///
 /// # async fn fetch(_: Option<&str>) -> Result<Token, RefreshError> { unimplemented!() }
 /// # async fn store(_: &Token) {}
@@ -144,7 +146,7 @@ pub struct RefreshContext<C = Token> {
 /// Why a flight was started.
 ///
 /// ```
-/// use tower_refresh::{Cause, RefreshContext};
+/// use tower_refresh::{refresher::Cause, RefreshContext};
 ///
 /// /// Whether a token that another process has stored would do.
 /// fn may_reuse_stored(context: &RefreshContext) -> bool {
@@ -171,7 +173,7 @@ pub enum Cause {
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
-/// use tower_refresh::{Cause, RefreshContext, Rejection, Token};
+/// use tower_refresh::{refresher::{Cause, Rejection}, RefreshContext, Token};
 ///
 /// let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#); // RFC 6750 §3
 /// let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge)]);
@@ -238,7 +240,7 @@ impl<C> RefreshContext<C> {
     ///
     /// ```
     /// use std::sync::Arc;
-    /// use tower_refresh::{Cause, RefreshContext, Token};
+    /// use tower_refresh::{refresher::Cause, RefreshContext, Token};
     ///
     /// let token = Arc::new(Token::bearer("stale").unwrap());
     /// let context = RefreshContext::new(Cause::Rejected).with_current(token);

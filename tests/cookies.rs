@@ -38,9 +38,11 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
-    BoxFuture, Cause, Credential, Error, ErrorKind, Phase, RefreshContext, RefreshError,
-    RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, SessionBuilder,
+    Credential, Error, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Refresher, ReplayBody, Session,
     cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
+    refresher::{BoxFuture, Cause},
+    session::{Phase, SessionBuilder},
 };
 
 type Answer = Response<Full<Bytes>>;
@@ -218,7 +220,7 @@ async fn a_logout_calls_the_endpoint_with_the_last_cookies_and_closes_the_jar() 
     assert_eq!(app.cookies_of("POST /auth/logout")["refresh"], "refresh-2");
     assert!(last.is_empty());
     assert!(app.sessions.lock().unwrap().refresh.is_none(), "the application has ended it too");
-    assert_eq!(refused(&client, get("/api/user")).await.kind(), ErrorKind::Terminated);
+    assert_eq!(refused(&client, get("/api/user")).await.kind(), ErrorKind::LoggedOut);
 
     session.login(app.log_in().await);
     assert_eq!(call(&client, get("/api/user")).await.status(), StatusCode::OK);
@@ -232,7 +234,7 @@ async fn a_refused_refresh_ends_the_login_and_closes_the_jar() {
     let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
     app.revoke();
     let error = refused(&client, get("/api/user")).await;
-    assert_eq!(error.kind(), ErrorKind::Terminated);
+    assert_eq!(error.kind(), ErrorKind::LoggedOut);
     let cause = error.source().unwrap().source().unwrap().to_string();
     assert_eq!(cause, "the refresh endpoint answered 401 Unauthorized");
     in_time(async {
@@ -314,7 +316,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
     let (auth, mut calls) = by_hand();
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
     let session = builder(refresh_by(never()))
-        .on_terminated(logout.into_hook())
+        .on_login_end(logout.into_hook())
         .credential(jar(&["sid=1"]))
         .build();
     let last = session.credential().unwrap();
@@ -335,7 +337,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
     let (auth, mut calls) = by_hand();
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth))
-        .on_terminated(logout.into_hook())
+        .on_login_end(logout.into_hook())
         .credential(jar(&["rt=1; Path=/"]))
         .build();
     let old = session.credential().unwrap();
@@ -350,7 +352,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
     assert_eq!(old.value("rt").as_deref(), Some("1"));
     logging_out.answer(StatusCode::OK, &["rt=3; Path=/"]);
     in_time(logout).await;
-    assert_eq!(in_time(refresh).await.unwrap().unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(in_time(refresh).await.unwrap().unwrap_err().kind(), ErrorKind::LoggedOut);
     assert!(session.credential().is_none());
     let (mut head, ()) = Request::get("/").body(()).unwrap().into_parts();
     old.apply(&mut head);
@@ -435,7 +437,7 @@ async fn the_endpoint_may_name_the_time_until_the_next_attempt() {
         let mut answer = with_cookies(StatusCode::TOO_MANY_REQUESTS, &[]);
         answer.headers_mut().insert(RETRY_AFTER, HeaderValue::from_static(value));
         calls.next().await.answer_with(Ok(answer));
-        in_time(refresh).await.unwrap().unwrap_err().requested_wait()
+        in_time(refresh).await.unwrap().unwrap_err().retry_after()
     };
     assert_eq!(wait("30").await, Some(Duration::from_secs(30)));
     assert!(wait("Wed, 18 May 2033 03:33:20 GMT").await.is_some());
@@ -554,7 +556,7 @@ async fn a_refresh_is_a_post_to_the_upstream_with_what_was_configured() {
     assert_eq!(call.head.uri, "https://app.example.com/auth/refresh?client=web");
     assert_eq!(call.head.headers["referer"], "https://app.example.com/");
     assert_eq!(call.head.headers["content-type"], "application/json");
-    assert!(call.head.extensions.get::<tower_refresh::Anonymous>().is_some());
+    assert!(call.head.extensions.get::<tower_refresh::extension::Anonymous>().is_some());
     call.answer(StatusCode::OK, &["sid=2"]);
     in_time(refresh).await.unwrap().unwrap();
 }
@@ -566,7 +568,7 @@ async fn an_endpoint_may_have_a_csrf_check_of_its_own() {
     let own = Csrf::new("csrf_refresh", CSRF);
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth).csrf(own.clone()))
-        .on_terminated(logout.csrf(own).into_hook())
+        .on_login_end(logout.csrf(own).into_hook())
         .credential(jar)
         .build();
     let refresh = tokio::spawn(session.refresh());
@@ -596,7 +598,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
 
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
     let session =
-        builder(refresh_by(never())).on_terminated(logout.into_hook()).credential(jar()).build();
+        builder(refresh_by(never())).on_login_end(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
     assert!(calls.0.try_recv().is_err(), "nothing was sent");
 
@@ -610,7 +612,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
 async fn without_a_jar_there_is_nothing_to_refresh() {
     let session = builder(refresh_by(never())).build();
     let error = in_time(session.acquire()).await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Terminated);
+    assert_eq!(error.kind(), ErrorKind::LoggedOut);
 }
 
 #[tokio::test(start_paused = true)]
@@ -618,7 +620,7 @@ async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
     let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
     let session = builder(refresh_by(never()))
-        .on_terminated(logout.into_hook())
+        .on_login_end(logout.into_hook())
         .credential(jar(&["sid=1"]))
         .build();
     let last = session.credential().unwrap();
@@ -757,7 +759,7 @@ impl App {
         let refresh =
             RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
         let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
-        builder(refresh).on_terminated(logout.into_hook()).credential(jar).build()
+        builder(refresh).on_login_end(logout.into_hook()).credential(jar).build()
     }
 
     fn log_in_answer(&self) -> HeaderMap {

@@ -82,14 +82,14 @@ async fn live(flask: &Flask) {
     session.logout().await;
     assert_eq!(flask.count("POST /auth/logout 200").await, 1);
     assert!(jar.is_empty());
-    assert_eq!(kind(send(client.clone(), flask.get("/api/user")).await), ErrorKind::Terminated);
+    assert_eq!(kind(send(client.clone(), flask.get("/api/user")).await), ErrorKind::LoggedOut);
     println!("logout: the application has agreed, the jar is empty");
 
     session.login(flask.log_in("?stale").await);
     assert_eq!(send(client.clone(), flask.get("/api/user")).await.unwrap().0, StatusCode::OK);
     let (status, _) = send(client.clone(), flask.post("/revoke", "")).await.unwrap();
     assert_eq!(status, StatusCode::OK);
-    assert_eq!(kind(send(client.clone(), flask.get("/api/user")).await), ErrorKind::Terminated);
+    assert_eq!(kind(send(client.clone(), flask.get("/api/user")).await), ErrorKind::LoggedOut);
     assert_eq!(flask.count("POST /auth/refresh 401").await, 1);
     println!("a new login, and its end by the application: over after one refresh");
 }
@@ -120,7 +120,7 @@ impl Flask {
             .unwrap()
             .csrf(csrf.clone());
         let logout = LogoutEndpoint::new(http::<Full<Bytes>>(), "/auth/logout").unwrap().csrf(csrf);
-        Session::builder(refresh).on_terminated(logout.into_hook()).build()
+        Session::builder(refresh).on_login_end(logout.into_hook()).build()
     }
 
     async fn log_in(&self, query: &str) -> Jar {

@@ -19,8 +19,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
-    BoxFuture, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Refresher, Session, Token,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher, Session,
+    Token, refresher::BoxFuture, session::Phase,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -99,7 +99,7 @@ impl Refresher for Endpoint {
                 Trouble::Outage => return Err(RefreshError::transient("connection refused")),
                 Trouble::RateLimited => {
                     return Err(RefreshError::from_status(StatusCode::TOO_MANY_REQUESTS)
-                        .retry_after(2 * MINUTE));
+                        .with_retry_after(2 * MINUTE));
                 }
                 Trouble::Slow => sleep(Duration::from_secs(10)).await,
                 Trouble::Silent => std::future::pending().await,
@@ -140,7 +140,7 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
             let world = world.clone();
             move || world.wall()
         })
-        .on_terminated({
+        .on_login_end({
             let logouts = logouts.clone();
             move |_| {
                 logouts.fetch_add(1, Ordering::Relaxed);
@@ -168,7 +168,7 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
             });
         }
         sleep(Duration::from_millis(500 + irregular.below(5000))).await;
-        assert!(!matches!(session.state().phase(), Phase::Terminated(_)));
+        assert!(!matches!(session.state().phase(), Phase::LoggedOut(_)));
     }
     let (mut answered, mut served) = (0, 0);
     while let Some(request) = requests.join_next().await {

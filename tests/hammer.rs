@@ -27,8 +27,12 @@ use support::*;
 use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    BoxFuture, Cause, Error, ErrorKind, Generation, Login, Phase, RefreshContext, RefreshError,
-    RefreshLayer, Refresher, ReplayBody, Session, Stamp, State, Terminated, Token, refresher_fn,
+    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, Refresher, ReplayBody, Session,
+    Token,
+    extension::Stamp,
+    refresher::{BoxFuture, Cause},
+    refresher_fn,
+    session::{EndedLogin, Generation, Login, Phase, State},
 };
 
 /// No test takes nearly as long, unless something hangs.
@@ -125,7 +129,7 @@ async fn g03_rejections_in_any_order_around_one_failure_cost_one_refresh_and_sha
             let hooked = world.clone();
             let session = Session::builder(world.clone())
                 .credential(world.mint(0))
-                .on_terminated(move |end| hooked.clone().hook(end))
+                .on_login_end(move |end| hooked.clone().hook(end))
                 .build();
             world.expire_all();
             let client = RefreshLayer::new(session.clone()).layer(Upstream::new(&world));
@@ -139,7 +143,7 @@ async fn g03_rejections_in_any_order_around_one_failure_cost_one_refresh_and_sha
                 let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer");
                 let error = answer.unwrap().unwrap_err();
                 let expected = if failure.is_terminal() {
-                    ErrorKind::Terminated
+                    ErrorKind::LoggedOut
                 } else {
                     ErrorKind::RefreshFailed
                 };
@@ -276,7 +280,7 @@ async fn g09_whatever_happens_the_hook_runs_once_for_every_login_that_ended() {
     for round in rounds(120) {
         let (world, session) = chaos(round, false).await;
         let state = session.state();
-        let is_over = matches!(state.phase(), Phase::Terminated(_));
+        let is_over = matches!(state.phase(), Phase::LoggedOut(_));
         let ended = number(state.login()) - u64::from(!is_over);
         until(|| world.truth().hooks.len() as u64 == ended).await;
         world.verify(round);
@@ -288,7 +292,7 @@ async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
     let hooked = world.clone();
     let session = Session::builder(world.clone())
         .credential(world.mint(0))
-        .on_terminated(move |end| hooked.clone().hook(end))
+        .on_login_end(move |end| hooked.clone().hook(end))
         .build();
     let layer = RefreshLayer::new(session.clone()).expose_stamp(true);
     let over = Arc::new(AtomicBool::new(false));
@@ -388,7 +392,7 @@ async fn request(world: &World, session: &Session, client: &mut Client, dice: &m
 
     // A login never comes back: between two looks at the same one, the request was called in it.
     let login_is_known = before.login() == after.login();
-    let is_over = |state: &State| matches!(state.phase(), Phase::Terminated(_));
+    let is_over = |state: &State| matches!(state.phase(), Phase::LoggedOut(_));
     let users = sent_as.0.lock().unwrap().clone();
     if users.len() > 2 {
         world.violation(format!("sent {} times", users.len()));
@@ -417,7 +421,7 @@ async fn request(world: &World, session: &Session, client: &mut Client, dice: &m
             }
         }
         Some(Err(error)) => match error.downcast_ref::<Error>().map(Error::kind) {
-            Some(ErrorKind::Terminated | ErrorKind::RefreshFailed | ErrorKind::LoginChanged) => {}
+            Some(ErrorKind::LoggedOut | ErrorKind::RefreshFailed | ErrorKind::LoginChanged) => {}
             other => world.violation(format!("unexpected error {other:?}: {error}")),
         },
         None => {}
@@ -497,7 +501,7 @@ impl World {
         self.truth().good.clear();
     }
 
-    async fn hook(self, end: Terminated) {
+    async fn hook(self, end: EndedLogin) {
         *self.truth().hooks.entry(end.login()).or_default() += 1;
         self.dice().dawdle(5).await;
         assert!(!self.0.chaotic || !self.dice().one_in(10), "the hook panics at times");

@@ -38,8 +38,8 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_refresh::{
-    BoxFuture, FailureMode, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
-    refresher_fn,
+    FailureMode, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+    refresher::BoxFuture, refresher_fn,
 };
 
 #[derive(Clone, Copy, Debug, PartialEq)]

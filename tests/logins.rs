@@ -20,9 +20,11 @@ use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Cause, Credential, ErrorKind, Generation, Phase, RefreshContext, RefreshError,
-    RefreshErrorKind, RefreshLayer, Session, SessionBuilder, Terminated, Termination, Token,
-    WeakSession, refresher_fn,
+    Credential, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
+    Token,
+    refresher::Cause,
+    refresher_fn,
+    session::{EndReason, EndedLogin, Generation, Phase, SessionBuilder, WeakSession},
 };
 
 // === 2: generations only grow ===
@@ -128,7 +130,7 @@ async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
     ] {
         let journal = Journal::default();
         let (session, mut flights, client, mut upstream) =
-            start(|it| it.on_terminated(journal.hook()));
+            start(|it| it.on_login_end(journal.hook()));
         let requests = ask_many(&client, 3, |_| get("/"));
         for sent in upstream.take(3).await {
             sent.reject();
@@ -142,13 +144,13 @@ async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
         assert!(!flight.is_dropped(), "the flight goes on");
         for request in requests {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+            assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
             assert!(std::error::Error::source(own(&error)).is_none());
         }
         flight.answer(answer);
         settle_tasks().await;
         let state = session.state();
-        assert!(matches!(state.phase(), Phase::Terminated(Termination::LoggedOut)));
+        assert!(matches!(state.phase(), Phase::LoggedOut(EndReason::Logout)));
         assert!(state.credential().is_none());
         assert_eq!((state.flights_started(), state.flights_settled()), (1, 1));
         assert_eq!(journal.read(), [if succeeds { "logged out at-2" } else { "logged out at-1" }]);
@@ -165,7 +167,7 @@ async fn g04_a_login_as_somebody_else_during_the_flight_stands_whatever_the_flig
     ] {
         let journal = Journal::default();
         let (session, mut flights, client, mut upstream) =
-            start(|it| it.on_terminated(journal.hook()));
+            start(|it| it.on_login_end(journal.hook()));
         let rejected = ask(&client, get("/"));
         upstream.next().await.reject();
         let flight = flights.next().await;
@@ -203,7 +205,7 @@ async fn g04_after_a_replacement_during_the_flight_the_waiters_go_on_with_it() {
     ] {
         let journal = Journal::default();
         let (session, mut flights, client, mut upstream) =
-            start(|it| it.on_terminated(journal.hook()));
+            start(|it| it.on_login_end(journal.hook()));
         let rejected = ask(&client, get("/"));
         upstream.next().await.reject();
         let flight = flights.next().await;
@@ -263,7 +265,7 @@ async fn g04_a_flight_that_was_overtaken_before_it_began_asks_nothing_of_the_ref
     assert_eq!(refreshed.await.unwrap().access_token(), "at-2");
     let refreshed = session.refresh();
     drop(session.logout());
-    assert_eq!(refreshed.await.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(refreshed.await.unwrap_err().kind(), ErrorKind::LoggedOut);
     flights.none_started().await;
     let state = session.state();
     assert_eq!((state.flights_started(), state.flights_settled()), (2, 2));
@@ -355,7 +357,7 @@ async fn g04_a_request_held_up_by_its_inner_service_is_not_sent_after_a_logout()
     settle_tasks().await;
     drop(session.logout());
     upstream.0.allow(10);
-    assert_eq!(kind(held_up.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(held_up.await.unwrap()), ErrorKind::LoggedOut);
     upstream.none().await;
 }
 
@@ -394,7 +396,7 @@ async fn g04_a_request_belongs_to_the_login_in_which_it_is_called() {
     drop(session.logout());
     let mut request = task::spawn(service.call(get("/")));
     let refused = assert_ready!(request.poll());
-    assert_eq!(kind(refused), ErrorKind::Terminated);
+    assert_eq!(kind(refused), ErrorKind::LoggedOut);
     upstream.none().await;
 }
 
@@ -460,24 +462,24 @@ async fn g04_a_replacement_heals_a_failed_login_and_one_without_a_credential() {
 #[tokio::test(start_paused = true)]
 async fn g09_after_a_refusal_nothing_is_sent_until_a_login_re_arms_all_of_it() {
     let journal = Journal::default();
-    let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     for login in ["at-1", "at-other"] {
         let request = ask(&client, get("/"));
         upstream.next().await.reject();
         flights.next().await.answer(Err(RefreshError::terminal("revoked")));
-        assert_eq!(kind(request.await.unwrap()), ErrorKind::Terminated);
+        assert_eq!(kind(request.await.unwrap()), ErrorKind::LoggedOut);
         settle_tasks().await;
         assert_eq!(journal.read().last().unwrap(), &format!("refused {login}"));
         assert!(session.credential().is_none());
-        assert!(matches!(session.state().phase(), Phase::Terminated(Termination::Refused(_))));
+        assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::Refused(_))));
 
         for request in ask_many(&client, 5, |_| get("/")) {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+            assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
             assert!(refresh_error(own(&error)).is_terminal());
         }
         let refused = session.refresh().await.unwrap_err();
-        assert_eq!(refused.kind(), ErrorKind::Terminated);
+        assert_eq!(refused.kind(), ErrorKind::LoggedOut);
         assert!(refresh_error(&refused).is_terminal());
         upstream.none().await;
         flights.none_started().await;
@@ -492,7 +494,7 @@ async fn g09_after_a_refusal_nothing_is_sent_until_a_login_re_arms_all_of_it() {
 #[tokio::test(start_paused = true)]
 async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
     let journal = Journal::default();
-    let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     session.logout().await;
     assert_eq!(journal.read(), ["logged out at-1"]);
     session.logout().await;
@@ -502,9 +504,9 @@ async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
 
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     let error = assert_ready!(request.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
     assert!(std::error::Error::source(own(&error)).is_none());
-    assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
     upstream.none().await;
     flights.none_started().await;
 
@@ -516,7 +518,7 @@ async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
 #[tokio::test(start_paused = true)]
 async fn g09_answers_already_on_their_way_still_arrive() {
     let journal = Journal::default();
-    let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let requests = [ask(&client, get("/")), ask(&client, get("/"))];
     let mut sent = upstream.take(2).await.into_iter();
     session.logout().await;
@@ -524,7 +526,7 @@ async fn g09_answers_already_on_their_way_still_arrive() {
     sent.next().unwrap().reject();
     let [accepted, rejected] = requests;
     assert_eq!(status(accepted).await, StatusCode::OK);
-    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::LoggedOut);
     flights.none_started().await;
     upstream.none().await;
     assert_eq!(journal.read().len(), 1);
@@ -534,15 +536,15 @@ async fn g09_answers_already_on_their_way_still_arrive() {
 async fn g09_a_session_that_starts_signed_out_refuses_everything_and_runs_no_hook() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).on_terminated(journal.hook()).build();
+    let session = Session::builder(refresher).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
-    assert!(matches!(session.state().phase(), Phase::Terminated(Termination::SignedOut)));
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::NeverLoggedIn)));
     let error = ask(&client, get("/")).await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
     assert!(std::error::Error::source(own(&error)).is_none());
-    assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
     session.logout().await;
-    assert!(matches!(session.state().phase(), Phase::Terminated(Termination::SignedOut)));
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::NeverLoggedIn)));
     assert!(session.replace(session.state().login(), token("at-1")).is_err());
     upstream.none().await;
     flights.none_started().await;
@@ -557,7 +559,7 @@ async fn g09_a_session_that_starts_signed_out_refuses_everything_and_runs_no_hoo
 #[tokio::test(start_paused = true)]
 async fn g09_the_hook_does_not_run_for_a_login_that_another_one_replaced() {
     let journal = Journal::default();
-    let (session, mut flights, ..) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
     let flight = flights.next().await;
     session.login(token("at-2"));
@@ -582,7 +584,7 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
     ] {
         let journal = Journal::default();
         let (session, mut flights, client, mut upstream) =
-            start(|it| it.on_terminated(journal.hook()));
+            start(|it| it.on_login_end(journal.hook()));
         let generation = session.state().generation();
         let request = ask(&client, get("/"));
         upstream.next().await.reject();
@@ -624,7 +626,7 @@ async fn g09_an_expired_credential_and_a_failed_flight_log_nobody_out_either() {
     let (session, mut flights, client, mut upstream) = start(|it| {
         it.credential(token("at-1").with_expires_at(clock.after(60)))
             .clock(clock.reader())
-            .on_terminated(journal.hook())
+            .on_login_end(journal.hook())
     });
     clock.advance(60);
     for _ in 0..2 {
@@ -652,7 +654,7 @@ async fn g09_a_refusal_that_nobody_waited_for_ends_only_a_login_whose_credential
         let (session, mut flights, client, mut upstream) = start(|it| {
             it.credential(token("at-1").with_expires_at(clock.after(60)))
                 .clock(clock.reader())
-                .on_terminated(journal.hook())
+                .on_login_end(journal.hook())
         });
         let refreshed = session.refresh();
         let flight = flights.next().await;
@@ -664,7 +666,7 @@ async fn g09_a_refusal_that_nobody_waited_for_ends_only_a_login_whose_credential
         assert!(refresh_error(&error).is_terminal());
         settle_tasks().await;
         if expired {
-            assert_eq!(error.kind(), ErrorKind::Terminated);
+            assert_eq!(error.kind(), ErrorKind::LoggedOut);
             assert_eq!(journal.read(), ["refused at-1"]);
         } else {
             assert_eq!(error.kind(), ErrorKind::RefreshFailed);
@@ -681,7 +683,7 @@ async fn g09_a_refusal_that_nobody_waited_for_ends_only_a_login_whose_credential
 #[tokio::test(start_paused = true)]
 async fn g09_acquire_begins_one_new_login_where_there_is_none() {
     let journal = Journal::default();
-    let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let before = session.state();
     session.logout().await;
     let acquired = [session.acquire(), session.acquire()];
@@ -710,16 +712,16 @@ async fn g09_acquire_begins_one_new_login_where_there_is_none() {
 async fn g09_acquire_that_is_refused_ends_the_login_it_began_and_its_hook_runs() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
-    let session = Session::builder(refresher).on_terminated(journal.hook()).build();
+    let session = Session::builder(refresher).on_login_end(journal.hook()).build();
     let acquired = session.acquire();
     flights.next().await.answer(Err(RefreshError::terminal("wrong password")));
     let error = acquired.await.unwrap_err();
-    assert_eq!(error.kind(), ErrorKind::Terminated);
+    assert_eq!(error.kind(), ErrorKind::LoggedOut);
     assert_eq!(root_cause(&error).to_string(), "wrong password");
     settle_tasks().await;
     assert_eq!(journal.read(), ["refused -"]);
     let (client, mut upstream) = over_mock(&session);
-    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::LoggedOut);
     upstream.none().await;
     flights.none_started().await;
 }
@@ -779,7 +781,7 @@ async fn g09_acquire_and_refresh_hear_of_a_logout_and_of_another_login() {
             ErrorKind::LoginChanged
         } else {
             drop(session.logout());
-            ErrorKind::Terminated
+            ErrorKind::LoggedOut
         };
         assert_eq!(refreshed.await.unwrap_err().kind(), expected);
         assert_eq!(acquired.await.unwrap_err().kind(), expected);
@@ -821,12 +823,12 @@ async fn g09_on_demand_is_over_with_its_login() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
     let session =
-        Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
+        Session::builder(refresher).acquire_on_demand(true).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
     flights.next().await.answer(Err(RefreshError::terminal("unknown client")));
-    assert_eq!(kind(request.await.unwrap()), ErrorKind::Terminated);
-    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(request.await.unwrap()), ErrorKind::LoggedOut);
+    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::LoggedOut);
     flights.none_started().await;
     upstream.none().await;
     assert_eq!(journal.read(), ["refused -"]);
@@ -834,11 +836,11 @@ async fn g09_on_demand_is_over_with_its_login() {
     // A logout of a login that never had a credential ends it as well.
     let (refresher, mut flights) = by_hand();
     let session =
-        Session::builder(refresher).acquire_on_demand(true).on_terminated(journal.hook()).build();
+        Session::builder(refresher).acquire_on_demand(true).on_login_end(journal.hook()).build();
     session.logout().await;
     assert_eq!(journal.read()[1..], ["logged out -"]);
     let (client, _upstream) = over_mock(&session);
-    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(ask(&client, get("/")).await.unwrap()), ErrorKind::LoggedOut);
     flights.none_started().await;
 }
 
@@ -862,7 +864,7 @@ async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_neve
     let journal = Journal::default();
     let noted = journal.clone();
     let (session, mut flights, client, mut upstream) = start(|it| {
-        it.on_terminated(move |end: Terminated| {
+        it.on_login_end(move |end: EndedLogin| {
             noted.note(describe(&end));
             std::future::pending()
         })
@@ -870,7 +872,7 @@ async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_neve
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
     flights.next().await.answer(Err(RefreshError::terminal("revoked")));
-    assert_eq!(kind(request.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(request.await.unwrap()), ErrorKind::LoggedOut);
     settle_tasks().await;
 
     session.login(token("at-2"));
@@ -893,7 +895,7 @@ async fn g10_a_hook_that_panics_hurts_nobody() {
         let journal = Journal::default();
         let noted = journal.clone();
         let (session, mut flights, client, mut upstream) = start(|it| {
-            it.on_terminated(move |end: Terminated| {
+            it.on_login_end(move |end: EndedLogin| {
                 noted.note(describe(&end));
                 assert!(in_its_future, "the hook panics at once");
                 async { panic!("the hook panics later") }
@@ -902,7 +904,7 @@ async fn g10_a_hook_that_panics_hurts_nobody() {
         let request = ask(&client, get("/"));
         upstream.next().await.reject();
         flights.next().await.answer(Err(RefreshError::terminal("revoked")));
-        assert_eq!(kind(request.await.unwrap()), ErrorKind::Terminated);
+        assert_eq!(kind(request.await.unwrap()), ErrorKind::LoggedOut);
         session.login(token("at-2"));
         let request = ask(&client, get("/"));
         upstream.next().await.accept();
@@ -916,7 +918,7 @@ async fn g10_a_hook_that_panics_hurts_nobody() {
 #[tokio::test(start_paused = true)]
 async fn g10_the_hook_waits_for_the_last_flight_and_gets_what_that_brought() {
     let journal = Journal::default();
-    let (session, mut flights, ..) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
     let flight = flights.next().await;
     let mut logout = task::spawn(session.logout());
@@ -941,7 +943,7 @@ async fn g10_the_hook_waits_for_the_last_flight_and_gets_what_that_brought() {
 async fn g10_the_hook_gets_the_last_credential_where_the_fenced_flight_brought_none() {
     let journal = Journal::default();
     let (session, mut flights, ..) =
-        start(|it| it.on_terminated(journal.hook()).refresh_timeout(Duration::from_secs(5)));
+        start(|it| it.on_login_end(journal.hook()).refresh_timeout(Duration::from_secs(5)));
     drop(session.refresh());
     flights.next().await.succeed("at-2");
     settle_tasks().await;
@@ -958,7 +960,7 @@ async fn g10_the_hook_gets_the_last_credential_where_the_fenced_flight_brought_n
 #[tokio::test(start_paused = true)]
 async fn g10_the_hook_waits_for_a_flight_that_a_replacement_had_fenced_off() {
     let journal = Journal::default();
-    let (session, mut flights, ..) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
     let flight = flights.next().await;
     session.replace(session.state().login(), token("at-3")).unwrap();
@@ -975,7 +977,7 @@ async fn g10_a_hook_may_log_in() {
     let cell: Arc<OnceLock<WeakSession>> = Arc::default();
     let in_hook = cell.clone();
     let (session, mut flights, client, mut upstream) = start(|it| {
-        it.on_terminated(move |_| {
+        it.on_login_end(move |_| {
             let session = in_hook.get().unwrap().upgrade().unwrap();
             async move {
                 session.login(token("at-guest"));
@@ -986,7 +988,7 @@ async fn g10_a_hook_may_log_in() {
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
     flights.next().await.answer(Err(RefreshError::terminal("revoked")));
-    assert_eq!(kind(request.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(request.await.unwrap()), ErrorKind::LoggedOut);
     settle_tasks().await;
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
@@ -1002,7 +1004,7 @@ async fn g10_a_hook_may_acquire_refresh_and_log_out() {
     let journal = Journal::default();
     let noted = journal.clone();
     let (session, mut flights, ..) = start(|it| {
-        it.on_terminated(move |end: Terminated| {
+        it.on_login_end(move |end: EndedLogin| {
             let session = in_hook.get().unwrap().upgrade().unwrap();
             let noted = noted.clone();
             let first = noted.read().is_empty();
@@ -1010,7 +1012,7 @@ async fn g10_a_hook_may_acquire_refresh_and_log_out() {
             async move {
                 session.logout().await;
                 assert!(session.credential().is_none());
-                assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::Terminated);
+                assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
                 if first {
                     noted.note(session.acquire().await.unwrap().access_token());
                     noted.note(session.refresh().await.unwrap().access_token());
@@ -1037,7 +1039,7 @@ async fn g10_the_hooks_own_requests_pass_untouched() {
     let (answered, answer) = oneshot::channel();
     let answered = Mutex::new(Some(answered));
     let (session, mut flights, client, mut upstream) = start(|it| {
-        it.on_terminated(move |end: Terminated| {
+        it.on_login_end(move |end: EndedLogin| {
             let client = in_hook.get().unwrap().clone();
             let answered = answered.lock().unwrap().take().unwrap();
             async move {
@@ -1073,7 +1075,7 @@ async fn g10_the_future_of_a_logout_may_be_dropped_and_the_last_hook_set_wins() 
     let (go, gone) = oneshot::channel::<()>();
     let gone = Mutex::new(Some(gone));
     let (session, ..) = start(|it| {
-        it.on_terminated(lost.hook()).on_terminated(move |end: Terminated| {
+        it.on_login_end(lost.hook()).on_login_end(move |end: EndedLogin| {
             let (noted, gone) = (noted.clone(), gone.lock().unwrap().take().unwrap());
             async move {
                 noted.note("begin");
@@ -1098,9 +1100,9 @@ fn g10_with_no_runtime_at_all_the_hook_runs_in_the_future_of_the_logout() {
     let journal = Journal::default();
     let (refresher, _flights) = by_hand();
     let session =
-        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+        Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let logout = session.logout();
-    assert!(matches!(session.state().phase(), Phase::Terminated(_)));
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
     poll_alone(logout);
     assert_eq!(journal.read(), ["logged out at-1"]);
 }
@@ -1115,7 +1117,7 @@ fn g10_a_logout_from_a_thread_without_a_runtime_runs_its_hook_on_the_one_that_wa
         let _entered = runtime.enter();
         Session::builder(refresher)
             .credential(token("at-1"))
-            .on_terminated(move |end: Terminated| {
+            .on_login_end(move |end: EndedLogin| {
                 noted.note(describe(&end));
                 assert!(tokio::runtime::Handle::try_current().is_ok());
                 async {}
@@ -1310,7 +1312,7 @@ async fn g10_a_credential_whose_drop_panics_does_not_undo_the_step_that_displace
     assert_eq!(session.credential().unwrap().name, "at-3");
     session.logout().await;
     assert!(journal.read().contains(&"hook at-3".to_owned()));
-    assert!(matches!(session.state().phase(), Phase::Terminated(_)));
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
 }
 
 #[tokio::test(start_paused = true)]
@@ -1319,7 +1321,7 @@ async fn g10_a_detector_may_call_the_session() {
     let session = Session::new(token("at-1"), refresher);
     let seen = Arc::new(AtomicUsize::new(0));
     let (inside, count) = (session.clone(), seen.clone());
-    let layer = RefreshLayer::new(session.clone()).detect(tower_refresh::detect_fn(
+    let layer = RefreshLayer::new(session.clone()).detect(tower_refresh::detect::detect_fn(
         move |status: StatusCode, _: &HeaderMap| {
             count.fetch_add(1, Ordering::SeqCst);
             inside.state();
@@ -1369,7 +1371,7 @@ async fn g10_a_clock_may_call_the_session() {
 #[tokio::test(start_paused = true)]
 async fn g10_a_refused_refresh_and_a_login_right_after_it_run_the_hook_once_for_the_first() {
     let journal = Journal::default();
-    let (session, mut flights, client, mut upstream) = start(|it| it.on_terminated(journal.hook()));
+    let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let mut request = pin!(client.clone().oneshot(get("/")));
     let mut request = task::spawn(request.as_mut());
     assert_pending!(request.poll());
@@ -1377,10 +1379,10 @@ async fn g10_a_refused_refresh_and_a_login_right_after_it_run_the_hook_once_for_
     assert_pending!(request.poll());
     flights.next().await.answer(Err(RefreshError::terminal("revoked")));
     let mut watcher = session.subscribe();
-    watcher.wait_for(|state| matches!(state.phase(), Phase::Terminated(_))).await.unwrap();
+    watcher.wait_for(|state| matches!(state.phase(), Phase::LoggedOut(_))).await.unwrap();
     session.login(token("at-2"));
     let error = assert_ready!(request.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
     settle_tasks().await;
     assert_eq!(journal.read(), ["refused at-1"]);
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
@@ -1408,7 +1410,7 @@ fn meddlers(dare: Dare) -> (Session<Meddler>, Journal, Make) {
     });
     let session = Session::builder(refresher)
         .credential(make("at-1"))
-        .on_terminated(move |end: Terminated<Meddler>| {
+        .on_login_end(move |end: EndedLogin<Meddler>| {
             of_hook.note(format!(
                 "hook {}",
                 end.credential().map_or("-", |credential| credential.name)

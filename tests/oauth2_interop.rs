@@ -23,9 +23,11 @@ use hyper_util::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
-    Cause, Error, ErrorKind, Phase, Refresh, RefreshContext, RefreshError, RefreshErrorKind,
-    RefreshLayer, Refresher, ReplayBody, Session, Terminated, Termination, Token,
+    Error, ErrorKind, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Refresher, ReplayBody, Session, Token,
     oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
+    refresher::Cause,
+    session::{EndReason, EndedLogin, Phase},
 };
 
 /// The provider's process, which ends with its standard input.
@@ -137,10 +139,10 @@ async fn a_grant_that_is_revoked_from_outside_ends_the_login_once() {
         }
         while let Some(answer) = clients.join_next().await {
             let error = answer.unwrap().unwrap_err();
-            assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::Terminated);
+            assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::LoggedOut);
         }
         let state = session.state();
-        let Phase::Terminated(Termination::Refused(error)) = state.phase() else {
+        let Phase::LoggedOut(EndReason::Refused(error)) = state.phase() else {
             panic!("{state:?}")
         };
         assert!(error.is_terminal());
@@ -164,7 +166,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
     let tokens = RefreshToken::new(provider.tokens(SECRET));
     let session = Session::builder(tokens.clone())
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
-        .on_terminated(revocation.into_hook())
+        .on_login_end(revocation.into_hook())
         .build();
     in_time(async {
         let newest = session.refresh().await.unwrap();
@@ -211,7 +213,7 @@ async fn a_wrong_client_secret_is_no_logout() {
     let refresh_token = provider.say("login").await;
     let session = Session::builder(RefreshToken::new(provider.tokens("wrong")))
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
-        .on_terminated(|_| async { panic!("it is no logout") })
+        .on_login_end(|_| async { panic!("it is no logout") })
         .build();
     in_time(async {
         let error = session.refresh().await.unwrap_err();
@@ -337,7 +339,7 @@ impl Provider {
             .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
             .refresh_limit(1000, Duration::ZERO)
             .backoff(Duration::from_millis(1), Duration::from_millis(50))
-            .on_terminated(move |_: Terminated| {
+            .on_login_end(move |_: EndedLogin| {
                 ended.fetch_add(1, SeqCst);
                 std::future::ready(())
             })

@@ -17,9 +17,10 @@ use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
 use tower_refresh::{
-    Cause, RefreshContext, RefreshErrorKind, Refresher,
+    RefreshContext, RefreshErrorKind, Refresher,
     client::Https,
     oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    refresher::Cause,
 };
 
 #[tokio::test]

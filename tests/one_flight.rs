@@ -13,8 +13,12 @@ use support::*;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Cause, ErrorKind, FailureMode, NoReplay, Phase, RefreshContext, RefreshError, RefreshErrorKind,
-    RefreshLayer, Session, Stamp, Token, refresher_fn,
+    ErrorKind, FailureMode, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
+    Token,
+    extension::{NoReplay, Stamp},
+    refresher::Cause,
+    refresher_fn,
+    session::Phase,
 };
 
 // === 1: one flight ===
@@ -105,7 +109,7 @@ async fn g01_two_sessions_side_by_side_share_nothing() {
     flights_of_other.none_started().await;
 
     flight.answer(Err(RefreshError::terminal("revoked")));
-    assert_eq!(kind(waiting.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(waiting.await.unwrap()), ErrorKind::LoggedOut);
     assert!(matches!(other.state().phase(), Phase::Active));
     assert_eq!(other.state().flights_started(), 0);
     assert_eq!(other.credential().unwrap().access_token(), "at-1");
@@ -293,7 +297,7 @@ async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_fails_co
     for (failure, expected) in [
         (RefreshError::transient("503"), ErrorKind::RefreshFailed),
         (RefreshError::ambiguous("reset"), ErrorKind::RefreshFailed),
-        (RefreshError::terminal("revoked"), ErrorKind::Terminated),
+        (RefreshError::terminal("revoked"), ErrorKind::LoggedOut),
     ] {
         let (session, mut flights, client, mut upstream) = start();
         let requests = ask_many(&client, 100, |_| get("/"));
@@ -700,7 +704,7 @@ async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_req
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
     let session =
-        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+        Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let rejected = ask_many(&client, 25, |_| get("/"));
     for sent in upstream.take(25).await {
@@ -715,7 +719,7 @@ async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_req
     flight.answer(Err(refusal.clone()));
     for request in rejected.into_iter().chain(never_sent) {
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+        assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
         assert!(refresh_error(own(&error)).is_terminal());
         assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&refusal)));
     }
@@ -725,7 +729,7 @@ async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_req
 
     let mut next = task::spawn(client.clone().oneshot(get("/")));
     let error = assert_ready!(next.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
     assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&refusal)));
     upstream.none().await;
     flights.none_started().await;

@@ -19,8 +19,8 @@ use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, policy};
 use tower_refresh::{
-    Anonymous, Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody,
-    Session, Token,
+    Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+    extension::Anonymous,
 };
 
 type Call = Request<Full<Bytes>>;
@@ -486,7 +486,7 @@ async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first
     // answer to its request.
     let mut there_and_back =
         request(Method::GET, "https://a.example/to?https://b.example/to?https://a.example/back");
-    there_and_back.extensions_mut().insert(tower_refresh::NoReplay);
+    there_and_back.extensions_mut().insert(tower_refresh::extension::NoReplay);
     assert_eq!(status(send(&client, there_and_back).await.unwrap()), StatusCode::UNAUTHORIZED);
     for seen in upstream.log() {
         assert_eq!(seen.ends_with(" at-1"), seen.starts_with("https://a.example/to"), "{seen}");

@@ -22,7 +22,7 @@ const THIS: &str = include_str!("quickstart.rs");
 #[allow(unused_qualifications, reason = "it stands by itself")]
 async fn quickstart(token: &str, user: &str) -> Result<(), tower::BoxError> {
     use tower::{Layer, ServiceExt};
-    use tower_refresh::{RefreshLayer, Session, client::Https};
+    use tower_refresh::{client::Https, RefreshLayer, Session};
     use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
 
     let url = EndpointUrl::new(token)?;

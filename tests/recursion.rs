@@ -15,8 +15,11 @@ use http_body_util::Full;
 use support::*;
 use tower::ServiceExt;
 use tower_refresh::{
-    Anonymous, Cause, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind, Session,
-    Token, WeakSession, refresher_fn,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
+    extension::Anonymous,
+    refresher::Cause,
+    refresher_fn,
+    session::{Phase, WeakSession},
 };
 
 /// What a refresher uses that was made after it.
@@ -67,7 +70,7 @@ async fn g11_a_rejection_of_the_refreshers_own_request_comes_back_to_it() {
     upstream.next().await.reject();
     upstream.next().await.reject();
     let error = request.await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::Terminated);
+    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
     assert!(refresh_error(own(&error)).is_terminal());
     upstream.none().await;
     assert_eq!(session.state().flights_started(), 1);
@@ -140,7 +143,7 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
     for (what, expected, credential) in [
         ("login", Some(ErrorKind::LoginChanged), Some("at-by-hand")),
         ("replace", None, Some("at-by-hand")),
-        ("logout", Some(ErrorKind::Terminated), None),
+        ("logout", Some(ErrorKind::LoggedOut), None),
     ] {
         let cell: Cell<WeakSession> = Arc::default();
         let journal = Journal::default();
@@ -151,7 +154,7 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
                 match what {
                     "login" => drop(session.login(token("at-by-hand"))),
                     "replace" => {
-                        drop(session.replace(context.login(), token("at-by-hand")).unwrap())
+                        session.replace(context.login(), token("at-by-hand")).map(drop).unwrap()
                     }
                     // The hook waits for this refresher: its end can't be awaited here.
                     _ => session.logout().await,
@@ -162,7 +165,7 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
         });
         let session = Session::builder(refresher)
             .credential(token("at-1"))
-            .on_terminated(journal.hook())
+            .on_login_end(journal.hook())
             .build();
         cell.set(session.downgrade()).unwrap();
         let (client, mut upstream) = over_mock(&session);
@@ -397,7 +400,7 @@ async fn g11_a_hooks_flight_is_a_flight_of_its_own_and_passes_through_the_same_c
     });
     let session = Session::builder(refresher)
         .credential(token("at-1"))
-        .on_terminated(move |_| {
+        .on_login_end(move |_| {
             let session = in_hook.get().unwrap().0.upgrade().unwrap();
             async move {
                 assert_eq!(session.acquire().await.unwrap().access_token(), "at-guest");

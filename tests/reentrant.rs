@@ -91,7 +91,7 @@ async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
     for (newer, place) in reached() {
         let mut world = World::new();
         let answer = world.send(newer, place, |world| drop(world.session.logout())).await;
-        assert_eq!(kind(answer), ErrorKind::Terminated, "{newer:?}, {place:?}");
+        assert_eq!(kind(answer), ErrorKind::LoggedOut, "{newer:?}, {place:?}");
         assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
     }
     for place in [Clock, CloneOfInner, ReadinessOfInner, CloneOfExtension] {
@@ -101,7 +101,7 @@ async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
         // Not polled ready, so that its future does all that is left.
         let answer = world.service.call(request);
         world.set_trap(place, |world| drop(world.session.logout()));
-        assert_eq!(kind(answer.await), ErrorKind::Terminated, "{place:?}");
+        assert_eq!(kind(answer.await), ErrorKind::LoggedOut, "{place:?}");
         assert_eq!(world.sent(), [""; 0], "{place:?}");
     }
 }
@@ -109,7 +109,7 @@ async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
 #[tokio::test(start_paused = true)]
 async fn g04_and_g09_hold_where_the_clock_takes_its_time_at_the_last_look() {
     let ends: [(fn(&World), _); 2] = [
-        (|world| drop(world.session.logout()), ErrorKind::Terminated),
+        (|world| drop(world.session.logout()), ErrorKind::LoggedOut),
         (|world| world.log_in("c"), ErrorKind::LoginChanged),
     ];
     for (end, error) in ends {

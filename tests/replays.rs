@@ -23,8 +23,8 @@ use support::{
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session,
-    Token, refresher_fn,
+    ErrorKind, FailureMode, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
+    extension::NoReplay, refresher_fn,
 };
 
 /// What an upstream got of one attempt.
@@ -658,6 +658,6 @@ async fn g14_a_replay_that_may_not_be_sent_any_more_is_not_sent() {
     let _flight = in_time(flights.next()).await;
     settle_tasks().await;
     drop(session.logout());
-    assert_eq!(kind(answer.await.unwrap()), ErrorKind::Terminated);
+    assert_eq!(kind(answer.await.unwrap()), ErrorKind::LoggedOut);
     exchanges.none().await;
 }

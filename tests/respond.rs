@@ -32,7 +32,7 @@ async fn a_refused_refresh_is_a_401_with_a_challenge() {
         let response = proxy.clone().oneshot(request()).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
-        assert_eq!(response.extensions().get::<Error>().unwrap().kind(), ErrorKind::Terminated);
+        assert_eq!(response.extensions().get::<Error>().unwrap().kind(), ErrorKind::LoggedOut);
         let text = text(response).await;
         assert_eq!(text, "the login was ended by a refused refresh: the refresh was refused\n");
     }

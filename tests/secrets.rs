@@ -18,9 +18,12 @@ use http_body_util::Full;
 use support::{stack::in_time, *};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    Anonymous, Cause, Credential, Detect, FailureMode, NoReplay, Origin, RefreshContext,
-    RefreshError, RefreshLayer, Rejection, ReplayBody, Session, Stamp, Token, Unauthorized,
-    detect_fn, refresher_fn,
+    Credential, FailureMode, Origin, RefreshContext, RefreshError, RefreshLayer, ReplayBody,
+    Session, Token,
+    detect::{Detect, Unauthorized, detect_fn},
+    extension::{Anonymous, NoReplay, Stamp},
+    refresher::{Cause, Rejection},
+    refresher_fn,
 };
 
 const SECRET: &str = "s3cr3t";
@@ -165,11 +168,10 @@ async fn g12_a_session_shows_nothing_of_a_credential_that_shows_itself() {
     };
     let ended = Arc::<Mutex<Vec<String>>>::default();
     let log = ended.clone();
-    let builder =
-        Session::builder(never()).credential(Careless(SECRET)).on_terminated(move |end| {
-            log.lock().unwrap().push(format!("{end:?} {end:#?}"));
-            async {}
-        });
+    let builder = Session::builder(never()).credential(Careless(SECRET)).on_login_end(move |end| {
+        log.lock().unwrap().push(format!("{end:?} {end:#?}"));
+        async {}
+    });
     debug_is_clean(&builder);
     let session = builder.build();
     everything_of(&session);

@@ -19,8 +19,9 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Service, ServiceExt};
 use tower_refresh::{
-    Closed, Credential, ErrorKind, Phase, RefreshContext, RefreshError, RefreshErrorKind,
-    RefreshLayer, Session, Watcher, WeakSession, refresher_fn,
+    Credential, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
+    refresher_fn,
+    session::{Closed, Phase, Watcher, WeakSession},
 };
 
 const TIME_OUT: Duration = Duration::from_secs(7);
@@ -265,7 +266,7 @@ fn g05_without_any_runtime_a_request_that_needs_a_flight_fails_and_nothing_has_c
     let over = session.state();
     assert_eq!(poll_alone(session.acquire()).unwrap_err().kind(), ErrorKind::NoRuntime);
     assert_eq!(session.state().login(), over.login());
-    assert!(matches!(session.state().phase(), Phase::Terminated(_)));
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
     session.login(token("at-3"));
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     assert_pending!(request.poll());
@@ -442,7 +443,7 @@ async fn g06_a_hook_runs_although_the_last_handle_was_dropped_in_mid_flight() {
     let journal = Journal::default();
     let (refresher, mut flights) = by_hand();
     let session =
-        Session::builder(refresher).credential(token("at-1")).on_terminated(journal.hook()).build();
+        Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
     upstream.next().await.reject();

@@ -32,8 +32,11 @@ use tower::{
     service_fn,
 };
 use tower_refresh::{
-    Anonymous, BoxFuture, Cause, Error, ErrorKind, FailureMode, NoReplay, Refresh, RefreshContext,
-    RefreshError, RefreshLayer, Refresher, Session, Stamp, Token, refresher_fn,
+    Error, ErrorKind, FailureMode, Refresh, RefreshContext, RefreshError, RefreshLayer, Refresher,
+    Session, Token,
+    extension::{Anonymous, NoReplay, Stamp},
+    refresher::{BoxFuture, Cause},
+    refresher_fn,
 };
 
 type Call = Request<Full<Bytes>>;
@@ -119,12 +122,12 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
             assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
         }
 
-        // Terminated.
+        // EndedLogin.
         let mut ended = client.clone();
         ready(&mut ended).await;
         session.logout().await;
-        assert_eq!(kind(ended.call(get("/")).await), ErrorKind::Terminated);
-        assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::Terminated);
+        assert_eq!(kind(ended.call(get("/")).await), ErrorKind::LoggedOut);
+        assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
         let passed = client.clone().oneshot(anonymous).await.unwrap();
         assert_eq!(passed.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(kind(client.clone().oneshot(cleartext).await), ErrorKind::Cleartext);
@@ -262,7 +265,7 @@ async fn g13_errors_of_poll_ready_pass_through_unwrapped() {
     // The session does not care: it is ready, and the error comes where something is to be sent.
     drop(session.logout());
     assert!(is_ready::<_, Call>(&mut client));
-    assert_eq!(kind(client.call(get("/")).await), ErrorKind::Terminated);
+    assert_eq!(kind(client.call(get("/")).await), ErrorKind::LoggedOut);
     let mut anonymous = get("/");
     anonymous.extensions_mut().insert(Anonymous);
     let error = client.call(anonymous).await.expect_err("it is broken");
@@ -362,7 +365,7 @@ async fn g13_a_refused_request_gives_its_permit_up() {
 
     assert!(is_ready::<_, Call>(&mut client));
     drop(session.logout());
-    assert_eq!(kind(client.call(get("/")).await), ErrorKind::Terminated);
+    assert_eq!(kind(client.call(get("/")).await), ErrorKind::LoggedOut);
     assert_eq!(permits.available_permits(), 1);
 }
 
@@ -388,7 +391,7 @@ async fn g13_a_place_in_the_queue_is_given_up_when_the_session_ends() {
     exchange.status(StatusCode::OK);
     assert_eq!(sent.await.unwrap().unwrap().status(), StatusCode::OK, "already on its way");
     assert!(is_ready::<_, Call>(&mut third), "nobody is before it in the queue any more");
-    assert_eq!(kind(second.call(get("/")).await), ErrorKind::Terminated);
+    assert_eq!(kind(second.call(get("/")).await), ErrorKind::LoggedOut);
     drop(third);
     assert_eq!(permits.available_permits(), 1);
 }
@@ -684,7 +687,7 @@ async fn g13_no_readiness_is_left_with_the_future_of_a_request_that_is_over() {
     assert_pending!(request.poll());
     drop(session.logout());
     semaphore.add_permits(1);
-    assert_eq!(kind(assert_ready!(request.poll())), ErrorKind::Terminated);
+    assert_eq!(kind(assert_ready!(request.poll())), ErrorKind::LoggedOut);
     assert_eq!((semaphore.available_permits(), book.held()), (1, 0));
 }
 
@@ -782,7 +785,7 @@ async fn g13_failure_mode_response_hands_out_each_rejection_when_the_refresh_fai
 
         assert_rejection(first.await.unwrap(), "the first's own").await;
         assert_rejection(second.await.unwrap(), "the second's own").await;
-        let expected = if is_terminal { ErrorKind::Terminated } else { ErrorKind::RefreshFailed };
+        let expected = if is_terminal { ErrorKind::LoggedOut } else { ErrorKind::RefreshFailed };
         assert_eq!(kind(unsent.await.unwrap()), expected, "it was never sent");
         exchanges.none().await;
     }
@@ -908,7 +911,7 @@ async fn g13_a_terminated_session_does_not_touch_the_stack() {
     let session = Session::<Token>::builder(refresher).build();
     let client = RefreshLayer::new(session).layer(probe);
     for _ in 0..10 {
-        assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::Terminated);
+        assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
     }
     assert_eq!((calls.load(SeqCst), book.asked()), (0, 0));
 }

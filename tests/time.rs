@@ -13,8 +13,9 @@ use tokio::{sync::Semaphore, time::advance};
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_refresh::{
-    AmbiguousOutcome, Cause, ErrorKind, FailureMode, Phase, Refresh, RefreshError, RefreshLayer,
-    Session, SessionBuilder, Termination, Token,
+    ErrorKind, FailureMode, Refresh, RefreshError, RefreshLayer, Session, Token,
+    refresher::Cause,
+    session::{AmbiguousOutcome, EndReason, Phase, SessionBuilder},
 };
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -260,8 +261,8 @@ async fn a_refusal_while_the_credential_works_ends_the_login_when_it_is_rejected
     wall.pass(3 * SECOND).await;
     let rejected = tokio::spawn(async move { send(&client).await });
     flights.next().await.answer(Err(RefreshError::terminal("invalid_grant")));
-    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::Terminated);
-    assert!(matches!(phase(&session), Phase::Terminated(Termination::Refused(_))));
+    assert_eq!(kind(rejected.await.unwrap()), ErrorKind::LoggedOut);
+    assert!(matches!(phase(&session), Phase::LoggedOut(EndReason::Refused(_))));
 }
 
 #[tokio::test(start_paused = true)]
@@ -303,7 +304,7 @@ async fn an_expired_credential_in_the_back_off_fails_without_touching_the_networ
         let client = client.clone();
         async move { send(&client).await }
     });
-    let asked = RefreshError::transient("429").retry_after(30 * SECOND);
+    let asked = RefreshError::transient("429").with_retry_after(30 * SECOND);
     flights.next().await.answer(Err(asked));
     assert_eq!(own(&waiting.await.unwrap().unwrap_err()).retry_after(), Some(30 * SECOND));
 
@@ -352,7 +353,7 @@ async fn a_login_during_the_back_off_ends_it() {
     let (upstream, wall) = (Upstream::accepting(&["at-9", "at-10"]), Wall::new());
     let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(token("at-1")));
     let failed = session.refresh();
-    flights.next().await.answer(Err(RefreshError::transient("503").retry_after(60 * MINUTE)));
+    flights.next().await.answer(Err(RefreshError::transient("503").with_retry_after(60 * MINUTE)));
     failed.await.unwrap_err();
 
     session.login(token("at-9"));
@@ -467,7 +468,7 @@ async fn beyond_the_limit_an_expired_credential_is_sent_and_the_upstream_decides
 
 #[tokio::test(start_paused = true)]
 async fn an_ambiguous_outcome_is_tried_again_or_ends_the_login_as_the_session_says() {
-    for (outcome, ends) in [(AmbiguousOutcome::Retry, false), (AmbiguousOutcome::Terminate, true)] {
+    for (outcome, ends) in [(AmbiguousOutcome::Retry, false), (AmbiguousOutcome::EndLogin, true)] {
         let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
         let (client, session, mut flights) = build(&upstream, &wall, |b| {
             b.credential(token("at-1")).on_ambiguous(outcome).refresh_timeout(5 * SECOND)
@@ -477,7 +478,7 @@ async fn an_ambiguous_outcome_is_tried_again_or_ends_the_login_as_the_session_sa
         wall.pass(5 * SECOND).await;
         let error = sent.await.unwrap().unwrap_err();
         assert!(flight.is_dropped());
-        let expected = if ends { ErrorKind::Terminated } else { ErrorKind::RefreshFailed };
+        let expected = if ends { ErrorKind::LoggedOut } else { ErrorKind::RefreshFailed };
         assert_eq!(own(&error).kind(), expected);
         assert_eq!(session.credential().is_none(), ends);
     }
@@ -492,7 +493,7 @@ async fn as_many_refusals_in_a_row_are_needed_as_the_session_asks_for() {
         (RefreshError::terminal("403"), ErrorKind::RefreshFailed),
         (RefreshError::transient("503"), ErrorKind::RefreshFailed),
         (RefreshError::terminal("403"), ErrorKind::RefreshFailed),
-        (RefreshError::terminal("403"), ErrorKind::Terminated),
+        (RefreshError::terminal("403"), ErrorKind::LoggedOut),
     ];
     for (answer, expected) in answers {
         let sent = tokio::spawn({
@@ -503,7 +504,7 @@ async fn as_many_refusals_in_a_row_are_needed_as_the_session_asks_for() {
         assert_eq!(kind(sent.await.unwrap()), expected);
         wall.pass(MINUTE).await;
     }
-    assert!(matches!(phase(&session), Phase::Terminated(_)));
+    assert!(matches!(phase(&session), Phase::LoggedOut(_)));
 }
 
 #[tokio::test(start_paused = true)]

@@ -22,12 +22,18 @@ use tower::{
     util::{BoxCloneService, BoxCloneSyncService},
 };
 use tower_refresh::{
-    Anonymous, BoxFuture, Cause, Closed, Credential, Detect, DetectFn, Error, ErrorKind, Failure,
-    FailureMode, Flight, Generation, InvalidOrigin, InvalidToken, Login, Logout, NoReplay, Origin,
-    Phase, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher,
-    RefresherFn, Rejection, ReplayBody, Secret, Session, SessionBuilder, Stamp, State, Terminated,
-    Termination, Token, Unauthorized, Verdict, Watcher, WeakSession, detect_fn,
-    future::ResponseFuture, refresher_fn,
+    Credential, Error, ErrorKind, FailureMode, Origin, Refresh, RefreshContext, RefreshError,
+    RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    credential::{InvalidOrigin, InvalidToken, Secret},
+    detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn},
+    extension::{Anonymous, NoReplay, Stamp},
+    future::ResponseFuture,
+    refresher::{BoxFuture, Cause, RefresherFn, Rejection},
+    refresher_fn,
+    session::{
+        Closed, EndReason, EndedLogin, Failure, Flight, Generation, Login, Logout, Phase,
+        SessionBuilder, State, Watcher, WeakSession,
+    },
 };
 
 fn is_send<T: Send>() {}
@@ -57,10 +63,10 @@ const _: fn() = || {
     is_clone::<State<Custom>>();
     is_clone::<Watcher<Custom>>();
     is_clone::<RefreshContext<Custom>>();
-    is_clone::<Terminated<Custom>>();
+    is_clone::<EndedLogin<Custom>>();
     is_clone::<RefreshLayer<Custom>>();
     is_clone::<Phase>();
-    is_clone::<Termination>();
+    is_clone::<EndReason>();
     is_clone::<Flight>();
     is_clone::<Failure>();
     is_clone::<Token>();
@@ -267,7 +273,7 @@ async fn an_error_of_the_session_is_found_by_a_downcast_through_a_stack() {
     drop(session.logout());
     let error = client.oneshot(get("/")).await.expect_err("an error");
     let error = error.downcast_ref::<Error>().expect("the session's own").clone();
-    assert_eq!(error.kind(), ErrorKind::Terminated);
+    assert_eq!(error.kind(), ErrorKind::LoggedOut);
 }
 
 #[tokio::test]

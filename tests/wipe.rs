@@ -6,7 +6,7 @@
 
 use std::{fs::File, os::unix::fs::FileExt};
 
-use tower_refresh::{Secret, Token};
+use tower_refresh::{Token, credential::Secret};
 
 /// Where a text is, or was.
 struct Place {
@@ -78,8 +78,9 @@ mod oauth2 {
     use http_body_util::Full;
     use tower::service_fn;
     use tower_refresh::{
-        Cause, RefreshContext, Refresher,
+        RefreshContext, Refresher,
         oauth2::{Client, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+        refresher::Cause,
     };
 
     use super::*;

@@ -14,10 +14,11 @@ use tonic_prost::ProstCodec;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
 use tower_refresh::{
-    Refresh, RefreshContext, RefreshError, ReplayBody, Session, Terminated, Token,
+    Refresh, RefreshContext, RefreshError, ReplayBody, Session, Token,
     grpc::{self, GrpcAnswer, RequestBody, Trailers, TrailersLayer},
     refresher_fn,
     respond::{Respond, RespondLayer},
+    session::EndedLogin,
 };
 
 use crate::messages::{Quote, RefreshToken, Symbol, Tokens};
@@ -38,7 +39,7 @@ pub(crate) fn session(
             to_token(tokens.into_inner())
         }
     });
-    let session = Session::builder(refresher).on_terminated(move |_: Terminated| {
+    let session = Session::builder(refresher).on_login_end(move |_: EndedLogin| {
         log_out();
         async {}
     });

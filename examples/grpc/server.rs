@@ -20,7 +20,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tower::{BoxError, Service, service_fn};
-use tower_refresh::BoxFuture;
+use tower_refresh::refresher::BoxFuture;
 
 use crate::{
     auth::Auth,

@@ -12,7 +12,7 @@ use http::{HeaderMap, HeaderName, HeaderValue, Method};
 ///
 /// ```
 /// use http::{HeaderName, Request};
-/// use tower_refresh::{Credential, cookies::{Csrf, Jar}};
+/// use tower_refresh::{cookies::{Csrf, Jar}, Credential};
 ///
 /// # fn main() -> Result<(), Box<dyn std::error::Error>> {
 /// let csrf = Csrf::new("csrftoken", HeaderName::from_static("x-csrftoken"));

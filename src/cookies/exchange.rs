@@ -11,12 +11,13 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, response, uri::PathAndQuery,
 };
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
     cookies::{base, base::InvalidUrl, csrf::Csrf, jar::Jar},
     credential::origin,
     error,
+    error::BoxError,
     middleware::extension::Anonymous,
     refresher::BoxFuture,
     replay::drain::Drain,

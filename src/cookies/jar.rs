@@ -18,7 +18,7 @@ use crate::{
         csrf::Csrf,
         header,
     },
-    credential::{Credential, origin::Origin},
+    credential::{contract::Credential, origin::Origin},
     error::RefreshError,
 };
 
@@ -101,7 +101,7 @@ impl Jar {
 
     /// Takes the expiry of the cookie of that name for the credential's own, so that it is renewed
     /// when it expires, or ahead of that
-    /// ([`SessionBuilder::refresh_ahead`](crate::SessionBuilder::refresh_ahead)).
+    /// ([`SessionBuilder::refresh_ahead`](crate::session::SessionBuilder::refresh_ahead)).
     ///
     /// It is read when the jar arrives in the session; when ordinary answers prolong the cookie
     /// later, the session does not hear of it. Without this the expiry is unknown, and a rejection

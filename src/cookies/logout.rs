@@ -4,18 +4,19 @@ use bytes::Bytes;
 use http::{HeaderName, HeaderValue, Request, Response, header::CONTENT_TYPE};
 use http_body::Body;
 use tokio::time;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
     cookies::{base::InvalidUrl, csrf::Csrf, exchange::Exchange, jar::Jar},
+    error::BoxError,
     refresher::BoxFuture,
-    session::Terminated,
+    session::EndedLogin,
 };
 
 /// A hook that POSTs to the logout path of a web application, with the last cookies of the login,
 /// and closes its jar.
 ///
-/// For [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). See the [module
+/// For [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). See the [module
 /// docs](crate::cookies) for an example.
 #[derive(Clone)]
 pub struct LogoutEndpoint {
@@ -92,7 +93,7 @@ impl LogoutEndpoint {
     /// answers, the login is over; there is nobody to tell.
     pub fn into_hook(
         self,
-    ) -> impl Fn(Terminated<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
+    ) -> impl Fn(EndedLogin<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
         move |end| {
             let this = self.clone();
             Box::pin(async move {

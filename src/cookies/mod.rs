@@ -16,10 +16,7 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use tower_refresh::{
-//!     RefreshLayer, Session,
-//!     cookies::{Jar, LogoutEndpoint, RefreshEndpoint},
-//! };
+//! use tower_refresh::{cookies::{Jar, LogoutEndpoint, RefreshEndpoint}, RefreshLayer, Session};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
@@ -30,7 +27,7 @@
 //!
 //! let logout = LogoutEndpoint::new(http.clone(), "/auth/logout")?;
 //! let session = Session::builder(RefreshEndpoint::new(http, "/auth/refresh")?)
-//!     .on_terminated(logout.into_hook())
+//!     .on_login_end(logout.into_hook())
 //!     .credential(jar)
 //!     .build();
 //!
@@ -54,10 +51,7 @@
 //! use http_body_util::Full;
 //! use std::{convert::Infallible, time::Duration};
 //! use tower::service_fn;
-//! use tower_refresh::{
-//!     RefreshError, Session,
-//!     cookies::{Csrf, Jar, RefreshEndpoint},
-//! };
+//! use tower_refresh::{cookies::{Csrf, Jar, RefreshEndpoint}, RefreshError, Session};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {

@@ -5,7 +5,7 @@ use http::{
     HeaderMap, HeaderName, HeaderValue, Request, Response, StatusCode, header::CONTENT_TYPE,
 };
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
     cookies::{
@@ -15,7 +15,7 @@ use crate::{
         exchange::{Exchange, Unanswered},
         jar::Jar,
     },
-    error::RefreshError,
+    error::{BoxError, RefreshError},
     exchange::retry_after::retry_after,
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
@@ -23,7 +23,7 @@ use crate::{
 /// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the
 /// jar, and takes those that its answer sets.
 ///
-/// What it sends is marked [`Anonymous`](crate::Anonymous). What an answer means is told in the
+/// What it sends is marked [`Anonymous`](crate::extension::Anonymous). What an answer means is told in the
 /// [module docs](crate::cookies#what-an-answer-means).
 #[derive(Clone)]
 pub struct RefreshEndpoint {
@@ -162,7 +162,7 @@ fn by_status(status: StatusCode, headers: &HeaderMap) -> Result<(), RefreshError
     }
     let error = RefreshError::from_status(status);
     Err(match retry_after(headers, SystemTime::now()) {
-        Some(wait) => error.retry_after(wait),
+        Some(wait) => error.with_retry_after(wait),
         None => error,
     })
 }

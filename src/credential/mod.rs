@@ -1,9 +1,9 @@
 //! What proves the caller to the upstream.
 //!
-//! A [`Credential`] knows how it is put on a request and, if it can tell, when it expires. How the
-//! next one is obtained is the business of a refresher. [`Token`] is the ready-made one: an OAuth 2
-//! bearer token. A [`Secret`] holds what is kept beside it and never shown, such as its refresh
-//! token.
+//! A [`Credential`](crate::Credential) knows how it is put on a request and, if it can tell, when
+//! it expires. How the next one is obtained is the business of a refresher. [`Token`](crate::Token)
+//! is the ready-made one: an OAuth 2 bearer token. A [`Secret`] holds what is kept beside it and
+//! never shown, such as its refresh token.
 //!
 //! # Examples
 //!
@@ -13,7 +13,7 @@
 //! use std::time::Duration;
 //! use tower_refresh::Token;
 //!
-//! # fn main() -> Result<(), tower_refresh::InvalidToken> {
+//! # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 //! let token = Token::bearer("mF_9.B5f-4.1JqM")?
 //!     .with_refresh_token("tGzv3JOkF0XG5Qx2TlKWIA")
 //!     .with_expires_in(Duration::from_secs(3600));
@@ -65,12 +65,11 @@
 //! # }
 //! ```
 
-mod contract;
+pub(crate) mod contract;
 pub(crate) mod origin;
 mod secret;
-mod token;
+pub(crate) mod token;
 
-pub use contract::Credential;
-pub use origin::{InvalidOrigin, Origin};
+pub use origin::InvalidOrigin;
 pub use secret::Secret;
-pub use token::{InvalidToken, Token};
+pub use token::InvalidToken;

@@ -26,7 +26,7 @@ use http::{Uri, uri};
 /// ```
 /// use tower_refresh::Origin;
 ///
-/// # fn main() -> Result<(), tower_refresh::InvalidOrigin> {
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidOrigin> {
 /// let origin = Origin::try_from("HTTPS://API.example.com:443/")?;
 /// assert_eq!(origin, "https://api.example.com".parse()?);
 /// assert_eq!(origin.to_string(), "https://api.example.com");

@@ -11,7 +11,7 @@ use std::{fmt, sync::Arc};
 /// grew.
 ///
 /// ```
-/// use tower_refresh::Secret;
+/// use tower_refresh::credential::Secret;
 ///
 /// let secret = Secret::from(String::from("s3cr3t"));
 /// assert_eq!(secret.expose(), "s3cr3t");

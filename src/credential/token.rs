@@ -6,7 +6,7 @@ use std::{
 
 use http::{HeaderValue, header::AUTHORIZATION, request};
 
-use crate::credential::{Credential, Secret};
+use crate::credential::{Secret, contract::Credential};
 
 const SCHEME: &str = "Bearer ";
 
@@ -30,7 +30,7 @@ const SCHEME: &str = "Bearer ";
 /// use http::Request;
 /// use tower_refresh::{Credential, Token};
 ///
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_refresh_token("tGzv3JOkF0XG5Qx2TlKWIA");
 ///
 /// let (mut request, ()) = Request::new(()).into_parts();
@@ -132,7 +132,7 @@ impl Token {
     /// ```
     /// use tower_refresh::Token;
     ///
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_refresh_token("tGzv3JOkF0XG5Qx2TlKWIA");
     /// assert_eq!(token.refresh_token(), Some("tGzv3JOkF0XG5Qx2TlKWIA"));
     /// # Ok(())
@@ -152,7 +152,7 @@ impl Token {
     /// use std::time::{Duration, SystemTime};
     /// use tower_refresh::{Credential, Token};
     ///
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let exp = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_at(exp);
     /// assert_eq!(token.expires_at(), Some(exp));
@@ -166,7 +166,7 @@ impl Token {
     }
 
     /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1].
-    /// With a clock of its own ([`SessionBuilder::clock`](crate::SessionBuilder::clock)), use
+    /// With a clock of its own ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), use
     /// [`with_expires_at`](Self::with_expires_at).
     ///
     /// A lifetime so long that the clock can't express its end makes the expiry unknown.
@@ -179,7 +179,7 @@ impl Token {
     /// use std::time::Duration;
     /// use tower_refresh::{Credential, Token};
     ///
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_in(Duration::from_secs(3600));
     /// assert!(token.expires_at().is_some());
     ///
@@ -202,7 +202,7 @@ impl Token {
     /// ```
     /// use tower_refresh::Token;
     ///
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// assert_eq!(Token::bearer("mF_9.B5f-4.1JqM")?.access_token(), "mF_9.B5f-4.1JqM");
     /// # Ok(())
     /// # }
@@ -225,7 +225,7 @@ impl Token {
     /// ```
     /// use tower_refresh::Token;
     ///
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// assert_eq!(Token::bearer("mF_9.B5f-4.1JqM")?.refresh_token(), None);
     /// # Ok(())
     /// # }

@@ -16,7 +16,7 @@ pub struct DetectFn<F> {
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
-/// use tower_refresh::{Detect, Verdict, detect_fn};
+/// use tower_refresh::detect::{detect_fn, Detect, Verdict};
 ///
 /// // this upstream answers 403 to an expired token
 /// let detect = detect_fn(|status, _headers| {

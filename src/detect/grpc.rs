@@ -18,7 +18,7 @@ use crate::detect::{Detect, Unauthorized, Verdict};
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, StatusCode};
-/// use tower_refresh::{Detect, Verdict, detect::GrpcUnauthenticated};
+/// use tower_refresh::detect::{Detect, GrpcUnauthenticated, Verdict};
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("grpc-status", HeaderValue::from_static("16"));

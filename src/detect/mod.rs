@@ -10,7 +10,7 @@
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
-//! use tower_refresh::{Detect, Unauthorized, Verdict};
+//! use tower_refresh::detect::{Detect, Unauthorized, Verdict};
 //!
 //! let headers = HeaderMap::new();
 //! assert_eq!(Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Rejected);
@@ -21,7 +21,7 @@
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
-//! use tower_refresh::{Detect, Unauthorized, Verdict, detect_fn};
+//! use tower_refresh::detect::{detect_fn, Detect, Unauthorized, Verdict};
 //!
 //! # fn main() -> Result<(), http::status::InvalidStatusCode> {
 //! let detect = detect_fn(|status, headers| {

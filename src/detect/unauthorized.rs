@@ -29,7 +29,7 @@ use crate::detect::{
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, StatusCode, header};
-/// use tower_refresh::{Detect, Unauthorized, Verdict};
+/// use tower_refresh::detect::{Detect, Unauthorized, Verdict};
 ///
 /// let mut headers = HeaderMap::new();
 /// let expired = HeaderValue::from_static(r#"Bearer error="invalid_token""#);

@@ -8,13 +8,13 @@ use http::{HeaderMap, StatusCode};
 /// Rejected means that a newer credential could help: a rejection for any other reason costs one
 /// refresh and one replay per request.
 ///
-/// Closures become one through [`detect_fn`](crate::detect_fn).
+/// Closures become one through [`detect_fn`](crate::detect::detect_fn).
 ///
 /// # Examples
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
-/// use tower_refresh::{Detect, Verdict};
+/// use tower_refresh::detect::{Detect, Verdict};
 ///
 /// /// For an upstream that redirects to its login page.
 /// struct LoginRedirect;
@@ -43,7 +43,7 @@ pub trait Detect: Send + Sync + 'static {
 /// # Examples
 ///
 /// ```
-/// use tower_refresh::Verdict;
+/// use tower_refresh::detect::Verdict;
 ///
 /// assert_ne!(Verdict::Accepted, Verdict::Rejected);
 /// ```

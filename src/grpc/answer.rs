@@ -13,7 +13,7 @@ use crate::{
 ///
 /// | error | code |
 /// |---|---|
-/// | [`Terminated`](crate::ErrorKind::Terminated), or a refresh that was refused | 16, UNAUTHENTICATED |
+/// | [`EndedLogin`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 16, UNAUTHENTICATED |
 /// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise | 14, UNAVAILABLE |
 /// | [`Overloaded`](crate::ErrorKind::Overloaded) | 8, RESOURCE_EXHAUSTED |
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: whoever asks again asks in the name of somebody else |
@@ -128,10 +128,10 @@ mod tests {
         let message =
             "the login was ended by a refused refresh: the refresh was refused: invalid_grant";
         assert_eq!(
-            answer(&Error::terminated(Some(refused.clone()))),
+            answer(&Error::logged_out(Some(refused.clone()))),
             ("16".into(), message.into())
         );
-        assert_eq!(answer(&Error::terminated(None)), ("16".into(), "not logged in".into()));
+        assert_eq!(answer(&Error::logged_out(None)), ("16".into(), "not logged in".into()));
         assert_eq!(answer(&failed(refused)).0, "16");
 
         let message =

@@ -1,6 +1,6 @@
 use crate::{
-    credential::Credential, detect::GrpcUnauthenticated, middleware::layer::RefreshLayer,
-    session::Session,
+    credential::contract::Credential, detect::GrpcUnauthenticated, middleware::layer::RefreshLayer,
+    session::handle::Session,
 };
 
 /// A [`RefreshLayer`] as gRPC needs it: it [detects](GrpcUnauthenticated) gRPC's rejections, and
@@ -8,7 +8,7 @@ use crate::{
 /// [`TrailersLayer`](crate::grpc::TrailersLayer) below knows which calls are the session's.
 ///
 /// ```
-/// use tower_refresh::{RefreshLayer, Session, detect::GrpcUnauthenticated, grpc};
+/// use tower_refresh::{detect::GrpcUnauthenticated, grpc, RefreshLayer, Session};
 ///
 /// # fn compose(session: Session) {
 /// let layer = grpc::refresh_layer(session.clone()).replay_limit(1024 * 1024);

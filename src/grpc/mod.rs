@@ -20,11 +20,7 @@
 //! use tonic::{body::Body, client::GrpcService, transport::Channel};
 //! use tower::ServiceBuilder;
 //! use tower_http::map_request_body::MapRequestBodyLayer;
-//! use tower_refresh::{
-//!     Session,
-//!     grpc::{self, GrpcAnswer, TrailersLayer},
-//!     respond::RespondLayer,
-//! };
+//! use tower_refresh::{grpc::{self, GrpcAnswer, TrailersLayer}, respond::RespondLayer, Session};
 //!
 //! # struct GreeterClient<T>(T);
 //! # impl<T: GrpcService<Body>> GreeterClient<T> { fn new(channel: T) -> Self { Self(channel) } }
@@ -54,9 +50,7 @@
 //! use tokio::net::TcpListener;
 //! use tower::{BoxError, ServiceBuilder, ServiceExt};
 //! use tower_refresh::{
-//!     Origin, Session,
-//!     grpc::{self, GrpcAnswer, TrailersLayer},
-//!     respond::RespondLayer,
+//!     grpc::{self, GrpcAnswer, TrailersLayer}, respond::RespondLayer, Origin, Session,
 //! };
 //!
 //! fn to_upstream(mut request: Request<Incoming>) -> Request<Incoming> {
@@ -102,7 +96,7 @@
 //! In the second case headers and trailers become one head, which is gRPC's other way to say the
 //! same ("Trailers-Only"). That is also what the caller gets if the call can't be sent again. In
 //! the third the frames are what they were, and the session [learns of the
-//! rejection](crate::Stamp::reject).
+//! rejection](crate::extension::Stamp::reject).
 //!
 //! All other frames pass as they came, in their order. Only what is of type `application/grpc` is
 //! looked at, and only if it carries the session's credential; gRPC-Web, whose trailers are data,
@@ -141,7 +135,7 @@
 //! use std::time::Duration;
 //! use tonic::Status;
 //! use tower::{BoxError, ServiceBuilder, timeout::{TimeoutLayer, error::Elapsed}};
-//! # use tower_refresh::{Session, grpc};
+//! # use tower_refresh::{grpc, Session};
 //!
 //! # fn build<S>(session: Session, channel: S) {
 //! let channel = ServiceBuilder::new()

@@ -5,7 +5,7 @@ use std::{
 
 use http::{Request, Response};
 use http_body::Body;
-use tower::Service;
+use tower_service::Service;
 
 use crate::{
     grpc::{

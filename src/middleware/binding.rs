@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use http::{Response, request::Parts};
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     detect::Verdict,
     error::Error,
     middleware::{
@@ -12,7 +12,7 @@ use crate::{
     },
     refresher::Rejection,
     replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Flight, Held, Reaction, Session, Stamped},
+    session::{Flight, Held, Reaction, Stamped, handle::Session},
 };
 
 /// What all calls of a service share.

@@ -1,9 +1,11 @@
+//! Markers in the extensions of a request, and the stamp that says which credential it was sent with.
+
 use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     refresher::Rejection,
     session::{Generation, Login, Stamped, WeakSession},
 };
@@ -16,7 +18,7 @@ use crate::{
 ///
 /// ```
 /// use http::Request;
-/// use tower_refresh::Anonymous;
+/// use tower_refresh::extension::Anonymous;
 ///
 /// let request = Request::post("https://api.example.com/auth/refresh").extension(Anonymous).body(());
 /// # assert!(request.is_ok());
@@ -29,7 +31,7 @@ pub struct Anonymous;
 ///
 /// ```
 /// use http::Request;
-/// use tower_refresh::NoReplay;
+/// use tower_refresh::extension::NoReplay;
 ///
 /// let request = Request::post("https://api.example.com/payments").extension(NoReplay).body(());
 /// # assert!(request.is_ok());
@@ -45,7 +47,7 @@ pub struct NoReplay;
 ///
 /// ```
 /// use http::Response;
-/// use tower_refresh::Stamp;
+/// use tower_refresh::extension::Stamp;
 ///
 /// /// A body that says in its last line that the token was no good: too late for a replay.
 /// fn rejected_late<B>(response: &Response<B>) {

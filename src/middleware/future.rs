@@ -11,11 +11,11 @@ use std::{
 use http::{Request, Response};
 use http_body::Body;
 use pin_project_lite::pin_project;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
-    credential::Credential,
-    error::Error,
+    credential::contract::Credential,
+    error::{BoxError, Error},
     middleware::{
         binding::Spare,
         detour::{Call, Detour, Next},

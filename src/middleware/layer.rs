@@ -1,15 +1,15 @@
 use std::{fmt, sync::Arc};
 
-use tower::Layer;
+use tower_layer::Layer;
 
 use crate::{
-    credential::{Credential, Token, origin::Origin},
+    credential::{contract::Credential, origin::Origin, token::Token},
     detect::Detect,
     middleware::{
         policy::{FailureMode, Policy},
         service::Refresh,
     },
-    session::Session,
+    session::handle::Session,
 };
 
 /// Keeps the credential of the requests that pass through it fresh.
@@ -20,7 +20,7 @@ use crate::{
 /// ```
 /// use tower_refresh::{FailureMode, Origin, RefreshLayer, Session};
 ///
-/// # fn build(session: Session) -> Result<RefreshLayer, tower_refresh::InvalidOrigin> {
+/// # fn build(session: Session) -> Result<RefreshLayer, tower_refresh::credential::InvalidOrigin> {
 /// let layer = RefreshLayer::new(session)
 ///     .origins([Origin::try_from("https://api.example.com")?])
 ///     .replay_limit(1024 * 1024)
@@ -54,11 +54,11 @@ impl<C: Credential> RefreshLayer<C> {
     }
 
     /// Which responses reject the credential. Default:
-    /// [`Unauthorized`](crate::Unauthorized).
+    /// [`Unauthorized`](crate::detect::Unauthorized).
     ///
     /// ```
     /// # use tower_refresh::RefreshLayer;
-    /// use tower_refresh::detect_fn;
+    /// use tower_refresh::detect::detect_fn;
     ///
     /// # fn f(layer: RefreshLayer) -> RefreshLayer {
     /// // 419 is what some frameworks say for an expired session.
@@ -105,13 +105,13 @@ impl<C: Credential> RefreshLayer<C> {
     ///
     /// Set it on every client that is used for several hosts, and wherever `FollowRedirect` is
     /// *around* this layer: each hop then comes through it. (tower-http strips the extensions of a
-    /// request at a hop to another origin, so that [`Anonymous`](crate::Anonymous) does not survive
+    /// request at a hop to another origin, so that [`Anonymous`](crate::extension::Anonymous) does not survive
     /// it.) Where redirects are followed *below* the layer, it sees none of the hops, and what they
     /// carry is the business of the redirect policy.
     ///
     /// ```
     /// # use tower_refresh::{Origin, RefreshLayer};
-    /// # fn f(layer: RefreshLayer) -> Result<RefreshLayer, tower_refresh::InvalidOrigin> {
+    /// # fn f(layer: RefreshLayer) -> Result<RefreshLayer, tower_refresh::credential::InvalidOrigin> {
     /// let api = Origin::try_from("https://api.example.com")?;
     /// let files = Origin::try_from("https://files.example.com")?;
     /// let layer = layer.origins([api, files]);
@@ -155,7 +155,7 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// Whether a [`Stamp`](crate::Stamp) is put into the extensions of requests that carry the
+    /// Whether a [`Stamp`](crate::extension::Stamp) is put into the extensions of requests that carry the
     /// credential, and of their responses. Default: false.
     ///
     /// ```

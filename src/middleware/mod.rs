@@ -2,7 +2,7 @@
 
 pub(crate) mod binding;
 pub(crate) mod detour;
-pub(crate) mod extension;
+pub mod extension;
 pub mod future;
 pub(crate) mod layer;
 pub(crate) mod policy;

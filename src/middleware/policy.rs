@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use http::{Method, request::Parts};
 
 use crate::{
-    credential::{Credential, origin, origin::Origin},
+    credential::{contract::Credential, origin, origin::Origin},
     detect::{Detect, Unauthorized},
     error::Error,
     middleware::extension::Anonymous,

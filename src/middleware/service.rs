@@ -7,11 +7,11 @@ use std::{
 
 use http::{Request, Response, header::EXPECT, request::Parts};
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
-    credential::{Credential, Token},
-    error::Error,
+    credential::{contract::Credential, token::Token},
+    error::{BoxError, Error},
     middleware::{
         detour::{Call, Detour},
         extension::NoReplay,
@@ -20,7 +20,7 @@ use crate::{
         snapshot::{Snapshot, View},
     },
     replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Phase, Session},
+    session::{Phase, handle::Session},
 };
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
@@ -31,7 +31,7 @@ use crate::{
 /// use http_body_util::Full;
 /// use std::convert::Infallible;
 /// use tower::{Layer, ServiceExt, service_fn};
-/// use tower_refresh::{RefreshContext, RefreshLayer, ReplayBody, Session, Token, refresher_fn};
+/// use tower_refresh::{refresher_fn, RefreshContext, RefreshLayer, ReplayBody, Session, Token};
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {
@@ -69,7 +69,7 @@ use crate::{
 /// gets too long for a replay (see [`ReplayBody`]). Where a body needs a runtime, `call` does too,
 /// and belongs inside of `runtime.block_on(async { … })`. A body that panics does so in `call`,
 /// which ends the worker of a `Buffer` above. With `Expect: 100-continue`, or marked
-/// [`NoReplay`](crate::NoReplay), it is not polled before the inner service does.
+/// [`NoReplay`](crate::extension::NoReplay), it is not polled before the inner service does.
 ///
 /// # Readiness
 ///
@@ -187,9 +187,9 @@ where
             }
             Route::Refuse(error) => return self.refuse(error),
         }
-        if let Phase::Terminated(termination) = state.phase() {
+        if let Phase::LoggedOut(reason) = state.phase() {
             // Where nothing is sent, the body is not even looked at.
-            let error = termination.to_error();
+            let error = reason.to_error();
             return self.refuse(error);
         }
         // Read with the readiness, if the credential is known to expire.

@@ -8,9 +8,9 @@ use http::{Response, request::Parts};
 use tokio::sync::watch;
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     middleware::{binding::Shared, policy::Policy},
-    session::{Held, Session, State},
+    session::{Held, State, handle::Session},
 };
 
 /// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, se
 use zeroize::Zeroize;
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
     error::RefreshError,
     oauth2::{error::Failure, lifetime::Lifetime},
 };

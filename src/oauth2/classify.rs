@@ -42,7 +42,7 @@ pub struct Refusal<'a> {
 /// ```
 /// use http::{HeaderMap, StatusCode};
 /// use tower_refresh::RefreshErrorKind;
-/// use tower_refresh::oauth2::{Classify, Refusal, Standard, classify_fn};
+/// use tower_refresh::oauth2::{classify_fn, Classify, Refusal, Standard};
 ///
 /// let soft = classify_fn(|refusal| match refusal.error() {
 ///     // not the authorization server's own: it always names an error

@@ -4,10 +4,10 @@ use ::oauth2::{
     AuthType, ClientId, ClientSecret, StandardRevocableToken,
     basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
 };
-use tower::BoxError;
 
 use crate::{
     credential::Secret,
+    error::BoxError,
     oauth2::{
         answer::{RefusalAnswer, TokenAnswer},
         error::Failure,

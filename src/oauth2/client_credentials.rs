@@ -1,5 +1,5 @@
 use crate::{
-    credential::Token,
+    credential::token::Token,
     error::RefreshError,
     oauth2::endpoint::TokenEndpoint,
     refresher::{BoxFuture, RefreshContext, Refresher},

@@ -8,11 +8,11 @@ use std::{
 use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl};
 use http::{HeaderMap, Request, Response, StatusCode};
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower_service::Service;
 use zeroize::Zeroize;
 
 use crate::{
-    error::{RefreshError, RefreshErrorKind},
+    error::{BoxError, RefreshError, RefreshErrorKind},
     exchange::retry_after::retry_after,
     oauth2::{
         answer::{RefusalAnswer, TokenAnswer},
@@ -69,7 +69,7 @@ impl TokenEndpoint {
     ///
     /// `http` is any HTTP client that is a Tower service. What it should not do is follow
     /// redirects: the body holds the refresh token. One that wears the session itself may be used:
-    /// requests are marked [`Anonymous`](crate::Anonymous).
+    /// requests are marked [`Anonymous`](crate::extension::Anonymous).
     pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
     where
         S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
@@ -135,7 +135,7 @@ impl TokenEndpoint {
     /// transiently, and the form is given to nobody.
     ///
     /// From then on the time of the session counts, whose end is ambiguous
-    /// ([`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout)).
+    /// ([`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout)).
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
         self.connect_timeout = limit;
         self
@@ -257,7 +257,7 @@ impl TokenEndpoint {
 
 fn waiting(error: RefreshError, head: Option<&(StatusCode, HeaderMap)>) -> RefreshError {
     match head.and_then(|(_, headers)| retry_after(headers, SystemTime::now())) {
-        Some(wait) => error.retry_after(wait),
+        Some(wait) => error.with_retry_after(wait),
         None => error,
     }
 }

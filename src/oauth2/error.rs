@@ -1,7 +1,8 @@
 use std::{error, fmt};
 
 use http::StatusCode;
-use tower::BoxError;
+
+use crate::error::BoxError;
 
 /// The cause behind a `RefreshError`. No text of the server's is shown but an error code.
 #[derive(Debug)]

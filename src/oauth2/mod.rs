@@ -32,9 +32,11 @@
 //!
 //! ```
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use tower_refresh::oauth2::{self, EndpointUrl, RefreshToken, Revocation, Standard, TokenEndpoint};
-//! use tower_refresh::oauth2::{Classify, classify_fn};
-//! use tower_refresh::{AmbiguousOutcome, RefreshErrorKind, Session, Token};
+//! use tower_refresh::{
+//!     oauth2::{self, EndpointUrl, RefreshToken, Revocation, Standard, TokenEndpoint},
+//! };
+//! use tower_refresh::oauth2::{classify_fn, Classify};
+//! use tower_refresh::{session::AmbiguousOutcome, RefreshErrorKind, Session, Token};
 //!
 //! # fn session(access_token: &str, refresh_token: &str) -> Result<Session, tower::BoxError> {
 //! let http = Client::builder(TokioExecutor::new()).build_http();
@@ -51,7 +53,7 @@
 //! let session = Session::builder(RefreshToken::new(tokens))
 //!     .credential(Token::bearer(access_token)?.with_refresh_token(refresh_token))
 //!     .on_ambiguous(AmbiguousOutcome::Retry)
-//!     .on_terminated(revocation.into_hook())
+//!     .on_login_end(revocation.into_hook())
 //!     .build();
 //! # Ok(session) }
 //! # fn main() { session("at-1", "rt-1").unwrap(); }
@@ -83,7 +85,7 @@
 //! `Retry-After` takes the place of the session's back-off, unless it is over already. A connection
 //! that is never made is given up after a while ([`TokenEndpoint::connect_timeout`]), and a token
 //! endpoint that never answers after
-//! [`SessionBuilder::refresh_timeout`](crate::SessionBuilder::refresh_timeout). A form that was not
+//! [`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout). A form that was not
 //! asked for by then is never sent.
 //!
 //! # Secrets

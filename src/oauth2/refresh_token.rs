@@ -3,7 +3,7 @@ use std::mem;
 use zeroize::Zeroize;
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
     error::RefreshError,
     oauth2::{endpoint::TokenEndpoint, error::Failure},
     refresher::{BoxFuture, RefreshContext, Refresher},

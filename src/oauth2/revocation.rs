@@ -10,10 +10,11 @@ use ::oauth2::{
 };
 use http::{Request, Response};
 use http_body::Body;
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
+    error::BoxError,
     oauth2::{
         client::{Client, Inner},
         endpoint::ANSWER_LIMIT,
@@ -23,7 +24,7 @@ use crate::{
         url::EndpointUrl,
     },
     refresher::BoxFuture,
-    session::Terminated,
+    session::EndedLogin,
 };
 
 /// Revokes what a login leaves behind ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its
@@ -43,7 +44,7 @@ use crate::{
 ///
 /// let session = Session::builder(RefreshToken::new(tokens))
 ///     .credential(Token::bearer("at-1")?.with_refresh_token("rt-1"))
-///     .on_terminated(revocation.into_hook())
+///     .on_login_end(revocation.into_hook())
 ///     .build();
 /// # Ok(session) }
 /// ```
@@ -88,11 +89,11 @@ impl Revocation {
         self
     }
 
-    /// A hook for [`SessionBuilder::on_terminated`](crate::SessionBuilder::on_terminated). It tries
+    /// A hook for [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). It tries
     /// once. A hook of your own calls [`revoke`](Self::revoke) and sees what became of it.
     pub fn into_hook(
         self,
-    ) -> impl Fn(Terminated) -> BoxFuture<'static, ()> + Send + Sync + 'static {
+    ) -> impl Fn(EndedLogin) -> BoxFuture<'static, ()> + Send + Sync + 'static {
         let this = Arc::new(self);
         move |end| {
             let this = this.clone();

@@ -14,10 +14,11 @@ use tokio::{
     runtime::Handle,
     time::{error::Elapsed, timeout},
 };
-use tower::{BoxError, Service};
+use tower_service::Service;
 
 use crate::{
-    Anonymous,
+    error::BoxError,
+    middleware::extension::Anonymous,
     oauth2::{
         error::{Failure, Unreadable},
         form::Form,

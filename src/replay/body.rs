@@ -6,13 +6,15 @@ use std::{
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tower::BoxError;
 
-use crate::replay::{
-    framing::Framing,
-    kept::Kept,
-    source::{Output, poll_bytes},
-    streaming::Streaming,
+use crate::{
+    error::BoxError,
+    replay::{
+        framing::Framing,
+        kept::Kept,
+        source::{Output, poll_bytes},
+        streaming::Streaming,
+    },
 };
 
 /// The body of a request that can be sent a second time when its credential was rejected.

@@ -2,11 +2,13 @@ use std::task::{Context, Poll, Waker};
 
 use bytes::Bytes;
 use http_body::{Body, Frame};
-use tower::BoxError;
 
-use crate::replay::{
-    record::Record,
-    source::{Step, Tail},
+use crate::{
+    error::BoxError,
+    replay::{
+        record::Record,
+        source::{Step, Tail},
+    },
 };
 
 /// What a body gave when it was polled before it was sent. No frame is lost, whatever came between.

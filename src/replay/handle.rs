@@ -1,17 +1,19 @@
 use bytes::Bytes;
 use http_body::Body;
-use tower::BoxError;
 
-use crate::replay::{
-    body::ReplayBody,
-    early::Early,
-    framing::Framing,
-    hint::Remaining,
-    kept::Kept,
-    record::{Ahead, Record},
-    shared::{Recording, TakenOver, share},
-    source::Tail,
-    streaming::Streaming,
+use crate::{
+    error::BoxError,
+    replay::{
+        body::ReplayBody,
+        early::Early,
+        framing::Framing,
+        hint::Remaining,
+        kept::Kept,
+        record::{Ahead, Record},
+        shared::{Recording, TakenOver, share},
+        source::Tail,
+        streaming::Streaming,
+    },
 };
 
 /// What is kept for the second attempt while the first one is under way.

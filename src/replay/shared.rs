@@ -5,12 +5,14 @@ use std::{
 };
 
 use http_body::Body;
-use tower::BoxError;
 
-use crate::replay::{
-    record::Record,
-    slot::{Handover, Lent, Polled, Settled, Slot, TakeOver, Upload},
-    source::Step,
+use crate::{
+    error::BoxError,
+    replay::{
+        record::Record,
+        slot::{Handover, Lent, Polled, Settled, Slot, TakeOver, Upload},
+        source::Step,
+    },
 };
 
 /// The first attempt's end of an upload. Dropping it leaves the upload to the replay.

@@ -5,7 +5,8 @@ use std::{
 
 use bytes::{Buf, Bytes};
 use http_body::{Body, Frame};
-use tower::BoxError;
+
+use crate::error::BoxError;
 
 /// What [`Body::poll_frame`] answers here.
 pub(super) type Output = Option<Result<Frame<Bytes>, BoxError>>;

@@ -2,14 +2,16 @@ use std::task::{Context, Poll, ready};
 
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
-use tower::BoxError;
 
-use crate::replay::{
-    hint::Remaining,
-    record::{Ahead, Record},
-    shared::{Claim, Recorder},
-    slot::Handover,
-    source::{Output, Tail},
+use crate::{
+    error::BoxError,
+    replay::{
+        hint::Remaining,
+        record::{Ahead, Record},
+        shared::{Claim, Recorder},
+        slot::Handover,
+        source::{Output, Tail},
+    },
 };
 
 /// One attempt at a body that isn't kept whole: what was polled already, then the rest.

@@ -13,14 +13,14 @@ use crate::error::Error;
 /// ```
 /// use bytes::Bytes;
 /// use http::{Response, StatusCode};
-/// use tower_refresh::{Error, ErrorKind, respond::Answer};
+/// use tower_refresh::{respond::Answer, Error, ErrorKind};
 ///
 /// struct Problem;
 ///
 /// impl Answer for Problem {
 ///     fn answer(&self, error: &Error) -> Response<Bytes> {
 ///         let (status, title) = match error.kind() {
-///             ErrorKind::Terminated => (StatusCode::UNAUTHORIZED, r#"{"title":"log in again"}"#),
+///             ErrorKind::LoggedOut => (StatusCode::UNAUTHORIZED, r#"{"title":"log in again"}"#),
 ///             _ => (StatusCode::SERVICE_UNAVAILABLE, r#"{"title":"try later"}"#),
 ///         };
 ///         let mut response = Response::new(Bytes::from_static(title.as_bytes()));

@@ -7,10 +7,9 @@ use std::{
 
 use http::Response;
 use pin_project_lite::pin_project;
-use tower::BoxError;
 
 use crate::{
-    error::Error,
+    error::{BoxError, Error},
     respond::{answer::Answer, body::AnswerBody},
 };
 

@@ -15,7 +15,7 @@ use crate::{
 ///
 /// | error | response |
 /// |---|---|
-/// | [`Terminated`](crate::ErrorKind::Terminated), or a refresh that was refused | 401 with `WWW-Authenticate` |
+/// | [`EndedLogin`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 401 with `WWW-Authenticate` |
 /// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`Overloaded`](crate::ErrorKind::Overloaded) | 503 with `Retry-After` |
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: whoever asks again asks in the name of somebody else |
 /// | the rest: the program is put together wrongly | 500 |
@@ -138,8 +138,8 @@ mod tests {
     #[test]
     fn the_end_of_a_login_is_a_401_with_a_challenge() {
         for error in [
-            Error::terminated(None),
-            Error::terminated(Some(RefreshError::terminal("revoked"))),
+            Error::logged_out(None),
+            Error::logged_out(Some(RefreshError::terminal("revoked"))),
             failed(RefreshError::terminal("revoked")),
         ] {
             let response = answer(&error);

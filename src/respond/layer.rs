@@ -1,6 +1,6 @@
 use std::{fmt, sync::Arc};
 
-use tower::Layer;
+use tower_layer::Layer;
 
 use crate::respond::{answer::Answer, http::HttpAnswer, service::Respond};
 

@@ -17,8 +17,8 @@
 //! use bytes::Bytes;
 //! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 //! use tower_refresh::{
-//!     Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token, refresher_fn,
-//!     respond::RespondLayer,
+//!     refresher_fn, respond::RespondLayer, Error, ErrorKind, RefreshContext, RefreshError,
+//!     RefreshLayer, ReplayBody, Session, Token,
 //! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
@@ -40,7 +40,7 @@
 //! assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
 //! assert_eq!(response.headers()[header::WWW_AUTHENTICATE], "Bearer");
 //! let error = response.extensions().get::<Error>().expect("the answer has its error");
-//! assert_eq!(error.kind(), ErrorKind::Terminated);
+//! assert_eq!(error.kind(), ErrorKind::LoggedOut);
 //! # Ok(()) }
 //! ```
 //!
@@ -50,7 +50,7 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, timeout::TimeoutLayer};
-//! use tower_refresh::{RefreshLayer, Session, respond::{HttpAnswer, RespondLayer}};
+//! use tower_refresh::{respond::{HttpAnswer, RespondLayer}, RefreshLayer, Session};
 //!
 //! # fn build<S>(session: Session, client: S) {
 //! let proxy = ServiceBuilder::new()

@@ -26,7 +26,7 @@ pub(crate) enum Reason {
 impl Reason {
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
-            ErrorKind::Terminated => Self::LoggedOut,
+            ErrorKind::LoggedOut => Self::LoggedOut,
             ErrorKind::LoginChanged => Self::LoginChanged,
             // The login goes on because its credential is still good elsewhere; it was not good
             // enough here.

@@ -5,9 +5,12 @@ use std::{
 };
 
 use http::{Request, Response};
-use tower::{BoxError, Service};
+use tower_service::Service;
 
-use crate::respond::{answer::Answer, body::AnswerBody, future::ResponseFuture};
+use crate::{
+    error::BoxError,
+    respond::{answer::Answer, body::AnswerBody, future::ResponseFuture},
+};
 
 /// The service of a [`RespondLayer`](crate::respond::RespondLayer). See the [module
 /// docs](crate::respond).

@@ -5,11 +5,11 @@ use std::{
 };
 
 use crate::{
-    credential::{Credential, Token},
+    credential::{contract::Credential, token::Token},
     refresher::Refresher,
     session::{
         handle::Session,
-        hook::{Hook, Terminated},
+        hook::{EndedLogin, Hook},
         machine::{
             clock::Clock,
             limit::Limit,
@@ -24,19 +24,19 @@ use crate::{
 ///
 /// Without [`credential`](Self::credential) and [`acquire_on_demand`](Self::acquire_on_demand) the
 /// session starts signed out: every request fails with
-/// [`ErrorKind::Terminated`](crate::ErrorKind::Terminated) until somebody logs in, and no hook runs
+/// [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut) until somebody logs in, and no hook runs
 /// for it.
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_refresh::{Session, Terminated, Token};
+/// use tower_refresh::{session::EndedLogin, Session, Token};
 ///
-/// # fn build(refresher: impl tower_refresh::Refresher) -> Result<Session, tower_refresh::InvalidToken> {
+/// # fn build(refresher: impl tower_refresh::Refresher) -> Result<Session, tower_refresh::credential::InvalidToken> {
 /// let session = Session::builder(refresher)
 ///     .credential(Token::bearer("at-1")?.with_refresh_token("rt-1"))
 ///     .refresh_timeout(Duration::from_secs(10))
-///     .on_terminated(|end: Terminated| async move {
-///         println!("logged out: {:?}", end.termination());
+///     .on_login_end(|end: EndedLogin| async move {
+///         println!("logged out: {:?}", end.reason());
 ///     })
 ///     .build();
 /// # Ok(session) }
@@ -53,7 +53,7 @@ pub struct SessionBuilder<C = Token> {
 pub(super) struct Settings<C> {
     pub(super) refresher: Box<dyn Refresher<C>>,
     pub(super) refresh_timeout: Duration,
-    pub(super) on_terminated: Option<Hook<C>>,
+    pub(super) on_login_end: Option<Hook<C>>,
     pub(super) ahead: Ahead,
     pub(super) backoff: Backoff,
     pub(super) max_waiters: usize,
@@ -74,7 +74,7 @@ impl<C: Credential> SessionBuilder<C> {
             settings: Settings {
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
-                on_terminated: None,
+                on_login_end: None,
                 ahead: Ahead::DEFAULT,
                 backoff: Backoff::DEFAULT,
                 max_waiters: usize::MAX,
@@ -86,8 +86,8 @@ impl<C: Credential> SessionBuilder<C> {
     /// Starts logged in, with this credential.
     ///
     /// ```
-    /// # use tower_refresh::{SessionBuilder, Token};
-    /// # fn f(builder: SessionBuilder) -> Result<SessionBuilder, tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{session::SessionBuilder, Token};
+    /// # fn f(builder: SessionBuilder) -> Result<SessionBuilder, tower_refresh::credential::InvalidToken> {
     /// let builder = builder.credential(Token::bearer("at-1")?.with_refresh_token("rt-1"));
     /// # Ok(builder) }
     /// ```
@@ -97,14 +97,14 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// Starts in a login that has no credential yet: the first request acquires one through the
-    /// refresher ([`Cause::Missing`](crate::Cause::Missing)), once, however many requests come.
+    /// refresher ([`Cause::Missing`](crate::refresher::Cause::Missing)), once, however many requests come.
     /// Default: false. With a [`credential`](Self::credential) it has nothing to acquire.
     ///
     /// After that login has ended, the session stays signed out until [`Session::login`] or
     /// [`Session::acquire`].
     ///
     /// ```
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// // A service that logs in as itself: client credentials (RFC 6749 §4.4).
     /// let builder = builder.acquire_on_demand(true);
@@ -123,7 +123,7 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// let builder = builder.refresh_timeout(Duration::from_secs(10));
     /// # builder }
@@ -137,7 +137,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// waits. Default: zero, which renews it when it has expired, with requests waiting.
     ///
     /// The first request within this margin starts the refresh
-    /// ([`Cause::Expiring`](crate::Cause::Expiring)); while nothing is sent, nothing is renewed,
+    /// ([`Cause::Expiring`](crate::refresher::Cause::Expiring)); while nothing is sent, nothing is renewed,
     /// unless [`Session::keep_fresh`] runs. Of a credential that lives for less than twice the
     /// margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
     ///
@@ -145,7 +145,7 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// let builder = builder.refresh_ahead(Duration::from_secs(120));
     /// # builder }
@@ -161,7 +161,7 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// // A fleet renews at any time within the last five minutes.
     /// let builder = builder.refresh_ahead(Duration::from_secs(300)).refresh_ahead_jitter(1.0);
@@ -179,11 +179,11 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// Until then requests with a credential that is still usable are sent, and everything that
     /// needs a newer one fails at once with that failure. A refresher that knows better names the
-    /// time, `min` at the least ([`RefreshError::retry_after`](crate::RefreshError::retry_after)).
+    /// time, `min` at the least ([`RefreshError::retry_after`](crate::RefreshError::with_retry_after)).
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// let builder = builder.backoff(Duration::from_millis(500), Duration::from_secs(30));
     /// # builder }
@@ -201,13 +201,13 @@ impl<C: Credential> SessionBuilder<C> {
     /// on with the credential there is, and nothing is called. A credential that a refresh brought,
     /// and that the upstream has not accepted once, earns no other refresh by its rejections before
     /// the window is over. (A response whose head was let pass is an acceptance, even if its
-    /// [`Stamp`](crate::Stamp) is used to reject it later.)
+    /// [`Stamp`](crate::extension::Stamp) is used to reject it later.)
     ///
     /// [`Session::refresh`] and [`Session::acquire`] are counted, and not limited.
     ///
     /// ```
     /// # use std::time::Duration;
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// let builder = builder.refresh_limit(3, Duration::from_secs(60));
     /// # builder }
@@ -221,9 +221,9 @@ impl<C: Credential> SessionBuilder<C> {
     /// [`AmbiguousOutcome::Retry`].
     ///
     /// ```
-    /// # use tower_refresh::{AmbiguousOutcome, SessionBuilder};
+    /// # use tower_refresh::session::{AmbiguousOutcome, SessionBuilder};
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
-    /// let builder = builder.on_ambiguous(AmbiguousOutcome::Terminate);
+    /// let builder = builder.on_ambiguous(AmbiguousOutcome::EndLogin);
     /// # builder }
     /// ```
     pub fn on_ambiguous(mut self, outcome: AmbiguousOutcome) -> Self {
@@ -236,7 +236,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// between starts the count anew.
     ///
     /// ```
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// // The endpoint also answers 403 while it is deployed.
     /// let builder = builder.terminal_after(3);
@@ -253,7 +253,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// limit. With 0 none waits.
     ///
     /// ```
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// let builder = builder.max_waiters(1000);
     /// # builder }
@@ -266,17 +266,17 @@ impl<C: Credential> SessionBuilder<C> {
     /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to
     /// revoke its credential (RFC 7009), to call the logout endpoint, to clear what the application
     /// knows of its user. Not for a login that another login replaced. Set twice, the last one
-    /// wins. See [`Terminated`] for an example.
+    /// wins. See [`EndedLogin`] for an example.
     ///
     /// It runs in a task of its own, after the last flight of that login is over, and no request
     /// waits for it. What it sends through the session's clients passes untouched. It may panic or
     /// never end: nobody is hurt but the one who awaits [`Session::logout`].
-    pub fn on_terminated<F, Fut>(mut self, hook: F) -> Self
+    pub fn on_login_end<F, Fut>(mut self, hook: F) -> Self
     where
-        F: Fn(Terminated<C>) -> Fut + Send + Sync + 'static,
+        F: Fn(EndedLogin<C>) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = ()> + Send + 'static,
     {
-        self.settings.on_terminated = Some(Arc::new(move |end| Box::pin(hook(end))));
+        self.settings.on_login_end = Some(Arc::new(move |end| Box::pin(hook(end))));
         self
     }
 
@@ -288,7 +288,7 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
-    /// # use tower_refresh::SessionBuilder;
+    /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
     /// // A device whose clock is known to be an hour slow.
     /// let builder = builder.clock(|| SystemTime::now() + Duration::from_secs(3600));
@@ -318,7 +318,7 @@ impl<C> fmt::Debug for SessionBuilder<C> {
             .field("has_credential", &self.credential.is_some())
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)
-            .field("has_hook", &self.settings.on_terminated.is_some())
+            .field("has_hook", &self.settings.on_login_end.is_some())
             .field("rules", &self.rules)
             .field("ahead", &self.settings.ahead)
             .field("backoff", &self.settings.backoff)

@@ -10,7 +10,7 @@ use tokio::{
 };
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     error::RefreshError,
     refresher::RefreshContext,
     session::{
@@ -126,13 +126,13 @@ impl<C: Credential> Guard<C> {
         now: Now,
     ) {
         self.settled = true;
-        let requested = result.as_ref().err().and_then(RefreshError::requested_wait);
+        let requested = result.as_ref().err().and_then(RefreshError::retry_after);
         let wait = self.session.backoff(self.flight.attempt(), requested);
         let (settled, _hook) = self.session.step_without_flight(|state| {
             state.settle(&self.flight, &result, unchanged.as_ref(), wait, now)
         });
         // Overtaken by a replacement, it is not the newest; by a login, it has no hook.
-        if let (Err(_), Ok(held), Some(Outcome::Terminated(_))) =
+        if let (Err(_), Ok(held), Some(Outcome::Ended(_))) =
             (settled, result, self.flight.outcome.get())
         {
             self.running.bring_late(held.credential().clone());

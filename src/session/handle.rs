@@ -14,7 +14,7 @@ use tokio::{
 };
 
 use crate::{
-    credential::{Credential, Token},
+    credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
     refresher::{Refresher, Rejection},
@@ -40,9 +40,9 @@ use crate::{
 /// behaves.
 ///
 /// ```
-/// use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
 ///
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("log in again")) });
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 /// assert_eq!(session.credential().unwrap().access_token(), "at-1");
@@ -83,8 +83,8 @@ impl<C: Credential> Session<C> {
     /// A session that starts logged in with this credential, and all settings at their defaults.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
     /// assert!(session.credential().is_some());
@@ -97,8 +97,8 @@ impl<C: Credential> Session<C> {
     /// Starts a session with settings of its own.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session: Session = Session::builder(refresher).build(); // signed out, until somebody logs in
     /// assert!(session.credential().is_none());
@@ -117,7 +117,7 @@ impl<C: Credential> Session<C> {
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
-    /// # fn f(session: &Session) -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn f(session: &Session) -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let first = session.login(Token::bearer("anns")?);
     /// let second = session.login(Token::bearer("bobs")?);
     /// assert_ne!(first, second);
@@ -136,7 +136,7 @@ impl<C: Credential> Session<C> {
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
-    /// # fn f(session: &Session) -> Result<(), tower_refresh::InvalidToken> {
+    /// # fn f(session: &Session) -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let login = session.login(Token::bearer("at-1")?);
     /// assert!(session.replace(login, Token::bearer("at-2")?).is_ok());
     ///
@@ -160,7 +160,7 @@ impl<C: Credential> Session<C> {
     /// Ends the login, when this is called. The returned future ends when the hook has; it may be
     /// dropped.
     ///
-    /// Requests that wait fail with [`ErrorKind::Terminated`](crate::ErrorKind::Terminated), as do
+    /// Requests that wait fail with [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut), as do
     /// all later ones, until somebody logs in. A refresh in progress runs to its end, but changes
     /// nothing any more; what it brings is handed to the hook. Where there is no login, nothing
     /// happens.
@@ -189,7 +189,7 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::Cause::Missing)) and
+    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::refresher::Cause::Missing)) and
     /// begins a new login with it, where there is none. Otherwise hands out the current credential,
     /// after a refresh if it has expired or the last one failed. The flight has started, or was
     /// joined, when this returns.
@@ -211,7 +211,7 @@ impl<C: Credential> Session<C> {
     /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, or failed before
     ///   and the back-off is not over. A new login goes on without a credential, and a request
     ///   after the back-off tries again.
-    /// - [`Terminated`](crate::ErrorKind::Terminated): the refresher was refused, or somebody
+    /// - [`EndedLogin`](crate::ErrorKind::LoggedOut): the refresher was refused, or somebody
     ///   logged out.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
@@ -226,7 +226,7 @@ impl<C: Credential> Session<C> {
     }
 
     /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts
-    /// one ([`Cause::Forced`](crate::Cause::Forced)) that no request waits for. It has started when
+    /// one ([`Cause::Forced`](crate::refresher::Cause::Forced)) that no request waits for. It has started when
     /// this returns.
     ///
     /// ```
@@ -241,7 +241,7 @@ impl<C: Credential> Session<C> {
     ///
     /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login
     ///   goes on; or it failed before, the back-off is not over, and none was started.
-    /// - [`Terminated`](crate::ErrorKind::Terminated): the login is over.
+    /// - [`EndedLogin`](crate::ErrorKind::LoggedOut): the login is over.
     /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in meanwhile.
     /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
     /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
@@ -301,8 +301,8 @@ impl<C: Credential> Session<C> {
     /// The current credential, whether or not it has expired.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session = Session::new(Token::bearer("at-1")?, refresher);
     /// assert_eq!(session.credential().unwrap().access_token(), "at-1");
@@ -318,8 +318,8 @@ impl<C: Credential> Session<C> {
     /// A snapshot of the state.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session = Session::new(Token::bearer("at-1")?, refresher);
     /// let before = session.state();
@@ -334,12 +334,12 @@ impl<C: Credential> Session<C> {
     /// A view of the state that can wait for changes. It does not keep the session alive.
     ///
     /// ```
-    /// use tower_refresh::{Closed, Phase, Session};
+    /// use tower_refresh::{session::{Closed, Phase}, Session};
     ///
     /// async fn logged_out(session: Session) -> Result<(), Closed> {
     ///     let mut watcher = session.subscribe();
     ///     drop(session);
-    ///     watcher.wait_for(|state| matches!(state.phase(), Phase::Terminated(_))).await?;
+    ///     watcher.wait_for(|state| matches!(state.phase(), Phase::LoggedOut(_))).await?;
     ///     Ok(())
     /// }
     /// ```
@@ -517,7 +517,7 @@ impl<C: Credential> Session<C> {
         let state = self.snapshot();
         match (state.credential(), state.phase()) {
             _ if state.login() != login => Err(Error::login_changed()),
-            (_, Phase::Terminated(termination)) => Err(termination.to_error()),
+            (_, Phase::LoggedOut(reason)) => Err(reason.to_error()),
             (credential, _) => {
                 Ok(credential.expect("a login that was renewed has a credential").clone())
             }
@@ -591,7 +591,7 @@ impl<C: Credential> Session<C> {
     }
 
     fn run_hook(&self, ended: Option<Ended<C>>, runtime: Option<&Handle>) -> Logout {
-        match (ended, &self.0.settings.on_terminated) {
+        match (ended, &self.0.settings.on_login_end) {
             (Some(ended), Some(hook)) => hook::launch(hook.clone(), self.id(), ended, runtime),
             _ => Logout::nothing(),
         }
@@ -635,8 +635,8 @@ impl<C> WeakSession<C> {
     /// The session, unless it is gone.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session = Session::new(Token::bearer("at-1")?, refresher);
     /// let weak = session.downgrade();

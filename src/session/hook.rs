@@ -8,24 +8,24 @@ use std::{
 use tokio::{runtime::Handle, task::JoinHandle};
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
     identity::Login,
     refresher::BoxFuture,
     session::{
-        machine::{state::Termination, transition::Ended},
+        machine::{state::EndReason, transition::Ended},
         scope::{Role, Scope, SessionId},
     },
 };
 
-/// What an `on_terminated` hook is told about the login that is over.
+/// What an `on_login_end` hook is told about the login that is over.
 ///
 /// ```
-/// use tower_refresh::{SessionBuilder, Terminated, Termination, Token};
+/// use tower_refresh::{session::{EndReason, EndedLogin, SessionBuilder}, Token};
 ///
 /// # async fn revoke(_: &Token) {}
 /// fn with_revocation(builder: SessionBuilder) -> SessionBuilder {
-///     builder.on_terminated(|end: Terminated| async move {
-///         if let Termination::Refused(error) = end.termination() {
+///     builder.on_login_end(|end: EndedLogin| async move {
+///         if let EndReason::Refused(error) = end.reason() {
 ///             println!("please log in again: {error}");
 ///         }
 ///         if let Some(token) = end.credential() {
@@ -34,9 +34,9 @@ use crate::{
 ///     })
 /// }
 /// ```
-pub struct Terminated<C = Token> {
+pub struct EndedLogin<C = Token> {
     login: Login,
-    termination: Termination,
+    reason: EndReason,
     credential: Option<Arc<C>>,
 }
 
@@ -70,7 +70,7 @@ pub struct Terminated<C = Token> {
 pub struct Logout(Hooked);
 
 /// The user's hook.
-pub(super) type Hook<C> = Arc<dyn Fn(Terminated<C>) -> BoxFuture<'static, ()> + Send + Sync>;
+pub(super) type Hook<C> = Arc<dyn Fn(EndedLogin<C>) -> BoxFuture<'static, ()> + Send + Sync>;
 
 enum Hooked {
     Nothing,
@@ -88,8 +88,8 @@ pub(super) fn launch<C: Send + Sync + 'static>(
     let scope = Scope::enter(session, Role::Hook);
     let run = scope.run(async move {
         let late = ended.outstanding.finished().await;
-        let Ended { login, termination, credential, .. } = ended;
-        hook(Terminated { login, termination, credential: late.or(credential) }).await;
+        let Ended { login, reason, credential, .. } = ended;
+        hook(EndedLogin { login, reason, credential: late.or(credential) }).await;
     });
     Logout(match runtime {
         Some(runtime) => Hooked::Task(runtime.spawn(run)),
@@ -97,17 +97,17 @@ pub(super) fn launch<C: Send + Sync + 'static>(
     })
 }
 
-// === impl Terminated ===
+// === impl EndedLogin ===
 
-impl<C> Terminated<C> {
+impl<C> EndedLogin<C> {
     /// The login that is over.
     pub fn login(&self) -> Login {
         self.login
     }
 
     /// How it ended.
-    pub fn termination(&self) -> &Termination {
-        &self.termination
+    pub fn reason(&self) -> &EndReason {
+        &self.reason
     }
 
     /// The last credential of that login: what to revoke, or to call the logout endpoint with.
@@ -119,21 +119,17 @@ impl<C> Terminated<C> {
     }
 }
 
-impl<C> Clone for Terminated<C> {
+impl<C> Clone for EndedLogin<C> {
     fn clone(&self) -> Self {
-        Self {
-            login: self.login,
-            termination: self.termination.clone(),
-            credential: self.credential.clone(),
-        }
+        Self { login: self.login, reason: self.reason.clone(), credential: self.credential.clone() }
     }
 }
 
-impl<C> fmt::Debug for Terminated<C> {
+impl<C> fmt::Debug for EndedLogin<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Terminated")
+        f.debug_struct("EndedLogin")
             .field("login", &self.login)
-            .field("termination", &self.termination)
+            .field("reason", &self.reason)
             .field("has_credential", &self.credential.is_some())
             .finish()
     }

@@ -2,7 +2,9 @@
 //! of a refusal.
 //!
 //! ```
-//! use tower_refresh::{ErrorKind, Phase, RefreshContext, RefreshError, Session, Token, refresher_fn};
+//! use tower_refresh::{
+//!     refresher_fn, session::Phase, ErrorKind, RefreshContext, RefreshError, Session, Token,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
@@ -12,8 +14,8 @@
 //! assert_eq!(session.refresh().await?.access_token(), "at-2");
 //!
 //! session.logout().await;
-//! assert!(matches!(session.state().phase(), Phase::Terminated(_)));
-//! assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::Terminated);
+//! assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
+//! assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
 //!
 //! session.login(Token::bearer("at-3")?);
 //! assert!(matches!(session.state().phase(), Phase::Active));
@@ -23,14 +25,16 @@
 //! A hook learns of every login that ends, and a [`Watcher`] of every change:
 //!
 //! ```
-//! use tower_refresh::{RefreshContext, RefreshError, Session, Terminated, Token, refresher_fn};
+//! use tower_refresh::{
+//!     refresher_fn, session::EndedLogin, RefreshContext, RefreshError, Session, Token,
+//! };
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), Box<dyn std::error::Error>> {
 //! let refused = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
 //! let session = Session::builder(refused)
 //!     .credential(Token::bearer("at-1")?)
-//!     .on_terminated(|end: Terminated| async move {
+//!     .on_login_end(|end: EndedLogin| async move {
 //!         let last = end.credential().expect("it had one");
 //!         assert_eq!(last.access_token(), "at-1");
 //!     })
@@ -58,14 +62,14 @@
 //! | settle | a flight ends: success or failure, exactly once |
 //! | replay | sending a request again with the newer credential |
 //! | fenced | of a flight: overtaken by a login, a logout or a replacement |
-//! | terminated | the phase in which the session has no login that could send anything |
+//! | logged out | the phase in which the session has no login that could send anything |
 //!
 //! # The state machine
 //!
 //! Everything that a session knows is one [`State`] in one `watch` channel, and every change is one
 //! pure function.
 //!
-//! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | Terminated |
+//! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | LoggedOut |
 //! |---|---|---|---|---|---|
 //! | request, credential usable | send | send | wait | send | error |
 //! | a renewal is due, at a call or where the session is kept fresh | elect, not awaited | – | – | elect (\*), not awaited | – |
@@ -76,11 +80,11 @@
 //! | rejection of a replay, or of a request that had waited before it was first sent | to the caller | to the caller | to the caller | to the caller | to the caller |
 //! | settle: success | – | Active, next generation | Active, next generation | – | – |
 //! | settle: transient, ambiguous | – | Failed | Failed | – | – |
-//! | settle: terminal (§) | – | still usable: Failed; else Terminated | Terminated | – | – |
+//! | settle: terminal (§) | – | still usable: Failed; else LoggedOut | LoggedOut | – | – |
 //! | outcome of a fenced flight | dropped | dropped | dropped | dropped | dropped |
 //! | login | Active, next generation and login | the same; flight fenced, waiters get `LoginChanged` | the same | Active, next generation and login | Active, next generation and login |
 //! | replace | Active, next generation | the same; flight fenced, waiters go on | the same | Active, next generation | refused |
-//! | logout | Terminated | the same; flight fenced, waiters get `Terminated` | the same | Terminated | nothing |
+//! | logout | LoggedOut | the same; flight fenced, waiters get `LoggedOut` | the same | LoggedOut | nothing |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
 //! | `acquire()` | the current one; expired or absent: elect | join | join | elect (\*) | new login, elect |
 //!
@@ -137,17 +141,17 @@
 //!
 //! # Time
 //!
-//! Nothing here runs on a timer, unless [`Session::keep_fresh`] does: what is due is noticed by the
-//! next request. Expiry goes by the wall clock, since a machine that slept must know that its token
-//! has expired; back-off and limits go by the monotonic one. A wall clock that jumps costs one
-//! needless refresh, or one rejection, at the most.
+//! Nothing here runs on a timer, unless [`Session::keep_fresh`](crate::Session::keep_fresh) does:
+//! what is due is noticed by the next request. Expiry goes by the wall clock, since a machine that
+//! slept must know that its token has expired; back-off and limits go by the monotonic one. A wall
+//! clock that jumps costs one needless refresh, or one rejection, at the most.
 //!
 //! | setting | default | why |
 //! |---|---|---|
 //! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | Nothing is renewed that might not be needed any more. A service that is always busy sets a minute or two, and no request of its ever waits. Half the life of a credential at the most, so that a short one isn't always expiring. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. Within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | As long as a request can wait for one refresh. Longer than any token endpoint needs, shorter than most users' patience. |
-//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | After a failure nothing is called for so long, whatever the traffic; doubled for each further one, with jitter. A refresher that knows better says so ([`RefreshError::retry_after`](crate::RefreshError::retry_after)), `min` at the least and an hour at the most. |
+//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | After a failure nothing is called for so long, whatever the traffic; doubled for each further one, with jitter. A refresher that knows better says so ([`RefreshError::retry_after`](crate::RefreshError::with_retry_after)), `min` at the least and an hour at the most. |
 //! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh for every request. No token lives for six seconds. |
 //! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | A lost answer is mostly a network that failed before anything was sent, and many servers allow a grace period. Being wrong costs a login either way. |
 //! | [`terminal_after`](SessionBuilder::terminal_after) | 1 | A refusal is believed: asking again with a token that was refused looks like an attack. |
@@ -172,15 +176,15 @@
 
 mod builder;
 mod flight;
-mod handle;
+pub(crate) mod handle;
 mod hook;
 mod machine;
 mod scope;
 mod watcher;
 
 pub use builder::SessionBuilder;
-pub use handle::{Session, WeakSession};
-pub use hook::{Logout, Terminated};
+pub use handle::WeakSession;
+pub use hook::{EndedLogin, Logout};
 pub(crate) use machine::{
     held::Held,
     outcome::OutcomeCell,
@@ -189,7 +193,7 @@ pub(crate) use machine::{
 };
 pub use machine::{
     rules::AmbiguousOutcome,
-    state::{Failure, Flight, Phase, State, Termination},
+    state::{EndReason, Failure, Flight, Phase, State},
 };
 pub use watcher::{Closed, Watcher};
 

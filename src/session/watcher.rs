@@ -2,7 +2,7 @@ use std::{error, fmt, sync::Arc};
 
 use tokio::sync::watch;
 
-use crate::{credential::Token, session::machine::state::State};
+use crate::{credential::token::Token, session::machine::state::State};
 
 /// A read-only view of a session: shows its latest state, and waits for the next one.
 ///
@@ -11,13 +11,13 @@ use crate::{credential::Token, session::machine::state::State};
 /// [`State::flights_started`] and [`State::flights_settled`] tell how many flights it missed.
 ///
 /// ```
-/// use tower_refresh::{Phase, Session, Token, Watcher};
+/// use tower_refresh::{session::{Phase, Watcher}, Session, Token};
 ///
 /// async fn report(mut watcher: Watcher) {
 ///     while let Ok(state) = watcher.changed().await {
 ///         match state.phase() {
 ///             Phase::Refreshing(flight) => println!("refreshing: {:?}", flight.cause()),
-///             Phase::Terminated(_) => println!("logged out"),
+///             Phase::LoggedOut(_) => println!("logged out"),
 ///             _ => println!("ready"),
 ///         }
 ///     }
@@ -29,8 +29,8 @@ pub struct Watcher<C = Token>(watch::Receiver<Arc<State<C>>>);
 /// The session is gone: its last handle, service and flight were dropped.
 ///
 /// ```
-/// use tower_refresh::Closed;
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// use tower_refresh::session::Closed;
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
@@ -54,8 +54,8 @@ impl<C> Watcher<C> {
     /// The latest state. It counts as not seen by [`changed`](Self::changed).
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-    /// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
     /// let session = Session::new(Token::bearer("at-1")?, refresher);
     /// let watcher = session.subscribe();
@@ -71,7 +71,7 @@ impl<C> Watcher<C> {
     /// Waits for a state that this watcher has not seen.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tower::BoxError> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("503")) });
@@ -99,7 +99,7 @@ impl<C> Watcher<C> {
     /// not.
     ///
     /// ```
-    /// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
     /// # #[tokio::main(flavor = "current_thread")]
     /// # async fn main() -> Result<(), tower::BoxError> {
     /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("503")) });

@@ -27,7 +27,7 @@ use tonic::{
 };
 use tonic_prost::ProstCodec;
 use tower::{Service, service_fn};
-use tower_refresh::BoxFuture;
+use tower_refresh::refresher::BoxFuture;
 
 use crate::{
     client::{Note, note},

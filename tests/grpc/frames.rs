@@ -9,7 +9,10 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    Anonymous, NoReplay, RefreshLayer, detect::GrpcUnauthenticated, grpc::TrailersLayer,
+    RefreshLayer,
+    detect::GrpcUnauthenticated,
+    extension::{Anonymous, NoReplay},
+    grpc::TrailersLayer,
 };
 
 use crate::{in_time, issuer::Issuer, upstream::*};

@@ -8,7 +8,9 @@ use std::{
     time::Duration,
 };
 
-use tower_refresh::{RefreshContext, RefreshError, Session, SessionBuilder, Token, refresher_fn};
+use tower_refresh::{
+    RefreshContext, RefreshError, Session, Token, refresher_fn, session::SessionBuilder,
+};
 
 /// Tokens are called `at-1`, `at-2`, …, and one of them is good at a time.
 #[derive(Clone, Default)]

@@ -15,8 +15,9 @@ use tokio::{
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_refresh::{
-    BoxFuture, RefreshLayer, ReplayBody, Session,
+    RefreshLayer, ReplayBody, Session,
     grpc::{self, RequestBody, ResponseBody, TrailersLayer},
+    refresher::BoxFuture,
 };
 
 use crate::in_time;

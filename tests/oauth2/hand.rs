@@ -11,8 +11,9 @@ use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
 use oauth2::url::form_urlencoded;
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_refresh::{
-    Cause, RefreshContext, RefreshError, Refresher, Token,
+    RefreshContext, RefreshError, Refresher, Token,
     oauth2::{Client, ClientCredentials, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+    refresher::Cause,
 };
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;

@@ -24,10 +24,11 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
-    Cause, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
     oauth2::{
         Client, ClientCredentials, EndpointUrl, Form, RefreshToken, Revocation, TokenEndpoint,
     },
+    refresher::Cause,
 };
 
 use crate::hand::{CLIENT_SECRET, all_texts};
@@ -74,7 +75,7 @@ async fn no_refresh_token_is_used_twice_however_often_tokens_expire() {
     let session = Session::builder(RefreshToken::new(server.tokens(me())))
         .credential(Token::bearer("at-0").unwrap().with_refresh_token("rt-0"))
         .refresh_limit(1000, Duration::ZERO)
-        .on_terminated(revocation.into_hook())
+        .on_login_end(revocation.into_hook())
         .build();
     let api: Api = legacy::Client::builder(TokioExecutor::new()).build_http();
     let api = RefreshLayer::new(session.clone()).layer(api);

@@ -189,7 +189,7 @@ fn retry_after_is_honoured() {
             answer
         })
         .0);
-        refresh(endpoint).unwrap_err().requested_wait()
+        refresh(endpoint).unwrap_err().retry_after()
     };
     for code in [200, 429, 503, 400, 302] {
         assert_eq!(waits(code, "17".to_owned()), Some(Duration::from_secs(17)), "{code}");

@@ -7,8 +7,10 @@ use std::sync::{
 
 use http::{Method, header::AUTHORIZATION};
 use tower_refresh::{
-    Anonymous, Cause, RefreshContext, RefreshErrorKind, Refresher, Token,
+    RefreshContext, RefreshErrorKind, Refresher, Token,
+    extension::Anonymous,
     oauth2::{Client, EndpointUrl, RefreshToken, TokenEndpoint},
+    refresher::Cause,
 };
 
 use crate::hand::*;

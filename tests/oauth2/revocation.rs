@@ -30,7 +30,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
     let (revocation, log) = revoking(200, "");
     let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
         .credential(stale())
-        .on_terminated(revocation.into_hook())
+        .on_login_end(revocation.into_hook())
         .build();
     session.refresh().await.unwrap();
     session.logout().await;
@@ -56,7 +56,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
     let (revocation, log) = revoking(200, "");
     let session = Session::builder(RefreshToken::new(at(BoxCloneSyncService::new(slow))))
         .credential(stale())
-        .on_terminated(revocation.into_hook())
+        .on_login_end(revocation.into_hook())
         .build();
     let refresh = session.refresh();
     arrived.notified().await;
@@ -65,7 +65,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
     release.notify_one();
     logout.await;
     assert_eq!(log.only().field("token").as_deref(), Some(NEW_REFRESH));
-    assert_eq!(refresh.await.unwrap_err().kind(), ErrorKind::Terminated);
+    assert_eq!(refresh.await.unwrap_err().kind(), ErrorKind::LoggedOut);
     assert!(session.credential().is_none());
 }
 
@@ -75,7 +75,7 @@ async fn a_refusal_runs_it_once() {
     let session =
         Session::builder(RefreshToken::new(answering(400, r#"{"error":"invalid_grant"}"#)))
             .credential(stale())
-            .on_terminated(revocation.into_hook())
+            .on_login_end(revocation.into_hook())
             .build();
     session.refresh().await.unwrap_err();
     session.logout().await;
@@ -132,7 +132,7 @@ async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowe
     let started = tokio::time::Instant::now();
     let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
         .credential(stale())
-        .on_terminated(revocation(never).timeout(Duration::from_secs(3)).into_hook())
+        .on_login_end(revocation(never).timeout(Duration::from_secs(3)).into_hook())
         .build();
     session.logout().await;
     assert_eq!(started.elapsed(), Duration::from_secs(3));

@@ -20,10 +20,11 @@ use tower::{
     util::{BoxCloneSyncService, BoxService},
 };
 use tower_refresh::{
-    Phase, RefreshError,
+    RefreshError,
     RefreshErrorKind::{self, Ambiguous, Transient},
     RefreshLayer, ReplayBody, Session,
     oauth2::{Form, RefreshToken},
+    session::Phase,
 };
 
 use crate::hand::*;

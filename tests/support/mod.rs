@@ -32,7 +32,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::sync::{mpsc, oneshot};
 use tower::{BoxError, Service};
 use tower_refresh::{
-    BoxFuture, Error, ErrorKind, RefreshContext, RefreshError, Refresher, ReplayBody, Token,
+    Error, ErrorKind, RefreshContext, RefreshError, Refresher, ReplayBody, Token,
+    refresher::BoxFuture,
 };
 
 pub type Answer = Result<Token, RefreshError>;

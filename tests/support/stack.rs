@@ -20,7 +20,7 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, combinators::UnsyncBoxBody};
 use tokio::sync::{Notify, mpsc, oneshot};
 use tower::{BoxError, Service};
-use tower_refresh::{BoxFuture, ReplayBody};
+use tower_refresh::{ReplayBody, refresher::BoxFuture};
 
 pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
 pub type AnyAnswer = Result<Response<AnyBody>, BoxError>;

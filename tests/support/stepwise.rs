@@ -13,8 +13,8 @@ use http_body_util::{BodyExt, Full};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session, Terminated,
-    Termination,
+    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session,
+    session::{EndReason, EndedLogin},
 };
 use tower_test::mock;
 
@@ -221,7 +221,7 @@ impl Journal {
     }
 
     /// A hook that notes how the login ended and with which credential.
-    pub fn hook(&self) -> impl Fn(Terminated) -> std::future::Ready<()> + Send + Sync + 'static {
+    pub fn hook(&self) -> impl Fn(EndedLogin) -> std::future::Ready<()> + Send + Sync + 'static {
         let journal = self.clone();
         move |end| {
             journal.note(describe(&end));
@@ -231,11 +231,11 @@ impl Journal {
 }
 
 /// How a login ended, and with which credential: `refused at-1`.
-pub fn describe(end: &Terminated) -> String {
-    let how = match end.termination() {
-        Termination::SignedOut => "signed out",
-        Termination::LoggedOut => "logged out",
-        Termination::Refused(_) => "refused",
+pub fn describe(end: &EndedLogin) -> String {
+    let how = match end.reason() {
+        EndReason::NeverLoggedIn => "signed out",
+        EndReason::Logout => "logged out",
+        EndReason::Refused(_) => "refused",
         _ => "?",
     };
     format!("{how} {}", end.credential().map_or("-", |credential| credential.access_token()))

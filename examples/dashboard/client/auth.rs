@@ -7,7 +7,9 @@ use http::{Request, Response, StatusCode};
 use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use tower::BoxError;
-use tower_refresh::{BoxFuture, RefreshContext, RefreshError, Refresher, Terminated, Token};
+use tower_refresh::{
+    RefreshContext, RefreshError, Refresher, Token, refresher::BoxFuture, session::EndedLogin,
+};
 
 use crate::{
     client::{
@@ -54,7 +56,7 @@ impl AuthService for AuthClient {
         self.clone()
     }
 
-    async fn end(&self, end: Terminated) {
+    async fn end(&self, end: EndedLogin) {
         if let Some(token) = end.credential() {
             // If it fails, nothing is lost but a session that the server has to expire by itself.
             _ = self.logout(token).await;

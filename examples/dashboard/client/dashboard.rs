@@ -9,7 +9,10 @@ use bytes::Bytes;
 use http::{Request, Response};
 use http_body_util::{BodyExt, Full};
 use tower::{BoxError, ServiceBuilder, ServiceExt};
-use tower_refresh::{Login, Origin, Refresh, RefreshLayer, ReplayBody, Session, Terminated};
+use tower_refresh::{
+    Origin, Refresh, RefreshLayer, ReplayBody, Session,
+    session::{EndedLogin, Login},
+};
 
 use crate::{
     client::{
@@ -49,7 +52,7 @@ impl<A: AuthService> Dashboard<A> {
             .refresh_ahead(refresh_ahead)
             // Leave it out, and it is the system's.
             .clock(move || clock.now())
-            .on_terminated({
+            .on_login_end({
                 let app = app.clone();
                 move |end| app.clone().forget(end)
             })
@@ -90,7 +93,7 @@ impl<A: AuthService> Dashboard<A> {
 
 impl<A: AuthService> App<A> {
     /// The hook: it runs once for a login, whoever or whatever ended it.
-    async fn forget(self, end: Terminated<A::Credential>) {
+    async fn forget(self, end: EndedLogin<A::Credential>) {
         // Somebody else may have logged in by now, and is not to be forgotten.
         self.shown_user().take_if(|(login, _)| *login == end.login());
         self.auth.end(end).await;

@@ -1,7 +1,7 @@
 //! What the clients need to know of a kind of credential.
 
 use tower::BoxError;
-use tower_refresh::{Credential, RefreshError, Refresher, Session, Terminated};
+use tower_refresh::{Credential, RefreshError, Refresher, Session, session::EndedLogin};
 
 use crate::clock::WallClock;
 
@@ -22,7 +22,7 @@ pub(crate) trait AuthService: Clone + Send + Sync + 'static {
     fn refresher(&self) -> impl Refresher<Self::Credential>;
 
     /// Tells the service that a login is over.
-    fn end(&self, end: Terminated<Self::Credential>) -> impl Future<Output = ()> + Send;
+    fn end(&self, end: EndedLogin<Self::Credential>) -> impl Future<Output = ()> + Send;
 
     /// A refresh by hand.
     fn renew(

@@ -7,8 +7,9 @@ use http_body_util::{BodyExt, Full};
 use hyper_util::client::legacy;
 use tower::BoxError;
 use tower_refresh::{
-    Credential, RefreshError, Refresher, Terminated,
+    Credential, RefreshError, Refresher,
     cookies::{Jar, LogoutEndpoint, RefreshEndpoint},
+    session::EndedLogin,
 };
 
 use crate::{
@@ -60,7 +61,7 @@ impl AuthService for CookieClient {
 
     /// Where nothing else is to be done at the end, the hook goes into the session's builder as it
     /// is.
-    async fn end(&self, end: Terminated<Jar>) {
+    async fn end(&self, end: EndedLogin<Jar>) {
         let hook = self.logout.clone().into_hook();
         hook(end).await;
     }

@@ -64,6 +64,6 @@ impl Herd {
 /// How a caller learns from the layer that somebody has to log in again. (The naive client hands
 /// the refusal itself on.)
 pub(crate) fn is_end_of_login(error: &BoxError) -> bool {
-    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::Terminated)
+    error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LoggedOut)
         || error.downcast_ref::<RefreshError>().is_some_and(RefreshError::is_terminal)
 }

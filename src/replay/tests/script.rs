@@ -13,9 +13,8 @@ use std::{
 use bytes::Bytes;
 use http::{HeaderMap, HeaderValue};
 use http_body::{Body, Frame, SizeHint};
-use tower::BoxError;
 
-use crate::replay::ReplayBody;
+use crate::{error::BoxError, replay::ReplayBody};
 
 /// What a scripted body does at a poll.
 #[derive(Clone, Debug, PartialEq)]

@@ -8,7 +8,7 @@ use std::{
 
 use tokio::time::Instant;
 
-use crate::credential::Credential;
+use crate::credential::contract::Credential;
 
 /// A credential in a session, and what the session knows of it.
 pub(crate) struct Held<C>(Arc<Issued<C>>);

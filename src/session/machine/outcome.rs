@@ -17,7 +17,7 @@ pub(crate) enum Outcome {
     /// attempt.
     Failed(RefreshError, Duration),
     /// The login is over: refused by the flight with that cause, or logged out.
-    Terminated(Option<RefreshError>),
+    Ended(Option<RefreshError>),
     /// Another login took its place.
     LoginChanged,
 }
@@ -36,7 +36,7 @@ impl Outcome {
         match self {
             Self::Renewed | Self::Replaced => Ok(()),
             Self::Failed(error, wait) => Err(Error::refresh_failed(error, wait)),
-            Self::Terminated(cause) => Err(Error::terminated(cause)),
+            Self::Ended(cause) => Err(Error::logged_out(cause)),
             Self::LoginChanged => Err(Error::login_changed()),
         }
     }
@@ -49,10 +49,8 @@ impl OutcomeCell {
     /// itself, even by its time-out, was not.
     pub(crate) fn is_fenced(&self) -> bool {
         match self.0.get() {
-            Some(Outcome::Replaced | Outcome::Terminated(None) | Outcome::LoginChanged) => true,
-            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Terminated(Some(_))) => {
-                false
-            }
+            Some(Outcome::Replaced | Outcome::Ended(None) | Outcome::LoginChanged) => true,
+            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Ended(Some(_))) => false,
         }
     }
 

@@ -7,11 +7,11 @@ use crate::{
 /// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure, a time-out among them.
 ///
 /// ```
-/// use tower_refresh::{AmbiguousOutcome, Refresher, Session};
+/// use tower_refresh::{session::AmbiguousOutcome, Refresher, Session};
 ///
 /// /// For a server that revokes a login whose refresh token is used twice (RFC 9700 §4.14.2).
 /// fn strict(refresher: impl Refresher) -> Session {
-///     Session::builder(refresher).on_ambiguous(AmbiguousOutcome::Terminate).build()
+///     Session::builder(refresher).on_ambiguous(AmbiguousOutcome::EndLogin).build()
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
@@ -23,7 +23,7 @@ pub enum AmbiguousOutcome {
     Retry,
     /// It ends, as if the refresh had been refused. Right with a server that takes the second use
     /// of a refresh token for theft.
-    Terminate,
+    EndLogin,
 }
 
 /// What the state machine goes by.
@@ -45,7 +45,7 @@ impl Rules {
     pub(in crate::session) fn is_refusal(&self, error: &RefreshError) -> bool {
         match error.kind() {
             RefreshErrorKind::Terminal => true,
-            RefreshErrorKind::Ambiguous => self.ambiguous == AmbiguousOutcome::Terminate,
+            RefreshErrorKind::Ambiguous => self.ambiguous == AmbiguousOutcome::EndLogin,
             RefreshErrorKind::Transient => false,
         }
     }

@@ -5,7 +5,7 @@ use std::{
 };
 
 use crate::{
-    credential::Token,
+    credential::token::Token,
     error::RefreshError,
     identity::{Generation, Login},
     refresher::Cause,
@@ -23,8 +23,8 @@ use crate::{
 /// A snapshot keeps its credential alive for as long as it is held.
 ///
 /// ```
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 /// let first = session.state();
@@ -57,13 +57,13 @@ pub struct State<C = Token> {
 /// the [`State`] and the clock.
 ///
 /// ```
-/// use tower_refresh::{Phase, State};
+/// use tower_refresh::session::{Phase, State};
 ///
 /// fn health(state: &State) -> &'static str {
 ///     match state.phase() {
 ///         Phase::Active | Phase::Refreshing(_) => "up",
 ///         Phase::Failed(_) => "degraded",
-///         Phase::Terminated(_) => "logged out",
+///         Phase::LoggedOut(_) => "logged out",
 ///         _ => "unknown",
 ///     }
 /// }
@@ -79,31 +79,31 @@ pub enum Phase {
     /// sent.
     Failed(Failure),
     /// There is no login that could send anything.
-    Terminated(Termination),
+    LoggedOut(EndReason),
 }
 
 /// How the last login ended.
 ///
 /// ```
-/// use tower_refresh::{Phase, Termination};
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
-/// # fn main() -> Result<(), tower_refresh::InvalidToken> {
+/// use tower_refresh::session::{EndReason, Phase};
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+/// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
 /// let session: Session = Session::builder(refresher).build();
-/// assert!(matches!(session.state().phase(), Phase::Terminated(Termination::SignedOut)));
+/// assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::NeverLoggedIn)));
 ///
 /// session.login(Token::bearer("at-1")?);
 /// drop(session.logout());
-/// assert!(matches!(session.state().phase(), Phase::Terminated(Termination::LoggedOut)));
+/// assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::Logout)));
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Debug)]
 #[non_exhaustive]
-pub enum Termination {
+pub enum EndReason {
     /// It never began.
-    SignedOut,
+    NeverLoggedIn,
     /// The application ended it.
-    LoggedOut,
+    Logout,
     /// The refresh was refused.
     Refused(RefreshError),
 }
@@ -112,7 +112,7 @@ pub enum Termination {
 ///
 /// ```
 /// use std::time::Duration;
-/// use tower_refresh::Flight;
+/// use tower_refresh::session::Flight;
 ///
 /// /// Whether users should see that they wait.
 /// fn is_slow(flight: &Flight) -> bool {
@@ -144,8 +144,8 @@ pub(in crate::session) struct Row {
 ///
 /// ```
 /// use std::time::Instant;
-/// use tower_refresh::{Phase, RefreshErrorKind};
-/// # use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
+/// use tower_refresh::{session::Phase, RefreshErrorKind};
+/// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {
 /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::transient("unreachable")) });
@@ -183,7 +183,7 @@ impl<C> State<C> {
             login: Login::NONE,
             generation: Generation::NONE,
             held: None,
-            phase: Phase::Terminated(Termination::SignedOut),
+            phase: Phase::LoggedOut(EndReason::NeverLoggedIn),
             flights_started: 0,
             flights_settled: 0,
             outstanding: Outstanding::new(),
@@ -268,7 +268,7 @@ impl<C> State<C> {
         match &self.phase {
             Phase::Active | Phase::Failed(_) => self.usable(wall),
             Phase::Refreshing(flight) if !flight.awaited => self.usable(wall),
-            Phase::Refreshing(_) | Phase::Terminated(_) => None,
+            Phase::Refreshing(_) | Phase::LoggedOut(_) => None,
         }
     }
 
@@ -289,7 +289,7 @@ impl<C> State<C> {
                 let due = renew_at.duration_since(now.wall).unwrap_or_default();
                 Some(due.max(self.hold_off(now.instant).unwrap_or_default()))
             }
-            Phase::Refreshing(_) | Phase::Terminated(_) => None,
+            Phase::Refreshing(_) | Phase::LoggedOut(_) => None,
         }
     }
 

@@ -20,7 +20,7 @@ use crate::{
         limit::History,
         outcome::{Outcome, OutcomeCell},
         outstanding::{Outstanding, Running},
-        state::{Failure, Flight, Phase, Row, Stamped, State, Termination},
+        state::{EndReason, Failure, Flight, Phase, Row, Stamped, State},
     },
 };
 
@@ -51,7 +51,7 @@ pub(crate) struct Launch<C> {
 /// A login that is over, other than by another login.
 pub(crate) struct Ended<C> {
     pub(crate) login: Login,
-    pub(crate) termination: Termination,
+    pub(crate) reason: EndReason,
     pub(crate) credential: Option<Arc<C>>,
     pub(crate) outstanding: Outstanding<C>,
 }
@@ -116,7 +116,7 @@ impl<C> State<C> {
         }
         let send = |held: &Held<C>| Admission::Send(held.clone(), self.stamp());
         match &self.phase {
-            Phase::Terminated(termination) => Step::stay(Admission::Fail(termination.to_error())),
+            Phase::LoggedOut(reason) => Step::stay(Admission::Fail(reason.to_error())),
             Phase::Refreshing(flight) if flight.awaited => {
                 Step::stay(Admission::Wait(flight.clone()))
             }
@@ -159,7 +159,7 @@ impl<C> State<C> {
         }
         let overtaken = self.generation > stamp.generation;
         match &self.phase {
-            Phase::Terminated(termination) => Step::stay(Reaction::Fail(termination.to_error())),
+            Phase::LoggedOut(reason) => Step::stay(Reaction::Fail(reason.to_error())),
             Phase::Refreshing(flight) if overtaken && flight.awaited => {
                 Step::stay(Reaction::Wait(flight.clone()))
             }
@@ -206,7 +206,7 @@ impl<C> State<C> {
     /// `Session::refresh`: joins the flight that runs, or starts one that nobody waits for.
     pub(crate) fn refresh(&self, now: Now) -> Step<C, Result<Flight, Error>> {
         match (&self.phase, self.backing_off(now.instant)) {
-            (Phase::Terminated(termination), _) => Step::stay(Err(termination.to_error())),
+            (Phase::LoggedOut(reason), _) => Step::stay(Err(reason.to_error())),
             (Phase::Refreshing(flight), _) => Step::stay(Ok(flight.clone())),
             (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
             (Phase::Active | Phase::Failed(_), None) => {
@@ -220,7 +220,7 @@ impl<C> State<C> {
     pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<(Login, Option<Flight>), Error>> {
         let usable = self.usable(|| now.wall).is_some();
         match (&self.phase, self.backing_off(now.instant)) {
-            (Phase::Terminated(_), _) => {
+            (Phase::LoggedOut(_), _) => {
                 let next = Self { held: None, ..self.in_new_login() };
                 let login = next.login;
                 next.elect(Cause::Missing, true, None, now).map(|flight| Ok((login, Some(flight))))
@@ -267,7 +267,7 @@ impl<C> State<C> {
                 let row = current.row.and(self.rules.is_refusal(error));
                 let needed = current.awaited || self.usable(|| now.wall).is_none();
                 if needed && row.refusals >= self.rules.terminal_after {
-                    self.end(Termination::Refused(error.clone()))
+                    self.end(EndReason::Refused(error.clone()))
                 } else {
                     let retry_at = (now.instant + wait).into_std();
                     let failed = Phase::Failed(Failure { error: error.clone(), row, retry_at });
@@ -353,7 +353,7 @@ impl<C> State<C> {
 
     /// A newer credential of that login.
     pub(crate) fn replace(&self, login: Login, held: &Held<C>) -> Step<C, Option<Generation>> {
-        if self.login != login || matches!(self.phase, Phase::Terminated(_)) {
+        if self.login != login || matches!(self.phase, Phase::LoggedOut(_)) {
             return Step::stay(None);
         }
         let next = self.renewed(held);
@@ -363,8 +363,8 @@ impl<C> State<C> {
 
     pub(crate) fn log_out(&self) -> Step<C, ()> {
         match &self.phase {
-            Phase::Terminated(_) => Step::stay(()),
-            _ => self.end(Termination::LoggedOut),
+            Phase::LoggedOut(_) => Step::stay(()),
+            _ => self.end(EndReason::Logout),
         }
     }
 
@@ -389,15 +389,15 @@ impl<C> State<C> {
     }
 
     /// Ends the login. The hook gets its last credential.
-    fn end(&self, termination: Termination) -> Step<C, ()> {
+    fn end(&self, reason: EndReason) -> Step<C, ()> {
         let ended = Ended {
             login: self.login,
-            termination: termination.clone(),
+            reason: reason.clone(),
             credential: self.credential().cloned(),
             outstanding: self.outstanding.clone(),
         };
-        let outcome = Outcome::Terminated(termination.refusal().cloned());
-        let next = Self { held: None, phase: Phase::Terminated(termination), ..self.clone() };
+        let outcome = Outcome::Ended(reason.refusal().cloned());
+        let next = Self { held: None, phase: Phase::LoggedOut(reason), ..self.clone() };
         let mut step = self.leave(next, outcome);
         step.effects.ended = Some(ended);
         step
@@ -418,20 +418,20 @@ impl<C> State<C> {
     }
 }
 
-// === impl Termination ===
+// === impl EndReason ===
 
-impl Termination {
+impl EndReason {
     /// The refusal that ended the login, if one did.
     fn refusal(&self) -> Option<&RefreshError> {
         match self {
             Self::Refused(error) => Some(error),
-            Self::SignedOut | Self::LoggedOut => None,
+            Self::NeverLoggedIn | Self::Logout => None,
         }
     }
 
     /// What a request is told that comes after it.
     pub(crate) fn to_error(&self) -> Error {
-        Error::terminated(self.refusal().cloned())
+        Error::logged_out(self.refusal().cloned())
     }
 }
 

@@ -5,7 +5,7 @@ use crate::{
     upstream::Upstream,
 };
 use tower::{BoxError, Layer};
-use tower_refresh::{RefreshContext, RefreshLayer, Session, Token, refresher_fn};
+use tower_refresh::{refresher_fn, RefreshContext, RefreshLayer, Session, Token};
 
 /// This crate's layer.
 pub(crate) struct TowerRefresh;

@@ -7,7 +7,7 @@ use http::request::Parts;
 use tokio::time::Instant;
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     session::machine::{clock::Now, held::Held, timing::Ahead},
 };
 

@@ -11,7 +11,7 @@ use crate::{
     refresher::Cause,
     session::machine::{
         outcome::Outcome,
-        state::{Flight, Phase, Row, State, Termination},
+        state::{EndReason, Flight, Phase, Row, State},
         tests::key::Key,
         transition::{Effects, Step},
     },
@@ -37,8 +37,8 @@ pub(super) enum Stand {
     Active,
     Refreshing(Leg),
     Failed(Setback),
-    SignedOut,
-    LoggedOut,
+    NeverLoggedIn,
+    Logout,
     Refused(String),
 }
 
@@ -68,7 +68,7 @@ pub(super) enum Told {
     Renewed,
     Replaced,
     Failed(String, Duration),
-    Terminated(Option<String>),
+    Ended(Option<String>),
     LoginChanged,
 }
 
@@ -135,15 +135,15 @@ impl Stand {
                 row: failure.row,
                 retry_at: failure.retry_at,
             }),
-            Phase::Terminated(termination) => Self::over(termination),
+            Phase::LoggedOut(reason) => Self::over(reason),
         }
     }
 
-    pub(super) fn over(termination: &Termination) -> Self {
-        match termination {
-            Termination::SignedOut => Self::SignedOut,
-            Termination::LoggedOut => Self::LoggedOut,
-            Termination::Refused(error) => Self::Refused(said(error)),
+    pub(super) fn over(reason: &EndReason) -> Self {
+        match reason {
+            EndReason::NeverLoggedIn => Self::NeverLoggedIn,
+            EndReason::Logout => Self::Logout,
+            EndReason::Refused(error) => Self::Refused(said(error)),
         }
     }
 }
@@ -172,7 +172,7 @@ impl Told {
             Outcome::Renewed => Self::Renewed,
             Outcome::Replaced => Self::Replaced,
             Outcome::Failed(error, wait) => Self::Failed(said(error), *wait),
-            Outcome::Terminated(cause) => Self::Terminated(cause.as_ref().map(said)),
+            Outcome::Ended(cause) => Self::Ended(cause.as_ref().map(said)),
             Outcome::LoginChanged => Self::LoginChanged,
         }
     }

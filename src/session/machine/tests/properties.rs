@@ -12,7 +12,7 @@ use proptest::{
 use tokio_test::task;
 
 use crate::{
-    credential::Credential,
+    credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
     refresher::{Cause, RefreshContext, Rejection},
@@ -221,7 +221,7 @@ impl Walk {
             login: state.login,
             generation: state.generation,
             key: None,
-            is_over: matches!(state.phase, Phase::Terminated(_)),
+            is_over: matches!(state.phase, Phase::LoggedOut(_)),
             flight: None,
             failed: None,
             refusals: Vec::new(),
@@ -280,7 +280,7 @@ impl Walk {
             _ if login != self.model.login => {
                 (Fate::Fails(ErrorKind::LoginChanged), Expected::default())
             }
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
+            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
             (_, Some(flight), _) if self.flights[flight].awaited => {
                 (self.waits(flight), Expected::default())
             }
@@ -319,7 +319,7 @@ impl Walk {
             _ if stamped.login != self.model.login => {
                 (Fate::Fails(ErrorKind::LoginChanged), Expected::default())
             }
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
+            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
             (Some(flight), _) if !is_late => {
                 self.flights[flight].awaited = true;
                 self.flights[flight].rejected = true;
@@ -376,7 +376,7 @@ impl Walk {
             self.model.refusals.push(self.is_refusal(landing));
             let needed = awaited || !self.is_usable();
             if needed && self.refused_in_a_row() >= self.setup.terminal_after as usize {
-                Told::Terminated(Some("no".to_owned()))
+                Told::Ended(Some("no".to_owned()))
             } else {
                 self.model.failed = Some(Failed { step: self.step, retry_at: self.elapsed + wait });
                 let text = if result.is_ok() { "unchanged" } else { "no" };
@@ -394,7 +394,7 @@ impl Walk {
             }
             Told::Renewed
         };
-        let ends = matches!(told, Told::Terminated(_));
+        let ends = matches!(told, Told::Ended(_));
         if ends {
             // What no model may get wrong.
             assert!(
@@ -403,7 +403,7 @@ impl Walk {
             );
             assert!(
                 !matches!(landing, Landing::Ambiguous)
-                    || self.setup.ambiguous == AmbiguousOutcome::Terminate,
+                    || self.setup.ambiguous == AmbiguousOutcome::EndLogin,
                 "a login outlives a lost answer"
             );
             assert!(
@@ -443,7 +443,7 @@ impl Walk {
 
     fn log_out(&mut self) {
         let taken = take(&self.state, State::log_out);
-        let told = self.model.flight.map(|_| Told::Terminated(None));
+        let told = self.model.flight.map(|_| Told::Ended(None));
         self.install(taken, Expected { told, ends: !self.model.is_over, ..Expected::default() });
     }
 
@@ -452,7 +452,7 @@ impl Walk {
         let taken = take(&self.state, |state| state.refresh(now));
         let cause = if self.model.key.is_some() { Cause::Forced } else { Cause::Missing };
         let (fate, expected) = match (self.model.flight, self.backing_off()) {
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::Terminated), Expected::default()),
+            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
             (Some(flight), _) => (self.waits(flight), Expected::default()),
             (None, Some(wait)) => (Fate::Later(wait), Expected::default()),
             (None, None) => self.elects_unawaited(cause),
@@ -594,7 +594,7 @@ impl Walk {
         let expires_at = model.key.and_then(|known| known.expires_at);
         assert_eq!(state.credential().map(|key| key.name), model.key.map(|known| known.name));
         assert_eq!(state.expires_at(), expires_at);
-        assert_eq!(matches!(state.phase, Phase::Terminated(_)), model.is_over);
+        assert_eq!(matches!(state.phase, Phase::LoggedOut(_)), model.is_over);
         assert_eq!(
             matches!(state.phase, Phase::Failed(_)),
             model.failed.is_some() && model.flight.is_none()
@@ -654,7 +654,7 @@ impl Walk {
         for Record { flight, told, context, .. } in &flights {
             assert_eq!(flight.outcome.get().as_ref().map(Told::of), *told, "an outcome stands");
             let is_fenced =
-                matches!(told, Some(Told::Replaced | Told::Terminated(None) | Told::LoginChanged));
+                matches!(told, Some(Told::Replaced | Told::Ended(None) | Told::LoginChanged));
             assert_eq!(context.is_fenced(), is_fenced, "the refresher sees it too");
         }
         for (index, Ended { login, outstanding, .. }) in ended.iter().enumerate() {
@@ -753,7 +753,7 @@ impl Walk {
     fn is_refusal(&self, landing: Landing) -> bool {
         match landing {
             Landing::Terminal => true,
-            Landing::Ambiguous => self.setup.ambiguous == AmbiguousOutcome::Terminate,
+            Landing::Ambiguous => self.setup.ambiguous == AmbiguousOutcome::EndLogin,
             Landing::Success { .. } | Landing::Unchanged | Landing::Transient => false,
         }
     }
@@ -844,7 +844,7 @@ fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
 fn setup() -> impl Strategy<Value = Setup> {
     let window = select(vec![Duration::ZERO, 10 * SECOND, 30 * SECOND, Duration::MAX]);
     let margin = select(vec![Duration::ZERO, 10 * SECOND, 60 * SECOND, Duration::MAX]);
-    let ambiguous = select(vec![AmbiguousOutcome::Retry, AmbiguousOutcome::Terminate]);
+    let ambiguous = select(vec![AmbiguousOutcome::Retry, AmbiguousOutcome::EndLogin]);
     let terminal_after = prop_oneof![3 => Just(1), 3 => 2_u32..4, 1 => Just(u32::MAX)];
     let refreshes = prop_oneof![8 => 0_usize..4, 1 => Just(usize::MAX)];
     (any::<bool>(), refreshes, window, ambiguous, terminal_after, margin).prop_map(

@@ -21,7 +21,7 @@ use crate::{
         outcome::{Outcome, OutcomeCell},
         outstanding::Outstanding,
         rules::Rules,
-        state::{Failure, Flight, Phase, Row, Stamped, State, Termination},
+        state::{EndReason, Failure, Flight, Phase, Row, Stamped, State},
         tests::{
             key::{Key, at, both, key},
             picture::{Leg, Picture, Setback, Stand, Taken, Told, said, take, told},
@@ -66,7 +66,7 @@ fn a_request_after_a_refusal_fails_with_it() {
         let taken = take(&refused(), |state| state.admit(login(), true, || now));
         assert_eq!(
             admission(&taken.answer),
-            Answer::Fails(ErrorKind::Terminated, Some("refused".to_owned()))
+            Answer::Fails(ErrorKind::LoggedOut, Some("refused".to_owned()))
         );
         taken.assert_nothing();
     }
@@ -76,7 +76,7 @@ fn a_request_after_a_refusal_fails_with_it() {
 fn a_request_after_a_logout_or_before_any_login_fails_without_a_cause() {
     for state in [logged_out(), signed_out()] {
         let taken = request(&state);
-        assert_eq!(admission(&taken.answer), Answer::Fails(ErrorKind::Terminated, None));
+        assert_eq!(admission(&taken.answer), Answer::Fails(ErrorKind::LoggedOut, None));
         taken.assert_nothing();
     }
 }
@@ -302,7 +302,7 @@ fn a_rejection_of_this_generation_after_the_end_fails_with_its_cause() {
         [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
     for (state, cause) in over {
         let taken = reject(&state, state.stamp());
-        assert_eq!(reaction(&taken.answer), Answer::Fails(ErrorKind::Terminated, cause));
+        assert_eq!(reaction(&taken.answer), Answer::Fails(ErrorKind::LoggedOut, cause));
         taken.assert_nothing();
     }
 }
@@ -343,7 +343,7 @@ fn a_rejection_of_an_older_generation_after_a_failure_is_replayed() {
 fn a_rejection_of_an_older_generation_after_the_end_fails_with_its_cause() {
     for (state, cause) in [(refused(), Some("refused".to_owned())), (logged_out(), None)] {
         let taken = reject(&state, older());
-        assert_eq!(reaction(&taken.answer), Answer::Fails(ErrorKind::Terminated, cause));
+        assert_eq!(reaction(&taken.answer), Answer::Fails(ErrorKind::LoggedOut, cause));
         taken.assert_nothing();
     }
 }
@@ -507,7 +507,7 @@ fn a_refusal_ends_the_login_where_a_request_came_to_wait_while_the_flight_ran() 
     let taken = take(&rejected, |state| {
         state.settle(&started, &Err(RefreshError::terminal("no")), None, WAIT, now())
     });
-    taken.assert_settled(FLIGHT, Told::Terminated(Some("no".to_owned())));
+    taken.assert_settled(FLIGHT, Told::Ended(Some("no".to_owned())));
     assert!(taken.effects.ended.is_some());
 }
 
@@ -745,7 +745,7 @@ fn a_refresh_after_the_end_fails_with_its_cause() {
         [(refused(), Some("refused".to_owned())), (logged_out(), None), (signed_out(), None)];
     for (state, cause) in over {
         let taken = take(&state, |state| state.refresh(now()));
-        assert_eq!(told(taken.answer.as_ref().unwrap_err()), (ErrorKind::Terminated, cause));
+        assert_eq!(told(taken.answer.as_ref().unwrap_err()), (ErrorKind::LoggedOut, cause));
         taken.assert_nothing();
     }
 }
@@ -899,7 +899,7 @@ fn waiters_of_one_flight_share_its_cause() {
     flight.outcome.set(outcome);
     let again =
         || flight.outcome.get().expect("it has settled").into_result().expect_err("it was refused");
-    assert_eq!(told(&again()), (ErrorKind::Terminated, Some("no".to_owned())));
+    assert_eq!(told(&again()), (ErrorKind::LoggedOut, Some("no".to_owned())));
     assert_eq!(told(&again()), told(&refused_with(&taken.next.expect("the state changes"))));
 }
 
@@ -912,11 +912,11 @@ fn an_outcome_tells_a_waiter_what_the_table_says() {
     assert_eq!(outcome(settle(&awaited(), &Ok(new_key()), None).effects), Ok(()));
     assert_eq!(outcome(replace(&awaited()).effects), Ok(()));
     assert_eq!(outcome(log_in(&awaited()).effects), Err((ErrorKind::LoginChanged, None)));
-    assert_eq!(outcome(log_out(&awaited()).effects), Err((ErrorKind::Terminated, None)));
+    assert_eq!(outcome(log_out(&awaited()).effects), Err((ErrorKind::LoggedOut, None)));
     let failure = settle(&awaited(), &Err(RefreshError::ambiguous("lost")), None).effects;
     assert_eq!(outcome(failure), Err((ErrorKind::RefreshFailed, Some("lost".to_owned()))));
     let refusal = settle(&awaited(), &Err(RefreshError::terminal("no")), None).effects;
-    assert_eq!(outcome(refusal), Err((ErrorKind::Terminated, Some("no".to_owned()))));
+    assert_eq!(outcome(refusal), Err((ErrorKind::LoggedOut, Some("no".to_owned()))));
 }
 
 // === What is asserted for more than one cell ===
@@ -1114,10 +1114,10 @@ fn assert_refused(state: &State<Key>, now: Now) {
         state.stand = Stand::Refused("no".to_owned());
         state.flights_settled += 1;
     });
-    taken.assert_settled(FLIGHT, Told::Terminated(Some("no".to_owned())));
+    taken.assert_settled(FLIGHT, Told::Ended(Some("no".to_owned())));
     let ended = taken.effects.ended.as_ref().expect("the login ends");
     assert_eq!(
-        (ended.login, Stand::over(&ended.termination)),
+        (ended.login, Stand::over(&ended.reason)),
         (login(), Stand::Refused("no".to_owned()))
     );
     assert_eq!(ended.credential.as_ref().map(|key| key.name), taken.before.key);
@@ -1187,19 +1187,19 @@ fn assert_logged_out(taken: &Taken<()>, last: Option<u32>) {
     taken.assert_state(|state| {
         state.key = None;
         state.expires_at = None;
-        state.stand = Stand::LoggedOut;
+        state.stand = Stand::Logout;
         state.flights_settled += u64::from(is_fenced);
     });
     assert!(taken.effects.launch.is_none());
     let ended = taken.effects.ended.as_ref().expect("the login ends");
-    assert_eq!((ended.login, Stand::over(&ended.termination)), (login(), Stand::LoggedOut));
+    assert_eq!((ended.login, Stand::over(&ended.reason)), (login(), Stand::Logout));
     assert_eq!(ended.credential.as_ref().map(|key| key.name), last);
 }
 
 #[track_caller]
 fn assert_logout_fences(state: &State<Key>) {
     let taken = log_out(state);
-    taken.assert_settled(FLIGHT, Told::Terminated(None));
+    taken.assert_settled(FLIGHT, Told::Ended(None));
     assert_logged_out(&taken, Some(KEY));
 }
 
@@ -1378,11 +1378,11 @@ fn failed_until(retry: Now) -> State<Key> {
 }
 
 fn refused() -> State<Key> {
-    without_key(state(Phase::Terminated(Termination::Refused(RefreshError::terminal("refused")))))
+    without_key(state(Phase::LoggedOut(EndReason::Refused(RefreshError::terminal("refused")))))
 }
 
 fn logged_out() -> State<Key> {
-    without_key(state(Phase::Terminated(Termination::LoggedOut)))
+    without_key(state(Phase::LoggedOut(EndReason::Logout)))
 }
 
 fn signed_out() -> State<Key> {
@@ -1459,6 +1459,6 @@ fn leg_of(state: &State<Key>) -> Leg {
 
 #[track_caller]
 fn refused_with(state: &State<Key>) -> Error {
-    let Phase::Terminated(termination) = &state.phase else { panic!("the login is over") };
-    termination.to_error()
+    let Phase::LoggedOut(reason) = &state.phase else { panic!("the login is over") };
+    reason.to_error()
 }

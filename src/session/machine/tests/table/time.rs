@@ -573,7 +573,7 @@ fn as_many_refusals_in_a_row_end_a_login_as_were_asked_for() {
     let now = after_failures(8);
     let flying = reject_at(&state, state.stamp(), now).next.expect("it flies");
     let taken = settle_at(&flying, &refusal(), now);
-    taken.assert_settled(FLIGHT + 8, Told::Terminated(Some("no".to_owned())));
+    taken.assert_settled(FLIGHT + 8, Told::Ended(Some("no".to_owned())));
     assert!(taken.effects.ended.is_some());
 }
 
@@ -593,13 +593,13 @@ fn a_new_credential_starts_the_count_of_refusals_anew() {
 
 #[test]
 fn a_lost_answer_ends_a_login_where_it_counts_as_a_refusal() {
-    let rules = Rules { ambiguous: AmbiguousOutcome::Terminate, ..Rules::DEFAULT };
+    let rules = Rules { ambiguous: AmbiguousOutcome::EndLogin, ..Rules::DEFAULT };
     let strict = |state| State { rules, ..state };
     for (state, now) in
         [(awaited(), now()), (refreshing(), late()), (without_key(refreshing()), now())]
     {
         let taken = settle_at(&strict(state), &lost(), now);
-        taken.assert_settled(FLIGHT, Told::Terminated(Some("lost".to_owned())));
+        taken.assert_settled(FLIGHT, Told::Ended(Some("lost".to_owned())));
         assert!(taken.effects.ended.is_some());
     }
     // Not while the credential works, and never for what is known not to have happened.
@@ -614,7 +614,7 @@ fn a_lost_answer_ends_a_login_where_it_counts_as_a_refusal() {
 #[test]
 fn a_lost_answer_and_a_refusal_are_counted_together_where_both_count() {
     let rules =
-        Rules { ambiguous: AmbiguousOutcome::Terminate, terminal_after: 2, ..Rules::DEFAULT };
+        Rules { ambiguous: AmbiguousOutcome::EndLogin, terminal_after: 2, ..Rules::DEFAULT };
     for errors in [[lost(), refusal()], [refusal(), lost()]] {
         let once =
             settle_at(&State { rules, ..awaited() }, &errors[0], now()).next.expect("it goes on");
@@ -651,7 +651,7 @@ fn renewals_that_are_refused_leave_a_credential_in_use_until_it_has_expired() {
     // Now somebody needs it.
     let flying = late_request(&state).next.expect("it flies");
     let taken = settle_at(&flying, &refusal(), late());
-    taken.assert_settled(FLIGHT + 4, Told::Terminated(Some("no".to_owned())));
+    taken.assert_settled(FLIGHT + 4, Told::Ended(Some("no".to_owned())));
     assert!(taken.effects.ended.is_some());
 }
 
@@ -661,7 +661,7 @@ fn a_refused_renewal_ends_the_login_where_its_credential_is_rejected_meanwhile()
     let started = flight(&flying);
     let rejected = reject(&flying, stamp()).next.expect("it is awaited");
     let taken = take(&rejected, |state| state.settle(&started, &Err(refusal()), None, WAIT, now()));
-    taken.assert_settled(FLIGHT, Told::Terminated(Some("no".to_owned())));
+    taken.assert_settled(FLIGHT, Told::Ended(Some("no".to_owned())));
     assert!(taken.effects.ended.is_some());
 }
 
