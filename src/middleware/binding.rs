@@ -12,7 +12,7 @@ use crate::{
     },
     refresher::Rejection,
     replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Flight, Held, Reaction, Stamped, handle::Session},
+    session::{Entry, Epoch, Flight, Reaction, handle::Session},
 };
 
 /// What all calls of a service share.
@@ -60,15 +60,10 @@ impl<C: Credential> Shared<C> {
 
     /// Puts the credential on a request.
     #[inline]
-    pub(crate) fn apply(
-        &self,
-        credential: &C,
-        stamped: impl FnOnce() -> Stamped,
-        head: &mut Parts,
-    ) {
+    pub(crate) fn apply(&self, credential: &C, epoch: impl FnOnce() -> Epoch, head: &mut Parts) {
         credential.apply(head);
         if let Some(rejects) = &self.rejects {
-            head.extensions.insert(Stamp::new(stamped(), rejects.clone()));
+            head.extensions.insert(Stamp::new(epoch(), rejects.clone()));
         }
     }
 
@@ -77,20 +72,20 @@ impl<C: Credential> Shared<C> {
     #[inline]
     pub(crate) fn accepts<ResBody>(
         &self,
-        held: &Held<C>,
-        stamped: impl FnOnce() -> Stamped,
+        entry: &Entry<C>,
+        epoch: impl FnOnce() -> Epoch,
         response: &mut Response<ResBody>,
     ) -> bool {
-        held.credential().observe(response.status(), response.headers());
+        entry.credential().observe(response.status(), response.headers());
         if let Some(rejects) = &self.rejects {
-            response.extensions_mut().insert(Stamp::new(stamped(), rejects.clone()));
+            response.extensions_mut().insert(Stamp::new(epoch(), rejects.clone()));
         }
         if self.policy.detect.inspect(response.status(), response.headers()) == Verdict::Rejected {
             return false;
         }
         // An upstream that is broken has said nothing about it.
         if !response.status().is_server_error() {
-            held.accept();
+            entry.accept();
         }
         true
     }
@@ -99,12 +94,12 @@ impl<C: Credential> Shared<C> {
     /// response goes to the caller.
     pub(crate) fn react<B, ResBody>(
         &self,
-        stamped: Stamped,
+        epoch: Epoch,
         spare: Option<Spare<B>>,
         response: Response<ResBody>,
     ) -> Reply<B, ResBody> {
         let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = self.session.rejected(stamped, rejection);
+        let reaction = self.session.rejected(epoch, rejection);
         // An upload is cut off only for a replay: where the response goes to the caller, it may
         // need the connection.
         let again = match reaction {

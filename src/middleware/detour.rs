@@ -24,7 +24,7 @@ use crate::{
     },
     refresher::BoxFuture,
     replay::{Replay, ReplayBody, drain::Drain, head::HeadCopy},
-    session::{Admission, Flight, Held, Stamped},
+    session::{Admission, Entry, Epoch, Flight},
 };
 
 pin_project! {
@@ -91,8 +91,8 @@ struct Outbound<B> {
 
 /// What a request is sent with, and what is remembered of that.
 struct Sent<C> {
-    held: Held<C>,
-    stamped: Stamped,
+    entry: Arc<Entry<C>>,
+    epoch: Epoch,
 }
 
 /// Why a request can't be sent now.
@@ -229,8 +229,8 @@ where
                 match call.admit() {
                     Ok(sent) => {
                         call.snapshot.shared.apply(
-                            sent.held.credential(),
-                            || sent.stamped,
+                            sent.entry.credential(),
+                            || sent.epoch,
                             &mut head,
                         );
                         let future = service.call(Request::from_parts(head, body));
@@ -249,8 +249,8 @@ where
                     *rest = None;
                 }
                 let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                let (shared, stamped) = (&call.snapshot.shared, sent.stamped);
-                if shared.accepts(&sent.held, || stamped, &mut response) {
+                let (shared, epoch) = (&call.snapshot.shared, sent.epoch);
+                if shared.accepts(&sent.entry, || epoch, &mut response) {
                     return Poll::Ready(Ok(ControlFlow::Break(response)));
                 }
                 let spare = match mem::replace(if_rejected, IfRejected::Respond) {
@@ -258,7 +258,7 @@ where
                     IfRejected::Report => None,
                     IfRejected::Respond => return Poll::Ready(Ok(ControlFlow::Break(response))),
                 };
-                let reply = shared.react(stamped, spare, response);
+                let reply = shared.react(epoch, spare, response);
                 Self::after(reply, call)
             }
         })
@@ -327,7 +327,7 @@ impl<S, C: Credential> Call<S, C> {
     fn admit(&self) -> Result<Sent<C>, Stop> {
         let Snapshot { shared, state, .. } = &*self.snapshot;
         match shared.session.admit(state.login(), !self.waited) {
-            Admission::Send(held, stamped) => Ok(Sent { held, stamped }),
+            Admission::Send(entry, epoch) => Ok(Sent { entry, epoch }),
             Admission::Wait(flight) => Err(Stop::Wait(flight)),
             Admission::Fail(error) => Err(Stop::Fail(error)),
         }

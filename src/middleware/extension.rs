@@ -1,4 +1,5 @@
-//! Markers in the extensions of a request, and the stamp that says which credential it was sent with.
+//! Markers in the extensions of a request, and the stamp that says which credential it was sent
+//! with.
 
 use std::{fmt, sync::Arc};
 
@@ -7,7 +8,7 @@ use http::{HeaderMap, StatusCode};
 use crate::{
     credential::contract::Credential,
     refresher::Rejection,
-    session::{Generation, Login, Stamped, WeakSession},
+    session::{Epoch, Generation, Login, WeakSession},
 };
 
 /// Marks a request that is none of the session's business: put into its extensions, it passes
@@ -59,30 +60,30 @@ pub struct NoReplay;
 /// ```
 #[derive(Clone)]
 pub struct Stamp {
-    stamped: Stamped,
+    epoch: Epoch,
     session: Arc<dyn Rejects>,
 }
 
 /// A session, whatever its credential.
 pub(crate) trait Rejects: Send + Sync {
-    fn rejected(&self, stamped: Stamped);
+    fn rejected(&self, epoch: Epoch);
 }
 
 // === impl Stamp ===
 
 impl Stamp {
-    pub(crate) fn new(stamped: Stamped, session: Arc<dyn Rejects>) -> Self {
-        Self { stamped, session }
+    pub(crate) fn new(epoch: Epoch, session: Arc<dyn Rejects>) -> Self {
+        Self { epoch, session }
     }
 
     /// The login in whose name the request was sent.
     pub fn login(&self) -> Login {
-        self.stamped.login
+        self.epoch.login
     }
 
     /// The generation of the credential that it carried.
     pub fn generation(&self) -> Generation {
-        self.stamped.generation
+        self.epoch.generation
     }
 
     /// Reports a rejection that was noticed elsewhere than in the head of the response: in a
@@ -94,15 +95,15 @@ impl Stamp {
     /// refreshes. Nothing happens where the login is over, the session is gone or there is no Tokio
     /// runtime.
     pub fn reject(&self) {
-        self.session.rejected(self.stamped);
+        self.session.rejected(self.epoch);
     }
 }
 
 impl fmt::Debug for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stamp")
-            .field("login", &self.stamped.login)
-            .field("generation", &self.stamped.generation)
+            .field("login", &self.epoch.login)
+            .field("generation", &self.epoch.generation)
             .finish_non_exhaustive()
     }
 }
@@ -110,13 +111,12 @@ impl fmt::Debug for Stamp {
 // === impl Rejects ===
 
 impl<C: Credential> Rejects for WeakSession<C> {
-    fn rejected(&self, stamped: Stamped) {
+    fn rejected(&self, epoch: Epoch) {
         if let Some(session) = self.upgrade() {
             // Whoever calls has its answer already; how the session reacts is for the next request.
             drop(
-                session.rejected(stamped, || {
-                    Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())
-                }),
+                session
+                    .rejected(epoch, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())),
             );
         }
     }

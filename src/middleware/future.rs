@@ -203,7 +203,7 @@ impl<S: Clone, C: Credential, B> Underway<S, C, B> {
     ) -> Next<Detour<S, F, C, B, ResBody>, ResBody> {
         let Self { snapshot, copy, replay } = self;
         let spare = copy.map(|head| Spare { head, replay });
-        let reply = snapshot.shared.react(snapshot.state.stamp(), spare, response);
+        let reply = snapshot.shared.react(snapshot.state.epoch(), spare, response);
         Detour::after(reply, Call::new(snapshot))
     }
 }

@@ -10,7 +10,7 @@ use tokio::sync::watch;
 use crate::{
     credential::contract::Credential,
     middleware::{binding::Shared, policy::Policy},
-    session::{Held, State, handle::Session},
+    session::{Entry, State, handle::Session},
 };
 
 /// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not
@@ -58,8 +58,8 @@ enum Tenure {
 
 impl<S, C> Snapshot<S, C> {
     /// The credential that requests are sent with in this state.
-    pub(crate) fn held(&self) -> &Held<C> {
-        self.state.held().expect("no request is sent without a credential")
+    pub(crate) fn entry(&self) -> &Entry<C> {
+        self.state.entry().expect("no request is sent without a credential")
     }
 
     /// Whether the session is still in this state.
@@ -91,15 +91,15 @@ impl<S, C: Credential> Snapshot<S, C> {
     /// Puts the credential of this state on a request.
     #[inline]
     pub(crate) fn apply(&self, head: &mut Parts) {
-        let credential = self.unshared.as_ref().unwrap_or_else(|| self.held().credential());
-        self.shared.apply(credential, || self.state.stamp(), head);
+        let credential = self.unshared.as_ref().unwrap_or_else(|| self.entry().credential());
+        self.shared.apply(credential, || self.state.epoch(), head);
     }
 
     /// Looks at the response to a request that was sent in this state: whether it is one to hand on
     /// as it is.
     #[inline]
     pub(crate) fn accepts<ResBody>(&self, response: &mut Response<ResBody>) -> bool {
-        self.shared.accepts(self.held(), || self.state.stamp(), response)
+        self.shared.accepts(self.entry(), || self.state.epoch(), response)
     }
 }
 
