@@ -104,6 +104,7 @@ pub mod oauth2;
 pub mod refresher;
 pub mod respond;
 pub mod session;
+pub mod testing;
 
 mod error;
 #[cfg(any(feature = "cookies", feature = "oauth2"))]
