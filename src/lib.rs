@@ -121,6 +121,6 @@ pub use refresher::{RefreshContext, Refresher, refresher_fn};
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct ReadMe;
