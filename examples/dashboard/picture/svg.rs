@@ -7,6 +7,7 @@ use std::fmt::Write;
 /// Selectors start with the document's id, because the file is also embedded in HTML.
 const STYLE: &str = "\
 <style>
+#herd { max-width: 100%; height: auto }
 #herd text { font: 12px system-ui, -apple-system, 'Segoe UI', Helvetica, Arial, sans-serif; fill: #59636e }
 #herd .title { font-weight: 600; font-size: 15px; fill: #1f2328 }
 #herd .heading { font-weight: 600; font-size: 13px; fill: #1f2328 }
