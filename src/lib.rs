@@ -19,7 +19,9 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{BoxError, Layer, ServiceExt};
-//! use tower_refresh::{RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn};
+//! use tower_refresh::{
+//!     Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+//! };
 //!
 //! # async fn post_refresh_token(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
 //! #[tokio::main]
@@ -36,9 +38,11 @@
 //!     // The session is shared by all clones of the client.
 //!     let login = Token::bearer("at-1")?.with_refresh_token("rt-1");
 //!     let session = Session::new(login, refresher);
-//!     // The layer works with any HTTP client that is a Tower service.
+//!     // The layer sends the token to this origin only. Any HTTP client that is a Tower service
+//!     // can take the place of hyper-util's.
+//!     let api = Origin::from_static("http://localhost:8080");
 //!     let client = Client::builder(TokioExecutor::new()).build_http();
-//!     let client = RefreshLayer::new(session.clone()).layer(client);
+//!     let client = RefreshLayer::new(session.clone(), api).layer(client);
 //!
 //!     let request = Request::get("http://localhost:8080/user").body(Full::<Bytes>::default())?;
 //!     println!("{}", client.oneshot(request).await?.status());
@@ -74,8 +78,8 @@
 //! - After a refusal or a logout no request is sent with the ended login's credential, and the
 //!   logout hook runs once. A refresh that fails otherwise ends no login, and backs off.
 //! - No request of one login is sent with the credential of another.
-//! - A credential is sent to the listed origins only, in cleartext only if allowed, and is shown in
-//!   no error and no `Debug` output.
+//! - A credential is sent to the layer's [`Origins`] only, in cleartext only where they permit it,
+//!   and is shown in no error and no `Debug` output.
 //!
 //! The [session docs](session#guarantees) state them exactly, with numbers that code and tests use.
 //!
@@ -95,8 +99,8 @@
 //! From the outside in: [`RespondLayer`](respond::RespondLayer) where callers expect a response,
 //! `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors,
 //! tracing per attempt, concurrency limits, the client. The deadline of a `Timeout` above includes
-//! the wait for a refresh. Inside `FollowRedirect` each hop passes through the layer, so list the
-//! [`origins`](RefreshLayer::origins) that may get the credential.
+//! the wait for a refresh. Inside `FollowRedirect` each hop passes through the layer, and the
+//! layer's [`Origins`] decide which hops carry the credential.
 //!
 //! # Features
 //!
@@ -133,6 +137,7 @@ pub mod detect;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
+pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
@@ -147,7 +152,7 @@ mod identity;
 mod middleware;
 mod replay;
 
-pub use credential::{contract::Credential, origin::Origin, token::Token};
+pub use credential::{contract::Credential, origin::Origin, origins::Origins, token::Token};
 pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
     extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,

@@ -16,7 +16,7 @@ use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
-    RefreshLayer, Session,
+    Origin, RefreshLayer, Session,
     client::Https,
     oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
 };
@@ -25,15 +25,16 @@ const README: &str = include_str!("../README.md");
 const THIS: &str = include_str!("quickstart.rs");
 
 #[rustfmt::skip]
-async fn quickstart(token: &str, user: &str) -> Result<(), BoxError> {
+async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
     // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
     let service = Client::basic("my-service", "s3cr3t");
     let refresher = ClientCredentials::new(TokenEndpoint::new(Https::new().build(), url, service));
     // The session holds the token. All clients that share the session share each refresh.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
-    // The layer adds the token to each request, and sends a rejected request again with a new one.
-    let client = RefreshLayer::new(session).layer(Https::new().build());
+    // The layer adds the token to each request to this origin, and replays a rejected one with a new token.
+    let api = Origin::try_from(origin)?;
+    let client = RefreshLayer::new(session, api).layer(Https::new().build());
 
     let request = Request::get(user).body(Empty::<Bytes>::new())?;
     println!("{}", client.oneshot(request).await?.status());
@@ -44,6 +45,7 @@ async fn quickstart(token: &str, user: &str) -> Result<(), BoxError> {
 fn the_readme_shows_this_quickstart() {
     let shown = body_of("async fn main() ->", README);
     let shown = shown.replace(r#""https://login.example.com/oauth/token""#, "token");
+    let shown = shown.replace(r#"from_static("https://api.example.com")"#, "try_from(origin)?");
     let shown = shown.replace(r#""https://api.example.com/user""#, "user");
     assert_eq!(shown, body_of("async fn quickstart(token", THIS));
     let (_, quickstart) = README.split_once("```rust,no_run\n").unwrap();
@@ -73,7 +75,7 @@ async fn it_obtains_a_token_and_is_let_in_with_it() {
         }
     });
     let (token, user) = (format!("{base}/oauth/token"), format!("{base}/user"));
-    timeout(Duration::from_secs(60), quickstart(&token, &user)).await.expect("it hangs").unwrap();
+    timeout(Duration::from_secs(60), quickstart(&token, &base, &user)).await.expect("it hangs").unwrap();
     assert_eq!(*log.lock().unwrap(), ["POST /oauth/token 200", "GET /user 200"]);
 }
 
