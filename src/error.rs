@@ -88,8 +88,8 @@ pub enum ErrorKind {
     /// Too many requests wait for a refresh. See
     /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
     Overloaded,
-    /// The request would have sent the credential in cleartext. See
-    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext).
+    /// The request would have carried the credential in cleartext. See
+    /// [`Origins`](crate::Origins).
     Cleartext,
     /// A refresher called a session method that waits for its own flight.
     Recursive,
@@ -212,7 +212,7 @@ impl fmt::Display for Error {
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
             (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
             (ErrorKind::Cleartext, _) => {
-                "refused to send a credential in cleartext, unless `RefreshLayer::allow_cleartext` is set"
+                "refused to send the credential in cleartext to an origin that is not listed"
             }
             (ErrorKind::Recursive, _) => "a refresher cannot wait for its own refresh",
             (ErrorKind::NoRuntime, _) => "there is no Tokio runtime for the refresh",
