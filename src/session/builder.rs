@@ -93,6 +93,7 @@ impl<C: Credential> SessionBuilder<C> {
             acquire_on_demand: false,
             rules: Rules::DEFAULT,
             settings: Settings {
+                name: None,
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
                 on_login_end: None,
@@ -102,6 +103,23 @@ impl<C: Credential> SessionBuilder<C> {
                 clock: Clock::new(SystemTime::now),
             },
         }
+    }
+
+    /// The name of the session, for logs and stores. Default: none.
+    ///
+    /// The name is not a secret. Refreshers get it in
+    /// [`RefreshContext::session_name`](crate::RefreshContext::session_name), hooks in
+    /// [`EndedLogin::session_name`].
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.name("billing");
+    /// # builder }
+    /// ```
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
     }
 
     /// Starts the session logged in with this credential.
@@ -314,9 +332,11 @@ impl<C: Credential> SessionBuilder<C> {
 
     /// The wall clock of the session. Default: [`SystemTime::now`].
     ///
-    /// For tests, and for hosts with a better source of time than their system clock. The session
-    /// reads it when a service is polled for readiness and the credential has a known expiry, and
-    /// at each step of the state machine that depends on the time.
+    /// For tests, and for hosts with a better source of time than their system clock. Lifetimes of
+    /// credentials count by this clock, and refreshers read it with
+    /// [`RefreshContext::now`](crate::RefreshContext::now). The session reads it when a service is
+    /// polled for readiness and the credential has a known expiry, and at each step of the state
+    /// machine that depends on the time.
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
@@ -347,6 +367,7 @@ impl<C: Credential> SessionBuilder<C> {
 impl<C> fmt::Debug for SessionBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionBuilder")
+            .field("name", &self.settings.name)
             .field("has_credential", &self.credential.is_some())
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)

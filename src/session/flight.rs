@@ -52,10 +52,12 @@ struct Unchanged;
 
 /// Starts the flight in its own task, so that no caller can cancel it (guarantee 6).
 pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, runtime: &Handle) {
+    let settings = engine.settings();
+    let context = launch.context.for_session(settings.name.clone(), settings.clock.as_fn());
     let guard = FlightGuard {
         engine: engine.clone(),
         flight: launch.flight,
-        current: launch.context.current().cloned(),
+        current: context.current().cloned(),
         token: launch.token,
         settled: false,
     };
@@ -63,7 +65,7 @@ pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, r
     // causes it.
     let scope = Scope::enter(engine.id(), Role::Flight);
     // If the runtime is shutting down, `spawn` drops the task, and the guard settles the flight.
-    drop(runtime.spawn(scope.run(fly(guard, launch.context))));
+    drop(runtime.spawn(scope.run(fly(guard, context))));
 }
 
 /// Waits for the outcome of a flight.

@@ -37,7 +37,7 @@ impl<C: Credential> Entry<C> {
         arrival: SystemTime,
         renew_at: impl FnOnce(SystemTime) -> SystemTime,
     ) -> Self {
-        let expires_at = credential.expires_at().filter(|at| *at > arrival);
+        let expires_at = credential.expires_at(arrival).filter(|at| *at > arrival);
         let renew_at = expires_at.map(renew_at);
         Self { credential, expires_at, renew_at, refreshed_at, accepted: AtomicBool::new(false) }
     }

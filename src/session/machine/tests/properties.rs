@@ -721,7 +721,7 @@ impl Walk {
             name: entry.credential().name,
             expires_at: entry
                 .credential()
-                .expires_at()
+                .expires_at(self.wall)
                 .filter(|expires_at| *expires_at > self.wall),
             refreshed_at,
             accepted: false,
