@@ -236,7 +236,7 @@ fn g05_a_flight_that_is_due_on_a_runtime_that_is_gone_fails_at_once() {
     };
     let error = poll_alone(session.refresh()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(&error), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
     assert!(session.credential().is_some());
 }
 

@@ -169,9 +169,10 @@
 //! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
 //! the first runtime that the session has seen. Without any, the call fails with
 //! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
-//! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures. A current-thread runtime
-//! runs flights and time-outs only while a thread drives it. Do not let such a runtime cause
-//! flights that requests on other runtimes wait for.
+//! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
+//! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
+//! current-thread runtime runs flights and time-outs only while a thread drives it. Do not let such
+//! a runtime cause flights that requests on other runtimes wait for.
 //!
 //! Two sessions whose refreshers send requests through each other's clients could wait for each
 //! other if both refresh at once. Where one flight causes the other, guarantee 11 prevents this.
