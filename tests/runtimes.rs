@@ -47,7 +47,7 @@ fn g05_a_flight_is_transient_if_its_runtime_ends_before_the_refresher_is_polled(
             assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
             assert!(matches!(session.state().phase(), Phase::Failed(_)));
             assert!(session.credential().is_some());
-            poll_alone(flights.none_started());
+            runtime().block_on(flights.none_started());
         }
     }
 }
@@ -74,5 +74,5 @@ fn g05_a_flight_on_a_runtime_without_a_timer_is_transient() {
     let session = build_on(&timeless, Session::builder(refresher));
     let error = timeless.block_on(session.refresh()).unwrap_err();
     assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
-    poll_alone(flights.none_started());
+    runtime().block_on(flights.none_started());
 }
