@@ -98,8 +98,9 @@
 //! - (§) After as many refusals in a row as [`SessionBuilder::terminal_after`] says. Ambiguous
 //!   failures count as refusals if [`SessionBuilder::on_ambiguous`] says so.
 //!
-//! A credential that has already expired when it arrives counts as one of unknown expiry: the local
-//! clock may be wrong, so the upstream decides.
+//! The expiry of a credential counts as unknown if it has already passed when the credential
+//! arrives, or if the upstream accepts a request that was sent after it: the expiry or the local
+//! clock is wrong, so the upstream decides.
 //!
 //! # Guarantees
 //!
