@@ -1,4 +1,4 @@
-//! The errors of a session as responses: what a proxy tells its callers.
+//! The errors of a session as responses.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -27,7 +27,7 @@ const SECRETS: [&str; 2] = ["at-secret", "rt-secret"];
 async fn a_refused_refresh_is_a_401_with_a_challenge() {
     let session = failing(|| RefreshError::terminal("revoked"));
     let proxy = RespondLayer::default().layer(rejecting(&session));
-    // The one that found out, and one that comes later.
+    // The request that started the refresh, and a later one.
     for _ in 0..2 {
         let response = proxy.clone().oneshot(request()).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -39,7 +39,7 @@ async fn a_refused_refresh_is_a_401_with_a_challenge() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_failed_for_now_is_a_503_that_says_when_to_try_again() {
+async fn a_transient_failure_is_a_503_with_retry_after() {
     for make in [|| RefreshError::transient("down"), || RefreshError::ambiguous("cut")] {
         let session = failing(make);
         let answer = HttpAnswer::new().retry_after(Duration::from_millis(1200)).causes(true);
@@ -53,7 +53,7 @@ async fn a_refresh_that_failed_for_now_is_a_503_that_says_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn no_answer_has_a_secret_in_it() {
+async fn no_answer_contains_a_secret() {
     for make in [|| RefreshError::terminal("revoked"), || RefreshError::transient("down")] {
         let session = failing(make);
         let proxy = RespondLayer::new(HttpAnswer::new().causes(true)).layer(rejecting(&session));
@@ -65,7 +65,7 @@ async fn no_answer_has_a_secret_in_it() {
 }
 
 #[tokio::test]
-async fn the_challenge_is_that_of_the_proxy() {
+async fn the_challenge_of_a_401_can_be_set() {
     let session = failing(|| RefreshError::terminal("revoked"));
     session.logout().await;
     let answer =
@@ -77,7 +77,7 @@ async fn the_challenge_is_that_of_the_proxy() {
 }
 
 #[tokio::test]
-async fn other_errors_stay_as_they_are() {
+async fn errors_of_the_inner_service_pass_unchanged() {
     #[derive(Debug)]
     struct Unreachable;
     impl fmt::Display for Unreachable {
@@ -116,7 +116,7 @@ async fn other_errors_stay_as_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_out_above_the_session_is_not_the_session_s_error() {
+async fn a_time_out_is_not_answered() {
     let hanging =
         refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
     let session = Session::new(Token::bearer("at-secret").unwrap(), hanging);
@@ -130,7 +130,7 @@ async fn a_time_out_above_the_session_is_not_the_session_s_error() {
 }
 
 #[tokio::test]
-async fn responses_pass_as_they_are() {
+async fn responses_pass_unchanged() {
     let session = failing(|| RefreshError::terminal("revoked"));
     let teapot = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         let response = Response::builder().status(418).header("x-a", "1");
@@ -148,7 +148,7 @@ async fn responses_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_answer_of_one_s_own_is_taken_whole() {
+async fn a_custom_answer_becomes_the_response() {
     struct Empty;
     impl Answer for Empty {
         fn answer(&self, _: &Error) -> Response<Bytes> {
@@ -171,7 +171,7 @@ fn failing(make: fn() -> RefreshError) -> Session {
     Session::new(Token::bearer("at-secret").unwrap().with_refresh_token("rt-secret"), refresher)
 }
 
-/// A client whose upstream takes no token.
+/// A client whose upstream rejects every token.
 fn rejecting(
     session: &Session,
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>

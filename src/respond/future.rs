@@ -14,11 +14,11 @@ use crate::{
 };
 
 pin_project! {
-    /// The response of the inner service, or the answer to an error of a session.
+    /// The response of the inner service, or the answer to an error of the session.
     ///
     /// # Cancel safety
     ///
-    /// As the inner service's future.
+    /// The same as that of the inner service's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, A> {
         #[pin]

@@ -26,17 +26,17 @@ impl<S, A> Respond<S, A> {
         Self { inner, answer }
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// A mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes this service and returns the inner one.
     pub fn into_inner(self) -> S {
         self.inner
     }
