@@ -66,10 +66,7 @@ where
         let stamp =
             request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
         let Some(stamp) = stamp else {
-            return ResponseFuture::new(
-                self.inner.call(request.map(RequestBody::untracked)),
-                None,
-            );
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::untracked)), None);
         };
         let (head, body) = request.into_parts();
         let (call, body) = TrackedCall::new(stamp, self.grace, body);

@@ -298,5 +298,4 @@ where
         }
         Poll::Ready(next)
     }
-
 }

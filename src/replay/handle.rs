@@ -107,11 +107,7 @@ fn whole<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
 }
 
 /// Both attempts at a body that is sent while it arrives.
-fn upload<B>(
-    hint: RemainingHint,
-    body: B,
-    mut buffer: FrameBuffer,
-) -> (ReplayBody<B>, Replay<B>) {
+fn upload<B>(hint: RemainingHint, body: B, mut buffer: FrameBuffer) -> (ReplayBody<B>, Replay<B>) {
     let read = buffer.share();
     let (recorder, permit) = share(body, buffer);
     let first = Streaming::recorded(hint.clone(), read, recorder);

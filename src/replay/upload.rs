@@ -270,9 +270,7 @@ impl<B> PolledUpload<B> {
             return (UploadState::Closed, self.release());
         }
         let upload = match self.source {
-            Some(source) => {
-                UploadState::Idle(Upload { source, buffer: self.buffer }, self.task)
-            }
+            Some(source) => UploadState::Idle(Upload { source, buffer: self.buffer }, self.task),
             None => UploadState::Whole(self.buffer),
         };
         (upload, PollOutcome::new(self.event))

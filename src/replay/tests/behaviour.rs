@@ -13,8 +13,8 @@ use tokio_test::task;
 
 use crate::replay::{
     Replay, ReplayBody,
-    error::UploadError,
     buffer::MAX_FRAMES,
+    error::UploadError,
     tests::script::{
         Act, Got, Script, ScriptError, all, data, drain, poll, poll_with, taken_over, trailers,
     },
@@ -565,9 +565,12 @@ fn an_empty_body_is_cloned_even_if_it_is_never_replayed() {
 fn a_body_is_not_cloned_while_frames_are_to_come_from_its_source() {
     let waiting = [data("one"), Act::Wait, data("two")];
     let failing = [data("one"), Act::Fail];
-    for (acts, limit, may_poll_early) in
-        [(&waiting[..], LIMIT, true), (&waiting, LIMIT, false), (&waiting, 2, true), (&failing, LIMIT, true)]
-    {
+    for (acts, limit, may_poll_early) in [
+        (&waiting[..], LIMIT, true),
+        (&waiting, LIMIT, false),
+        (&waiting, 2, true),
+        (&failing, LIMIT, true),
+    ] {
         let script = Script::new(acts.to_vec());
         let (first, _replay) = ReplayBody::recording(script, limit, || may_poll_early);
         assert!(first.try_clone().is_none());

@@ -131,7 +131,8 @@ fn a_frame_that_fills_its_own_memory_is_not_copied() {
 #[test]
 fn past_the_limit_the_buffer_is_freed_at_once() {
     let slice = Slice { len: 100, before: 0, after: 0, owner: Owner::Vector };
-    let (mut first, replay) = ReplayBody::recording(Reader::new(&[slice; 11], None, 0), KIB, || true);
+    let (mut first, replay) =
+        ReplayBody::recording(Reader::new(&[slice; 11], None, 0), KIB, || true);
     let mut held = 0;
     for sent in 1..=11 {
         held += allocation_counter::measure(|| drop(poll_frame(&mut first))).bytes_current;
@@ -174,8 +175,12 @@ fn slice() -> impl Strategy<Value = Slice> {
     let len = prop_oneof![3 => 0..100_usize, 2 => 4000..4200_usize, 1 => 0..20 * KIB];
     let spare = || prop_oneof![Just(0), 0..100_usize, 0..5000_usize, 0..100 * KIB];
     let owner = prop_oneof![Just(Owner::Vector), Just(Owner::ReadBuffer), Just(Owner::Shared)];
-    (len, spare(), spare(), owner)
-        .prop_map(|(len, before, after, owner)| Slice { len, before, after, owner })
+    (len, spare(), spare(), owner).prop_map(|(len, before, after, owner)| Slice {
+        len,
+        before,
+        after,
+        owner,
+    })
 }
 
 // === helpers ===

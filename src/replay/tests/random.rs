@@ -6,7 +6,9 @@ use proptest::prelude::*;
 
 use crate::replay::{
     Replay, ReplayBody,
-    tests::script::{Act, Got, Script, ScriptProgress, all, data, drain, poll, taken_over, trailers},
+    tests::script::{
+        Act, Got, Script, ScriptProgress, all, data, drain, poll, taken_over, trailers,
+    },
 };
 
 /// A body, and how its attempts are polled.
@@ -198,7 +200,9 @@ impl CheckedAttempt {
         match &got {
             Got::Waits => return,
             Got::Data(data) => self.sent += data.len() as u64,
-            Got::Failed(_) => assert!(!self.body.is_end_stream(), "an error was reported as a clean end"),
+            Got::Failed(_) => {
+                assert!(!self.body.is_end_stream(), "an error was reported as a clean end")
+            }
             Got::Trailers(_) | Got::End => {}
         }
         self.got.push(got);

@@ -96,7 +96,9 @@ where
         Poll::Ready(Some(Err(error))) => Got::Failed(error.to_string()),
         Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
             Ok(data) => Got::Data(data),
-            Err(frame) => Got::Trailers(frame.into_trailers().expect("a frame is data or trailers")),
+            Err(frame) => {
+                Got::Trailers(frame.into_trailers().expect("a frame is data or trailers"))
+            }
         },
     }
 }
