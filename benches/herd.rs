@@ -26,6 +26,7 @@
 /// The crate's own, which is not public.
 #[allow(dead_code, unused_imports, reason = "its tests don't run here")]
 #[path = "../src/replay/head.rs"]
+#[allow(dead_code, reason = "the bench copies and restores")]
 mod head;
 mod support;
 
@@ -59,7 +60,7 @@ use tokio::{
 };
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Refresh, RefreshContext, RefreshLayer, Refresher, Session, Token, refresher_fn,
+    Origins, Refresh, RefreshContext, RefreshLayer, Refresher, Session, Token, refresher_fn,
 };
 
 #[global_allocator]
@@ -337,7 +338,7 @@ fn authorization(token: &str) -> HeaderValue {
 
 fn refresh(refresher: impl Refresher) -> Refresh<Upstream> {
     let upstream = Upstream { accepted: Some(authorization(NEW)) };
-    RefreshLayer::new(Session::new(token(), refresher)).layer(upstream)
+    RefreshLayer::new(Session::new(token(), refresher), Origins::any()).layer(upstream)
 }
 
 fn as_clone(request: Inbound) -> (Inbound, Inbound) {
@@ -352,7 +353,7 @@ fn as_text(request: Inbound) -> (Inbound, (HeadCopy, Full<Bytes>)) {
 }
 
 fn of_text((head, body): (HeadCopy, Full<Bytes>)) -> Inbound {
-    Request::from_parts(head.restore(), body)
+    Request::from_parts(head.restore().0, body)
 }
 
 /// A service whose refresh is never over.

@@ -13,7 +13,9 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use tower_refresh::{refresher_fn, RefreshContext, RefreshError, RefreshLayer, Session, Token};
+//! use tower_refresh::{
+//!     Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+//! };
 //!
 //! # async fn ask_token_endpoint(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
 //! # #[tokio::main(flavor = "current_thread")]
@@ -27,7 +29,8 @@
 //! let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
 //!
 //! let client = Client::builder(TokioExecutor::new()).build_http();
-//! let client = RefreshLayer::new(session.clone()).layer(client);
+//! let api = Origin::from_static("http://localhost:8080");
+//! let client = RefreshLayer::new(session.clone(), api).layer(client);
 //!
 //! let request = Request::get("http://localhost:8080/api/user").body(Full::<Bytes>::default())?;
 //! let response = client.oneshot(request).await?;
@@ -61,8 +64,8 @@
 //! From the outside in: what shapes failures into responses, `Timeout` per request,
 //! `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors, tracing per attempt,
 //! concurrency limits, the client. The wait for a refresh counts towards the time-out of the
-//! request. Inside `FollowRedirect` each hop would carry the credential: set
-//! [`RefreshLayer::origins`].
+//! request. Inside `FollowRedirect` each hop would carry the credential: the layer's
+//! [`Origins`] decide which hops do.
 //!
 //! # Features
 //!
@@ -98,6 +101,7 @@ pub mod detect;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
+pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
@@ -112,7 +116,7 @@ mod identity;
 mod middleware;
 mod replay;
 
-pub use credential::{contract::Credential, origin::Origin, token::Token};
+pub use credential::{contract::Credential, origin::Origin, origins::Origins, token::Token};
 pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
     extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,

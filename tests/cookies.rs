@@ -38,8 +38,8 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
-    Credential, Error, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Refresher, ReplayBody, Session,
+    Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
+    RefreshLayer, Refresher, ReplayBody, Session,
     cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
@@ -102,7 +102,7 @@ const _: fn() = || {
 async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expired() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
 
     assert_eq!(call(&client, get("/api/user")).await.status(), StatusCode::OK);
     app.expire();
@@ -127,7 +127,7 @@ async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on
         .credential(app.log_in().await.with_expiry_of("access"))
         .clock(clock)
         .build();
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     call(&client, get("/api/user")).await;
     assert_eq!(app.count("POST /auth/refresh"), 0);
 
@@ -142,7 +142,7 @@ async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on
 async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
     app.expire();
 
     let mut request = get("/api/user");
@@ -165,9 +165,9 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
         request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
         request
     };
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     assert_eq!(call(&client, request()).await.status(), StatusCode::UNAUTHORIZED);
-    let client = RefreshLayer::new(session).overwrite(true).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).overwrite(true).layer(app.in_memory());
     assert_eq!(call(&client, request()).await.status(), StatusCode::OK);
     assert_eq!(app.count("POST /auth/refresh"), 0);
 }
@@ -176,7 +176,7 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
 async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
 
     for _ in 0..3 {
         let csrf = session.credential().unwrap().value("csrf").unwrap();
@@ -191,7 +191,7 @@ async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
 async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
     app.expire();
     assert_eq!(call(&client, post("/api/orders")).await.status(), StatusCode::OK);
     assert_eq!(app.count("POST /api/orders"), 2);
@@ -199,7 +199,7 @@ async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
 
     let bare = Jar::new(BASE).unwrap();
     bare.store(&app.log_in_answer());
-    let client = RefreshLayer::new(app.session(bare)).layer(app.in_memory());
+    let client = RefreshLayer::new(app.session(bare), Origins::any()).layer(app.in_memory());
     assert_eq!(
         call(&client, post("/api/orders")).await.status(),
         StatusCode::FORBIDDEN,
@@ -211,7 +211,7 @@ async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
 async fn a_logout_calls_the_endpoint_with_the_last_cookies_and_closes_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     app.expire();
     call(&client, get("/api/user")).await;
     let last = session.credential().unwrap();
@@ -231,7 +231,7 @@ async fn a_refused_refresh_ends_the_login_and_closes_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let last = session.credential().unwrap();
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     app.revoke();
     let error = refused(&client, get("/api/user")).await;
     assert_eq!(error.kind(), ErrorKind::LoggedOut);
@@ -253,7 +253,7 @@ async fn the_cookies_of_the_refresh_are_there_before_any_waiter_is_released() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session).layer(api);
+    let client = RefreshLayer::new(session, Origins::any()).layer(api);
     let requests: Vec<_> = (0..3).map(|_| spawn(&client, get("/api"))).collect();
     for _ in 0..3 {
         sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
@@ -273,7 +273,7 @@ async fn the_cookies_of_the_refresh_are_there_before_any_waiter_is_released() {
 async fn the_cookies_of_a_late_answer_never_reach_a_newer_login() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=ada; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let late = spawn(&client, get("/api"));
     let in_hand = sent.next().await;
     session.login(jar(&["sid=bob; Path=/"]));
@@ -292,7 +292,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let slow = spawn(&client, get("/slow"));
     let slow_in_hand = sent.next().await;
     let refresh = tokio::spawn(session.refresh());
@@ -320,7 +320,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
         .credential(jar(&["sid=1"]))
         .build();
     let last = session.credential().unwrap();
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let late = spawn(&client, get("/api"));
     let in_hand = sent.next().await;
     let logout = session.logout();
@@ -363,7 +363,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
 async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let elsewhere = spawn(&client, get("https://evil.example.org/"));
     let in_hand = sent.next().await;
     assert!(!in_hand.head.headers.contains_key(COOKIE));
@@ -450,7 +450,7 @@ async fn a_refresh_that_only_sets_cookies_of_other_domains_has_failed_and_the_lo
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     let foreign = [
@@ -472,7 +472,7 @@ async fn a_refresh_that_changes_no_cookie_has_failed_when_the_old_ones_were_reje
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     calls.next().await.answer(StatusCode::OK, &[]);
@@ -485,7 +485,7 @@ async fn a_refresh_that_changes_no_cookie_has_failed_when_the_old_ones_were_reje
 async fn an_endpoint_that_never_answers_is_ambiguous_when_the_time_is_over() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     let error = request.await.unwrap().unwrap_err();
@@ -637,8 +637,7 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
     let app = Arc::new(App { rejected_together: Some(Barrier::new(50)), ..App::default() });
     let base = app.serve().await;
     let session = app.session_at(app.log_in_over_http(&base).await, http_client());
-    let client = RefreshLayer::new(session.clone())
-        .origins([session.credential().unwrap().origin()])
+    let client = RefreshLayer::new(session.clone(), session.credential().unwrap().origin())
         .layer(http_client::<ReplayBody<Full<Bytes>>>());
     app.expire();
 

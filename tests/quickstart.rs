@@ -22,13 +22,13 @@ const THIS: &str = include_str!("quickstart.rs");
 #[allow(unused_qualifications, reason = "it stands by itself")]
 async fn quickstart(token: &str, user: &str) -> Result<(), tower::BoxError> {
     use tower::{Layer, ServiceExt};
-    use tower_refresh::{client::Https, RefreshLayer, Session};
+    use tower_refresh::{client::Https, Origins, RefreshLayer, Session};
     use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
 
     let url = EndpointUrl::new(token)?;
     let tokens = TokenEndpoint::new(Https::new().build(), url, Client::basic("my-service", "s3cr3t")).scope("read");
     let session = Session::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
-    let client = RefreshLayer::new(session).layer(Https::new().build());
+    let client = RefreshLayer::new(session, Origins::any()).layer(Https::new().build());
 
     let request = http::Request::get(user).body(http_body_util::Empty::<bytes::Bytes>::new())?;
     println!("{}", client.oneshot(request).await?.status());

@@ -123,10 +123,18 @@ fn first_only<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
 // === impl Replay ===
 
 impl<B> Replay<B> {
-    /// Whether a second attempt is possible, as far as it is known yet.
-    #[inline]
-    pub(crate) fn is_possible(&self) -> bool {
-        !matches!(self.0, ReplaySource::Impossible)
+    /// The handle for one more attempt after the second one, if every frame was read. Otherwise a
+    /// handle for none.
+    pub(crate) fn again(&self) -> Self {
+        Self(match &self.0 {
+            ReplaySource::Ended(framing) => ReplaySource::Ended(*framing),
+            ReplaySource::Single(frame) => ReplaySource::Single(frame.clone()),
+            ReplaySource::Whole(second) => match second.try_clone() {
+                Some(third) => ReplaySource::Whole(Box::new(third)),
+                None => ReplaySource::Impossible,
+            },
+            ReplaySource::Impossible | ReplaySource::Upload(_) => ReplaySource::Impossible,
+        })
     }
 
     /// The body of the second attempt: exactly the frames of the caller's body, or `None` if they

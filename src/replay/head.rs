@@ -18,6 +18,16 @@ pub(crate) struct HeadCopy {
     extensions: Extensions,
 }
 
+/// The copy of a request's head after its replay was made: enough to tell which request it was.
+pub(crate) struct RestoredHead {
+    text: Bytes,
+    extensions: Extensions,
+}
+
+/// The method and the URI at the beginning of a copy. Each method parses the text again.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestLine<'a>(&'a [u8]);
+
 /// The method, the URI and the headers of a request.
 ///
 /// ```text
@@ -67,13 +77,75 @@ impl HeadCopy {
         copy
     }
 
-    pub(crate) fn restore(self) -> Parts {
+    /// The method and the URI, to be read from the copy.
+    pub(crate) fn request_line(&self) -> RequestLine<'_> {
+        RequestLine(self.text.first())
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Makes the head of the replay, and keeps the part of the copy that says which request it is.
+    pub(crate) fn restore(self) -> (Parts, RestoredHead) {
         let (mut head, ()) = Request::new(()).into_parts();
         head.version = self.version;
-        head.extensions = self.extensions;
-        (head.method, head.uri, head.headers) = self.text.restore();
-        head
+        head.extensions = self.extensions.clone();
+        let first;
+        (first, head.method, head.uri, head.headers) = self.text.restore();
+        (head, RestoredHead { text: first, extensions: self.extensions })
     }
+}
+
+// === impl RestoredHead ===
+
+impl RestoredHead {
+    pub(crate) fn request_line(&self) -> RequestLine<'_> {
+        RequestLine(&self.text)
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+}
+
+// === impl RequestLine ===
+
+impl<'a> RequestLine<'a> {
+    pub(crate) fn method(self) -> Method {
+        Method::from_bytes(self.parts().0).expect(UNCHANGED)
+    }
+
+    pub(crate) fn uri(self) -> Uri {
+        let (_, scheme, authority, path_and_query) = self.parts();
+        let mut parts = uri::Parts::default();
+        parts.scheme = scheme.map(|scheme| Scheme::try_from(scheme).expect(UNCHANGED));
+        parts.authority = authority.map(|part| Authority::try_from(part).expect(UNCHANGED));
+        parts.path_and_query =
+            path_and_query.map(|part| PathAndQuery::try_from(part).expect(UNCHANGED));
+        Uri::from_parts(parts).expect(UNCHANGED)
+    }
+
+    /// The method, and the scheme, the authority, and the path and query of the URI, as
+    /// [`HeadText::push_start`] writes them.
+    fn parts(self) -> (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a [u8]>) {
+        let mut text = &self.0[size_of::<u64>()..];
+        let method = text.get_u64_ne() as usize;
+        let method = split_off(&mut text, method);
+        let scheme = (text.get_u64_ne() as usize).checked_sub(1);
+        let scheme = scheme.map(|len| split_off(&mut text, len));
+        let [authority, path_and_query] = [(); 2].map(|()| {
+            let len = text.get_u64_ne() as usize;
+            Some(split_off(&mut text, len)).filter(|part| !part.is_empty())
+        });
+        (method, scheme, authority, path_and_query)
+    }
+}
+
+fn split_off<'a>(text: &mut &'a [u8], len: usize) -> &'a [u8] {
+    let (part, rest) = text.split_at(len);
+    *text = rest;
+    part
 }
 
 // === impl HeadText ===
@@ -104,6 +176,10 @@ impl HeadText {
         }
     }
 
+    fn first(&self) -> &[u8] {
+        self.full.first().unwrap_or(&self.last)
+    }
+
     #[inline]
     fn push_headers(&mut self, headers: &HeaderMap) {
         for (at, (name, value)) in headers.iter().enumerate() {
@@ -118,9 +194,10 @@ impl HeadText {
         }
     }
 
-    fn restore(self) -> (Method, Uri, HeaderMap) {
+    fn restore(self) -> (Bytes, Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
-        let mut first = blocks.next().expect("the chain has at least the last block");
+        let start = blocks.next().expect("the chain has at least the last block");
+        let mut first = start.clone();
         let headers = restore_len(&mut first);
         let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
@@ -133,7 +210,7 @@ impl HeadText {
                 restored.append(name, value);
             }
         }
-        (method, uri, restored)
+        (start, method, uri, restored)
     }
 }
 
@@ -225,11 +302,17 @@ mod tests {
     }
 
     fn restored(headers: &HeaderMap) -> HeaderMap {
-        HeadCopy::of(&head(Uri::default(), headers.clone())).restore().headers
+        HeadCopy::of(&head(Uri::default(), headers.clone())).restore().0.headers
     }
 
+    /// The URI of the replay. The copy shows the same one, before and after it is restored.
     fn restored_uri(uri: &Uri) -> Uri {
-        HeadCopy::of(&head(uri.clone(), HeaderMap::new())).restore().uri
+        let copy = HeadCopy::of(&head(uri.clone(), HeaderMap::new()));
+        assert_eq!(copy.request_line().method(), Method::GET);
+        assert_same(&copy.request_line().uri(), uri);
+        let (head, rest) = copy.restore();
+        assert_same(&rest.request_line().uri(), uri);
+        head.uri
     }
 
     fn listed(headers: &HeaderMap) -> Vec<(HeaderName, Vec<u8>, bool)> {
@@ -266,7 +349,7 @@ mod tests {
             .body(())
             .unwrap();
         let (head, ()) = request.into_parts();
-        let copy = HeadCopy::of(&head).restore();
+        let (copy, _) = HeadCopy::of(&head).restore();
         assert_eq!(
             (&copy.method, &copy.uri, copy.version),
             (&head.method, &head.uri, head.version)

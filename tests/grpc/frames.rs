@@ -8,7 +8,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    RefreshLayer,
+    Origins, RefreshLayer,
     detect::GrpcUnauthenticated,
     extension::{Anonymous, NoReplay},
     grpc::TrailersLayer,
@@ -382,7 +382,8 @@ async fn calls_without_the_session_s_credential_pass_unchanged() {
 #[tokio::test(start_paused = true)]
 async fn without_an_exposed_stamp_trailers_pass_unchanged() {
     let issuer = Issuer::default();
-    let layer = RefreshLayer::new(issuer.expired_session()).detect(GrpcUnauthenticated);
+    let layer =
+        RefreshLayer::new(issuer.expired_session(), Origins::any()).detect(GrpcUnauthenticated);
     let mut upstream = Upstream::below_layer(TrailersLayer::new(), layer);
     let call = upstream.call(unary());
     let feed = upstream.next().await.answer_with_headers();

@@ -59,7 +59,7 @@ impl<A: AuthService> Dashboard<A> {
             .build();
         let http = ServiceBuilder::new()
             // The credential goes to the API and nowhere else.
-            .layer(RefreshLayer::new(session.clone()).origins([Origin::try_from(api_url)?]))
+            .layer(RefreshLayer::new(session.clone(), Origin::try_from(api_url)?))
             .service(http_client());
         Ok(Self { http, session, app })
     }
