@@ -4,6 +4,7 @@
 
 use std::{
     error, fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -18,6 +19,7 @@ use tower::{
 use tower_refresh::{
     Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
     Token, refresher_fn,
+    head::RequestHead,
     respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
 };
 
@@ -152,7 +154,7 @@ async fn responses_pass_unchanged() {
 async fn a_custom_answer_becomes_the_response() {
     struct Empty;
     impl Answer for Empty {
-        fn answer(&self, _: &Error) -> Response<Bytes> {
+        fn answer(&self, _: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
             Response::builder().status(499).body(Bytes::new()).unwrap()
         }
     }
@@ -163,6 +165,35 @@ async fn a_custom_answer_becomes_the_response() {
     assert!(response.body().is_end_stream());
     assert_eq!(response.body().size_hint().exact(), Some(0));
     assert_eq!(text(response).await, "");
+}
+
+#[tokio::test]
+async fn an_answer_sees_the_request_also_behind_a_pointer() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Marker;
+
+    struct Echo;
+    impl Answer for Echo {
+        fn answer(&self, error: &Error, request: &RequestHead<'_>) -> Response<Bytes> {
+            assert_eq!(request.extensions().get::<Marker>(), Some(&Marker));
+            let text = format!("{} {} {:?}", request.method(), request.uri(), error.kind());
+            Response::new(text.into())
+        }
+    }
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let request = || {
+        let request = Request::put("https://api.example.com:8443/a?b").extension(Marker);
+        request.body(Full::default()).unwrap()
+    };
+    let expected = "PUT https://api.example.com:8443/a?b LoggedOut";
+    let boxed: Box<dyn Answer> = Box::new(Echo);
+    let shared: Arc<dyn Answer> = Arc::new(Echo);
+    let plain = RespondLayer::new(Echo).layer(rejecting(&session)).oneshot(request()).await;
+    let boxed = RespondLayer::new(boxed).layer(rejecting(&session)).oneshot(request()).await;
+    let shared = RespondLayer::new(shared).layer(rejecting(&session)).oneshot(request()).await;
+    for response in [plain, boxed, shared] {
+        assert_eq!(text(response.unwrap()).await, expected);
+    }
 }
 
 // === helpers ===

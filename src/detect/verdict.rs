@@ -34,6 +34,13 @@ use crate::head::ResponseHead;
 /// let found = ResponseHead::new(StatusCode::FOUND, &headers);
 /// assert_eq!(LoginRedirect.inspect(&found), Verdict::Accepted);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot detect rejected credentials",
+    label = "not a `Detect`",
+    note = "wrap a closure with `tower_refresh::detect::detect_fn`: \
+            `detect_fn(|response| response.status() == 419)`",
+    note = "or implement `tower_refresh::detect::Detect`"
+)]
 pub trait Detect: Send + Sync + 'static {
     /// Inspects the head of a response.
     fn inspect(&self, response: &ResponseHead<'_>) -> Verdict;

@@ -5,6 +5,7 @@ use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
 use crate::{
     error::Error,
+    head::RequestHead,
     respond::{Answer, ErrorClass, describe},
 };
 
@@ -58,7 +59,7 @@ impl Default for GrpcAnswer {
 }
 
 impl Answer for GrpcAnswer {
-    fn answer(&self, error: &Error) -> Response<Bytes> {
+    fn answer(&self, error: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
         let class = ErrorClass::of(error);
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
@@ -105,11 +106,18 @@ fn percent_encoded(message: &str) -> HeaderValue {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
     use crate::error::RefreshError;
 
+    fn respond(answer: GrpcAnswer, error: &Error) -> Response<Bytes> {
+        let (head, ()) = Request::new(()).into_parts();
+        answer.answer(error, &RequestHead::new(&head))
+    }
+
     fn answer(error: &Error) -> (String, String) {
-        let response = GrpcAnswer::new().answer(error);
+        let response = respond(GrpcAnswer::new(), error);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/grpc");
         assert!(response.body().is_empty());
@@ -150,7 +158,7 @@ mod tests {
     #[test]
     fn a_back_off_is_answered_with_a_push_back() {
         let pushback = |error: &Error| {
-            let mut response = GrpcAnswer::new().answer(error);
+            let mut response = respond(GrpcAnswer::new(), error);
             response.headers_mut().remove("grpc-retry-pushback-ms")
         };
         assert_eq!(pushback(&failed(RefreshError::transient("down"))).unwrap(), "2");
@@ -162,7 +170,7 @@ mod tests {
     #[test]
     fn without_causes_the_message_names_no_cause() {
         let error = failed(RefreshError::transient("connect to auth.internal:8443"));
-        let response = GrpcAnswer::new().causes(false).answer(&error);
+        let response = respond(GrpcAnswer::new().causes(false), &error);
         let message = &response.headers()["grpc-message"];
         assert_eq!(message, "the credential could not be refreshed: the refresh failed");
     }

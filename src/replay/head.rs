@@ -100,6 +100,14 @@ impl HeadCopy {
 // === impl RestoredHead ===
 
 impl RestoredHead {
+    /// The method, the URI and the extensions alone, for a request that is not sent again.
+    pub(crate) fn of(head: &Parts) -> Self {
+        let mut text = HeadText { full: Vec::new(), last: Vec::new() };
+        text.push_start(&head.method, &head.uri, 0);
+        let text = text.last.into_boxed_slice().into();
+        Self { text, extensions: head.extensions.clone() }
+    }
+
     pub(crate) fn request_line(&self) -> RequestLine<'_> {
         RequestLine(&self.text)
     }

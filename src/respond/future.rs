@@ -10,6 +10,8 @@ use pin_project_lite::pin_project;
 
 use crate::{
     error::{BoxError, Error},
+    head::RequestHead,
+    replay::head::RestoredHead,
     respond::{answer::Answer, body::AnswerBody},
 };
 
@@ -24,14 +26,15 @@ pin_project! {
         #[pin]
         future: F,
         answer: Arc<A>,
+        request: RestoredHead,
     }
 }
 
 // === impl ResponseFuture ===
 
 impl<F, A> ResponseFuture<F, A> {
-    pub(super) fn new(future: F, answer: Arc<A>) -> Self {
-        Self { future, answer }
+    pub(super) fn new(future: F, answer: Arc<A>, request: RestoredHead) -> Self {
+        Self { future, answer, request }
     }
 }
 
@@ -47,9 +50,10 @@ where
         let this = self.project();
         Poll::Ready(match ready!(this.future.poll(cx)) {
             Ok(response) => Ok(response.map(AnswerBody::inner)),
-            Err(error) => {
-                error.into().downcast().map(|error: Box<Error>| respond(&**this.answer, *error))
-            }
+            Err(error) => error.into().downcast().map(|error: Box<Error>| {
+                let request = RequestHead::restored(this.request);
+                respond(&**this.answer, *error, &request)
+            }),
         })
     }
 }
@@ -60,8 +64,12 @@ impl<F, A> fmt::Debug for ResponseFuture<F, A> {
     }
 }
 
-fn respond<B>(answer: &impl Answer, error: Error) -> Response<AnswerBody<B>> {
-    let mut response = answer.answer(&error).map(AnswerBody::answer);
+fn respond<B>(
+    answer: &impl Answer,
+    error: Error,
+    request: &RequestHead<'_>,
+) -> Response<AnswerBody<B>> {
+    let mut response = answer.answer(&error, request).map(AnswerBody::answer);
     response.extensions_mut().insert(error);
     response
 }

@@ -8,6 +8,7 @@ use http::{
 
 use crate::{
     error::Error,
+    head::RequestHead,
     respond::{answer::Answer, class::ErrorClass, text::describe},
 };
 
@@ -91,7 +92,7 @@ impl Default for HttpAnswer {
 }
 
 impl Answer for HttpAnswer {
-    fn answer(&self, error: &Error) -> Response<Bytes> {
+    fn answer(&self, error: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
         let status = status(ErrorClass::of(error));
         let mut text = describe(error, self.causes);
         text.push('\n');
@@ -120,6 +121,8 @@ fn whole_seconds(delay: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
     use crate::error::{ErrorKind, RefreshError};
 
@@ -128,7 +131,12 @@ mod tests {
     }
 
     fn answer(error: &Error) -> Response<Bytes> {
-        HttpAnswer::new().answer(error)
+        answer_of(HttpAnswer::new(), error)
+    }
+
+    fn answer_of(answer: HttpAnswer, error: &Error) -> Response<Bytes> {
+        let (head, ()) = Request::new(()).into_parts();
+        answer.answer(error, &RequestHead::new(&head))
     }
 
     fn text(response: &Response<Bytes>) -> &str {
@@ -163,7 +171,7 @@ mod tests {
             assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
         }
         let later = HttpAnswer::new().retry_after(Duration::from_millis(9001));
-        assert_eq!(later.answer(&Error::overloaded()).headers()[RETRY_AFTER], "10");
+        assert_eq!(answer_of(later, &Error::overloaded()).headers()[RETRY_AFTER], "10");
     }
 
     #[test]
@@ -183,7 +191,7 @@ mod tests {
             "the credential could not be refreshed: the refresh failed"
         );
         assert_eq!(
-            text(&HttpAnswer::new().causes(true).answer(&error)),
+            text(&answer_of(HttpAnswer::new().causes(true), &error)),
             "the credential could not be refreshed: the refresh failed: connect to auth.internal:8443",
         );
     }
@@ -191,7 +199,7 @@ mod tests {
     #[test]
     fn a_long_cause_is_truncated() {
         let error = failed(RefreshError::transient("é".repeat(10_000)));
-        let response = HttpAnswer::new().causes(true).answer(&error);
+        let response = answer_of(HttpAnswer::new().causes(true), &error);
         assert!(text(&response).len() < 1100 && text(&response).ends_with("é…"));
     }
 }

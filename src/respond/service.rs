@@ -9,6 +9,7 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
+    replay::head::RestoredHead,
     respond::{answer::Answer, body::AnswerBody, future::ResponseFuture},
 };
 
@@ -57,7 +58,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(self.inner.call(request), self.answer.clone())
+        let (head, body) = request.into_parts();
+        let copy = RestoredHead::of(&head);
+        let future = self.inner.call(Request::from_parts(head, body));
+        ResponseFuture::new(future, self.answer.clone(), copy)
     }
 }
 
