@@ -52,8 +52,8 @@ fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
 }
 
-/// Sends a request whose first attempt is rejected. Returns the attempts that the upstream received,
-/// and the result for the caller.
+/// Sends a request whose first attempt is rejected. Returns the attempts that the upstream
+/// received, and the result for the caller.
 async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, AnyAnswer)
 where
     B: Body + Unpin + Send + 'static,

@@ -18,8 +18,9 @@ use tower::{
 };
 use tower_refresh::{
     Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
-    Token, refresher_fn,
+    Token,
     head::RequestHead,
+    refresher_fn,
     respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
 };
 

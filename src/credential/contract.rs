@@ -8,11 +8,11 @@ use crate::head::ResponseHead;
 ///
 /// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they
 /// should neither block nor take long. None is called while a lock of the session is held. (If a
-/// [`Refresh`](crate::Refresh) is the inner service of another one, that one clones it under a lock;
-/// see there.)
+/// [`Refresh`](crate::Refresh) is the inner service of another one, that one clones it under a
+/// lock; see there.)
 ///
-/// The layer reads the state of the session right before `apply`. A change that `apply` itself makes
-/// to the session takes effect from the next request on.
+/// The layer reads the state of the session right before `apply`. A change that `apply` itself
+/// makes to the session takes effect from the next request on.
 ///
 /// A credential may be logged by accident. Give it a `Debug` that shows no secret, like that of
 /// [`Token`](crate::Token), or none at all.

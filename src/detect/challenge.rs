@@ -5,8 +5,8 @@ use http::{
     header::{ValueIter, WWW_AUTHENTICATE},
 };
 
-/// The challenges in the `WWW-Authenticate` lines of a response ([RFC 9110 §11.6.1]): the credential
-/// that the upstream asks for, and why it rejected the one it got.
+/// The challenges in the `WWW-Authenticate` lines of a response ([RFC 9110 §11.6.1]): the
+/// credential that the upstream asks for, and why it rejected the one it got.
 ///
 /// An iterator over the challenges of all lines, in order. A line that does not follow the grammar
 /// yields none, and does not affect the other lines. Reading takes time linear in the length of the
@@ -207,7 +207,8 @@ impl<'a> Challenge<'a> {
         self.param("scope")
     }
 
-    /// The parameter `claims`: the claims that Microsoft Entra asks for, as base64 of a JSON object.
+    /// The parameter `claims`: the claims that Microsoft Entra asks for, as base64 of a JSON
+    /// object.
     pub fn claims(&self) -> Option<Cow<'a, str>> {
         self.param("claims")
     }
@@ -543,7 +544,6 @@ mod tests {
                 let line = HeaderValue::try_from(line).unwrap();
                 let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, line)]);
                 Challenges::of(&headers).flat_map(|challenge| challenge.params()).for_each(drop);
-                
             }
         }
     }

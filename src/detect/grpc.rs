@@ -11,8 +11,8 @@ use crate::{
 /// Detects gRPC's rejection of a credential in the head of a response: status 16 (UNAUTHENTICATED)
 /// or a plain HTTP 401.
 ///
-/// A server sends the status in the head if there is no message ([Trailers-Only]). A proxy sends the
-/// 401, which [`Unauthorized`] inspects. Every other status goes to the caller, also 7
+/// A server sends the status in the head if there is no message ([Trailers-Only]). A proxy sends
+/// the 401, which [`Unauthorized`] inspects. Every other status goes to the caller, also 7
 /// (PERMISSION_DENIED) and 14 (UNAVAILABLE), which a newer credential does not cure.
 ///
 /// [`grpc::TrailersLayer`](crate::grpc::TrailersLayer) detects a status in trailers.

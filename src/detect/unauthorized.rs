@@ -18,9 +18,9 @@ use crate::{
 /// | `insufficient_claims` (Microsoft Entra) | a token with other claims |
 /// | `use_dpop_nonce` ([RFC 9449 §9]) | the nonce that the response has |
 ///
-/// Such a 401 goes to the caller, and no refresh starts. The condition is that at least one `Bearer`
-/// or `DPoP` challenge has an `error`, and that each of their errors is in the table. Every other 401
-/// is a rejection, also one without a challenge. [`Challenges`] reads them.
+/// Such a 401 goes to the caller, and no refresh starts. The condition is that at least one
+/// `Bearer` or `DPoP` challenge has an `error`, and that each of their errors is in the table.
+/// Every other 401 is a rejection, also one without a challenge. [`Challenges`] reads them.
 ///
 /// [RFC 6750 §3.1]: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
 /// [RFC 9110 §15.5.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2

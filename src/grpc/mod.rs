@@ -1,8 +1,8 @@
 //! Layers for gRPC clients: rejections in trailers, and answers with a gRPC status.
 //!
 //! A tonic interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
-//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service. It
-//! needs two more layers:
+//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service.
+//! It needs two more layers:
 //!
 //! - A [`TrailersLayer`] below it detects rejections that are not in the head of a response.
 //! - A [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
@@ -155,8 +155,8 @@
 //! # Metadata
 //!
 //! A [`Token`](crate::Token) is sent as the ASCII metadata `authorization`. Your own
-//! [`Credential`](crate::Credential) may set any key, also a binary one. On the wire, the value of a
-//! key that ends in `-bin` is base64:
+//! [`Credential`](crate::Credential) may set any key, also a binary one. On the wire, the value of
+//! a key that ends in `-bin` is base64:
 //!
 //! ```
 //! use http::{HeaderValue, request::Parts};

@@ -23,9 +23,9 @@ use crate::{
 /// without a wrapper of this crate. `B` need not be `Clone` or `Sync`.
 ///
 /// A body that yields all of its frames without waiting (bytes, JSON, a unary gRPC message) is read
-/// before it is sent. A body that arrives over time is sent as it arrives, and recorded for a replay
-/// up to the layer's [replay limit](crate::RefreshLayer::replay_limit) and 1024 frames. If a replay
-/// takes over an upload in progress, the body of the first attempt ends with an error.
+/// before it is sent. A body that arrives over time is sent as it arrives, and recorded for a
+/// replay up to the layer's [replay limit](crate::RefreshLayer::replay_limit) and 1024 frames. If a
+/// replay takes over an upload in progress, the body of the first attempt ends with an error.
 ///
 /// The size hint is that of `B`, less the data that was sent. Neither attempt gets a
 /// `content-length` that a request with `B` itself would not have (RFC 9110 §8.6).

@@ -19,9 +19,9 @@ use crate::{
 /// Dropping it stops the recording and frees the recorded frames. The body of the first attempt
 /// goes on undisturbed.
 #[must_use = "dropping it gives the replay up"]
-pub(crate) struct Replay<B>(ReplaySource<B>);
+pub(crate) struct Replay<B>(SecondAttempt<B>);
 
-enum ReplaySource<B> {
+enum SecondAttempt<B> {
     Impossible,
     Ended(Framing),
     Single(SingleFrame),
@@ -56,7 +56,7 @@ where
         let hint = RemainingHint::new(start.clone());
         if body.is_end_stream() {
             return match Framing::of(&start, 0) {
-                Some(framing) => (Self::ended(framing), Replay(ReplaySource::Ended(framing))),
+                Some(framing) => (Self::ended(framing), Replay(SecondAttempt::Ended(framing))),
                 None => whole(Streaming::ended(hint)),
             };
         }
@@ -71,7 +71,7 @@ where
             Prefetch::Single(data) => match Framing::of(&start, data.len()) {
                 Some(framing) => {
                     let frame = SingleFrame { data, framing };
-                    (Self::single(frame.clone()), Replay(ReplaySource::Single(frame)))
+                    (Self::single(frame.clone()), Replay(SecondAttempt::Single(frame)))
                 }
                 None => whole(Streaming::owned(hint, FrameQueue::one(data), SourceState::Ended)),
             },
@@ -93,15 +93,15 @@ where
 
     /// The body of a request that must not be sent twice.
     pub(crate) fn once(body: B) -> (Self, Replay<B>) {
-        (Self::passthrough(body), Replay(ReplaySource::Impossible))
+        (Self::passthrough(body), Replay(SecondAttempt::Impossible))
     }
 }
 
 /// Both attempts at a body of which every frame was read.
 fn whole<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
     let replay = match first.try_clone() {
-        Some(second) => ReplaySource::Whole(Box::new(second)),
-        None => ReplaySource::Impossible,
+        Some(second) => SecondAttempt::Whole(Box::new(second)),
+        None => SecondAttempt::Impossible,
     };
     (ReplayBody::streaming(first), Replay(replay))
 }
@@ -111,13 +111,13 @@ fn upload<B>(hint: RemainingHint, body: B, mut buffer: FrameBuffer) -> (ReplayBo
     let read = buffer.share();
     let (recorder, permit) = share(body, buffer);
     let first = Streaming::recorded(hint.clone(), read, recorder);
-    let replay = ReplaySource::Upload(Box::new(RecordedUpload { hint, permit }));
+    let replay = SecondAttempt::Upload(Box::new(RecordedUpload { hint, permit }));
     (ReplayBody::streaming(first), Replay(replay))
 }
 
 /// The only attempt at a body that exceeds the limit, or has failed.
 fn first_only<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
-    (ReplayBody::streaming(first), Replay(ReplaySource::Impossible))
+    (ReplayBody::streaming(first), Replay(SecondAttempt::Impossible))
 }
 
 // === impl Replay ===
@@ -127,13 +127,13 @@ impl<B> Replay<B> {
     /// handle for none.
     pub(crate) fn again(&self) -> Self {
         Self(match &self.0 {
-            ReplaySource::Ended(framing) => ReplaySource::Ended(*framing),
-            ReplaySource::Single(frame) => ReplaySource::Single(frame.clone()),
-            ReplaySource::Whole(second) => match second.try_clone() {
-                Some(third) => ReplaySource::Whole(Box::new(third)),
-                None => ReplaySource::Impossible,
+            SecondAttempt::Ended(framing) => SecondAttempt::Ended(*framing),
+            SecondAttempt::Single(frame) => SecondAttempt::Single(frame.clone()),
+            SecondAttempt::Whole(second) => match second.try_clone() {
+                Some(third) => SecondAttempt::Whole(Box::new(third)),
+                None => SecondAttempt::Impossible,
             },
-            ReplaySource::Impossible | ReplaySource::Upload(_) => ReplaySource::Impossible,
+            SecondAttempt::Impossible | SecondAttempt::Upload(_) => SecondAttempt::Impossible,
         })
     }
 
@@ -145,11 +145,11 @@ impl<B> Replay<B> {
     /// whole, or if the body of the first attempt was dropped.
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
-            ReplaySource::Impossible => None,
-            ReplaySource::Ended(framing) => Some(ReplayBody::ended(framing)),
-            ReplaySource::Single(frame) => Some(ReplayBody::single(frame)),
-            ReplaySource::Whole(second) => Some(ReplayBody::streaming(*second)),
-            ReplaySource::Upload(upload) => {
+            SecondAttempt::Impossible => None,
+            SecondAttempt::Ended(framing) => Some(ReplayBody::ended(framing)),
+            SecondAttempt::Single(frame) => Some(ReplayBody::single(frame)),
+            SecondAttempt::Whole(second) => Some(ReplayBody::streaming(*second)),
+            SecondAttempt::Upload(upload) => {
                 let RecordedUpload { hint, permit } = *upload;
                 let resumer = permit.take_over(interrupt)?;
                 Some(ReplayBody::streaming(Streaming::resuming(hint, resumer)))

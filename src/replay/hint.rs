@@ -57,8 +57,8 @@ impl RemainingHint {
 
         let mut hint = SizeHint::new();
         hint.set_lower(lower);
-        // When all of the data is sent, both ends of a range are zero. That is an exact hint, and an
-        // exact hint becomes a `content-length`, which the caller's body never asked for.
+        // When all of the data is sent, both ends of a range are zero. That is an exact hint, and
+        // an exact hint becomes a `content-length`, which the caller's body never asked for.
         if let Some(upper) = upper.filter(|upper| was_exact || *upper > lower) {
             hint.set_upper(upper);
         }

@@ -24,8 +24,9 @@
 //! bytes for each of at most 1024 frames.
 //!
 //! Frames that arrive from the network are slices of read buffers: a frame of one byte may keep 16
-//! KiB alive. So a buffer copies frames, except for those of 4 KiB and more that own their memory. A body that consists of a single frame is never copied: it keeps the handle
-//! that the caller's body gave out, and so at most one foreign buffer.
+//! KiB alive. So a buffer copies frames, except for those of 4 KiB and more that own their memory.
+//! A body that consists of a single frame is never copied: it keeps the handle that the caller's
+//! body gave out, and so at most one foreign buffer.
 //!
 //! # Expect: 100-continue
 //!

@@ -64,7 +64,7 @@ pub(super) struct Upload<B> {
     pub(super) buffer: FrameBuffer,
 }
 
-/// What the first attempt may do in a poll.
+/// The part that the first attempt has in a poll.
 pub(super) enum Checkout<B> {
     /// Poll the source, record its frame, and put both back. The waker is that of an earlier poll.
     Shared(Upload<B>, Option<Waker>),

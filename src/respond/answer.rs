@@ -7,8 +7,8 @@ use crate::{error::Error, head::RequestHead};
 
 /// Turns an error of a session into a response for the caller.
 ///
-/// [`HttpAnswer`](crate::respond::HttpAnswer) is the one for plain HTTP. Implement this trait for an
-/// API with an error format of its own.
+/// [`HttpAnswer`](crate::respond::HttpAnswer) is the one for plain HTTP. Implement this trait for
+/// an API with an error format of its own.
 ///
 /// # Examples
 ///

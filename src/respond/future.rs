@@ -20,7 +20,7 @@ pin_project! {
     ///
     /// # Cancel safety
     ///
-    /// The same as that of the inner service's future.
+    /// See the inner service's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, A> {
         #[pin]

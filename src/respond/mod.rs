@@ -44,8 +44,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A time-out per request, which includes the wait for a refresh. Its error is not the session's, so
-//! it passes unchanged:
+//! A time-out per request, which includes the wait for a refresh. Its error is not the session's,
+//! so it passes unchanged:
 //!
 //! ```
 //! use std::time::Duration;

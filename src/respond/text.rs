@@ -6,8 +6,8 @@ use crate::error::{Error, RefreshError};
 /// a header or a line of a log.
 const MAX_LEN: usize = 1024;
 
-/// An error and its causes, joined by colons. Without `causes`, only those whose text this crate has
-/// written.
+/// An error and its causes, joined by colons. Without `causes`, only those whose text this crate
+/// has written.
 pub(crate) fn describe(error: &Error, causes: bool) -> String {
     let mut text = error.to_string();
     let first: Option<&(dyn StdError + 'static)> = error.source();

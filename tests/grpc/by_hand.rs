@@ -280,8 +280,8 @@ impl ByHand {
         self.arrived.recv().await.expect("the client is still there")
     }
 
-    /// Waits until the client has seen every earlier frame. The first PING may overtake a frame, the
-    /// second one can't.
+    /// Waits until the client has seen every earlier frame. The first PING may overtake a frame,
+    /// the second one can't.
     async fn pause(&mut self) {
         if self.ping.is_none() {
             self.ping = self.pings.recv().await;

@@ -34,8 +34,8 @@ use crate::{
     issuer::Issuer,
 };
 
-/// The service. An issuer tells which token is valid. The metadata `x-reject` of a call tells how to
-/// reject it: `head`, `trailers` or `401`. With `x-together`, calls are rejected once there are
+/// The service. An issuer tells which token is valid. The metadata `x-reject` of a call tells how
+/// to reject it: `head`, `trailers` or `401`. With `x-together`, calls are rejected once there are
 /// [`TOGETHER`] of them.
 #[derive(Clone)]
 pub struct Echo {

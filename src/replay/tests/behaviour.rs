@@ -424,7 +424,7 @@ fn a_take_over_during_a_poll_is_refused_unless_interrupting_is_allowed() {
 fn the_source_is_not_dropped_under_the_lock() {
     for (acts, limit) in [(vec![data("one")], LIMIT), (vec![data("one"), Act::Fail], LIMIT)] {
         for interrupt in [true, false] {
-            let shared = Shared::<Replay<Meddler>>::default();
+            let shared = MeddlerCell::<Replay<Meddler>>::default();
             let on_drop = {
                 let shared = shared.clone();
                 // Deadlocks if the lock is held.
@@ -644,7 +644,7 @@ struct Meddler {
     on_drop: Box<dyn FnMut()>,
 }
 
-type Shared<T> = Rc<RefCell<Option<T>>>;
+type MeddlerCell<T> = Rc<RefCell<Option<T>>>;
 
 /// The first attempt at a body. `meddle` is called with its replay during the `at`th poll.
 fn meddle_with(
@@ -653,7 +653,7 @@ fn meddle_with(
     at: usize,
     mut meddle: impl FnMut(Replay<Meddler>) + 'static,
 ) -> ReplayBody<Meddler> {
-    let shared = Shared::default();
+    let shared = MeddlerCell::default();
     let on_poll = {
         let shared = shared.clone();
         move || meddle(shared.borrow_mut().take().expect("meddles once"))
@@ -664,13 +664,13 @@ fn meddle_with(
     first
 }
 
-/// A first attempt that is taken over during its second poll, the task that polls the second attempt
-/// meanwhile, and the second attempt.
+/// A first attempt that is taken over during its second poll, the task that polls the second
+/// attempt meanwhile, and the second attempt.
 fn meddled(
     script: Script,
     limit: usize,
-) -> (ReplayBody<Meddler>, Shared<task::Spawn<()>>, Shared<ReplayBody<Meddler>>) {
-    let (task, second) = (Shared::default(), Shared::default());
+) -> (ReplayBody<Meddler>, MeddlerCell<task::Spawn<()>>, MeddlerCell<ReplayBody<Meddler>>) {
+    let (task, second) = (MeddlerCell::default(), MeddlerCell::default());
     *task.borrow_mut() = Some(task::spawn(()));
     let first = meddle_with(script, limit, 2, {
         let (task, second) = (task.clone(), second.clone());
@@ -687,7 +687,7 @@ fn meddled(
     (first, task, second)
 }
 
-fn is_woken(task: &Shared<task::Spawn<()>>) -> bool {
+fn is_woken(task: &MeddlerCell<task::Spawn<()>>) -> bool {
     task.borrow().as_ref().is_some_and(task::Spawn::is_woken)
 }
 
