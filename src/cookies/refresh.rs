@@ -17,14 +17,14 @@ use crate::{
     },
     error::{BoxError, RefreshError},
     exchange::retry_after::retry_after,
-    refresher::{BoxFuture, RefreshContext, Refresher},
+    refresher::{BoxFuture, context::RefreshContext, contract::Refresher},
 };
 
 /// A [`Refresher`] that POSTs to the refresh path of a web application, with the cookies of the
 /// jar, and takes those that its answer sets.
 ///
-/// What it sends is marked [`Anonymous`](crate::extension::Anonymous). What an answer means is told in the
-/// [module docs](crate::cookies#what-an-answer-means).
+/// What it sends is marked [`Anonymous`](crate::extension::Anonymous). What an answer means is told
+/// in the [module docs](crate::cookies#what-an-answer-means).
 #[derive(Clone)]
 pub struct RefreshEndpoint {
     exchange: Exchange,

@@ -2,7 +2,7 @@ use crate::{
     credential::token::Token,
     error::RefreshError,
     oauth2::endpoint::TokenEndpoint,
-    refresher::{BoxFuture, RefreshContext, Refresher},
+    refresher::{BoxFuture, context::RefreshContext, contract::Refresher},
 };
 
 /// Obtains a [`Token`] for the client itself

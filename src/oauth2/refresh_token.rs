@@ -6,7 +6,7 @@ use crate::{
     credential::token::Token,
     error::RefreshError,
     oauth2::{endpoint::TokenEndpoint, error::Failure},
-    refresher::{BoxFuture, RefreshContext, Refresher},
+    refresher::{BoxFuture, context::RefreshContext, contract::Refresher},
 };
 
 /// Renews a [`Token`] by its refresh token ([RFC 6749
