@@ -29,7 +29,9 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Error, ErrorKind, Refresh, RefreshLayer, ReplayBody, Session, Token,
-    oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
+    oauth2::{
+        self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
+    },
 };
 
 const HELP: &str = "\
@@ -117,9 +119,10 @@ async fn main() -> ExitCode {
 fn service_client(server: &Server) -> Result<Api, BoxError> {
     // `build_http` stands for a connector with TLS
     let http = Client::builder(TokioExecutor::new()).build_http();
-    let me = oauth2::Client::basic(CLIENT_ID, CLIENT_SECRET);
+    let me = oauth2::ClientAuth::basic(CLIENT_ID, CLIENT_SECRET);
     let tokens = TokenEndpoint::new(http, server.url("/token")?, me).scope("read");
-    let session = Session::<Token>::builder(ClientCredentials::new(tokens)).acquire_on_demand(true);
+    let session =
+        Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true);
     // the tokens of this API expire far too often for the default
     let session = session.refresh_limit(1000, Duration::ZERO).build();
 
@@ -130,10 +133,10 @@ fn service_client(server: &Server) -> Result<Api, BoxError> {
 /// The client of a user who has logged in, and the session, to log out.
 fn user_client(server: &Server, token: Token) -> Result<(Api, Session), BoxError> {
     let http = Client::builder(TokioExecutor::new()).build_http();
-    let me = oauth2::Client::basic(CLIENT_ID, CLIENT_SECRET);
+    let me = oauth2::ClientAuth::basic(CLIENT_ID, CLIENT_SECRET);
     let tokens = TokenEndpoint::new(http.clone(), server.url("/token")?, me.clone());
     let revocation = Revocation::new(http, server.url("/revoke")?, me);
-    let session = Session::builder(RefreshToken::new(tokens))
+    let session = Session::builder(RefreshTokenGrant::new(tokens))
         .credential(token)
         .refresh_limit(1000, Duration::ZERO)
         .on_login_end(revocation.into_hook())

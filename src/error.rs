@@ -277,7 +277,7 @@ impl RefreshError {
     /// waited for the answer in vain; everything else is transient.
     ///
     /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and
-    /// `invalid_grant` (RFC 6749 §5.2): look for that first, or use `oauth2::RefreshToken` of the
+    /// `invalid_grant` (RFC 6749 §5.2): look for that first, or use `oauth2::RefreshTokenGrant` of the
     /// feature `oauth2`.
     ///
     /// ```

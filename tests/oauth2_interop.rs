@@ -25,7 +25,9 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Error, ErrorKind, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
     Refresher, ReplayBody, Session, Token,
-    oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
+    oauth2::{
+        self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
+    },
     refresher::Cause,
     session::{EndReason, EndedLogin, Phase},
 };
@@ -109,7 +111,7 @@ async fn the_provider_notices_a_refresh_token_that_is_used_twice() {
     let provider = Provider::start();
     let first = Token::bearer("none-yet").unwrap().with_refresh_token(provider.say("login").await);
     let first = Arc::new(first);
-    let tokens = RefreshToken::new(provider.tokens(SECRET));
+    let tokens = RefreshTokenGrant::new(provider.tokens(SECRET));
     let refresh = |token: &Arc<Token>| {
         tokens.refresh(RefreshContext::new(Cause::Forced).with_current(token.clone()))
     };
@@ -163,7 +165,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
     let provider = Provider::start();
     let refresh_token = provider.say("login").await;
     let revocation = Revocation::new(http(), provider.url("/token/revocation"), me(SECRET));
-    let tokens = RefreshToken::new(provider.tokens(SECRET));
+    let tokens = RefreshTokenGrant::new(provider.tokens(SECRET));
     let session = Session::builder(tokens.clone())
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
         .on_login_end(revocation.into_hook())
@@ -183,11 +185,12 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
 async fn client_credentials_cost_one_request_each_expiry() {
     let provider = Provider::start();
-    let session =
-        Session::<Token>::builder(ClientCredentials::new(provider.tokens(SECRET).scope("read")))
-            .acquire_on_demand(true)
-            .refresh_limit(1000, Duration::ZERO)
-            .build();
+    let session = Session::<Token>::builder(ClientCredentialsGrant::new(
+        provider.tokens(SECRET).scope("read"),
+    ))
+    .acquire_on_demand(true)
+    .refresh_limit(1000, Duration::ZERO)
+    .build();
     let api = api(&session);
     in_time(async {
         for _ in 0..20 {
@@ -211,7 +214,7 @@ async fn client_credentials_cost_one_request_each_expiry() {
 async fn a_wrong_client_secret_is_no_logout() {
     let provider = Provider::start();
     let refresh_token = provider.say("login").await;
-    let session = Session::builder(RefreshToken::new(provider.tokens("wrong")))
+    let session = Session::builder(RefreshTokenGrant::new(provider.tokens("wrong")))
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
         .on_login_end(|_| async { panic!("it is no logout") })
         .build();
@@ -291,8 +294,8 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-fn me(secret: &str) -> oauth2::Client {
-    oauth2::Client::basic("app", secret)
+fn me(secret: &str) -> oauth2::ClientAuth {
+    oauth2::ClientAuth::basic("app", secret)
 }
 
 fn api(session: &Session) -> Api {
@@ -335,7 +338,7 @@ impl Provider {
     /// A login whose access token has expired already.
     async fn user_session(&self, ended: &Arc<AtomicUsize>) -> Session {
         let (refresh_token, ended) = (self.say("login").await, ended.clone());
-        Session::builder(RefreshToken::new(self.tokens(SECRET)))
+        Session::builder(RefreshTokenGrant::new(self.tokens(SECRET)))
             .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
             .refresh_limit(1000, Duration::ZERO)
             .backoff(Duration::from_millis(1), Duration::from_millis(50))

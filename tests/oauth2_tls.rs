@@ -19,7 +19,7 @@ use tokio_rustls::TlsAcceptor;
 use tower_refresh::{
     RefreshContext, RefreshErrorKind, Refresher,
     client::Https,
-    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
     refresher::Cause,
 };
 
@@ -28,18 +28,18 @@ async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
     let (url, authority) = token_endpoint().await;
     let ask = |https: Https| {
         let url = EndpointUrl::new(&url).unwrap();
-        let endpoint = TokenEndpoint::new(https.build(), url, Client::basic("me", "hush"));
-        let refresher = ClientCredentials::new(endpoint);
+        let endpoint = TokenEndpoint::new(https.build(), url, ClientAuth::basic("me", "hush"));
+        let refresher = ClientCredentialsGrant::new(endpoint);
         async move {
             let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
             timeout(Duration::from_secs(60), answer).await.expect("it hangs")
         }
     };
-    for trusting in [Https::new(), Https::distrustful()] {
+    for trusting in [Https::new(), Https::with_no_roots()] {
         let token = ask(trusting.root(authority.clone()).unwrap()).await.unwrap();
         assert_eq!(token.access_token(), "at-1");
     }
-    for distrusting in [Https::new(), Https::distrustful()] {
+    for distrusting in [Https::new(), Https::with_no_roots()] {
         let error = ask(distrusting).await.unwrap_err();
         assert_eq!(error.kind(), RefreshErrorKind::Transient, "nothing was sent: {error:?}");
     }

@@ -23,11 +23,11 @@ const THIS: &str = include_str!("quickstart.rs");
 async fn quickstart(token: &str, user: &str) -> Result<(), tower::BoxError> {
     use tower::{Layer, ServiceExt};
     use tower_refresh::{client::Https, RefreshLayer, Session};
-    use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
+    use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
 
     let url = EndpointUrl::new(token)?;
-    let tokens = TokenEndpoint::new(Https::new().build(), url, Client::basic("my-service", "s3cr3t")).scope("read");
-    let session = Session::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
+    let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t")).scope("read");
+    let session = Session::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
     let client = RefreshLayer::new(session).layer(Https::new().build());
 
     let request = http::Request::get(user).body(http_body_util::Empty::<bytes::Bytes>::new())?;

@@ -79,7 +79,7 @@ mod oauth2 {
     use tower::service_fn;
     use tower_refresh::{
         RefreshContext, Refresher,
-        oauth2::{Client, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+        oauth2::{ClientAuth, EndpointUrl, Form, RefreshTokenGrant, TokenEndpoint},
         refresher::Cause,
     };
 
@@ -87,10 +87,12 @@ mod oauth2 {
 
     #[test]
     fn a_client_wipes_its_secret() {
-        for client in [|secret| Client::basic("me", secret), |secret| Client::post("me", secret)] {
+        for client in
+            [|secret| ClientAuth::basic("me", secret), |secret| ClientAuth::post("me", secret)]
+        {
             let secret = text();
             let place = Place::of(&secret);
-            drop::<Client>(client(secret));
+            drop::<ClientAuth>(client(secret));
             assert!(!place.has_secret());
         }
     }
@@ -107,7 +109,8 @@ mod oauth2 {
             ready(Ok::<_, Infallible>(Response::new(answer)))
         });
         let url = EndpointUrl::new("https://login.example.com/token").unwrap();
-        let refresher = RefreshToken::new(TokenEndpoint::new(http, url, Client::public("me")));
+        let refresher =
+            RefreshTokenGrant::new(TokenEndpoint::new(http, url, ClientAuth::public("me")));
         let token = Token::bearer("at-1").unwrap().with_refresh_token(text());
         let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(token));
         refresher.refresh(context).await.unwrap();

@@ -33,7 +33,7 @@ impl Https {
     }
 
     /// Trusts nobody but the [`root`](Self::root)s that are added.
-    pub fn distrustful() -> Self {
+    pub fn with_no_roots() -> Self {
         Self { roots: RootCertStore::empty() }
     }
 

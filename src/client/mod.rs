@@ -8,12 +8,12 @@
 //! use tower_refresh::client::Https;
 //! # #[cfg(feature = "oauth2")]
 //! # fn main() -> Result<(), tower::BoxError> {
-//! use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
+//! use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
 //! use tower_refresh::{RefreshLayer, ReplayBody, Session, Token};
 //!
 //! let url = EndpointUrl::new("https://login.example.com/oauth/token")?;
-//! let tokens = TokenEndpoint::new(Https::new().build(), url, Client::basic("my-service", "s3cr3t"));
-//! let session = Session::<Token>::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
+//! let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t"));
+//! let session = Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
 //! let api = RefreshLayer::new(session).layer(Https::new().build::<ReplayBody<Full<Bytes>>>());
 //! # Ok(()) }
 //! # #[cfg(not(feature = "oauth2"))]

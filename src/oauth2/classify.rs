@@ -1,4 +1,4 @@
-use std::{any::type_name, fmt};
+use std::{fmt, sync::Arc};
 
 use http::{HeaderMap, StatusCode};
 
@@ -6,7 +6,7 @@ use crate::error::RefreshErrorKind;
 
 /// Decides what a refusal of the authorization server says about the login.
 ///
-/// [`Standard`] is the default; [`classify_fn`] makes one of a closure.
+/// [`DefaultClassify`] is the default; [`classify_fn`] makes one of a closure.
 pub trait Classify: Send + Sync + 'static {
     /// What becomes of the login. Not asked when a token came, nor when nothing did.
     fn classify(&self, refusal: &Refusal<'_>) -> RefreshErrorKind;
@@ -42,35 +42,55 @@ pub struct Refusal<'a> {
 /// ```
 /// use http::{HeaderMap, StatusCode};
 /// use tower_refresh::RefreshErrorKind;
-/// use tower_refresh::oauth2::{classify_fn, Classify, Refusal, Standard};
+/// use tower_refresh::oauth2::{classify_fn, Classify, Refusal, DefaultClassify};
 ///
 /// let soft = classify_fn(|refusal| match refusal.error() {
 ///     // not the authorization server's own: it always names an error
 ///     None => RefreshErrorKind::Transient,
 ///     // this one needs the user, and so a new login
 ///     Some("interaction_required") => RefreshErrorKind::Terminal,
-///     Some(_) => Standard.classify(refusal),
+///     Some(_) => DefaultClassify.classify(refusal),
 /// });
 ///
 /// let headers = HeaderMap::new();
 /// let page = Refusal::new(StatusCode::FORBIDDEN, &headers);
-/// assert_eq!(Standard.classify(&page), RefreshErrorKind::Terminal);
+/// assert_eq!(DefaultClassify.classify(&page), RefreshErrorKind::Terminal);
 /// assert_eq!(soft.classify(&page), RefreshErrorKind::Transient);
 /// assert_eq!(soft.classify(&page.with_error("invalid_grant")), RefreshErrorKind::Terminal);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
-pub struct Standard;
+pub struct DefaultClassify;
 
 /// A [`Classify`] made by [`classify_fn`].
 #[derive(Clone, Copy)]
 pub struct ClassifyFn<F>(F);
 
-/// Makes a [`Classify`] of a closure. [`Standard`] has an example.
+/// Makes a [`Classify`] of a closure. [`DefaultClassify`] has an example.
 pub const fn classify_fn<F>(f: F) -> ClassifyFn<F>
 where
     F: Fn(&Refusal<'_>) -> RefreshErrorKind + Send + Sync + 'static,
 {
     ClassifyFn(f)
+}
+
+// === impl Classify ===
+
+impl<T> Classify for Arc<T>
+where
+    T: Classify + ?Sized,
+{
+    fn classify(&self, refusal: &Refusal<'_>) -> RefreshErrorKind {
+        (**self).classify(refusal)
+    }
+}
+
+impl<T> Classify for Box<T>
+where
+    T: Classify + ?Sized,
+{
+    fn classify(&self, refusal: &Refusal<'_>) -> RefreshErrorKind {
+        (**self).classify(refusal)
+    }
 }
 
 // === impl Refusal ===
@@ -123,9 +143,9 @@ impl fmt::Debug for Refusal<'_> {
     }
 }
 
-// === impl Standard ===
+// === impl DefaultClassify ===
 
-impl Classify for Standard {
+impl Classify for DefaultClassify {
     fn classify(&self, refusal: &Refusal<'_>) -> RefreshErrorKind {
         let status = refusal.status;
         match (status, refusal.error) {
@@ -170,6 +190,6 @@ where
 
 impl<F> fmt::Debug for ClassifyFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_tuple("ClassifyFn").field(&format_args!("{}", type_name::<F>())).finish()
+        f.debug_struct("ClassifyFn").finish_non_exhaustive()
     }
 }

@@ -16,8 +16,8 @@ use crate::{
     exchange::retry_after::retry_after,
     oauth2::{
         answer::{RefusalAnswer, TokenAnswer},
-        classify::{Classify, Refusal, Standard},
-        client::{Client, Inner},
+        classify::{Classify, DefaultClassify, Refusal},
+        client_auth::{ClientAuth, Inner},
         error::Failure,
         form::Form,
         transport::{Call, Transport, UnsentIf, over},
@@ -25,8 +25,8 @@ use crate::{
     },
 };
 
-/// A token endpoint, and what to ask it for. [`RefreshToken`](crate::oauth2::RefreshToken) and
-/// [`ClientCredentials`](crate::oauth2::ClientCredentials) are made of it.
+/// A token endpoint, and what to ask it for. [`RefreshTokenGrant`](crate::oauth2::RefreshTokenGrant) and
+/// [`ClientCredentialsGrant`](crate::oauth2::ClientCredentialsGrant) are made of it.
 ///
 /// See the [module docs](crate::oauth2) for examples.
 #[derive(Clone)]
@@ -34,7 +34,7 @@ use crate::{
 pub struct TokenEndpoint {
     transport: Arc<dyn Transport>,
     url: EndpointUrl,
-    client: Client,
+    client: ClientAuth,
     scopes: Vec<String>,
     params: Vec<(String, String)>,
     classify: Arc<dyn Classify>,
@@ -70,7 +70,7 @@ impl TokenEndpoint {
     /// `http` is any HTTP client that is a Tower service. What it should not do is follow
     /// redirects: the body holds the refresh token. One that wears the session itself may be used:
     /// requests are marked [`Anonymous`](crate::extension::Anonymous).
-    pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
+    pub fn new<S, B>(http: S, url: EndpointUrl, client: ClientAuth) -> Self
     where
         S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
@@ -85,7 +85,7 @@ impl TokenEndpoint {
             client,
             scopes: Vec::new(),
             params: Vec::new(),
-            classify: Arc::new(Standard),
+            classify: Arc::new(DefaultClassify),
             unsent_if: None,
             answer_limit: ANSWER_LIMIT,
             connect_timeout: Duration::from_secs(10),
@@ -117,7 +117,7 @@ impl TokenEndpoint {
         self
     }
 
-    /// Decides what a refusal says about the login. Default: [`Standard`].
+    /// Decides what a refusal says about the login. Default: [`DefaultClassify`].
     pub fn classify(mut self, classify: impl Classify) -> Self {
         self.classify = Arc::new(classify);
         self

@@ -61,7 +61,7 @@ impl Form {
     ///     .map_request(|request: Request<Form>| request.map(|form| Full::new(form.into_bytes())))
     ///     .service(client);
     /// # let url = "https://login.example.com/token".try_into().unwrap();
-    /// # tower_refresh::oauth2::TokenEndpoint::new(for_forms, url, tower_refresh::oauth2::Client::public("me"));
+    /// # tower_refresh::oauth2::TokenEndpoint::new(for_forms, url, tower_refresh::oauth2::ClientAuth::public("me"));
     /// ```
     pub fn into_bytes(mut self) -> Bytes {
         if self.open() { self.content.take().unwrap_or_default() } else { Bytes::new() }

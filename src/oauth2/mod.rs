@@ -1,6 +1,6 @@
 //! OAuth 2: credentials from a token endpoint.
 //!
-//! [`RefreshToken`] renews a token by its refresh token ([RFC 6749 §6]), [`ClientCredentials`]
+//! [`RefreshTokenGrant`] renews a token by its refresh token ([RFC 6749 §6]), [`ClientCredentialsGrant`]
 //! obtains one for the client itself ([§4.4]). Both send through any HTTP client that is a Tower
 //! service, so that your connector, proxy and TLS apply:
 //!
@@ -9,17 +9,17 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::Layer;
-//! use tower_refresh::oauth2::{self, ClientCredentials, EndpointUrl, TokenEndpoint};
+//! use tower_refresh::oauth2::{self, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
 //! use tower_refresh::{RefreshLayer, ReplayBody, Session, Token};
 //!
 //! # fn main() -> Result<(), tower::BoxError> {
 //! // `build_http` stands for a connector with TLS
 //! let http = Client::builder(TokioExecutor::new()).build_http();
 //! let url = EndpointUrl::new("https://login.example.com/oauth/token")?;
-//! let tokens = TokenEndpoint::new(http, url, oauth2::Client::basic("my-service", "s3cr3t")).scope("read");
+//! let tokens = TokenEndpoint::new(http, url, oauth2::ClientAuth::basic("my-service", "s3cr3t")).scope("read");
 //!
 //! // the first request gets the first token
-//! let session = Session::<Token>::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
+//! let session = Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
 //!
 //! let api: Client<_, ReplayBody<Full<Bytes>>> = Client::builder(TokioExecutor::new()).build_http();
 //! let api = RefreshLayer::new(session).layer(api);
@@ -33,24 +33,24 @@
 //! ```
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower_refresh::{
-//!     oauth2::{self, EndpointUrl, RefreshToken, Revocation, Standard, TokenEndpoint},
+//!     oauth2::{self, EndpointUrl, RefreshTokenGrant, Revocation, DefaultClassify, TokenEndpoint},
 //! };
 //! use tower_refresh::oauth2::{classify_fn, Classify};
 //! use tower_refresh::{session::AmbiguousOutcome, RefreshErrorKind, Session, Token};
 //!
 //! # fn session(access_token: &str, refresh_token: &str) -> Result<Session, tower::BoxError> {
 //! let http = Client::builder(TokioExecutor::new()).build_http();
-//! let me = oauth2::Client::public("my-app");
+//! let me = oauth2::ClientAuth::public("my-app");
 //! let url = EndpointUrl::new("https://login.example.com/oauth/token")?;
 //! let tokens = TokenEndpoint::new(http.clone(), url, me.clone())
 //!     .audience("https://api.example.com")
 //!     .classify(classify_fn(|refusal| match refusal.error() {
 //!         Some("interaction_required") => RefreshErrorKind::Terminal,
-//!         _ => Standard.classify(refusal),
+//!         _ => DefaultClassify.classify(refusal),
 //!     }));
 //! let revocation = Revocation::new(http, EndpointUrl::new("https://login.example.com/oauth/revoke")?, me);
 //!
-//! let session = Session::builder(RefreshToken::new(tokens))
+//! let session = Session::builder(RefreshTokenGrant::new(tokens))
 //!     .credential(Token::bearer(access_token)?.with_refresh_token(refresh_token))
 //!     .on_ambiguous(AmbiguousOutcome::Retry)
 //!     .on_login_end(revocation.into_hook())
@@ -79,7 +79,7 @@
 //! | nobody asked the [`Form`] for its content: no name, no connection, or not in time, no TLS, a client that is never ready | transient |
 //! | anything else without an answer | [ambiguous](crate::RefreshErrorKind::Ambiguous) |
 //! | a success without a usable token: cut off, too long, no JSON, a token that no header can carry | ambiguous |
-//! | a refusal | what [`Classify`] says; [`Standard`] by default |
+//! | a refusal | what [`Classify`] says; [`DefaultClassify`] by default |
 //!
 //! A success that can't be read is ambiguous because the refresh token may be used up by it.
 //! `Retry-After` takes the place of the session's back-off, unless it is over already. A connection
@@ -105,23 +105,23 @@
 
 mod answer;
 mod classify;
-mod client;
-mod client_credentials;
+mod client_auth;
+mod client_credentials_grant;
 mod endpoint;
 mod error;
 mod form;
 mod lifetime;
-mod refresh_token;
+mod refresh_token_grant;
 mod revocation;
 mod transport;
 mod url;
 
-pub use classify::{Classify, ClassifyFn, Refusal, Standard, classify_fn};
-pub use client::Client;
-pub use client_credentials::ClientCredentials;
+pub use classify::{Classify, ClassifyFn, DefaultClassify, Refusal, classify_fn};
+pub use client_auth::ClientAuth;
+pub use client_credentials_grant::ClientCredentialsGrant;
 pub use endpoint::TokenEndpoint;
 pub use form::{Form, GivenUp};
-pub use refresh_token::RefreshToken;
+pub use refresh_token_grant::RefreshTokenGrant;
 pub use revocation::{Revocation, RevocationError};
 pub use url::{EndpointUrl, InvalidUrl};
 

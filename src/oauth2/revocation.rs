@@ -16,7 +16,7 @@ use crate::{
     credential::token::Token,
     error::BoxError,
     oauth2::{
-        client::{Client, Inner},
+        client_auth::{ClientAuth, Inner},
         endpoint::ANSWER_LIMIT,
         error::Failure,
         form::Form,
@@ -34,15 +34,15 @@ use crate::{
 /// ```
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// use tower_refresh::{Session, Token};
-/// use tower_refresh::oauth2::{self, EndpointUrl, RefreshToken, Revocation, TokenEndpoint};
+/// use tower_refresh::oauth2::{self, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint};
 ///
 /// # fn build() -> Result<Session, tower::BoxError> {
 /// let http = Client::builder(TokioExecutor::new()).build_http();
-/// let me = oauth2::Client::basic("my-service", "s3cr3t");
+/// let me = oauth2::ClientAuth::basic("my-service", "s3cr3t");
 /// let tokens = TokenEndpoint::new(http.clone(), EndpointUrl::new("https://login.example.com/token")?, me.clone());
 /// let revocation = Revocation::new(http, EndpointUrl::new("https://login.example.com/revoke")?, me);
 ///
-/// let session = Session::builder(RefreshToken::new(tokens))
+/// let session = Session::builder(RefreshTokenGrant::new(tokens))
 ///     .credential(Token::bearer("at-1")?.with_refresh_token("rt-1"))
 ///     .on_login_end(revocation.into_hook())
 ///     .build();
@@ -53,7 +53,7 @@ use crate::{
 pub struct Revocation {
     transport: Arc<dyn Transport>,
     url: EndpointUrl,
-    client: Client,
+    client: ClientAuth,
     timeout: Duration,
 }
 
@@ -71,7 +71,7 @@ const PLACEHOLDER: &str = "https://revocation.invalid";
 
 impl Revocation {
     /// At the revocation endpoint at `url`, asked by `client` through `http`.
-    pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
+    pub fn new<S, B>(http: S, url: EndpointUrl, client: ClientAuth) -> Self
     where
         S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,

@@ -12,7 +12,7 @@ use http::Response;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
-use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshToken};
+use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshTokenGrant};
 
 use crate::hand::*;
 
@@ -96,7 +96,7 @@ async fn a_session_can_live_with_every_lifetime() {
         ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
     {
         let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
-        let session = Session::builder(RefreshToken::new(answering(200, body)))
+        let session = Session::builder(RefreshTokenGrant::new(answering(200, body)))
             .credential(stale())
             .refresh_ahead(Duration::MAX)
             .build();

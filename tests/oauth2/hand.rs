@@ -12,7 +12,9 @@ use oauth2::url::form_urlencoded;
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_refresh::{
     RefreshContext, RefreshError, Refresher, Token,
-    oauth2::{Client, ClientCredentials, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+    oauth2::{
+        ClientAuth, ClientCredentialsGrant, EndpointUrl, Form, RefreshTokenGrant, TokenEndpoint,
+    },
     refresher::Cause,
 };
 
@@ -61,8 +63,8 @@ pub(crate) fn http(answer: impl Fn() -> Answer + Clone + Send + Sync + 'static) 
     (BoxCloneSyncService::new(service), log)
 }
 
-pub(crate) fn me() -> Client {
-    Client::basic("me", CLIENT_SECRET)
+pub(crate) fn me() -> ClientAuth {
+    ClientAuth::basic("me", CLIENT_SECRET)
 }
 
 pub(crate) fn at(http: Http) -> TokenEndpoint {
@@ -81,11 +83,11 @@ pub(crate) fn stale() -> Token {
 /// One refresh by the refresh token; nothing in it waits.
 pub(crate) fn refresh(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
     let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(stale()));
-    now(RefreshToken::new(endpoint).refresh(context))
+    now(RefreshTokenGrant::new(endpoint).refresh(context))
 }
 
 pub(crate) fn obtain(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
-    now(ClientCredentials::new(endpoint).refresh(RefreshContext::new(Cause::Missing)))
+    now(ClientCredentialsGrant::new(endpoint).refresh(RefreshContext::new(Cause::Missing)))
 }
 
 pub(crate) fn now<F: Future>(future: F) -> F::Output {

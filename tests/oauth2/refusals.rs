@@ -6,7 +6,7 @@ use http::HeaderMap;
 use tower_refresh::{
     RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
     Session,
-    oauth2::{Classify, RefreshToken, Refusal, Standard, classify_fn},
+    oauth2::{Classify, DefaultClassify, RefreshTokenGrant, Refusal, classify_fn},
 };
 
 use crate::hand::*;
@@ -140,7 +140,7 @@ fn a_firewalls_page_can_be_softened() {
     let soft = |body: &'static str| {
         answering(403, body).classify(classify_fn(|refusal| match refusal.error() {
             None => Transient,
-            Some(_) => Standard.classify(refusal),
+            Some(_) => DefaultClassify.classify(refusal),
         }))
     };
     assert_eq!(refresh(soft(WAF)).unwrap_err().kind(), Transient);
@@ -151,7 +151,7 @@ fn a_firewalls_page_can_be_softened() {
 fn the_standard_answers_for_every_status() {
     let headers = HeaderMap::new();
     for code in 100..=999 {
-        let kind = Standard.classify(&Refusal::new(status(code), &headers));
+        let kind = DefaultClassify.classify(&Refusal::new(status(code), &headers));
         let expected = match code {
             401 | 403 => Terminal,
             504 => Ambiguous,
@@ -168,7 +168,7 @@ async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
         answer.headers_mut().insert("retry-after", "17".parse().unwrap());
         answer
     });
-    let session = Session::new(stale(), RefreshToken::new(at(http)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(at(http)));
     let error = session.refresh().await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(17)));
     tokio::time::advance(Duration::from_millis(16_900)).await;

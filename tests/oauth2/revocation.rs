@@ -8,7 +8,7 @@ use tokio::sync::Notify;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 use tower_refresh::{
     ErrorKind, Session, Token,
-    oauth2::{Client, EndpointUrl, Form, RefreshToken, Revocation},
+    oauth2::{ClientAuth, EndpointUrl, Form, RefreshTokenGrant, Revocation},
 };
 
 use crate::hand::*;
@@ -28,7 +28,7 @@ fn revoking(status: u16, body: impl Into<Bytes>) -> (Revocation, Log) {
 #[tokio::test]
 async fn a_logout_revokes_the_newest_refresh_token() {
     let (revocation, log) = revoking(200, "");
-    let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
+    let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
         .credential(stale())
         .on_login_end(revocation.into_hook())
         .build();
@@ -54,7 +54,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
         }
     });
     let (revocation, log) = revoking(200, "");
-    let session = Session::builder(RefreshToken::new(at(BoxCloneSyncService::new(slow))))
+    let session = Session::builder(RefreshTokenGrant::new(at(BoxCloneSyncService::new(slow))))
         .credential(stale())
         .on_login_end(revocation.into_hook())
         .build();
@@ -73,7 +73,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
 async fn a_refusal_runs_it_once() {
     let (revocation, log) = revoking(200, "");
     let session =
-        Session::builder(RefreshToken::new(answering(400, r#"{"error":"invalid_grant"}"#)))
+        Session::builder(RefreshTokenGrant::new(answering(400, r#"{"error":"invalid_grant"}"#)))
             .credential(stale())
             .on_login_end(revocation.into_hook())
             .build();
@@ -97,7 +97,7 @@ async fn without_a_refresh_token_the_access_token_is_revoked() {
 #[tokio::test]
 async fn a_client_assertion_is_sent_along() {
     let (http, log) = http(|| answer(200, ""));
-    let client = Client::assertion("me", || Ok("jwt".to_owned()));
+    let client = ClientAuth::assertion("me", || Ok("jwt".to_owned()));
     let revocation = Revocation::new(http, EndpointUrl::new(REVOKE).unwrap(), client);
     revocation.revoke(&stale()).await.unwrap();
     assert_eq!(log.only().field("client_assertion").as_deref(), Some("jwt"));
@@ -130,7 +130,7 @@ async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowe
     let never = service_fn(|_: Request<Form>| pending::<Result<Answer, BoxError>>());
     let never = BoxCloneSyncService::new(never);
     let started = tokio::time::Instant::now();
-    let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
+    let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
         .credential(stale())
         .on_login_end(revocation(never).timeout(Duration::from_secs(3)).into_hook())
         .build();

@@ -7,22 +7,23 @@ use tower::{BoxError, util::BoxCloneService};
 use tower_refresh::{
     Refresher,
     oauth2::{
-        Classify, ClassifyFn, Client, ClientCredentials, EndpointUrl, Form, GivenUp, InvalidUrl,
-        RefreshToken, Revocation, RevocationError, Secret, Standard, TokenEndpoint,
+        Classify, ClassifyFn, ClientAuth, ClientCredentialsGrant, DefaultClassify, EndpointUrl,
+        Form, GivenUp, InvalidUrl, RefreshTokenGrant, Revocation, RevocationError, Secret,
+        TokenEndpoint,
     },
 };
 
 use crate::hand::Answer;
 
 const _: fn() = || {
-    is_clone::<Client>();
-    is_clone::<ClientCredentials>();
+    is_clone::<ClientAuth>();
+    is_clone::<ClientCredentialsGrant>();
     is_clone::<EndpointUrl>();
     is_clone::<Form>();
     is_clone::<RefreshToken>();
     is_clone::<Revocation>();
     is_clone::<Secret>();
-    is_clone::<Standard>();
+    is_clone::<DefaultClassify>();
     is_clone::<ClassifyFn<fn()>>();
     is_clone::<TokenEndpoint>();
     is_error::<GivenUp>();
@@ -30,11 +31,11 @@ const _: fn() = || {
     is_error::<RevocationError>();
     is_sync::<Box<dyn Classify>>();
     is_refresher::<RefreshToken>();
-    is_refresher::<ClientCredentials>();
+    is_refresher::<ClientCredentialsGrant>();
     // Any HTTP client will do that can be cloned and sent.
     let _ = |service: BoxCloneService<Request<Form>, Answer, BoxError>, url: EndpointUrl| {
-        drop(Revocation::new(service.clone(), url.clone(), Client::public("me")));
-        TokenEndpoint::new(service, url, Client::public("me"))
+        drop(Revocation::new(service.clone(), url.clone(), ClientAuth::public("me")));
+        TokenEndpoint::new(service, url, ClientAuth::public("me"))
     };
 };
 

@@ -23,7 +23,7 @@ use tower_refresh::{
     RefreshError,
     RefreshErrorKind::{self, Ambiguous, Transient},
     RefreshLayer, ReplayBody, Session,
-    oauth2::{Form, RefreshToken},
+    oauth2::{Form, RefreshTokenGrant},
     session::Phase,
 };
 
@@ -107,7 +107,7 @@ async fn a_refresh_that_timed_out_sends_nothing_later() {
         *keeping.lock().unwrap() = Some(request.into_body());
         pending()
     });
-    let session = Session::builder(RefreshToken::new(at(http)))
+    let session = Session::builder(RefreshTokenGrant::new(at(http)))
         .credential(stale())
         .refresh_timeout(Duration::from_secs(5))
         .build();
@@ -131,7 +131,7 @@ async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
         [(at(http.clone()), 10), (at(http).connect_timeout(Duration::from_secs(3)), 3)]
     {
         let started = Instant::now();
-        let session = Session::new(stale(), RefreshToken::new(endpoint));
+        let session = Session::new(stale(), RefreshTokenGrant::new(endpoint));
         session.refresh().await.unwrap_err();
         assert_eq!(started.elapsed().as_secs(), seconds);
         let state = session.state();
@@ -152,10 +152,10 @@ async fn an_answer_may_take_longer_than_the_connection() {
             Ok(answer(200, GOOD))
         }))
     };
-    let session = Session::new(stale(), RefreshToken::new(http(29)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(http(29)));
     assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);
 
-    let session = Session::new(stale(), RefreshToken::new(http(31)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(http(31)));
     session.refresh().await.unwrap_err();
     let state = session.state();
     let Phase::Failed(failure) = state.phase() else { panic!("{:?}", state.phase()) };
@@ -229,7 +229,7 @@ async fn a_client_that_wears_the_session_passes_it() {
     let slot: Arc<OnceLock<Http>> = Arc::default();
     let late = slot.clone();
     let endpoint = at(failing(move |request| late.get().unwrap().clone().oneshot(request)));
-    let session = Session::new(stale(), RefreshToken::new(endpoint));
+    let session = Session::new(stale(), RefreshTokenGrant::new(endpoint));
 
     let server = service_fn(|request: Request<ReplayBody<Form>>| async move {
         assert!(

@@ -17,7 +17,7 @@ use crate::{
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]
-pub struct RefreshToken {
+pub struct RefreshTokenGrant {
     endpoint: TokenEndpoint,
 }
 
@@ -25,9 +25,9 @@ pub struct RefreshToken {
 /// time-out.
 struct Sent(::oauth2::RefreshToken);
 
-// === impl RefreshToken ===
+// === impl RefreshTokenGrant ===
 
-impl RefreshToken {
+impl RefreshTokenGrant {
     /// At this token endpoint.
     pub fn new(endpoint: TokenEndpoint) -> Self {
         Self { endpoint }
@@ -47,7 +47,7 @@ impl RefreshToken {
     }
 }
 
-impl Refresher for RefreshToken {
+impl Refresher for RefreshTokenGrant {
     fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async move {
             let refresh_token = context.current().and_then(|token| token.refresh_token());

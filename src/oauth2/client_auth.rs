@@ -18,14 +18,14 @@ use crate::{
 /// is the one ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
 ///
 /// ```
-/// use tower_refresh::oauth2::Client;
+/// use tower_refresh::oauth2::ClientAuth;
 ///
-/// let confidential = Client::basic("my-service", "s3cr3t");
-/// let native_app = Client::public("my-app");
+/// let confidential = ClientAuth::basic("my-service", "s3cr3t");
+/// let native_app = ClientAuth::public("my-app");
 /// assert!(!format!("{confidential:?}").contains("s3cr3t"));
 /// ```
 #[derive(Clone)]
-pub struct Client {
+pub struct ClientAuth {
     id: String,
     authentication: Authentication,
 }
@@ -50,9 +50,9 @@ pub(super) type Inner = ::oauth2::Client<
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
-// === impl Client ===
+// === impl ClientAuth ===
 
-impl Client {
+impl ClientAuth {
     /// A client without a secret: the body of each request names it.
     pub fn public(id: impl Into<String>) -> Self {
         Self { id: id.into(), authentication: Authentication::None }
@@ -113,7 +113,7 @@ impl Client {
     }
 }
 
-impl fmt::Debug for Client {
+impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         let authentication = match &self.authentication {
             Authentication::None => "none",
@@ -121,7 +121,7 @@ impl fmt::Debug for Client {
             Authentication::Post(_) => "post",
             Authentication::Assertion(_) => "assertion",
         };
-        f.debug_struct("Client")
+        f.debug_struct("ClientAuth")
             .field("id", &self.id)
             .field("authentication", &authentication)
             .finish()

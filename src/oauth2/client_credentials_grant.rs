@@ -12,11 +12,11 @@ use crate::{
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]
-pub struct ClientCredentials {
+pub struct ClientCredentialsGrant {
     endpoint: TokenEndpoint,
 }
 
-impl ClientCredentials {
+impl ClientCredentialsGrant {
     /// At this token endpoint.
     pub fn new(endpoint: TokenEndpoint) -> Self {
         Self { endpoint }
@@ -34,7 +34,7 @@ impl ClientCredentials {
     }
 }
 
-impl Refresher for ClientCredentials {
+impl Refresher for ClientCredentialsGrant {
     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(self.ask())
     }
