@@ -30,6 +30,7 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Credential, Error, ErrorKind, Refresh, RefreshLayer, ReplayBody, Session,
     cookies::{Csrf, Jar, LogoutEndpoint, RefreshEndpoint},
+    exchange::RequestBody,
 };
 
 const HELP: &str = "\
@@ -100,16 +101,14 @@ type Http<B> = legacy::Client<HttpConnector, B>;
 struct Client {
     session: Session<Jar>,
     http: Refresh<Http<ReplayBody<Full<Bytes>>>, Jar>,
-    plain: Http<Full<Bytes>>,
+    plain: Http<RequestBody>,
     base: String,
 }
 
 impl Client {
     fn new(base: &str) -> Result<Self, BoxError> {
         let plain = http();
-        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?.unsent_if(|error| {
-            error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
-        });
+        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?;
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
         let session = Session::builder(refresh).on_login_end(logout.into_hook()).build();
         let layer = RefreshLayer::new(session.clone()).origins([Jar::new(base)?.origin()]);
@@ -120,11 +119,11 @@ impl Client {
     async fn log_in(&self, user: &str, password: &str) -> Result<(), BoxError> {
         let jar = Jar::new(&self.base)?.with_csrf(Csrf::new(CSRF_COOKIE, CSRF_HEADER));
         let url = format!("{}/auth/login", self.base);
-        let form = self.plain.request(Request::get(&url).body(Full::default())?).await?;
+        let form = self.plain.request(Request::get(&url).body(RequestBody::default())?).await?;
         jar.store(form.headers());
 
         let (mut head, body) = Request::post(&url)
-            .body(Full::from(format!("user={user}&password={password}")))?
+            .body(RequestBody::from(format!("user={user}&password={password}")))?
             .into_parts();
         jar.apply(&mut head);
         let answer = self.plain.request(Request::from_parts(head, body)).await?;

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use ::oauth2::url::form_urlencoded;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -29,10 +28,12 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Error, ErrorKind, Refresh, RefreshLayer, ReplayBody, Session, Token,
+    exchange::InvalidUrl,
     oauth2::{
         self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
     },
 };
+use url::form_urlencoded;
 
 const HELP: &str = "\
 Asks an API on loopback with OAuth 2 tokens that expire again and again, and shows that each expiry costs one
@@ -278,7 +279,7 @@ impl Server {
         Ok(server)
     }
 
-    fn url(&self, path: &str) -> Result<EndpointUrl, oauth2::InvalidUrl> {
+    fn url(&self, path: &str) -> Result<EndpointUrl, InvalidUrl> {
         EndpointUrl::new(&format!("http://{}{path}", self.address))
     }
 

@@ -73,6 +73,7 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client for those who have none |
 //! | `cookies` | module `cookies`: a credential that is a cookie jar, its refresher and its logout hook |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 wherever it hides |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
@@ -95,6 +96,9 @@ pub mod client;
 pub mod cookies;
 pub mod credential;
 pub mod detect;
+#[cfg(feature = "exchange")]
+#[cfg_attr(docsrs, doc(cfg(feature = "exchange")))]
+pub mod exchange;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -106,8 +110,6 @@ pub mod respond;
 pub mod session;
 
 mod error;
-#[cfg(any(feature = "cookies", feature = "oauth2"))]
-mod exchange;
 mod identity;
 mod middleware;
 mod replay;

@@ -40,7 +40,8 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     Credential, Error, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
     Refresher, ReplayBody, Session,
-    cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint},
+    exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
 };
@@ -90,7 +91,7 @@ const _: fn() = || {
     is_error::<InvalidCookie>();
     is_error::<InvalidUrl>();
     // Any HTTP client will do that can be cloned and sent.
-    let _ = |service: BoxCloneService<Request<Full<Bytes>>, Answer, BoxError>| {
+    let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>| {
         drop(LogoutEndpoint::new(service.clone(), "/"));
         RefreshEndpoint::new(service, "/")
     };
@@ -314,7 +315,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
 async fn a_late_answer_after_a_logout_stores_nothing() {
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
         .credential(jar(&["sid=1"]))
@@ -335,7 +336,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
 #[tokio::test]
 async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its_cookies() {
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth))
         .on_login_end(logout.into_hook())
         .credential(jar(&["rt=1; Path=/"]))
@@ -410,7 +411,7 @@ async fn the_status_of_the_refresh_endpoint_decides() {
 async fn the_rule_can_be_replaced() {
     let (auth, mut calls) = by_hand();
     let endpoint = refresh_by(auth).classify(|status, headers| match status {
-        StatusCode::FOUND if headers[LOCATION] == "/login" => {
+        StatusCode::FOUND if headers.get(LOCATION).is_some_and(|to| to == "/login") => {
             Err(RefreshError::terminal("sent to the login page"))
         }
         StatusCode::FORBIDDEN => Err(RefreshError::transient("a firewall")),
@@ -513,13 +514,13 @@ async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() 
     calls.next().await.answer_with(Err("no name".into()));
     assert_eq!(in_time(refresh).await.unwrap().unwrap_err().kind(), Transient);
 
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(NeverReady, "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(NeverReady, "/auth/refresh").unwrap();
     assert_eq!(in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err().kind(), Transient);
 }
 
 #[tokio::test]
 async fn the_body_of_an_answer_is_not_waited_for() {
-    let endless = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let endless = tower::service_fn(|_: Request<RequestBody>| async {
         let body =
             StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
         Ok::<_, Infallible>(
@@ -530,7 +531,7 @@ async fn the_body_of_an_answer_is_not_waited_for() {
     let renewed = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap();
     assert_eq!(renewed.value("sid").as_deref(), Some("2"));
 
-    let huge = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let huge = tower::service_fn(|_: Request<RequestBody>| async {
         let frame = || Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(&[0; 1024])));
         let body = StreamBody::new(tokio_stream::iter(std::iter::repeat_with(frame)));
         Ok::<_, Infallible>(
@@ -545,7 +546,7 @@ async fn the_body_of_an_answer_is_not_waited_for() {
 #[tokio::test]
 async fn a_refresh_is_a_post_to_the_upstream_with_what_was_configured() {
     let (auth, mut calls) = by_hand();
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/refresh?client=web")
+    let endpoint = RefreshEndpoint::new(auth, "/auth/refresh?client=web")
         .unwrap()
         .header(http::header::REFERER, HeaderValue::from_static("https://app.example.com/"))
         .body(HeaderValue::from_static("application/json"), "{}");
@@ -566,7 +567,7 @@ async fn an_endpoint_may_have_a_csrf_check_of_its_own() {
     let (auth, mut calls) = by_hand();
     let jar = jar(&["csrf=c; Path=/", "csrf_refresh=r; Path=/"]).with_csrf(Csrf::new("csrf", CSRF));
     let own = Csrf::new("csrf_refresh", CSRF);
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth).csrf(own.clone()))
         .on_login_end(logout.csrf(own).into_hook())
         .credential(jar)
@@ -596,7 +597,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
         ErrorKind::Cleartext
     );
 
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session =
         builder(refresh_by(never())).on_login_end(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
@@ -617,7 +618,7 @@ async fn without_a_jar_there_is_nothing_to_refresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
@@ -666,7 +667,7 @@ async fn a_refused_connection_is_transient() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let jar = Jar::new(&base).unwrap().with_cookie("sid=1").unwrap();
-    let endpoint = RefreshEndpoint::new(http_client::<Full<Bytes>>(), "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
     let context = RefreshContext::new(Cause::Forced).with_current(Arc::new(jar));
     let error = in_time(endpoint.refresh(context)).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
@@ -678,7 +679,7 @@ async fn a_refused_connection_is_transient() {
 #[derive(Clone)]
 struct NeverReady;
 
-impl Service<Request<Full<Bytes>>> for NeverReady {
+impl Service<Request<RequestBody>> for NeverReady {
     type Response = Answer;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Answer, BoxError>>;
@@ -687,7 +688,7 @@ impl Service<Request<Full<Bytes>>> for NeverReady {
         Poll::Ready(Err("closed".into()))
     }
 
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+    fn call(&mut self, _: Request<RequestBody>) -> Self::Future {
         unreachable!("it is never ready")
     }
 }
@@ -747,7 +748,7 @@ impl App {
 
     fn session_at<S, ResBody>(&self, jar: Jar, service: S) -> Session<Jar>
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>>
+        S: Service<Request<RequestBody>, Response = Response<ResBody>>
             + Clone
             + Send
             + Sync
@@ -755,10 +756,10 @@ impl App {
         S::Error: Into<BoxError>,
         S::Future: Send,
         ResBody: http_body::Body + Send + 'static,
+        ResBody::Error: Into<BoxError>,
     {
-        let refresh =
-            RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
-        let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
+        let refresh = RefreshEndpoint::new(service.clone(), "/auth/refresh").unwrap();
+        let logout = LogoutEndpoint::new(service, "/auth/logout").unwrap();
         builder(refresh).on_login_end(logout.into_hook()).credential(jar).build()
     }
 
@@ -902,7 +903,7 @@ fn never() -> InMemory {
 }
 
 fn refresh_by(service: InMemory) -> RefreshEndpoint {
-    RefreshEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/refresh").unwrap()
+    RefreshEndpoint::new(service, "/auth/refresh").unwrap()
 }
 
 fn builder(refresher: RefreshEndpoint) -> SessionBuilder<Jar> {

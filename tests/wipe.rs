@@ -79,7 +79,8 @@ mod oauth2 {
     use tower::service_fn;
     use tower_refresh::{
         RefreshContext, Refresher,
-        oauth2::{ClientAuth, EndpointUrl, Form, RefreshTokenGrant, TokenEndpoint},
+        exchange::RequestBody,
+        oauth2::{ClientAuth, EndpointUrl, RefreshTokenGrant, TokenEndpoint},
         refresher::Cause,
     };
 
@@ -101,7 +102,7 @@ mod oauth2 {
     async fn what_is_sent_is_wiped() {
         let sent = Arc::new(Mutex::new(None));
         let sending = sent.clone();
-        let http = service_fn(move |request: Request<Form>| {
+        let http = service_fn(move |request: Request<RequestBody>| {
             let form = request.into_body().into_bytes();
             assert!(str::from_utf8(&form).unwrap().contains(HUSH));
             *sending.lock().unwrap() = Some(form);

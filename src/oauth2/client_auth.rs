@@ -1,21 +1,14 @@
 use std::{fmt, sync::Arc};
 
-use ::oauth2::{
-    AuthType, ClientId, ClientSecret, StandardRevocableToken,
-    basic::{BasicRevocationErrorResponse, BasicTokenIntrospectionResponse},
-};
+use base64::{Engine, prelude::BASE64_STANDARD};
+use http::HeaderValue;
+use url::form_urlencoded::byte_serialize;
+use zeroize::Zeroizing;
 
-use crate::{
-    credential::Secret,
-    error::BoxError,
-    oauth2::{
-        answer::{RefusalAnswer, TokenAnswer},
-        error::Failure,
-    },
-};
+use crate::{credential::Secret, error::BoxError, oauth2::error::Failure};
 
-/// Who asks: the client that is registered at the authorization server, and how it proves that it
-/// is the one ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
+/// The client that is registered at the authorization server, and how it authenticates itself
+/// ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
 ///
 /// ```
 /// use tower_refresh::oauth2::ClientAuth;
@@ -27,103 +20,113 @@ use crate::{
 #[derive(Clone)]
 pub struct ClientAuth {
     id: String,
-    authentication: Authentication,
+    method: Method,
 }
 
 #[derive(Clone)]
-enum Authentication {
+enum Method {
     None,
-    Basic(Secret),
+    Basic { secret: Secret, is_encoded: bool },
     Post(Secret),
-    Assertion(Assertion),
+    Assertion(Arc<Sign>),
 }
 
-type Assertion = Arc<dyn Fn() -> Result<String, BoxError> + Send + Sync>;
+type Sign = dyn Fn() -> Result<String, BoxError> + Send + Sync;
 
-pub(super) type Inner = ::oauth2::Client<
-    RefusalAnswer,
-    TokenAnswer,
-    BasicTokenIntrospectionResponse,
-    StandardRevocableToken,
-    BasicRevocationErrorResponse,
->;
+/// The authentication of one request.
+pub(super) struct Proof {
+    /// The value of the `Authorization` header.
+    pub(super) header: Option<HeaderValue>,
+    pub(super) params: Vec<(&'static str, Secret)>,
+}
 
 const JWT_BEARER: &str = "urn:ietf:params:oauth:client-assertion-type:jwt-bearer";
 
 // === impl ClientAuth ===
 
 impl ClientAuth {
-    /// A client without a secret: the body of each request names it.
+    /// A client without a secret. The body of each request names it.
     pub fn public(id: impl Into<String>) -> Self {
-        Self { id: id.into(), authentication: Authentication::None }
+        Self { id: id.into(), method: Method::None }
     }
 
-    /// By HTTP basic authentication (`client_secret_basic`), which every authorization server has
-    /// to know.
+    /// HTTP basic authentication (`client_secret_basic`), which every authorization server has to
+    /// support.
     pub fn basic(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
-        Self { id: id.into(), authentication: Authentication::Basic(secret.into()) }
+        let method = Method::Basic { secret: secret.into(), is_encoded: true };
+        Self { id: id.into(), method }
     }
 
-    /// By the secret in the body of the request (`client_secret_post`), for servers that know
-    /// nothing else.
+    /// HTTP basic authentication without the form encoding of name and secret that [RFC 6749
+    /// §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1) asks for. It makes a difference
+    /// for special characters, on servers that do not decode them.
+    pub fn basic_raw(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
+        let method = Method::Basic { secret: secret.into(), is_encoded: false };
+        Self { id: id.into(), method }
+    }
+
+    /// The secret in the body of the request (`client_secret_post`), for servers without basic
+    /// authentication.
     pub fn post(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
-        Self { id: id.into(), authentication: Authentication::Post(secret.into()) }
+        Self { id: id.into(), method: Method::Post(secret.into()) }
     }
 
-    /// By a signed assertion (`private_key_jwt`, [RFC 7523
+    /// A signed assertion (`private_key_jwt`, [RFC 7523
     /// §2.2](https://www.rfc-editor.org/rfc/rfc7523#section-2.2)). The closure makes the JWT of one
-    /// request: a new one each time, since servers take each `jti` once. If it fails, nothing is
-    /// sent, and the refresh has failed transiently.
+    /// request; servers take each `jti` only once. If the closure fails, nothing is sent, and the
+    /// refresh has failed transiently.
     pub fn assertion<F>(id: impl Into<String>, sign: F) -> Self
     where
         F: Fn() -> Result<String, BoxError> + Send + Sync + 'static,
     {
-        Self { id: id.into(), authentication: Authentication::Assertion(Arc::new(sign)) }
+        Self { id: id.into(), method: Method::Assertion(Arc::new(sign)) }
     }
 
-    /// Made for one request, because it can't wipe the secret that it holds.
-    pub(super) fn inner(&self) -> Inner {
-        let inner = Inner::new(ClientId::new(self.id.clone()));
-        let secret = |secret: &Secret| ClientSecret::new(secret.expose().to_owned());
-        match &self.authentication {
-            Authentication::None | Authentication::Assertion(_) => {
-                inner.set_auth_type(AuthType::RequestBody)
+    pub(super) fn prove(&self) -> Result<Proof, Failure> {
+        let id = || ("client_id", Secret::from(&*self.id));
+        let (header, params) = match &self.method {
+            Method::None => (None, vec![id()]),
+            Method::Basic { secret, is_encoded } => {
+                (Some(basic(&self.id, secret.expose(), *is_encoded)), Vec::new())
             }
-            Authentication::Basic(held) => {
-                inner.set_auth_type(AuthType::BasicAuth).set_client_secret(secret(held))
+            Method::Post(secret) => (None, vec![id(), ("client_secret", secret.clone())]),
+            Method::Assertion(sign) => {
+                let jwt = Secret::from(sign().map_err(Failure::Unsigned)?);
+                let kind = ("client_assertion_type", Secret::from(JWT_BEARER));
+                (None, vec![id(), kind, ("client_assertion", jwt)])
             }
-            Authentication::Post(held) => {
-                inner.set_auth_type(AuthType::RequestBody).set_client_secret(secret(held))
-            }
-        }
+        };
+        Ok(Proof { header, params })
     }
+}
 
-    /// What proves it in the body, besides what [`inner`](Self::inner) adds.
-    pub(super) fn params(&self) -> Result<Vec<(&'static str, String)>, Failure> {
-        match &self.authentication {
-            Authentication::Assertion(sign) => {
-                let jwt = sign().map_err(Failure::Unsigned)?;
-                Ok(vec![
-                    ("client_assertion_type", JWT_BEARER.to_owned()),
-                    ("client_assertion", jwt),
-                ])
-            }
-            _ => Ok(Vec::new()),
+fn basic(id: &str, secret: &str, is_encoded: bool) -> HeaderValue {
+    // Room for all of it, so that no copy is left behind.
+    let mut pair = Zeroizing::new(String::with_capacity(3 * (id.len() + secret.len()) + 1));
+    for (text, end) in [(id, ":"), (secret, "")] {
+        if is_encoded {
+            pair.extend(byte_serialize(text.as_bytes()));
+        } else {
+            pair.push_str(text);
         }
+        pair.push_str(end);
     }
+    let mut value = Zeroizing::new(String::with_capacity(4 * (pair.len() / 3 + 1) + 6));
+    value.push_str("Basic ");
+    BASE64_STANDARD.encode_string(pair.as_bytes(), &mut value);
+    let mut value = HeaderValue::from_str(&value).expect("base64 is a header value");
+    value.set_sensitive(true);
+    value
 }
 
 impl fmt::Debug for ClientAuth {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let authentication = match &self.authentication {
-            Authentication::None => "none",
-            Authentication::Basic(_) => "basic",
-            Authentication::Post(_) => "post",
-            Authentication::Assertion(_) => "assertion",
+        let method = match &self.method {
+            Method::None => "none",
+            Method::Basic { .. } => "basic",
+            Method::Post(_) => "post",
+            Method::Assertion(_) => "assertion",
         };
-        f.debug_struct("ClientAuth")
-            .field("id", &self.id)
-            .field("authentication", &authentication)
-            .finish()
+        f.debug_struct("ClientAuth").field("id", &self.id).field("method", &method).finish()
     }
 }

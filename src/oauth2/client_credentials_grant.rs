@@ -1,14 +1,19 @@
 use crate::{
     credential::token::Token,
-    error::RefreshError,
+    error::{RefreshError, RefreshErrorKind},
     oauth2::endpoint::TokenEndpoint,
     refresher::{BoxFuture, RefreshContext, Refresher},
 };
 
-/// Obtains a [`Token`] for the client itself
-/// ([RFC 6749 §4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)), the first one as well.
+/// A [`Refresher`] that obtains each [`Token`], the first one included, for the client itself
+/// ([RFC 6749 §4.4](https://www.rfc-editor.org/rfc/rfc6749#section-4.4)).
 ///
 /// A refresh token in the answer is of no use here and is dropped.
+///
+/// No failure ends the session, because no user could log in again: a refusal that is
+/// [terminal](RefreshErrorKind::Terminal) by the endpoint's [`Classify`](crate::oauth2::Classify) is
+/// transient here. The session backs off and tries again, so a service recovers by itself when its
+/// registration does.
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]
@@ -16,26 +21,27 @@ pub struct ClientCredentialsGrant {
     endpoint: TokenEndpoint,
 }
 
+// === impl ClientCredentialsGrant ===
+
 impl ClientCredentialsGrant {
-    /// At this token endpoint.
+    /// A grant at this token endpoint.
     pub fn new(endpoint: TokenEndpoint) -> Self {
         Self { endpoint }
-    }
-
-    async fn ask(&self) -> Result<Token, RefreshError> {
-        let endpoint = &self.endpoint;
-        let (inner, call) = (endpoint.inner(), endpoint.call());
-        let mut request = inner.exchange_client_credentials().add_scopes(endpoint.scopes());
-        for (name, value) in endpoint.params()? {
-            request = request.add_extra_param(name, value);
-        }
-        let parsed = request.request_async(&call).await;
-        endpoint.settle(parsed, call)?.token()
     }
 }
 
 impl Refresher for ClientCredentialsGrant {
     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
-        Box::pin(self.ask())
+        Box::pin(async move {
+            match self.endpoint.ask(&[("grant_type", "client_credentials")]).await {
+                Ok((token, _)) => Ok(token),
+                Err(mut error) => {
+                    if error.kind == RefreshErrorKind::Terminal {
+                        error.kind = RefreshErrorKind::Transient;
+                    }
+                    Err(error.into())
+                }
+            }
+        })
     }
 }

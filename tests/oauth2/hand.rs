@@ -8,18 +8,17 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use oauth2::url::form_urlencoded;
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_refresh::{
     RefreshContext, RefreshError, Refresher, Token,
-    oauth2::{
-        ClientAuth, ClientCredentialsGrant, EndpointUrl, Form, RefreshTokenGrant, TokenEndpoint,
-    },
+    exchange::RequestBody,
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, TokenEndpoint},
     refresher::Cause,
 };
+use url::form_urlencoded;
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
-pub(crate) type Http = BoxCloneSyncService<Request<Form>, Answer, BoxError>;
+pub(crate) type Http = BoxCloneSyncService<Request<RequestBody>, Answer, BoxError>;
 
 /// What was sent, in order.
 #[derive(Clone, Default)]
@@ -51,7 +50,7 @@ pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
 pub(crate) fn http(answer: impl Fn() -> Answer + Clone + Send + Sync + 'static) -> (Http, Log) {
     let log = Log::default();
     let noting = log.clone();
-    let service = tower::service_fn(move |request: Request<Form>| {
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
         let (noting, answer) = (noting.clone(), answer.clone());
         async move {
             let (head, body) = request.into_parts();

@@ -17,7 +17,6 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use oauth2::url::form_urlencoded;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -25,12 +24,14 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
     RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    exchange::RequestBody,
     oauth2::{
-        ClientAuth, ClientCredentialsGrant, EndpointUrl, Form, RefreshTokenGrant, Revocation,
+        ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation,
         TokenEndpoint,
     },
     refresher::Cause,
 };
+use url::form_urlencoded;
 
 use crate::hand::{CLIENT_SECRET, all_texts};
 
@@ -51,7 +52,7 @@ struct Issued {
     redirected: u32,
 }
 
-type Pool = legacy::Client<HttpConnector, Form>;
+type Pool = legacy::Client<HttpConnector, RequestBody>;
 type Api = legacy::Client<HttpConnector, ReplayBody<Full<Bytes>>>;
 
 const PATIENCE: Duration = Duration::from_secs(60);

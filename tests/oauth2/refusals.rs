@@ -37,7 +37,7 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
         r#"{"error":"invalid_grant","access_token":"at"}"#,
         Terminal,
     ),
-    ("a firewall's page", 403, WAF, Terminal),
+    ("a firewall's page", 403, WAF, Transient),
     ("an empty 401", 401, "", Terminal),
     ("an empty 403", 403, "", Terminal),
     (
@@ -89,7 +89,11 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
 #[test]
 fn refusals_of_real_servers() {
     for &(who, code, body, kind) in VENDORS {
-        for result in [refresh(answering(code, body)), obtain(answering(code, body))] {
+        // No refusal ends a session of client credentials.
+        let of_a_client = if kind == Terminal { Transient } else { kind };
+        for (result, kind) in
+            [(refresh(answering(code, body)), kind), (obtain(answering(code, body)), of_a_client)]
+        {
             let error = result.expect_err(who);
             assert_eq!(error.kind(), kind, "{who}: {code} {body}");
             assert!(!all_texts(&error).contains("hush"), "{who}");
@@ -136,7 +140,7 @@ fn a_classifier_of_ones_own_sees_everything_and_decides() {
 }
 
 #[test]
-fn a_firewalls_page_can_be_softened() {
+fn a_refusal_without_an_error_can_be_softened() {
     let soft = |body: &'static str| {
         answering(403, body).classify(classify_fn(|refusal| match refusal.error() {
             None => Transient,

@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 use tower_refresh::{
     ErrorKind, Session, Token,
-    oauth2::{ClientAuth, EndpointUrl, Form, RefreshTokenGrant, Revocation},
+    exchange::RequestBody,
+    oauth2::{ClientAuth, EndpointUrl, RefreshTokenGrant, Revocation},
 };
 
 use crate::hand::*;
@@ -45,7 +46,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
     let (arrived, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (arrival, release) = (arrived.clone(), released.clone());
-    let slow = service_fn(move |_: Request<Form>| {
+    let slow = service_fn(move |_: Request<RequestBody>| {
         arrival.notify_one();
         let released = released.clone();
         async move {
@@ -127,7 +128,7 @@ async fn any_success_is_one_and_anything_else_is_none() {
 
 #[tokio::test(start_paused = true)]
 async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowed() {
-    let never = service_fn(|_: Request<Form>| pending::<Result<Answer, BoxError>>());
+    let never = service_fn(|_: Request<RequestBody>| pending::<Result<Answer, BoxError>>());
     let never = BoxCloneSyncService::new(never);
     let started = tokio::time::Instant::now();
     let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))

@@ -25,7 +25,7 @@ fn debug_shows_no_secret() {
     }
     assert_eq!(
         format!("{:?}", ClientAuth::basic("me", "hush")),
-        r#"ClientAuth { id: "me", authentication: "basic" }"#
+        r#"ClientAuth { id: "me", method: "basic" }"#
     );
 }
 

@@ -6,10 +6,10 @@ use http::Request;
 use tower::{BoxError, util::BoxCloneService};
 use tower_refresh::{
     Refresher,
+    exchange::{GivenUp, InvalidUrl, RequestBody},
     oauth2::{
         Classify, ClassifyFn, ClientAuth, ClientCredentialsGrant, DefaultClassify, EndpointUrl,
-        Form, GivenUp, InvalidUrl, RefreshTokenGrant, Revocation, RevocationError, Secret,
-        TokenEndpoint,
+        RefreshTokenGrant, Revocation, RevocationError, Secret, TokenEndpoint,
     },
 };
 
@@ -19,8 +19,8 @@ const _: fn() = || {
     is_clone::<ClientAuth>();
     is_clone::<ClientCredentialsGrant>();
     is_clone::<EndpointUrl>();
-    is_clone::<Form>();
-    is_clone::<RefreshToken>();
+    is_clone::<RequestBody>();
+    is_clone::<RefreshTokenGrant>();
     is_clone::<Revocation>();
     is_clone::<Secret>();
     is_clone::<DefaultClassify>();
@@ -30,10 +30,10 @@ const _: fn() = || {
     is_error::<InvalidUrl>();
     is_error::<RevocationError>();
     is_sync::<Box<dyn Classify>>();
-    is_refresher::<RefreshToken>();
+    is_refresher::<RefreshTokenGrant>();
     is_refresher::<ClientCredentialsGrant>();
     // Any HTTP client will do that can be cloned and sent.
-    let _ = |service: BoxCloneService<Request<Form>, Answer, BoxError>, url: EndpointUrl| {
+    let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>, url: EndpointUrl| {
         drop(Revocation::new(service.clone(), url.clone(), ClientAuth::public("me")));
         TokenEndpoint::new(service, url, ClientAuth::public("me"))
     };

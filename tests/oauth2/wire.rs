@@ -23,7 +23,8 @@ use tower_refresh::{
     RefreshError,
     RefreshErrorKind::{self, Ambiguous, Transient},
     RefreshLayer, ReplayBody, Session,
-    oauth2::{Form, RefreshTokenGrant},
+    exchange::RequestBody,
+    oauth2::RefreshTokenGrant,
     session::Phase,
 };
 
@@ -31,7 +32,7 @@ use crate::hand::*;
 
 fn failing<F, Fut>(f: F) -> Http
 where
-    F: Fn(Request<Form>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Request<RequestBody>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, BoxError>> + Send + 'static,
 {
     BoxCloneSyncService::new(service_fn(f))
@@ -64,7 +65,7 @@ fn a_form_that_was_read_may_have_been_sent() {
 fn a_client_that_is_never_ready_has_sent_nothing() {
     #[derive(Clone)]
     struct Service;
-    impl tower::Service<Request<Form>> for Service {
+    impl tower::Service<Request<RequestBody>> for Service {
         type Response = Response<Empty<Bytes>>;
         type Error = io::Error;
         type Future = std::future::Ready<Result<Self::Response, io::Error>>;
@@ -74,7 +75,7 @@ fn a_client_that_is_never_ready_has_sent_nothing() {
         ) -> std::task::Poll<Result<(), io::Error>> {
             std::task::Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
         }
-        fn call(&mut self, _: Request<Form>) -> Self::Future {
+        fn call(&mut self, _: Request<RequestBody>) -> Self::Future {
             unreachable!("it was not ready")
         }
     }
@@ -96,7 +97,7 @@ fn a_form_that_was_given_up_is_given_to_nobody() {
     let content = form.clone().into_bytes();
     assert!(content.is_empty());
     let error = now(form.collect()).unwrap_err();
-    assert_eq!(error.to_string(), "the token request was given up before it was sent");
+    assert_eq!(error.to_string(), "the request was given up before it was sent");
 }
 
 #[tokio::test(start_paused = true)]
@@ -169,17 +170,22 @@ fn what_was_turned_into_bytes_counts_as_written_unless_the_rule_knows_better() {
             ready(Err::<Answer, _>(io::Error::from(error)))
         });
         let http = ServiceBuilder::new()
-            .map_request(|request: Request<Form>| request.map(|form| Full::new(form.into_bytes())))
+            .map_request(|request: Request<RequestBody>| {
+                request.map(|form| Full::new(form.into_bytes()))
+            })
             .service(inner);
         BoxCloneSyncService::new(http.map_err(BoxError::from))
     }
-    assert_eq!(kind(refresh(at(as_bytes(io::ErrorKind::ConnectionRefused)))), Ambiguous);
-    for (error, expected) in
-        [(io::ErrorKind::ConnectionRefused, Transient), (io::ErrorKind::ConnectionReset, Ambiguous)]
-    {
+    assert_eq!(kind(refresh(at(as_bytes(io::ErrorKind::TimedOut)))), Ambiguous);
+    for (error, expected) in [
+        (io::ErrorKind::ConnectionRefused, Transient),
+        (io::ErrorKind::HostUnreachable, Transient),
+        (io::ErrorKind::TimedOut, Transient),
+        (io::ErrorKind::ConnectionReset, Ambiguous),
+    ] {
         let endpoint = at(as_bytes(error)).unsent_if(|error| {
             let error = error.downcast_ref::<io::Error>();
-            error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
         });
         assert_eq!(kind(refresh(endpoint)), expected);
     }
@@ -231,7 +237,7 @@ async fn a_client_that_wears_the_session_passes_it() {
     let endpoint = at(failing(move |request| late.get().unwrap().clone().oneshot(request)));
     let session = Session::new(stale(), RefreshTokenGrant::new(endpoint));
 
-    let server = service_fn(|request: Request<ReplayBody<Form>>| async move {
+    let server = service_fn(|request: Request<ReplayBody<RequestBody>>| async move {
         assert!(
             !request.headers().get("authorization").unwrap().to_str().unwrap().contains("Bearer")
         );
