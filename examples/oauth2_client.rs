@@ -234,7 +234,7 @@ fn check(what: &str, number: usize, expected: usize) -> Result<bool, BoxError> {
     Ok(is_right)
 }
 
-/// Not `println!`, which panics when nobody reads any more (`| head`).
+/// Writes without the panic of `println!` when the reader is gone (`| head`).
 fn print(text: &str) -> Result<(), BoxError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

@@ -1,5 +1,5 @@
-//! A cookie session behind the layer: against an application in memory, step by step, and over real
-//! connections.
+//! Cookie sessions behind the layer: with an application in memory, with answers by hand, and over
+//! real connections.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -56,7 +56,7 @@ const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 #[derive(Default)]
 struct App {
     sessions: Mutex<Sessions>,
-    /// Holds up rejections until so many are there.
+    /// Delays rejections until this many have come.
     rejected_together: Option<Barrier>,
 }
 
@@ -70,11 +70,11 @@ struct Sessions {
     log: Vec<(String, HashMap<String, String>)>,
 }
 
-/// A service in memory: for every body, as the layer and the endpoints need it.
+/// A service in memory, for every body type.
 #[derive(Clone)]
 struct InMemory(Arc<dyn Fn(Parts) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync>);
 
-/// A service whose answers the test gives.
+/// The test's side of a service whose answers it gives.
 struct ByHand(mpsc::UnboundedReceiver<InHand>);
 
 struct InHand {
@@ -90,7 +90,7 @@ const _: fn() = || {
     is_clone::<Csrf>();
     is_error::<InvalidCookie>();
     is_error::<InvalidUrl>();
-    // Any HTTP client will do that can be cloned and sent.
+    // An HTTP client has to be `Clone` and `Send`, and no more.
     let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>| {
         drop(LogoutEndpoint::new(service.clone(), "/"));
         RefreshEndpoint::new(service, "/")
@@ -100,7 +100,7 @@ const _: fn() = || {
 // === against the application, in memory ===
 
 #[tokio::test]
-async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expired() {
+async fn a_refresh_replaces_the_expired_cookies_of_the_login() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
@@ -117,7 +117,7 @@ async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expire
 }
 
 #[tokio::test]
-async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on_it() {
+async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
     let app = App::shared();
     let later = Arc::new(AtomicU64::new(0));
     let clock = {
@@ -373,7 +373,7 @@ async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
     assert_eq!(session.credential().unwrap().value("sid").as_deref(), Some("1"));
 }
 
-// === what the refresh endpoint may answer ===
+// === answers of the refresh endpoint ===
 
 #[tokio::test]
 async fn the_status_of_the_refresh_endpoint_decides() {
@@ -408,7 +408,7 @@ async fn the_status_of_the_refresh_endpoint_decides() {
 }
 
 #[tokio::test]
-async fn the_rule_can_be_replaced() {
+async fn a_custom_classifier_decides() {
     let (auth, mut calls) = by_hand();
     let endpoint = refresh_by(auth).classify(|status, headers| match status {
         StatusCode::FOUND if headers.get(LOCATION).is_some_and(|to| to == "/login") => {
@@ -492,11 +492,11 @@ async fn an_endpoint_that_never_answers_is_ambiguous_when_the_time_is_over() {
     let error = request.await.unwrap().unwrap_err();
     let cause = error.source().unwrap().downcast_ref::<RefreshError>().unwrap();
     assert_eq!(cause.kind(), RefreshErrorKind::Ambiguous);
-    assert!(session.credential().is_some(), "nobody is logged out for it");
+    assert!(session.credential().is_some(), "the login goes on");
 }
 
 #[tokio::test]
-async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() {
+async fn an_unsent_refresh_is_transient_and_an_unanswered_one_is_ambiguous() {
     use RefreshErrorKind::{Ambiguous, Transient};
     for (error, kind) in [
         (BoxError::from(io::Error::from(io::ErrorKind::ConnectionRefused)), Transient),
@@ -544,7 +544,7 @@ async fn the_body_of_an_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_a_post_to_the_upstream_with_what_was_configured() {
+async fn a_refresh_is_a_post_to_the_upstream_with_the_configured_headers() {
     let (auth, mut calls) = by_hand();
     let endpoint = RefreshEndpoint::new(auth, "/auth/refresh?client=web")
         .unwrap()
@@ -675,7 +675,7 @@ async fn a_refused_connection_is_transient() {
 
 // === helpers ===
 
-/// It fails before a request can be given to it.
+/// A service that fails before it is given a request.
 #[derive(Clone)]
 struct NeverReady;
 
@@ -782,7 +782,7 @@ impl App {
         jar
     }
 
-    /// The access cookie is good no more.
+    /// Invalidates the access cookie.
     fn expire(&self) {
         self.sessions.lock().unwrap().access = None;
     }
@@ -795,7 +795,7 @@ impl App {
         self.sessions.lock().unwrap().log.iter().filter(|(logged, _)| logged == line).count()
     }
 
-    /// The cookies of the last such request.
+    /// The cookies of the last request with this line.
     fn cookies_of(&self, line: &str) -> HashMap<String, String> {
         let sessions = self.sessions.lock().unwrap();
         sessions.log.iter().rfind(|(logged, _)| logged == line).expect(line).1.clone()
@@ -884,7 +884,7 @@ impl InHand {
     }
 
     fn answer_with(self, answer: Result<Answer, BoxError>) {
-        assert!(self.answer.send(answer).is_ok(), "somebody waits for the answer");
+        assert!(self.answer.send(answer).is_ok(), "the request is still waited for");
     }
 }
 
@@ -914,7 +914,7 @@ fn jar(cookies: &[&str]) -> Jar {
     cookies.iter().fold(Jar::new(BASE).unwrap(), |jar, cookie| jar.with_cookie(cookie).unwrap())
 }
 
-/// The refresher alone, with a cookie to refresh.
+/// Runs the refresher without a session.
 fn spawn_refresh(endpoint: RefreshEndpoint) -> tokio::task::JoinHandle<Result<Jar, RefreshError>> {
     let context =
         RefreshContext::new(Cause::Forced).with_current(Arc::new(jar(&["sid=1; Path=/"])));
@@ -939,7 +939,7 @@ fn with_cookies(status: StatusCode, set_cookies: &[&str]) -> Answer {
 }
 
 fn cookies(headers: &HeaderMap) -> HashMap<String, String> {
-    assert!(headers.get_all(COOKIE).iter().count() <= 1, "one header at the most");
+    assert!(headers.get_all(COOKIE).iter().count() <= 1, "at most one header");
     let Some(header) = headers.get(COOKIE) else { return HashMap::new() };
     let pairs = header.to_str().unwrap().split("; ").map(|pair| pair.split_once('=').unwrap());
     let mut cookies = HashMap::new();
@@ -982,7 +982,7 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// All that may end up in a log.
+/// All texts that an error can be printed as.
 fn shown(error: &(dyn std::error::Error + 'static)) -> String {
     let mut shown = String::new();
     let mut next = Some(error);

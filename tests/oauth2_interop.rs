@@ -32,7 +32,7 @@ use tower_refresh::{
     session::{EndReason, EndedLogin, Phase},
 };
 
-/// The provider's process, which ends with its standard input.
+/// The process of the provider. It ends when its standard input does.
 struct Provider {
     child: Child,
     address: String,
@@ -104,7 +104,7 @@ async fn no_refresh_token_is_used_twice_over_200_expiries_under_64_clients_that_
     assert!(session.credential().is_some());
 }
 
-/// Or else the test above proves nothing.
+/// The provider detects reuse, so the test above proves something.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
 async fn the_provider_notices_a_refresh_token_that_is_used_twice() {
@@ -229,7 +229,7 @@ async fn a_wrong_client_secret_is_no_logout() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
-async fn a_provider_that_is_away_for_a_while_logs_nobody_out() {
+async fn a_provider_that_is_away_for_a_while_ends_no_login() {
     let provider = Arc::new(Provider::start());
     let ended = Arc::new(AtomicUsize::new(0));
     let session = provider.user_session(&ended).await;

@@ -1,4 +1,4 @@
-//! The client that comes along, against a server with the certificate of a private authority.
+//! `client::HttpsClient` against a server with the certificate of a private authority.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -24,7 +24,7 @@ use tower_refresh::{
 };
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
+async fn a_private_authority_is_trusted_only_when_it_was_added() {
     let (url, authority) = token_endpoint().await;
     let ask = |https: Https| {
         let url = EndpointUrl::new(&url).unwrap();
@@ -46,13 +46,13 @@ async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn bytes_that_are_no_certificate_are_refused() {
     for der in [&b""[..], b"-----BEGIN CERTIFICATE-----", &[0x30, 0x80]] {
         assert!(Https::new().root(der).is_err());
     }
 }
 
-/// Its URL, and the certificate of its authority.
+/// Starts a token endpoint. Returns its URL and the certificate of its authority.
 async fn token_endpoint() -> (String, Vec<u8>) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -78,7 +78,7 @@ async fn token_endpoint() -> (String, Vec<u8>) {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // Whoever distrusts it hangs up.
+                // A client that does not trust the certificate hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(|_: Request<Incoming>| async {
                     let body =

@@ -1,4 +1,4 @@
-//! The quickstart of the README for OAuth 2, run as it is shown there, but for the URLs.
+//! The OAuth 2 quickstart of the README, run as shown there except for the URLs.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -36,7 +36,7 @@ async fn quickstart(token: &str, user: &str) -> Result<(), tower::BoxError> {
 }
 
 #[test]
-fn it_is_what_the_readme_shows() {
+fn the_readme_shows_this_quickstart() {
     let shown = body_of("async fn quickstart() ->", README);
     let shown = shown.replace(r#""https://login.example.com/oauth/token""#, "token");
     let shown = shown.replace(r#""https://api.example.com/user""#, "user");
@@ -45,7 +45,7 @@ fn it_is_what_the_readme_shows() {
 }
 
 #[tokio::test]
-async fn it_obtains_a_token_and_is_let_in_with_it() {
+async fn the_quickstart_obtains_a_token_and_sends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -71,7 +71,7 @@ async fn it_obtains_a_token_and_is_let_in_with_it() {
     assert_eq!(*log.lock().unwrap(), ["POST /oauth/token 200", "GET /user 200"]);
 }
 
-/// What follows the first line of a function, up to its end.
+/// The lines of a function between its signature and its closing brace.
 fn body_of(signature: &str, text: &str) -> String {
     let (_, rest) = text.split_once(signature).expect(signature);
     let (_, rest) = rest.split_once("{\n").unwrap();

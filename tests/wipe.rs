@@ -1,5 +1,5 @@
-//! That the memory of a secret is overwritten when it is dropped. Reading freed memory would be
-//! undefined behaviour, so the kernel is asked for it: on Linux, `/proc/self/mem`.
+//! The memory of a secret is overwritten when the secret is dropped. Reading freed memory would be
+//! undefined behaviour, so the kernel reads it: on Linux, from `/proc/self/mem`.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
@@ -8,23 +8,23 @@ use std::{fs::File, os::unix::fs::FileExt};
 
 use tower_refresh::{Token, credential::Secret};
 
-/// Where a text is, or was.
+/// The place of a text in memory, also after it was freed.
 struct Place {
     address: u64,
     length: usize,
 }
 
-/// Occurs once in each text, and far from where an allocator keeps its books about what is free.
+/// The secret. It is far from the ends of each text, where an allocator may write.
 const HUSH: &str = "hush-4f9b1c7e-hush";
 
-/// A text of its own memory, with the secret in the middle of it.
+/// A new text with the secret in its middle.
 fn text() -> String {
     format!("{:.<256}{HUSH}{:.<256}", "", "")
 }
 
-/// Or else nothing below proves anything.
+/// A plain string stays readable, so the tests below prove something.
 #[test]
-fn what_is_not_wiped_can_be_read_after_it_was_freed() {
+fn a_plain_string_can_be_read_after_it_was_freed() {
     let plain = text();
     let place = Place::of(&plain);
     drop(plain);
@@ -99,7 +99,7 @@ mod oauth2 {
     }
 
     #[tokio::test]
-    async fn what_is_sent_is_wiped() {
+    async fn the_body_of_a_request_is_wiped() {
         let sent = Arc::new(Mutex::new(None));
         let sending = sent.clone();
         let http = service_fn(move |request: Request<RequestBody>| {
@@ -132,7 +132,7 @@ impl Place {
     }
 
     fn has_secret(&self) -> bool {
-        // Not a `Vec`, which would be given the memory that it is to read.
+        // Not a `Vec`: the allocator could give it the memory that is to be read.
         let mut bytes = [0; 1024];
         let bytes = &mut bytes[..self.length];
         File::open("/proc/self/mem").unwrap().read_exact_at(bytes, self.address).unwrap();

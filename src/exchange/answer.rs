@@ -22,7 +22,7 @@ use crate::{
 /// Dropping it early closes an HTTP/1 connection.
 pub struct Answer {
     head: response::Parts,
-    /// What [`is_page`](Self::is_page) has read.
+    /// The part of the body that [`is_page`](Self::is_page) has read.
     start: Vec<u8>,
     body: ResponseBody,
 }
@@ -40,7 +40,7 @@ enum ReadErrorKind {
     Broken(BoxError),
 }
 
-/// What a body has to have before it can be told from a page.
+/// The length of blank text after which a body is taken for no page.
 const START: usize = 1024;
 /// How long the start of a body is waited for.
 const PATIENCE: Duration = Duration::from_secs(1);
@@ -120,8 +120,8 @@ impl Answer {
         is_page(&self.head.headers, &self.start)
     }
 
-    /// Reads the part of the body that has come by now, up to 64 KiB, and does not wait for more. If
-    /// that was all, the connection can be used again.
+    /// Reads the part of the body that has come by now, up to 64 KiB, and does not wait for more.
+    /// If that was all, the connection can be used again.
     pub async fn skip(self) -> response::Parts {
         let mut drain = Drain::new(self.body);
         poll_fn(|cx| {

@@ -86,7 +86,7 @@ impl RequestBody {
         if self.open() { self.content.take().unwrap_or_default() } else { Bytes::new() }
     }
 
-    /// The same content behind a gate of its own.
+    /// Puts the content behind a new gate.
     pub(super) fn gated(self) -> (Self, Gate) {
         let state = Arc::new(AtomicU8::new(CLOSED));
         let is_empty = self.content.as_ref().is_none_or(Bytes::is_empty);

@@ -68,8 +68,8 @@ impl EndpointUrl {
         Ok(url)
     }
 
-    /// A URL with the scheme `https`, or `http` and any host. Everyone on the way can then read the
-    /// secrets.
+    /// A URL with the scheme `https`, or `http` and any host. Anyone on the network path can
+    /// then read the secrets.
     ///
     /// # Errors
     ///

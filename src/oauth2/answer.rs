@@ -214,7 +214,7 @@ impl<'a> RawAnswer<'a> {
     }
 
     /// The body, up to [`TokenEndpoint::answer_limit`](crate::oauth2::TokenEndpoint::answer_limit).
-    /// It may hold secrets, so it belongs in no log.
+    /// The body may hold secrets: it belongs in no log.
     pub fn body(&self) -> &'a [u8] {
         self.body
     }

@@ -1,4 +1,4 @@
-//! What is made of an answer that should bring a token.
+//! Answers of a token endpoint that should bring a token.
 
 use std::{
     convert::Infallible,
@@ -16,7 +16,7 @@ use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshTokenG
 
 use crate::hand::*;
 
-/// Frames of this size, without an end.
+/// A body of endless frames of this size.
 struct Endless(usize);
 
 #[test]
@@ -42,7 +42,7 @@ fn the_old_refresh_token_is_kept_when_none_comes() {
 }
 
 #[test]
-fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
+fn an_odd_lifetime_never_costs_the_token() {
     let known = [
         ("1", 1),
         ("3600", 3600),
@@ -91,7 +91,7 @@ fn expiry(lifetime: &str) -> Option<SystemTime> {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_can_live_with_every_lifetime() {
+async fn a_session_works_with_every_lifetime() {
     for lifetime in
         ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
     {
@@ -112,7 +112,7 @@ async fn a_session_can_live_with_every_lifetime() {
 }
 
 #[test]
-fn what_the_body_is_decides() {
+fn the_body_decides_and_not_its_content_type() {
     for content_type in
         ["text/plain", "text/html; charset=utf-8", "application/x-amz-json-1.1", "\u{7f}"]
     {
@@ -133,7 +133,7 @@ fn what_the_body_is_decides() {
 }
 
 #[test]
-fn an_error_that_says_nothing_is_none() {
+fn an_error_without_content_is_no_error() {
     for error in ["null", r#""""#] {
         let body = format!(r#"{{"access_token":"at-2","error":{error}}}"#);
         assert_eq!(refresh(answering(200, body)).unwrap().access_token(), "at-2", "{error}");
@@ -223,7 +223,7 @@ fn every_truncated_answer_is_ambiguous() {
 }
 
 #[test]
-fn an_answer_is_read_as_far_as_its_limit_and_no_byte_further() {
+fn an_answer_longer_than_the_limit_is_ambiguous() {
     let body = format!("{GOOD}{}", " ".repeat(1000 - GOOD.len()));
     assert!(refresh(answering(200, body.clone()).answer_limit(1000)).is_ok());
     let error = refresh(answering(200, body).answer_limit(999)).unwrap_err();
@@ -288,7 +288,7 @@ proptest! {
     }
 
     #[test]
-    fn whatever_else_a_refusal_says_its_code_decides(value in json(), code in prop_oneof![Just(200u16), Just(400)]) {
+    fn the_code_of_a_refusal_decides_whatever_its_other_members_are(value in json(), code in prop_oneof![Just(200u16), Just(400)]) {
         for field in ["error_description", "error_uri", "expires_in", "scope", "token_type_hint"] {
             let body = format!(r#"{{"error":"invalid_grant","{field}":{value}}}"#);
             let error = refresh(answering(code, body)).unwrap_err();
@@ -297,7 +297,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_ends_a_login_but_by_its_error_and_none_is_shown(
+    fn only_an_error_ends_a_login_and_no_body_is_shown(
         body in prop_oneof![
             json().prop_map(|value| format!(r#"{{"access_token":"hush-{value}","x":{value}"#).into_bytes()),
             json().prop_map(|value| format!(r#"{{"access_token":"hush-2","refresh_token":{value}}}"#).into_bytes()),

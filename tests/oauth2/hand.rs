@@ -1,4 +1,4 @@
-//! A token endpoint that says what it is told to, and notes what it is sent.
+//! A token endpoint with canned answers and a log of its requests.
 
 use std::{
     error::Error,
@@ -20,7 +20,7 @@ use url::form_urlencoded;
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
 pub(crate) type Http = BoxCloneSyncService<Request<RequestBody>, Answer, BoxError>;
 
-/// What was sent, in order.
+/// The requests that were sent, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Seen>>>);
 
@@ -46,7 +46,7 @@ pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
         .unwrap()
 }
 
-/// An HTTP client that reads the form to its end, and then answers.
+/// An HTTP client that reads the body to its end, and then answers.
 pub(crate) fn http(answer: impl Fn() -> Answer + Clone + Send + Sync + 'static) -> (Http, Log) {
     let log = Log::default();
     let noting = log.clone();
@@ -79,7 +79,7 @@ pub(crate) fn stale() -> Token {
     Token::bearer("hush-old-access").unwrap().with_refresh_token(OLD_REFRESH)
 }
 
-/// One refresh by the refresh token; nothing in it waits.
+/// One refresh by a refresh token, without a wait.
 pub(crate) fn refresh(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
     let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(stale()));
     now(RefreshTokenGrant::new(endpoint).refresh(context))
@@ -92,11 +92,11 @@ pub(crate) fn obtain(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
 pub(crate) fn now<F: Future>(future: F) -> F::Output {
     match tokio_test::task::spawn(future).poll() {
         std::task::Poll::Ready(output) => output,
-        std::task::Poll::Pending => panic!("it waits"),
+        std::task::Poll::Pending => panic!("the future is pending"),
     }
 }
 
-/// Everything that an error could be printed as.
+/// All texts that an error can be printed as.
 pub(crate) fn all_texts(error: &(dyn Error + 'static)) -> String {
     let mut texts = String::new();
     let mut next = Some(error);
@@ -128,7 +128,7 @@ impl Log {
 }
 
 impl Seen {
-    /// A form field; every one is there once, or not at all.
+    /// The value of a form field that is there once or not at all.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let mut values = self.fields(name);
         assert!(values.len() < 2, "{name} is there twice");

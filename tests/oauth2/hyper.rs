@@ -1,5 +1,4 @@
-//! Over real connections, with a token endpoint that rotates its refresh tokens and knows when one
-//! is used twice.
+//! Real connections to a token endpoint that rotates its refresh tokens and detects reuse.
 
 use std::{
     collections::HashMap,
@@ -125,7 +124,7 @@ async fn client_credentials_obtain_the_first_token_on_demand() {
 }
 
 #[tokio::test]
-async fn a_wrong_client_secret_is_no_logout() {
+async fn a_wrong_client_secret_is_transient() {
     let server = Server::start().await;
     for client in [ClientAuth::basic("me", "hush-wrong"), ClientAuth::post("me", CLIENT_SECRET)] {
         let error =
@@ -144,7 +143,7 @@ async fn a_refresh_token_that_is_not_known_ends_the_login() {
 }
 
 #[tokio::test]
-async fn nobody_listens_and_nobody_is_logged_out() {
+async fn without_a_connection_the_failure_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);

@@ -1,4 +1,4 @@
-//! What a refusal says about the login.
+//! Refusals of a token endpoint, and their kinds.
 
 use std::time::{Duration, SystemTime};
 
@@ -13,7 +13,7 @@ use crate::hand::*;
 
 const WAF: &str = "<!DOCTYPE html><title>Request blocked</title>";
 
-/// Real answers, and the rules of DESIGN.md.
+/// Answers of real servers, and one for each rule of `DefaultClassify`.
 const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
     ("RFC 6749", 400, r#"{"error":"invalid_grant"}"#, Terminal),
     (
@@ -102,7 +102,7 @@ fn refusals_of_real_servers() {
 }
 
 #[test]
-fn the_code_is_told_and_the_description_is_not() {
+fn an_error_shows_the_code_and_not_the_description() {
     let body = r#"{"error":"invalid_grant","error_description":"hush-old-refresh is expired"}"#;
     let error = refresh(answering(400, body)).unwrap_err();
     assert_eq!(cause(&error), "the authorization server answered 400 Bad Request, invalid_grant");
@@ -122,7 +122,7 @@ fn the_code_is_told_and_the_description_is_not() {
 }
 
 #[test]
-fn a_classifier_of_ones_own_sees_everything_and_decides() {
+fn a_custom_classifier_sees_all_of_the_refusal() {
     let endpoint = at(http(|| {
         let mut answer = answer(418, r#"{"error":"tea","error_description":"time"}"#);
         answer.headers_mut().insert("x-pot", "short".parse().unwrap());
@@ -152,7 +152,7 @@ fn a_refusal_without_an_error_can_be_softened() {
 }
 
 #[test]
-fn the_standard_answers_for_every_status() {
+fn the_default_classifier_decides_for_every_status() {
     let headers = HeaderMap::new();
     for code in 100..=999 {
         let kind = DefaultClassify.classify(&Refusal::new(status(code), &headers));
@@ -166,7 +166,7 @@ fn the_standard_answers_for_every_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
+async fn nothing_is_sent_before_the_time_that_the_server_named() {
     let (http, log) = http(|| {
         let mut answer = answer(429, "");
         answer.headers_mut().insert("retry-after", "17".parse().unwrap());
@@ -187,7 +187,7 @@ async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
 fn retry_after_is_honoured() {
     let waits = |code: u16, value: String| {
         let endpoint = at(http(move || {
-            // Too long to be read, so that a success is none.
+            // Too long to be read, so a success fails, too.
             let mut answer = answer(code, " ".repeat(100_000));
             answer.headers_mut().insert("retry-after", value.parse().unwrap());
             answer

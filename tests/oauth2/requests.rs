@@ -1,4 +1,4 @@
-//! What is sent.
+//! Requests to a token endpoint.
 
 use std::sync::{
     Arc,
@@ -36,7 +36,7 @@ fn a_refresh_token_is_posted_as_a_form() {
     assert_eq!(seen.field("scope"), None);
     assert!(
         seen.head.extensions.get::<Anonymous>().is_some(),
-        "a client that wears the session passes it"
+        "a client that uses the session lets the request pass"
     );
 }
 
@@ -85,7 +85,7 @@ fn post_authentication_is_in_the_body_alone() {
 }
 
 #[test]
-fn a_public_client_is_named_and_no_more() {
+fn a_public_client_sends_its_name_only() {
     let (endpoint, log) = with(ClientAuth::public("me"));
     refresh(endpoint).unwrap();
     let seen = log.only();
@@ -110,7 +110,7 @@ fn an_assertion_is_made_anew_for_each_request() {
 }
 
 #[test]
-fn without_an_assertion_nothing_is_sent_and_nobody_is_logged_out() {
+fn without_an_assertion_nothing_is_sent_and_the_failure_is_transient() {
     let (endpoint, log) =
         with(ClientAuth::assertion("me", || Err("the key store is locked".into())));
     let error = refresh(endpoint).unwrap_err();
@@ -131,7 +131,7 @@ fn without_a_refresh_token_nothing_is_sent_and_the_login_is_over() {
 }
 
 #[test]
-fn only_urls_that_keep_secrets_are_taken() {
+fn urls_that_would_leak_secrets_are_refused() {
     for url in [
         "https://a.example/t",
         "https://a.example/t?x=1",

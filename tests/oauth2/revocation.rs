@@ -1,4 +1,4 @@
-//! The hook that revokes what a login leaves behind.
+//! The hook that revokes the last token of a login.
 
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
 

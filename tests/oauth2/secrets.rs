@@ -1,4 +1,4 @@
-//! Nothing that is printed shows a secret.
+//! No secret in any printed text.
 
 use tower_refresh::oauth2::{
     ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, Secret,

@@ -1,4 +1,4 @@
-//! What compiles is part of the contract.
+//! Trait implementations that are part of the API.
 
 use std::{error::Error, fmt};
 
@@ -32,7 +32,7 @@ const _: fn() = || {
     is_sync::<Box<dyn Classify>>();
     is_refresher::<RefreshTokenGrant>();
     is_refresher::<ClientCredentialsGrant>();
-    // Any HTTP client will do that can be cloned and sent.
+    // An HTTP client has to be `Clone` and `Send`, and no more.
     let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>, url: EndpointUrl| {
         drop(Revocation::new(service.clone(), url.clone(), ClientAuth::public("me")));
         TokenEndpoint::new(service, url, ClientAuth::public("me"))

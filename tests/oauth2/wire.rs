@@ -1,4 +1,4 @@
-//! Without an answer: was it written or not?
+//! Requests without an answer: sent or not?
 
 use std::{
     future::{pending, ready},
@@ -43,7 +43,7 @@ fn kind(result: Result<tower_refresh::Token, RefreshError>) -> RefreshErrorKind 
 }
 
 #[test]
-fn a_form_that_nobody_asked_for_was_not_sent() {
+fn a_body_that_was_not_asked_for_was_not_sent() {
     let http = failing(|_| ready(Err("no such host".into())));
     let error = refresh(at(http)).unwrap_err();
     assert_eq!(error.kind(), Transient);
@@ -51,7 +51,7 @@ fn a_form_that_nobody_asked_for_was_not_sent() {
 }
 
 #[test]
-fn a_form_that_was_read_may_have_been_sent() {
+fn a_body_that_was_read_may_have_been_sent() {
     let http = failing(|request| async {
         request.into_body().collect().await?;
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
@@ -85,7 +85,7 @@ fn a_client_that_is_never_ready_has_sent_nothing() {
 }
 
 #[test]
-fn a_form_that_was_given_up_is_given_to_nobody() {
+fn a_body_of_a_failed_request_gives_its_content_to_no_caller() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
@@ -101,7 +101,7 @@ fn a_form_that_was_given_up_is_given_to_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_timed_out_sends_nothing_later() {
+async fn a_refresh_that_timed_out_is_not_sent_later() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
@@ -121,7 +121,7 @@ async fn a_refresh_that_timed_out_sends_nothing_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
+async fn a_connection_that_is_not_made_in_time_is_transient() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
@@ -164,7 +164,7 @@ async fn an_answer_may_take_longer_than_the_connection() {
 }
 
 #[test]
-fn what_was_turned_into_bytes_counts_as_written_unless_the_rule_knows_better() {
+fn a_body_as_bytes_counts_as_sent_unless_the_error_rules_it_out() {
     fn as_bytes(error: io::ErrorKind) -> Http {
         let inner = service_fn(move |_: Request<Full<Bytes>>| {
             ready(Err::<Answer, _>(io::Error::from(error)))
@@ -215,7 +215,7 @@ fn an_answer_that_breaks_off_is_ambiguous_where_it_should_have_a_token() {
 }
 
 #[test]
-fn the_body_tells_its_length_and_its_end() {
+fn a_body_has_an_exact_length_and_an_end() {
     let http = failing(|request| async {
         let body = request.into_body();
         let length = body.size_hint().exact().unwrap();
@@ -229,9 +229,9 @@ fn the_body_tells_its_length_and_its_end() {
     refresh(at(http)).unwrap();
 }
 
-/// Also behind a buffer, which hides from the session in whose task the request is sent.
+/// A buffer hides the task of the request from the session.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_wears_the_session_passes_it() {
+async fn a_client_that_uses_the_session_sends_the_refresh() {
     let slot: Arc<OnceLock<Http>> = Arc::default();
     let late = slot.clone();
     let endpoint = at(failing(move |request| late.get().unwrap().clone().oneshot(request)));
