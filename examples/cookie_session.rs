@@ -110,7 +110,7 @@ impl Client {
         let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?;
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
         let session = Session::builder(refresh).on_login_end(logout.into_hook()).build();
-        let layer = RefreshLayer::new(session.clone()).origins([Jar::new(base)?.origin()]);
+        let layer = RefreshLayer::new(session.clone(), Jar::new(base)?.origin());
         Ok(Self { session, http: layer.layer(http()), plain, base: base.to_owned() })
     }
 

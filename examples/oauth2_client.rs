@@ -27,7 +27,7 @@ use lexopt::prelude::*;
 use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
-    Error, ErrorKind, Refresh, RefreshLayer, ReplayBody, Session, Token,
+    Error, ErrorKind, Origins, Refresh, RefreshLayer, ReplayBody, Session, Token,
     exchange::InvalidUrl,
     oauth2::{
         self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
@@ -128,7 +128,7 @@ fn service_client(server: &Server) -> Result<Api, BoxError> {
     let session = session.refresh_limit(1000, Duration::ZERO).build();
 
     let api = Client::builder(TokioExecutor::new()).build_http();
-    Ok(RefreshLayer::new(session).layer(api))
+    Ok(RefreshLayer::new(session, Origins::any()).layer(api))
 }
 
 /// The client of a user who has logged in, and the session, to log out.
@@ -144,7 +144,7 @@ fn user_client(server: &Server, token: Token) -> Result<(Api, Session), BoxError
         .build();
 
     let api = Client::builder(TokioExecutor::new()).build_http();
-    Ok((RefreshLayer::new(session.clone()).layer(api), session))
+    Ok((RefreshLayer::new(session.clone(), Origins::any()).layer(api), session))
 }
 
 // === the story ===

@@ -88,8 +88,8 @@ pub enum ErrorKind {
     /// As many requests wait for a refresh as may. See
     /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
     Overloaded,
-    /// The credential would have travelled in cleartext. See
-    /// [`RefreshLayer::allow_cleartext`](crate::RefreshLayer::allow_cleartext).
+    /// The request would have carried the credential in cleartext. See
+    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext).
     Cleartext,
     /// A refresher waited for the flight that it is itself.
     Recursive,
@@ -205,7 +205,7 @@ impl fmt::Display for Error {
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
             (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
             (ErrorKind::Cleartext, _) => {
-                "refused to send a credential in cleartext, unless `RefreshLayer::allow_cleartext` is set"
+                "refused to send the credential in cleartext to an origin that is not listed"
             }
             (ErrorKind::Recursive, _) => "a refresher can't wait for its own refresh",
             (ErrorKind::NoRuntime, _) => "no Tokio runtime to run the refresh on",

@@ -20,7 +20,8 @@ use http_body_util::Full;
 use support::*;
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Credential, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, refresher_fn,
+    Credential, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
+    refresher_fn,
 };
 
 /// A service that counts its clones, takes only `good`, and notes what name it had at each call.
@@ -45,7 +46,7 @@ type Call = Request<Full<Bytes>>;
 #[tokio::test]
 async fn a_request_with_a_good_credential_clones_no_service() {
     let (inner, clones, _) = Inner::new("inner");
-    let mut service = RefreshLayer::new(Key::session("good")).layer(inner);
+    let mut service = RefreshLayer::new(Key::session("good"), Origins::any()).layer(inner);
     for _ in 0..10 {
         assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     }
@@ -56,7 +57,7 @@ async fn a_request_with_a_good_credential_clones_no_service() {
 async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
     let (inner, clones, _) = Inner::new("inner");
     let session = Key::session("good");
-    let service = RefreshLayer::new(session.clone()).layer(inner);
+    let service = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     for login in 1..=3 {
         for _ in 0..5 {
             assert_eq!(service.clone().oneshot(get("/")).await.unwrap().status(), 200);
@@ -76,7 +77,7 @@ async fn a_clone_that_is_used_again_has_a_copy_of_the_credential_and_observes_wi
     let key = Key::new("good");
     let (copies, applied, observed) =
         (key.copies.clone(), key.applied.clone(), key.observed.clone());
-    let mut service = RefreshLayer::new(Session::new(key, never())).layer(inner);
+    let mut service = RefreshLayer::new(Session::new(key, never()), Origins::any()).layer(inner);
     assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     assert_eq!(copies.load(SeqCst), 1);
 
@@ -93,7 +94,7 @@ async fn a_replay_goes_to_a_clone_of_the_service_that_get_mut_left_there() {
     let (inner, _, served) = Inner::new("old");
     let refresher = refresher_fn(|_: RefreshContext<Key>| async { Ok(Key::new("good")) });
     let session = Session::new(Key::new("bad"), refresher);
-    let mut service = RefreshLayer::new(session.clone()).layer(inner);
+    let mut service = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     assert_eq!(*served.lock().unwrap(), ["old"; 2]);
 
@@ -172,7 +173,7 @@ impl Credential for Key {
         request.headers.insert("x-key", self.value.parse().unwrap());
     }
 
-    fn observe(&self, _: StatusCode, _: &http::HeaderMap) {
+    fn observe(&self, _: &tower_refresh::head::ResponseHead<'_>) {
         assert!(!self.is_copy, "a copy is only applied");
         self.observed.fetch_add(1, SeqCst);
     }

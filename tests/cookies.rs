@@ -38,8 +38,8 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
-    Credential, Error, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Refresher, ReplayBody, Session,
+    Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
+    RefreshLayer, Refresher, ReplayBody, Session,
     cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint},
     exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
@@ -103,7 +103,7 @@ const _: fn() = || {
 async fn a_refresh_replaces_the_expired_cookies_of_the_login() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
 
     assert_eq!(call(&client, get("/api/user")).await.status(), StatusCode::OK);
     app.expire();
@@ -128,7 +128,7 @@ async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
         .credential(app.log_in().await.with_expiry_of("access"))
         .clock(clock)
         .build();
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     call(&client, get("/api/user")).await;
     assert_eq!(app.count("POST /auth/refresh"), 0);
 
@@ -143,7 +143,7 @@ async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
 async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
     app.expire();
 
     let mut request = get("/api/user");
@@ -166,9 +166,9 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
         request.headers_mut().insert(AUTHORIZATION, HeaderValue::from_static("Basic eDp5"));
         request
     };
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     assert_eq!(call(&client, request()).await.status(), StatusCode::UNAUTHORIZED);
-    let client = RefreshLayer::new(session).overwrite(true).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).overwrite(true).layer(app.in_memory());
     assert_eq!(call(&client, request()).await.status(), StatusCode::OK);
     assert_eq!(app.count("POST /auth/refresh"), 0);
 }
@@ -177,7 +177,7 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
 async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
 
     for _ in 0..3 {
         let csrf = session.credential().unwrap().value("csrf").unwrap();
@@ -192,7 +192,7 @@ async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
 async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session).layer(app.in_memory());
+    let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
     app.expire();
     assert_eq!(call(&client, post("/api/orders")).await.status(), StatusCode::OK);
     assert_eq!(app.count("POST /api/orders"), 2);
@@ -200,7 +200,7 @@ async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
 
     let bare = Jar::new(BASE).unwrap();
     bare.store(&app.log_in_answer());
-    let client = RefreshLayer::new(app.session(bare)).layer(app.in_memory());
+    let client = RefreshLayer::new(app.session(bare), Origins::any()).layer(app.in_memory());
     assert_eq!(
         call(&client, post("/api/orders")).await.status(),
         StatusCode::FORBIDDEN,
@@ -212,7 +212,7 @@ async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
 async fn a_logout_calls_the_endpoint_with_the_last_cookies_and_closes_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     app.expire();
     call(&client, get("/api/user")).await;
     let last = session.credential().unwrap();
@@ -232,7 +232,7 @@ async fn a_refused_refresh_ends_the_login_and_closes_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let last = session.credential().unwrap();
-    let client = RefreshLayer::new(session.clone()).layer(app.in_memory());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
     app.revoke();
     let error = refused(&client, get("/api/user")).await;
     assert_eq!(error.kind(), ErrorKind::LoggedOut);
@@ -254,7 +254,7 @@ async fn the_cookies_of_the_refresh_are_there_before_any_waiter_is_released() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session).layer(api);
+    let client = RefreshLayer::new(session, Origins::any()).layer(api);
     let requests: Vec<_> = (0..3).map(|_| spawn(&client, get("/api"))).collect();
     for _ in 0..3 {
         sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
@@ -274,7 +274,7 @@ async fn the_cookies_of_the_refresh_are_there_before_any_waiter_is_released() {
 async fn the_cookies_of_a_late_answer_never_reach_a_newer_login() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=ada; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let late = spawn(&client, get("/api"));
     let in_hand = sent.next().await;
     session.login(jar(&["sid=bob; Path=/"]));
@@ -293,7 +293,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let slow = spawn(&client, get("/slow"));
     let slow_in_hand = sent.next().await;
     let refresh = tokio::spawn(session.refresh());
@@ -321,7 +321,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
         .credential(jar(&["sid=1"]))
         .build();
     let last = session.credential().unwrap();
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let late = spawn(&client, get("/api"));
     let in_hand = sent.next().await;
     let logout = session.logout();
@@ -364,7 +364,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
 async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let elsewhere = spawn(&client, get("https://evil.example.org/"));
     let in_hand = sent.next().await;
     assert!(!in_hand.head.headers.contains_key(COOKIE));
@@ -451,7 +451,7 @@ async fn a_refresh_that_only_sets_cookies_of_other_domains_has_failed_and_the_lo
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     let foreign = [
@@ -473,7 +473,7 @@ async fn a_refresh_that_changes_no_cookie_has_failed_when_the_old_ones_were_reje
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     calls.next().await.answer(StatusCode::OK, &[]);
@@ -486,7 +486,7 @@ async fn a_refresh_that_changes_no_cookie_has_failed_when_the_old_ones_were_reje
 async fn an_endpoint_that_never_answers_is_ambiguous_when_the_time_is_over() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
-    let client = RefreshLayer::new(session.clone()).layer(api);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let request = spawn(&client, get("/api"));
     sent.next().await.answer(StatusCode::UNAUTHORIZED, &[]);
     let error = request.await.unwrap().unwrap_err();
@@ -638,8 +638,7 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
     let app = Arc::new(App { rejected_together: Some(Barrier::new(50)), ..App::default() });
     let base = app.serve().await;
     let session = app.session_at(app.log_in_over_http(&base).await, http_client());
-    let client = RefreshLayer::new(session.clone())
-        .origins([session.credential().unwrap().origin()])
+    let client = RefreshLayer::new(session.clone(), session.credential().unwrap().origin())
         .layer(http_client::<ReplayBody<Full<Bytes>>>());
     app.expire();
 

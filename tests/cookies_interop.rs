@@ -38,7 +38,8 @@ async fn flask_jwt_extended() {
 
 async fn live(flask: &Flask) {
     let session = flask.session();
-    let layer = RefreshLayer::new(session.clone()).origins([flask.base.parse().unwrap()]);
+    let layer =
+        RefreshLayer::new(session.clone(), flask.base.parse::<tower_refresh::Origin>().unwrap());
     let client: Client = layer.layer(http());
 
     session.login(flask.log_in("?stale").await);

@@ -30,7 +30,9 @@ use support::{
     upstream::{Noop, Reader, Reply},
 };
 use tower::{Layer, Service, service_fn};
-use tower_refresh::{Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn};
+use tower_refresh::{
+    Origins, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn,
+};
 
 /// What a request allocates beyond what it does without the layer; to grow a buffer is to allocate
 /// another.
@@ -153,11 +155,12 @@ fn whoever_waits_holds_little_more_than_the_request() {
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     let session = Session::new(token(), refresher_fn(|_: RefreshContext| pending()));
-    let mut service =
-        RefreshLayer::new(session).layer(service_fn(|request: Request<ReplayBody<_>>| {
+    let mut service = RefreshLayer::new(session, Origins::any()).layer(service_fn(
+        |request: Request<ReplayBody<_>>| {
             drop(request);
             reject_later()
-        }));
+        },
+    ));
     let mut cx = Context::from_waker(Waker::noop());
     let mut send = || {
         let mut answer = Box::pin(call(&mut service, request()));

@@ -19,8 +19,8 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher, Session,
-    Token, refresher::BoxFuture, session::Phase,
+    ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Refresher,
+    Session, Token, refresher::BoxFuture, session::Phase,
 };
 
 const MINUTE: Duration = Duration::from_secs(60);
@@ -148,7 +148,7 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
             }
         })
         .build();
-    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
 
     let mut requests = JoinSet::new();
     let (mut sent, mut next_whim) = (0_usize, Duration::ZERO);

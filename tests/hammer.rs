@@ -27,8 +27,8 @@ use support::*;
 use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, Refresher, ReplayBody, Session,
-    Token,
+    Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshLayer, Refresher, ReplayBody,
+    Session, Token,
     extension::Stamp,
     refresher::{BoxFuture, Cause},
     refresher_fn,
@@ -90,7 +90,8 @@ async fn g01_a_herd_that_is_rejected_in_any_order_costs_one_refresh() {
         let world = World::new(round, None, false);
         let session = Session::new(world.mint(0), world.clone());
         world.expire_all();
-        let client = RefreshLayer::new(session.clone()).layer(Upstream::new(&world));
+        let client =
+            RefreshLayer::new(session.clone(), Origins::any()).layer(Upstream::new(&world));
         let mut dice = world.dice();
         let requests: Vec<_> = (0..64)
             .map(|n| {
@@ -132,7 +133,8 @@ async fn g03_rejections_in_any_order_around_one_failure_cost_one_refresh_and_sha
                 .on_login_end(move |end| hooked.clone().hook(end))
                 .build();
             world.expire_all();
-            let client = RefreshLayer::new(session.clone()).layer(Upstream::new(&world));
+            let client =
+                RefreshLayer::new(session.clone(), Origins::any()).layer(Upstream::new(&world));
             let requests = ask_many(&client, 64, |_| get("/"));
             while world.truth().arrived < 64 {
                 yield_now().await;
@@ -165,7 +167,8 @@ async fn g08_waiters_that_are_woken_on_four_threads_get_the_outcome_of_their_own
         let mut dice = Dice::new(round);
         let (refresher, mut flights) = by_hand();
         let session = Session::builder(refresher).credential(token("at-0")).build();
-        let client = RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&[]));
+        let client = RefreshLayer::new(session.clone(), Origins::any())
+            .layer(support::Upstream::accepting(&[]));
         let requests = ask_many(&client, 64, |_| get("/"));
         let flight = timeout(SAFETY_NET, flights.next()).await.expect("it starts");
         until(|| session.waiters() == 64).await;
@@ -215,8 +218,8 @@ async fn g05_whatever_a_refresher_does_its_flight_settles_and_every_request_gets
             .refresh_timeout(Duration::from_millis(3))
             .backoff(Duration::ZERO, Duration::ZERO)
             .build();
-        let client =
-            RefreshLayer::new(session.clone()).layer(support::Upstream::accepting(&["at-good"]));
+        let client = RefreshLayer::new(session.clone(), Origins::any())
+            .layer(support::Upstream::accepting(&["at-good"]));
         for request in ask_many(&client, 32, |_| get("/")) {
             let answer = timeout(SAFETY_NET, request).await.expect("it gets an answer").unwrap();
             match answer {
@@ -241,7 +244,8 @@ async fn g06_whoever_leaves_and_whenever_the_rotated_token_comes_home() {
         let session = Session::new(world.mint(0), world.clone());
         let mut watcher = session.subscribe();
         world.expire_all();
-        let client = RefreshLayer::new(session.clone()).layer(Upstream::new(&world));
+        let client =
+            RefreshLayer::new(session.clone(), Origins::any()).layer(Upstream::new(&world));
         let requests = ask_many(&client, 8, |_| get("/"));
         drop((session, client));
         // One of them at least has been rejected by then.
@@ -294,7 +298,7 @@ async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
         .credential(world.mint(0))
         .on_login_end(move |end| hooked.clone().hook(end))
         .build();
-    let layer = RefreshLayer::new(session.clone()).expose_stamp(true);
+    let layer = RefreshLayer::new(session.clone(), Origins::any()).expose_stamp(true);
     let over = Arc::new(AtomicBool::new(false));
     let observer = tokio::spawn(observe(world.clone(), session.clone(), over.clone()));
     // Two, so that what clones of one share differs from what all share.

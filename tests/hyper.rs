@@ -38,7 +38,7 @@ use tokio::{
 };
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt};
 use tower_refresh::{
-    FailureMode, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+    FailureMode, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
     refresher::BoxFuture, refresher_fn,
 };
 
@@ -74,7 +74,7 @@ async fn g13_a_small_rejection_leaves_its_http1_connection_usable() {
     let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
     let (inner, mut rejections) = Showing::new(OneConnection::<Full<Bytes>>::open(&server).await);
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(often_refreshed(refresher)).layer(inner);
+    let client = RefreshLayer::new(often_refreshed(refresher), Origins::any()).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
         read_in_two_parts(&mut feeds, &mut rejections).await;
@@ -90,7 +90,7 @@ async fn g13_requests_that_are_rejected_one_after_another_use_one_connection_of_
     let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
     let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(often_refreshed(refresher)).layer(inner);
+    let client = RefreshLayer::new(often_refreshed(refresher), Origins::any()).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
         read_in_two_parts(&mut feeds, &mut rejections).await;
@@ -109,7 +109,7 @@ async fn g13_requests_that_are_rejected_together_are_replayed_on_their_connectio
     let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("stale"), refresher);
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let requests: Vec<_> = (0..20)
         .map(|n| tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}")))))
         .collect();
@@ -146,7 +146,7 @@ async fn g13_an_endless_rejection_costs_its_connection_and_no_more() {
     let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(server.post("/", "body")));
     let flight = in_time(flights.next()).await;
     let read = rejections.recv().await.unwrap();
@@ -179,8 +179,8 @@ async fn g13_a_rejection_that_never_ends_does_not_hold_the_replay_up() {
         })
         .await;
         let (refresher, mut flights) = by_hand();
-        let client =
-            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(protocol));
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .layer(pool(protocol));
         let request = tokio::spawn(client.oneshot(server.post("/", "body")));
         in_time(flights.next()).await.succeed("at-2");
         let answer = in_time(request).await.unwrap().unwrap();
@@ -202,7 +202,7 @@ async fn g13_failure_mode_response_hands_a_real_rejection_out_with_its_body_inta
             })
             .await;
             let (refresher, mut flights) = by_hand();
-            let layer = RefreshLayer::new(Session::new(token("at-1"), refresher));
+            let layer = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any());
             let client =
                 layer.failure_mode(FailureMode::Response).layer(pool::<Full<Bytes>>(protocol));
             let request = tokio::spawn(client.oneshot(server.post("/", "body")));
@@ -244,7 +244,7 @@ async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() 
         }
     });
     let client = ServiceBuilder::new()
-        .layer(RefreshLayer::new(Session::new(token("at-1"), refresher)))
+        .layer(RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()))
         .concurrency_limit(1)
         .service(OneConnection::open(&server).await);
     assert!(own.set(client.clone()).is_ok());
@@ -283,8 +283,8 @@ async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_copy_never_en
         })
         .await;
         let (refresher, mut flights) = by_hand();
-        let client =
-            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .layer(pool::<Fed>(protocol));
         let (feed, body) = fed();
         feed.send(frame("one ")).unwrap();
         let request =
@@ -371,8 +371,8 @@ async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
             Client::builder(TokioExecutor::new()).build_http();
         assert_eq!(in_time(bare.request(request())).await.unwrap().status(), StatusCode::OK);
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
-        let client =
-            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http1));
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .layer(pool(Protocol::Http1));
         assert_eq!(in_time(client.oneshot(request())).await.unwrap().status(), StatusCode::OK);
 
         let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -405,8 +405,8 @@ async fn g14_trailers_arrive_on_both_attempts() {
         vec![data("one"), Step::Wait, trailers("x-sum", "1")],
     ] {
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
-        let client =
-            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool(Protocol::Http2));
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .layer(pool(Protocol::Http2));
         let request = Request::post(server.uri("/")).body(Steps::of_unknown_length(steps)).unwrap();
         assert_eq!(in_time(client.oneshot(request)).await.unwrap().status(), StatusCode::OK);
         let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -436,8 +436,8 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
                 async { Ok(Token::bearer("at-2")?) }
             }
         });
-        let client =
-            RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(pool::<Fed>(protocol));
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .layer(pool::<Fed>(protocol));
         let requests: Vec<JoinHandle<(String, String)>> = (0..50)
             .map(|n| {
                 let (feed, body) = fed();

@@ -14,14 +14,14 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use http::{HeaderMap, Request, StatusCode, request::Parts};
+use http::{Request, StatusCode, request::Parts};
 use support::*;
 use tokio::sync::oneshot;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    Credential, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
-    Token,
+    Credential, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Session, Token,
     refresher::Cause,
     refresher_fn,
     session::{EndReason, EndedLogin, Generation, Phase, SessionBuilder, WeakSession},
@@ -1200,7 +1200,7 @@ impl Credential for Meddler {
         None
     }
 
-    fn observe(&self, _: StatusCode, _: &HeaderMap) {
+    fn observe(&self, _: &tower_refresh::head::ResponseHead<'_>) {
         self.look("observe");
         assert!(self.dare != Dare::PanicOnObserve, "observe panics");
     }
@@ -1227,7 +1227,7 @@ async fn g10_a_credential_may_look_at_its_session_wherever_it_is_asked() {
     let (session, journal, make) = meddlers(Dare::Look);
     let (mock, arrivals) = tower_test::mock::pair();
     let mut upstream = Arrivals(arrivals);
-    let client = RefreshLayer::new(session.clone()).layer(mock);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(mock);
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
     assert_eq!(arrived.token(), "at-1");
@@ -1279,7 +1279,7 @@ async fn g10_a_credential_that_panics_hurts_only_whoever_asked_it() {
         let (session, _, make) = meddlers(dare);
         let (mock, arrivals) = tower_test::mock::pair();
         let mut upstream = Arrivals(arrivals);
-        let client = RefreshLayer::new(session.clone()).layer(mock);
+        let client = RefreshLayer::new(session.clone(), Origins::any()).layer(mock);
         let request = ask(&client, get("/"));
         if dare == Dare::PanicOnObserve {
             upstream.next().await.reject();
@@ -1321,15 +1321,17 @@ async fn g10_a_detector_may_call_the_session() {
     let session = Session::new(token("at-1"), refresher);
     let seen = Arc::new(AtomicUsize::new(0));
     let (inside, count) = (session.clone(), seen.clone());
-    let layer = RefreshLayer::new(session.clone()).detect(tower_refresh::detect::detect_fn(
-        move |status: StatusCode, _: &HeaderMap| {
-            count.fetch_add(1, Ordering::SeqCst);
-            inside.state();
-            // Overtakes the rejection that it is about to report.
-            inside.replace(inside.state().login(), token("at-2")).unwrap();
-            status == StatusCode::UNAUTHORIZED
-        },
-    ));
+    let layer = RefreshLayer::new(session.clone(), Origins::any()).detect(
+        tower_refresh::detect::detect_fn(
+            move |response: &tower_refresh::head::ResponseHead<'_>| {
+                count.fetch_add(1, Ordering::SeqCst);
+                inside.state();
+                // Overtakes the rejection that it is about to report.
+                inside.replace(inside.state().login(), token("at-2")).unwrap();
+                response.status() == StatusCode::UNAUTHORIZED
+            },
+        ),
+    );
     let (client, mut upstream) = layer_over_mock(&layer);
     let request = ask(&client, get("/"));
     upstream.next().await.reject();

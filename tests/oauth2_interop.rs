@@ -23,8 +23,8 @@ use hyper_util::{
 use tokio::{sync::Semaphore, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
-    Error, ErrorKind, Refresh, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
-    Refresher, ReplayBody, Session, Token,
+    Error, ErrorKind, Origins, Refresh, RefreshContext, RefreshError, RefreshErrorKind,
+    RefreshLayer, Refresher, ReplayBody, Session, Token,
     oauth2::{
         self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
     },
@@ -299,7 +299,7 @@ fn me(secret: &str) -> oauth2::ClientAuth {
 }
 
 fn api(session: &Session) -> Api {
-    RefreshLayer::new(session.clone()).layer(http())
+    RefreshLayer::new(session.clone(), Origins::any()).layer(http())
 }
 
 async fn in_time<F: Future>(everything: F) -> F::Output {

@@ -13,8 +13,8 @@ use support::*;
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
-    ErrorKind, FailureMode, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
-    Token,
+    ErrorKind, FailureMode, Origins, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Session, Token,
     extension::{NoReplay, Stamp},
     refresher::Cause,
     refresher_fn,
@@ -28,7 +28,7 @@ async fn g01_a_hundred_requests_rejected_together_cost_one_refresh() {
     let upstream = Upstream::accepting(&[]);
     let refresher = Counting::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
-    let client = RefreshLayer::new(session).layer(upstream.clone());
+    let client = RefreshLayer::new(session, Origins::any()).layer(upstream.clone());
 
     let requests = ask_many(&client, 100, |n| post("/api", format!("body {n}")));
     for (n, request) in requests.into_iter().enumerate() {
@@ -416,7 +416,7 @@ async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_cos
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) =
-        layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
+        layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()).expose_stamp(true));
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
     let below = arrived.request.extensions().get::<Stamp>().unwrap().clone();
@@ -458,7 +458,7 @@ async fn g03_the_stamp_of_a_replay_is_its_own_and_a_failure_makes_the_first_one_
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) =
-        layer_over_mock(&RefreshLayer::new(session.clone()).expose_stamp(true));
+        layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()).expose_stamp(true));
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
     let first = arrived.request.extensions().get::<Stamp>().unwrap().clone();
@@ -809,7 +809,8 @@ async fn g08_a_waiter_that_is_slow_to_look_goes_on_although_the_next_flight_has_
 async fn g08_with_failure_mode_response_each_gets_its_own_rejection_and_one_never_sent_the_error() {
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let layer = RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response);
+    let layer =
+        RefreshLayer::new(session.clone(), Origins::any()).failure_mode(FailureMode::Response);
     let (client, mut upstream) = layer_over_mock(&layer);
     let rejected = ask_many(&client, 5, |_| get("/"));
     for (n, sent) in upstream.take(5).await.into_iter().enumerate() {
@@ -830,13 +831,15 @@ async fn g08_with_failure_mode_response_each_gets_its_own_rejection_and_one_neve
     flights.none_started().await;
 }
 
-/// Its own flight has succeeded, but before it looked the next one was due, and that one failed.
+/// The flight that the request waited for succeeds. Before the request is polled the next flight
+/// starts, and that one fails.
 #[tokio::test(start_paused = true)]
-async fn g08_with_failure_mode_response_the_rejection_is_kept_until_the_replay_is_sent() {
+async fn g08_with_failure_mode_response_the_rejection_is_kept_for_a_second_wait() {
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let layer =
-        RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
+    let layer = RefreshLayer::new(session.clone(), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .expose_stamp(true);
     let (client, mut upstream) = layer_over_mock(&layer);
     let mut service = client.clone();
     let mut slow =
@@ -865,7 +868,7 @@ async fn g08_every_request_of_a_herd_gets_an_answer_of_its_own() {
     let upstream = Upstream::accepting(&["at-1"]);
     let refresher = Counting::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
-    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
     // A second herd, on the credential that the first one has brought.
     for round in 1..=3 {
         upstream.accept_only(&[]);

@@ -19,8 +19,9 @@ use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn};
 use tower_http::follow_redirect::{FollowRedirectLayer, policy};
 use tower_refresh::{
-    Credential, ErrorKind, Origin, Refresh, RefreshError, RefreshLayer, ReplayBody, Session, Token,
-    extension::Anonymous,
+    Credential, ErrorKind, Origin, Origins, Refresh, RefreshError, RefreshLayer, ReplayBody,
+    Session, Token,
+    extension::{Anonymous, TargetUri},
 };
 
 type Call = Request<Full<Bytes>>;
@@ -28,12 +29,14 @@ type Client = Refresh<Exchanging<Full<Bytes>>>;
 
 /// A client whose requests and flights the test answers.
 fn client(
+    origins: impl Into<Origins>,
     set: impl FnOnce(RefreshLayer) -> RefreshLayer,
 ) -> (Client, Session, Exchanges<Full<Bytes>>, Flights) {
     let (inner, exchanges) = exchanging();
     let (refresher, flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    (set(RefreshLayer::new(session.clone())).layer(inner), session, exchanges, flights)
+    let layer = set(RefreshLayer::new(session.clone(), origins));
+    (layer.layer(inner), session, exchanges, flights)
 }
 
 fn origins(origins: &[&str]) -> Vec<Origin> {
@@ -80,7 +83,7 @@ async fn g12_only_the_origins_of_the_layer_see_the_credential() {
         "https://other.example.com:8443",
         "http://127.0.0.1:8080",
     ]);
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins(home));
+    let (client, _session, mut exchanges, _flights) = client(home, |layer| layer);
     let cases = [
         ("https://api.example.com/", true),
         ("https://api.example.com:443/x?y", true),
@@ -109,7 +112,7 @@ async fn g12_only_the_origins_of_the_layer_see_the_credential() {
 
 #[tokio::test]
 async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     for uri in ["https://a.example/", "https://b.example:8443/"] {
         let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
         assert_eq!(sent.as_deref(), Some("at-1"), "{uri}");
@@ -118,7 +121,8 @@ async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
 
 #[tokio::test]
 async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer.origins([]));
+    let (client, _session, mut exchanges, _flights) =
+        client(Origins::relative_only(), |layer| layer);
     let sent =
         credential_sent(&client, &mut exchanges, request(Method::GET, "https://a.example/")).await;
     assert_eq!(sent, None);
@@ -131,7 +135,7 @@ async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
 #[tokio::test]
 async fn g12_a_uri_without_authority_is_the_service_s_own() {
     let (client, _session, mut exchanges, _flights) =
-        client(|layer| layer.origins(origins(&["https://a.example"])));
+        client(origins(&["https://a.example"]), |layer| layer);
     for (method, uri) in [(Method::GET, "/path?query"), (Method::OPTIONS, "*")] {
         let sent = credential_sent(&client, &mut exchanges, request(method, uri)).await;
         assert_eq!(sent.as_deref(), Some("at-1"), "{uri}");
@@ -141,7 +145,7 @@ async fn g12_a_uri_without_authority_is_the_service_s_own() {
 #[tokio::test]
 async fn g12_a_foreign_401_passes_and_starts_no_flight() {
     let (client, session, mut exchanges, mut flights) =
-        client(|layer| layer.origins(origins(&["https://a.example"])));
+        client(origins(&["https://a.example"]), |layer| layer);
     for _ in 0..3 {
         let answer = send(&client, request(Method::POST, "https://b.example/"));
         let exchange = exchanges.next().await;
@@ -163,7 +167,7 @@ async fn g12_a_foreign_401_passes_and_starts_no_flight() {
 
 #[tokio::test]
 async fn g12_cleartext_is_refused_and_nothing_is_sent() {
-    let (client, session, mut exchanges, mut flights) = client(|layer| layer);
+    let (client, session, mut exchanges, mut flights) = client(Origins::any(), |layer| layer);
     for uri in [
         "http://a.example/",
         "HTTP://A.EXAMPLE:8080/x",
@@ -192,11 +196,10 @@ async fn g12_cleartext_is_refused_and_nothing_is_sent() {
 
 #[tokio::test]
 async fn g12_cleartext_to_this_machine_is_fine() {
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     for uri in [
         "http://localhost/",
         "http://LOCALHOST:3000/",
-        "http://api.localhost/",
         "http://127.0.0.1:8080/",
         "http://127.9.9.9/",
         "http://[::1]:80/",
@@ -208,22 +211,33 @@ async fn g12_cleartext_to_this_machine_is_fine() {
 
 #[tokio::test]
 async fn g12_cleartext_is_sent_where_it_is_allowed() {
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer.allow_cleartext(true));
+    let (client, _session, mut exchanges, _flights) =
+        client(Origins::any().allow_cleartext(true), |layer| layer);
     let sent =
         credential_sent(&client, &mut exchanges, request(Method::GET, "http://a.example/")).await;
     assert_eq!(sent.as_deref(), Some("at-1"));
 }
 
 #[tokio::test]
-async fn g12_listing_a_cleartext_origin_does_not_allow_it() {
+async fn g12_listing_a_cleartext_origin_permits_cleartext_there_alone() {
     let (client, _session, mut exchanges, _flights) =
-        client(|layer| layer.origins(origins(&["http://a.example"])));
+        client(origins(&["http://a.example"]), |layer| layer);
+    for (uri, expected) in [
+        ("http://a.example/", Some("at-1")),
+        ("http://b.example/", None),
+        ("http://a.example:8080/", None),
+        ("https://a.example/", None),
+    ] {
+        let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
+        assert_eq!(sent.as_deref(), expected, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_cleartext_is_refused_only_if_the_credential_would_be_sent() {
+    let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     let refused = in_time(client.clone().oneshot(request(Method::GET, "http://a.example/"))).await;
     assert_eq!(kind(refused), ErrorKind::Cleartext);
-    // What would not carry the credential anyway may travel as it likes.
-    let sent =
-        credential_sent(&client, &mut exchanges, request(Method::GET, "http://b.example/")).await;
-    assert_eq!(sent, None);
     let mut anonymous = request(Method::GET, "http://a.example/");
     anonymous.extensions_mut().insert(Anonymous);
     assert_eq!(credential_sent(&client, &mut exchanges, anonymous).await, None);
@@ -232,12 +246,109 @@ async fn g12_listing_a_cleartext_origin_does_not_allow_it() {
     assert_eq!(credential_sent(&client, &mut exchanges, own).await.as_deref(), Some("mine"));
 }
 
+#[tokio::test]
+async fn g12_a_name_below_localhost_is_not_loopback() {
+    let (client, _session, _exchanges, _flights) = client(Origins::any(), |layer| layer);
+    for uri in ["http://api.localhost/", "http://localhost.localhost/", "ws://a.b.LOCALHOST:80/"] {
+        let refused = in_time(client.clone().oneshot(request(Method::GET, uri))).await;
+        assert_eq!(kind(refused), ErrorKind::Cleartext, "{uri}");
+    }
+}
+
+#[tokio::test]
+async fn g12_a_relative_uri_is_checked_like_the_origin_that_completes_it() {
+    let origin = |text: &str| Origin::try_from(text).unwrap();
+    let cases = [
+        (Origins::any().relative_to(origin("https://a.example")), Ok(Some("at-1"))),
+        (Origins::any().relative_to(origin("http://localhost:1")), Ok(Some("at-1"))),
+        (Origins::any().relative_to(origin("http://a.example")), Err(ErrorKind::Cleartext)),
+        (
+            Origins::any().allow_cleartext(true).relative_to(origin("http://a.example")),
+            Ok(Some("at-1")),
+        ),
+        (
+            Origins::from(origin("http://a.example")).relative_to(origin("http://a.example")),
+            Ok(Some("at-1")),
+        ),
+        (
+            Origins::from(origin("https://a.example")).relative_to(origin("http://a.example")),
+            Ok(None),
+        ),
+        (Origins::relative_only().relative_to(origin("https://a.example")), Ok(None)),
+    ];
+    for (origins, expected) in cases {
+        let shown = format!("{origins:?}");
+        let (client, _session, mut exchanges, _flights) = client(origins, |layer| layer);
+        match expected {
+            Ok(credential) => {
+                let sent = credential_sent(&client, &mut exchanges, get("/path")).await;
+                assert_eq!(sent.as_deref(), credential, "{shown}");
+            }
+            Err(error) => {
+                let refused = in_time(client.clone().oneshot(get("/path"))).await;
+                assert_eq!(kind(refused), error, "{shown}");
+            }
+        }
+    }
+}
+
+#[tokio::test]
+async fn g12_trace_never_carries_the_credential() {
+    for overwrite in [false, true] {
+        let (client, session, mut exchanges, mut flights) =
+            client(Origins::any(), |layer| layer.overwrite(overwrite));
+        let answer = send(&client, request(Method::TRACE, "https://a.example/"));
+        let exchange = exchanges.next().await;
+        assert!(exchange.request.headers().is_empty(), "{:?}", exchange.request.headers());
+        exchange.status(StatusCode::UNAUTHORIZED);
+        assert_eq!(status(answer.await.unwrap()), StatusCode::UNAUTHORIZED);
+
+        let mut own = request(Method::TRACE, "https://a.example/");
+        own.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
+        let sent = credential_sent(&client, &mut exchanges, own).await;
+        assert_eq!(sent.as_deref(), Some("mine"), "overwrite: {overwrite}");
+
+        drop(session.logout());
+        assert_eq!(
+            credential_sent(&client, &mut exchanges, request(Method::TRACE, "/")).await,
+            None,
+            "a TRACE passes without a login"
+        );
+        flights.none_started().await;
+    }
+}
+
+#[tokio::test]
+async fn g12_a_response_of_a_foreign_target_starts_no_flight() {
+    let (client, session, mut exchanges, mut flights) =
+        client(origins(&["https://a.example"]), |layer| layer);
+    for target in ["https://b.example/", "http://a.example/", "/"] {
+        let answer = send(&client, request(Method::GET, "https://a.example/"));
+        let mut response = answer_with(StatusCode::UNAUTHORIZED, Full::default());
+        response.extensions_mut().insert(TargetUri(target.parse().unwrap()));
+        exchanges.next().await.answer(response);
+        assert_eq!(status(answer.await.unwrap()), StatusCode::UNAUTHORIZED, "{target}");
+    }
+    flights.none_started().await;
+
+    let answer = send(&client, request(Method::GET, "https://a.example/"));
+    let mut response = answer_with(StatusCode::UNAUTHORIZED, Full::default());
+    response.extensions_mut().insert(TargetUri("https://a.example/other".parse().unwrap()));
+    exchanges.next().await.answer(response);
+    in_time(flights.next()).await.succeed("at-2");
+    let replay = exchanges.next().await;
+    assert_eq!(replay.bearer(), Some("at-2"));
+    replay.status(StatusCode::OK);
+    assert_eq!(status(answer.await.unwrap()), StatusCode::OK);
+    assert_eq!(session.state().flights_started(), 1);
+}
+
 // === what passes ===
 
 /// What passes does so in every phase: as it is, and its rejection is its own business.
 async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) {
     let (client, session, mut exchanges, mut flights) =
-        client(|layer| layer.origins(origins(&["https://a.example"])));
+        client(origins(&["https://a.example"]), |layer| layer);
     let passes = async |exchanges: &mut Exchanges<Full<Bytes>>, phase: &str| {
         let answer = send(&client, sent());
         let exchange = exchanges.next().await;
@@ -308,7 +419,7 @@ async fn g12_a_connect_request_passes_in_every_phase() {
 
 #[tokio::test]
 async fn g12_a_connect_request_carries_nothing_where_every_origin_may_see_the_credential() {
-    let (client, _session, mut exchanges, _flights) = client(|layer| layer);
+    let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     let connect = request(Method::CONNECT, "a.example:443");
     assert_eq!(credential_sent(&client, &mut exchanges, connect).await, None);
     // The extended one (RFC 8441) is a request like any other.
@@ -318,7 +429,8 @@ async fn g12_a_connect_request_carries_nothing_where_every_origin_may_see_the_cr
 
 #[tokio::test]
 async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
-    let (client, _session, mut exchanges, mut flights) = client(|layer| layer.overwrite(true));
+    let (client, _session, mut exchanges, mut flights) =
+        client(Origins::any(), |layer| layer.overwrite(true));
     let mut own = request(Method::GET, "https://a.example/");
     own.headers_mut().append(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
     own.headers_mut().append(header::AUTHORIZATION, "Basic bWluZQ==".parse().unwrap());
@@ -342,7 +454,7 @@ async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
 #[tokio::test]
 async fn g12_overwrite_leaves_anonymous_and_foreign_requests_alone() {
     let (client, _session, mut exchanges, _flights) =
-        client(|layer| layer.overwrite(true).origins(origins(&["https://a.example"])));
+        client(origins(&["https://a.example"]), |layer| layer.overwrite(true));
     for uri in ["https://a.example/", "https://b.example/"] {
         let mut own = request(Method::GET, uri);
         own.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
@@ -382,7 +494,8 @@ async fn g12_is_present_of_the_credential_decides_what_is_the_caller_s_own() {
     let refresher = tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext<Cookie>| async {
         Err(RefreshError::transient("never"))
     });
-    let client = RefreshLayer::new(Session::new(Cookie("sid=1"), refresher)).layer(inner);
+    let client =
+        RefreshLayer::new(Session::new(Cookie("sid=1"), refresher), Origins::any()).layer(inner);
     for header in [header::AUTHORIZATION, header::COOKIE] {
         let mut request = get("/");
         request.headers_mut().insert(header, "mine".parse().unwrap());
@@ -393,7 +506,7 @@ async fn g12_is_present_of_the_credential_decides_what_is_the_caller_s_own() {
 
 #[tokio::test]
 async fn g12_the_header_of_the_credential_is_sensitive_on_both_attempts() {
-    let (client, _session, mut exchanges, mut flights) = client(|layer| layer);
+    let (client, _session, mut exchanges, mut flights) = client(Origins::any(), |layer| layer);
     let mut ours = request(Method::GET, "https://a.example/");
     *ours.version_mut() = Version::HTTP_2;
     let answer = send(&client, ours);
@@ -443,8 +556,8 @@ const AWAY: &str = "https://a.example/to?https://b.example/there";
 async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_origins_only() {
     let upstream = Redirecting::default();
     let (refresher, mut flights) = by_hand();
-    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher))
-        .origins(origins(&["https://a.example"]));
+    let layer =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), origins(&["https://a.example"]));
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
@@ -474,7 +587,7 @@ async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_orig
 async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first_foreign_hop() {
     let upstream = Redirecting::default();
     let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
-    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher));
+    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any());
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
@@ -497,7 +610,7 @@ async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first
 async fn g12_redirects_below_the_layer_need_a_policy_that_keeps_to_the_origin() {
     let upstream = Redirecting::default();
     let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
-    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher.clone()));
+    let layer = RefreshLayer::new(Session::new(token("at-1"), refresher.clone()), Origins::any());
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)
@@ -524,7 +637,7 @@ async fn g12_a_redirect_above_the_layer_that_needs_a_refresh_is_replayed_where_i
             Ok(Token::bearer("at-1")?)
         }),
     );
-    let layer = RefreshLayer::new(session).origins(origins(&["https://a.example"]));
+    let layer = RefreshLayer::new(session, origins(&["https://a.example"]));
     let inner = service_fn({
         let upstream = upstream.clone();
         move |request: Request<ReplayBody<Full<Bytes>>>| upstream.clone().answer(request)

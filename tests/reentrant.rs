@@ -23,7 +23,8 @@ use http_body_util::Full;
 use support::*;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    Credential, ErrorKind, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn,
+    Credential, ErrorKind, Origins, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session,
+    refresher_fn,
 };
 
 /// The places at which somebody else's code runs before a request is sent.
@@ -180,7 +181,7 @@ impl World {
             })
             .build();
         let inner = Inner { sent: sent.clone(), trap: trap.clone() };
-        let service = RefreshLayer::new(session.clone()).layer(inner);
+        let service = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
         Self { session, service, sent, trap }
     }
 
@@ -224,7 +225,7 @@ impl World {
     /// The same, with a service of its own.
     fn handle(&self) -> Self {
         let inner = Inner { sent: self.sent.clone(), trap: Trap::default() };
-        let service = RefreshLayer::new(self.session.clone()).layer(inner);
+        let service = RefreshLayer::new(self.session.clone(), Origins::any()).layer(inner);
         Self {
             session: self.session.clone(),
             service,

@@ -23,8 +23,8 @@ use support::{
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    ErrorKind, FailureMode, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
-    extension::NoReplay, refresher_fn,
+    ErrorKind, FailureMode, Origins, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session,
+    Token, extension::NoReplay, refresher_fn,
 };
 
 /// What an upstream got of one attempt.
@@ -87,7 +87,7 @@ where
             Ok(answer_with(status, Full::new(Bytes::from("answer"))))
         }
     });
-    let client = RefreshLayer::new(session()).replay_limit(LIMIT).layer(inner);
+    let client = RefreshLayer::new(session(), Origins::any()).replay_limit(LIMIT).layer(inner);
     // Spawned: the future must be `Send`, whatever the body.
     let answer = in_time(tokio::spawn(client.oneshot(request))).await.unwrap();
     let seen = std::mem::take(&mut *seen.lock().unwrap());
@@ -114,7 +114,7 @@ fn by_hand_with<B>(
     let (refresher, flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
     (
-        set(RefreshLayer::new(session.clone()).replay_limit(LIMIT)).layer(inner),
+        set(RefreshLayer::new(session.clone(), Origins::any()).replay_limit(LIMIT)).layer(inner),
         session,
         exchanges,
         flights,
@@ -202,7 +202,8 @@ async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() 
 async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
     let (refresher, _flights) = by_hand();
     let (inner, mut exchanges) = exchanging();
-    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let mut service =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let (feed, body) = stream(&["early"]);
     let request = Request::post("/").body(body).unwrap();
     let mut answer = Box::pin(service.ready().await.unwrap().call(request));
@@ -338,7 +339,9 @@ async fn g14_without_a_replay_limit_only_empty_bodies_are_replayed() {
     for (body, expected) in [("", StatusCode::OK), ("x", StatusCode::UNAUTHORIZED)] {
         let upstream = Upstream::accepting(&["at-2"]);
         let session = session();
-        let client = RefreshLayer::new(session.clone()).replay_limit(0).layer(upstream.clone());
+        let client = RefreshLayer::new(session.clone(), Origins::any())
+            .replay_limit(0)
+            .layer(upstream.clone());
         assert_eq!(client.oneshot(post("/", body)).await.unwrap().status(), expected);
         in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
         assert_eq!(session.credential().unwrap().access_token(), "at-2");
@@ -351,7 +354,8 @@ async fn g14_endless_tiny_frames_are_not_kept() {
         let (inner, mut exchanges) = exchanging::<Endless>();
         let (refresher, mut flights) = by_hand();
         let session = Session::new(token("at-1"), refresher);
-        let client = RefreshLayer::new(session).replay_limit(usize::MAX).layer(inner);
+        let client =
+            RefreshLayer::new(session, Origins::any()).replay_limit(usize::MAX).layer(inner);
         let request =
             Request::post("/").body(Endless(Bytes::from_static(piece.as_bytes()))).unwrap();
         let answer = tokio::spawn(client.oneshot(request));

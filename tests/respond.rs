@@ -16,8 +16,8 @@ use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, service_fn, timeout::TimeoutLayer,
 };
 use tower_refresh::{
-    Error, ErrorKind, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
-    refresher_fn,
+    Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
+    Token, refresher_fn,
     respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
 };
 
@@ -93,7 +93,7 @@ async fn other_errors_stay_as_they_are() {
     });
     let proxy = ServiceBuilder::new()
         .layer(RespondLayer::default())
-        .layer(RefreshLayer::new(session.clone()))
+        .layer(RefreshLayer::new(session.clone(), Origins::any()))
         .service(unreachable);
     assert!(proxy.oneshot(request()).await.unwrap_err().is::<Unreachable>());
 
@@ -136,7 +136,8 @@ async fn responses_pass_as_they_are() {
         let response = Response::builder().status(418).header("x-a", "1");
         Ok::<_, BoxError>(response.body(Full::new(Bytes::from_static(b"short and stout"))).unwrap())
     });
-    let proxy = RespondLayer::default().layer(RefreshLayer::new(session).layer(teapot));
+    let proxy =
+        RespondLayer::default().layer(RefreshLayer::new(session, Origins::any()).layer(teapot));
     let response = proxy.oneshot(request()).await.unwrap();
     assert_eq!(
         (response.status().as_u16(), &response.headers()["x-a"]),
@@ -177,7 +178,7 @@ fn rejecting(
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>
 + Clone
 + use<> {
-    RefreshLayer::new(session.clone()).layer(service_fn(
+    RefreshLayer::new(session.clone(), Origins::any()).layer(service_fn(
         |_: Request<ReplayBody<Full<Bytes>>>| async {
             let mut response = Response::new(Full::new(Bytes::from_static(b"no")));
             *response.status_mut() = StatusCode::UNAUTHORIZED;

@@ -18,8 +18,8 @@ use http_body_util::Full;
 use support::{stack::in_time, *};
 use tower::{BoxError, Layer, Service, ServiceExt, service_fn};
 use tower_refresh::{
-    Credential, FailureMode, Origin, RefreshContext, RefreshError, RefreshLayer, ReplayBody,
-    Session, Token,
+    Credential, FailureMode, Origin, Origins, RefreshContext, RefreshError, RefreshLayer,
+    ReplayBody, Session, Token,
     detect::{Detect, Unauthorized, detect_fn},
     extension::{Anonymous, NoReplay, Stamp},
     refresher::{Cause, Rejection},
@@ -181,7 +181,7 @@ async fn g12_a_session_shows_nothing_of_a_credential_that_shows_itself() {
     let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         Ok::<_, BoxError>(response(StatusCode::UNAUTHORIZED))
     });
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let error = client.clone().oneshot(get("/")).await.unwrap_err();
     error_is_clean(&*error);
     everything_of(&session);
@@ -217,7 +217,8 @@ async fn g12_layers_services_and_futures_show_no_credential() {
     }
 
     let (refresher, _flights) = by_hand();
-    let layer = RefreshLayer::new(Session::new(secret(), refresher)).expose_stamp(true);
+    let layer =
+        RefreshLayer::new(Session::new(secret(), refresher), Origins::any()).expose_stamp(true);
     debug_is_clean(&layer);
     let mut service = layer.layer(Inner);
     debug_is_clean(&service);
@@ -258,10 +259,13 @@ fn g12_what_holds_closures_shows_nothing_of_them() {
         }
     });
     debug_is_clean(&refresher);
-    let detect = detect_fn(move |_, _| Arc::strong_count(&captured) > 9);
+    let detect = detect_fn(move |_| Arc::strong_count(&captured) > 9);
     debug_is_clean(&detect);
     debug_is_clean(&Unauthorized);
-    debug_is_clean(&Unauthorized.inspect(StatusCode::OK, &HeaderMap::new()));
+    debug_is_clean(
+        &Unauthorized
+            .inspect(&tower_refresh::head::ResponseHead::new(StatusCode::OK, &HeaderMap::new())),
+    );
     debug_is_clean(&(Anonymous, NoReplay, FailureMode::Response));
     debug_is_clean(&Session::builder(refresher).credential(secret()));
 }
@@ -279,7 +283,7 @@ async fn g12_a_panic_of_the_refresher_is_not_told_to_the_requests() {
     let inner = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         Ok::<_, BoxError>(response(StatusCode::UNAUTHORIZED))
     });
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let error = in_time(client.oneshot(get("/"))).await.unwrap_err();
     error_is_clean(&*error);
     everything_of(&session);
@@ -292,7 +296,7 @@ async fn g12_panics_of_the_crate_show_no_credential() {
     });
     let (refresher, _flights) = by_hand();
     let session = Session::new(secret(), refresher);
-    let mut client = RefreshLayer::new(session.clone()).layer(inner);
+    let mut client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     // A future that is polled after its end panics, and its request has a secret in each of its
     // parts.
     ready(&mut client).await;

@@ -19,8 +19,8 @@ use tokio::runtime::{Builder, Runtime};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{Service, ServiceExt};
 use tower_refresh::{
-    Credential, ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer, Session,
-    refresher_fn,
+    Credential, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind, RefreshLayer,
+    Session, refresher_fn,
     session::{Closed, Phase, Watcher, WeakSession},
 };
 
@@ -557,7 +557,7 @@ async fn g06_a_weak_session_is_the_same_session_while_there_is_one() {
     weak.upgrade().unwrap().login(token("at-2"));
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
     // A layer, a service and a request under way keep it.
-    let layer = RefreshLayer::new(session.clone());
+    let layer = RefreshLayer::new(session.clone(), Origins::any());
     drop(session);
     let (client, mut upstream) = layer_over_mock(&layer);
     drop(layer);

@@ -32,8 +32,8 @@ use tower::{
     service_fn,
 };
 use tower_refresh::{
-    Error, ErrorKind, FailureMode, Refresh, RefreshContext, RefreshError, RefreshLayer, Refresher,
-    Session, Token,
+    Error, ErrorKind, FailureMode, Origins, Refresh, RefreshContext, RefreshError, RefreshLayer,
+    Refresher, Session, Token,
     extension::{Anonymous, NoReplay, Stamp},
     refresher::{BoxFuture, Cause},
     refresher_fn,
@@ -75,7 +75,7 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         };
         let (refresher, mut flights) = by_hand();
         let session = Session::new(token("at-1"), refresher);
-        let client = RefreshLayer::new(session.clone()).layer(probe);
+        let client = RefreshLayer::new(session.clone(), Origins::any()).layer(probe);
         let mut kept = client.clone();
 
         // Fresh, on one instance again and again.
@@ -143,7 +143,8 @@ async fn g13_an_inner_service_that_takes_the_place_of_a_ready_one_is_not_called_
     let upstream = Upstream::accepting(&["at-1"]);
     let (probe, book) = Probe::new(upstream.clone());
     let (refresher, _flights) = by_hand();
-    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(probe);
+    let mut service =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(probe);
     ready(&mut service).await;
     let other = service.get_ref().clone();
     drop(mem::replace(service.get_mut(), other));
@@ -162,7 +163,7 @@ async fn g13_expired_requests_and_stragglers_go_to_ready_instances_too() {
         .credential(token("at-1").with_expires_at(now + Duration::from_secs(60)))
         .clock(move || now + Duration::from_secs(read.load(SeqCst) as u64))
         .build();
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
 
     clock.store(61, SeqCst);
     let mut caller = client.clone();
@@ -183,7 +184,7 @@ async fn g13_poll_ready_asks_the_inner_service_only_while_the_credential_is_usab
     let (probe, book) = Probe::new(inner);
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session.clone()).layer(probe);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(probe);
     let mut other = client.clone();
 
     assert!(is_ready::<_, Call>(&mut other));
@@ -258,7 +259,7 @@ async fn g13_errors_of_poll_ready_pass_through_unwrapped() {
 
     let (refresher, _flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let mut client = RefreshLayer::new(session.clone()).layer(Broken);
+    let mut client = RefreshLayer::new(session.clone(), Origins::any()).layer(Broken);
     let error = ServiceExt::<Call>::ready(&mut client).await.expect_err("it is broken");
     assert_eq!(error.downcast_ref(), Some(&Fault));
 
@@ -299,7 +300,7 @@ async fn g13_an_inner_service_that_fails_before_the_replay_fails_the_request_wit
     let calls = Arc::<AtomicUsize>::default();
     let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
     let session = Session::new(token("at-1"), refresher.clone());
-    let client = RefreshLayer::new(session.clone()).layer(Once(calls.clone()));
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(Once(calls.clone()));
     let error = client.oneshot(get("/")).await.expect_err("it is broken");
     let error = error.downcast_ref::<std::io::Error>().expect("the inner service's own error");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
@@ -319,7 +320,7 @@ async fn g13_a_waiting_request_holds_no_permit() {
     let (inner, permits) = limited(inner, 3);
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session).layer(inner);
+    let client = RefreshLayer::new(session, Origins::any()).layer(inner);
 
     let mut idle = client.clone();
     assert!(is_ready::<_, Call>(&mut idle));
@@ -355,7 +356,7 @@ async fn g13_a_refused_request_gives_its_permit_up() {
     let (inner, permits) = limited(inner, 1);
     let (refresher, _flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let mut client = RefreshLayer::new(session.clone()).layer(inner);
+    let mut client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
 
     assert!(is_ready::<_, Call>(&mut client));
     assert_eq!(permits.available_permits(), 0);
@@ -377,9 +378,9 @@ async fn g13_a_place_in_the_queue_is_given_up_when_the_session_ends() {
     let ended = Session::new(token("at-1"), refresher);
     let (refresher, _flights) = by_hand();
     let other = Session::new(token("bt-1"), refresher);
-    let mut first = RefreshLayer::new(ended.clone()).layer(inner.clone());
-    let mut second = RefreshLayer::new(ended.clone()).layer(inner.clone());
-    let mut third = RefreshLayer::new(other).layer(inner);
+    let mut first = RefreshLayer::new(ended.clone(), Origins::any()).layer(inner.clone());
+    let mut second = RefreshLayer::new(ended.clone(), Origins::any()).layer(inner.clone());
+    let mut third = RefreshLayer::new(other, Origins::any()).layer(inner);
 
     let sent = tokio::spawn(ready(&mut first).await.call(get("/")));
     let exchange = exchanges.next().await;
@@ -402,9 +403,10 @@ async fn g13_a_permit_that_is_handed_to_a_request_that_must_wait_goes_on_to_the_
     let (inner, permits) = limited(inner, 1);
     let (refresher, mut flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session).layer(inner.clone());
+    let client = RefreshLayer::new(session, Origins::any()).layer(inner.clone());
     let (refresher, _flights) = by_hand();
-    let mut other = RefreshLayer::new(Session::new(token("bt-1"), refresher)).layer(inner);
+    let mut other =
+        RefreshLayer::new(Session::new(token("bt-1"), refresher), Origins::any()).layer(inner);
 
     let mut queued = Vec::new();
     queued.push(tokio::spawn(client.clone().oneshot(get("/"))));
@@ -437,7 +439,7 @@ async fn g13_concurrency_limit_of_one_under_the_layer_does_not_deadlock() {
     let refresher = Counting::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
     let (probe, book) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     herd_of_fifty(client).await;
     assert_eq!((refresher.calls(), book.violations(), book.held()), (1, 0, 0));
 }
@@ -449,7 +451,7 @@ async fn g13_buffer_of_one_under_the_layer_does_not_deadlock() {
     let session = Session::new(token("at-1"), refresher.clone());
     let limited = ConcurrencyLimit::new(upstream.clone(), 1);
     let (probe, book) = Probe::new(Buffer::new(limited, 1));
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     herd_of_fifty(client).await;
     assert_eq!((refresher.calls(), book.violations(), book.held()), (1, 0, 0));
 }
@@ -462,7 +464,7 @@ async fn g13_buffer_and_concurrency_limit_above_the_layer_do_not_deadlock() {
     let client = ServiceBuilder::new()
         .buffer(1)
         .concurrency_limit(1)
-        .layer(RefreshLayer::new(session))
+        .layer(RefreshLayer::new(session, Origins::any()))
         .concurrency_limit(1)
         .service(upstream);
     herd_of_fifty(client).await;
@@ -530,7 +532,7 @@ async fn g13_a_refresh_through_the_same_stack_of_one_does_not_deadlock() {
     });
     let session = Session::new(token("at-1"), own.clone());
     let (probe, book) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     assert!(own.client.set(client.clone()).is_ok());
     herd_of_fifty(client).await;
     assert_eq!((own.calls.load(SeqCst), upstream.count("-")), (1, 1));
@@ -552,7 +554,7 @@ async fn g13_a_refresh_through_the_same_buffer_of_one_does_not_deadlock() {
     });
     let session = Session::new(token("at-1"), own.clone());
     let (probe, book) = Probe::new(Buffer::new(ConcurrencyLimit::new(upstream.clone(), 1), 1));
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     assert!(own.client.set(client.clone()).is_ok());
     herd_of_fifty(client).await;
     assert_eq!((own.calls.load(SeqCst), upstream.count("-")), (1, 1));
@@ -571,7 +573,8 @@ where
 {
     let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let client =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
     exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
     let flight = in_time(flights.next()).await;
@@ -661,7 +664,8 @@ async fn g13_a_rejection_of_endless_empty_frames_comes_to_an_end() {
 async fn g13_nothing_of_a_rejection_is_left_with_the_future_of_a_request_that_is_over() {
     let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
     let (refresher, mut flights) = by_hand();
-    let mut service = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let mut service =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let mut request = task::spawn(service.call(get("/")));
     assert_pending!(request.poll());
     let (_feed, endless) = fed();
@@ -682,7 +686,7 @@ async fn g13_no_readiness_is_left_with_the_future_of_a_request_that_is_over() {
     let (limited, semaphore) = limited(probe, 0);
     let (refresher, _flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let mut service = RefreshLayer::new(session.clone()).layer(limited);
+    let mut service = RefreshLayer::new(session.clone(), Origins::any()).layer(limited);
     let mut request = task::spawn(service.call(get("/")));
     assert_pending!(request.poll());
     drop(session.logout());
@@ -719,7 +723,7 @@ async fn g13_a_huge_rejection_does_not_hold_up_a_replay_that_need_not_wait() {
     let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
     let (refresher, _flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
     let first = exchanges.next().await;
     session.replace(session.state().login(), token("at-2")).unwrap();
@@ -741,8 +745,9 @@ fn responding() -> (Responding, Session, Exchanges<Full<Bytes>>, Flights) {
     let (inner, exchanges) = exchanging();
     let (refresher, flights) = by_hand();
     let session = Session::new(token("at-1"), refresher);
-    let layer =
-        RefreshLayer::new(session.clone()).failure_mode(FailureMode::Response).expose_stamp(true);
+    let layer = RefreshLayer::new(session.clone(), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .expose_stamp(true);
     (layer.layer(inner), session, exchanges, flights)
 }
 
@@ -860,7 +865,8 @@ async fn g13_failure_mode_response_hands_rejections_out_with_their_stamp() {
 async fn g13_failure_mode_error_is_the_error_of_the_session() {
     let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
     let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(Session::new(token("at-1"), refresher)).layer(inner);
+    let client =
+        RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
     exchanges.next().await.answer(rejection("no"));
     in_time(flights.next()).await.answer(Err(RefreshError::transient("busy")));
@@ -880,7 +886,7 @@ async fn g13_a_rejection_that_goes_to_the_caller_is_not_touched() {
     let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
     let refresher = refresher_fn(|_: RefreshContext| async { Ok(token("at-2")) });
     let session = Session::new(token("at-1"), refresher);
-    let client = RefreshLayer::new(session.clone()).layer(inner);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let mut request = get("/");
     request.extensions_mut().insert(NoReplay);
     let mut answer = pin!(client.oneshot(request));
@@ -909,7 +915,7 @@ async fn g13_a_terminated_session_does_not_touch_the_stack() {
         }));
     let (refresher, _flights) = by_hand();
     let session = Session::<Token>::builder(refresher).build();
-    let client = RefreshLayer::new(session).layer(probe);
+    let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     for _ in 0..10 {
         assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
     }

@@ -13,7 +13,7 @@ use tokio::{sync::Semaphore, time::advance};
 use tokio_test::{assert_pending, task};
 use tower::{BoxError, Layer, Service, ServiceExt, limit::ConcurrencyLimit};
 use tower_refresh::{
-    ErrorKind, FailureMode, Refresh, RefreshError, RefreshLayer, Session, Token,
+    ErrorKind, FailureMode, Origins, Refresh, RefreshError, RefreshLayer, Session, Token,
     refresher::Cause,
     session::{AmbiguousOutcome, EndReason, Phase, SessionBuilder},
 };
@@ -59,7 +59,7 @@ fn build(
     let (refresher, flights) = by_hand();
     let clock = wall.clone();
     let session = configure(Session::builder(refresher).clock(move || clock.now())).build();
-    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
     (client, session, flights)
 }
 
@@ -114,7 +114,7 @@ async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_a
         b.credential(first).refresh_ahead(5 * MINUTE).refresh_ahead_jitter(0.0)
     });
     let never_ready = ConcurrencyLimit::with_semaphore(upstream, Arc::new(Semaphore::new(0)));
-    let mut service = RefreshLayer::new(session.clone()).layer(never_ready);
+    let mut service = RefreshLayer::new(session.clone(), Origins::any()).layer(never_ready);
     // Not polled ready, so that its future asks the session.
     wall.pass(6 * MINUTE).await;
     let mut request = task::spawn(service.call(get("/")));
@@ -375,7 +375,7 @@ async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_a_windo
         .clock(move || clock.now())
         .refresh_limit(5, 30 * SECOND)
         .build();
-    let client = RefreshLayer::new(session.clone()).layer(upstream.clone());
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
     for request in 0..290 {
         assert_eq!(
             send(&client).await.unwrap(),
@@ -604,8 +604,9 @@ async fn with_no_waiters_allowed_the_refresh_still_runs() {
     let upstream = Upstream::accepting(&[]);
     let (refresher, mut flights) = by_hand();
     let session = Session::builder(refresher).credential(token("at-1")).max_waiters(0).build();
-    let client =
-        RefreshLayer::new(session).failure_mode(FailureMode::Response).layer(upstream.clone());
+    let client = RefreshLayer::new(session, Origins::any())
+        .failure_mode(FailureMode::Response)
+        .layer(upstream.clone());
     assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED, "it gets its own rejection");
     upstream.accept_only(&["at-2"]);
     flights.next().await.succeed("at-2");

@@ -29,9 +29,15 @@ fn g12_no_cookie_is_logged() {
         "csrf=hush; Path=/",
         "sid=hush; Domain=evil.org",
     ]));
-    jar.observe(StatusCode::OK, &answer(&["csrf=hush-2; Path=/", "=hush", "hush=1; Max-Age=0"]));
+    jar.observe(&tower_refresh::head::ResponseHead::new(
+        StatusCode::OK,
+        &answer(&["csrf=hush-2; Path=/", "=hush", "hush=1; Max-Age=0"]),
+    ));
     let next = jar.renewed(&answer(&["sid=hush-3; Path=/"])).unwrap();
-    jar.observe(StatusCode::OK, &answer(&["csrf=hush-4; Path=/"]));
+    jar.observe(&tower_refresh::head::ResponseHead::new(
+        StatusCode::OK,
+        &answer(&["csrf=hush-4; Path=/"]),
+    ));
     assert!(next.renewed(&answer(&["sid=hush; Domain=evil.org"])).is_err());
     let (mut head, ()) = Request::post("https://a.example/").body(()).unwrap().into_parts();
     next.apply(&mut head);

@@ -22,8 +22,8 @@ use tower::{
     util::{BoxCloneService, BoxCloneSyncService},
 };
 use tower_refresh::{
-    Credential, Error, ErrorKind, FailureMode, Origin, Refresh, RefreshContext, RefreshError,
-    RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    Credential, Error, ErrorKind, FailureMode, Origin, Origins, Refresh, RefreshContext,
+    RefreshError, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
     credential::{InvalidOrigin, InvalidToken, Secret},
     detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn},
     extension::{Anonymous, NoReplay, Stamp},
@@ -161,25 +161,30 @@ where
 #[tokio::test]
 async fn the_layer_goes_over_the_client_of_hyper_util() {
     let client: Client<HttpConnector, ReplayBody<Full<Bytes>>> = hyper_client();
-    drop(serves::<Full<Bytes>, _>(RefreshLayer::new(session(token("at-1"))).layer(client)));
+    drop(serves::<Full<Bytes>, _>(
+        RefreshLayer::new(session(token("at-1")), Origins::any()).layer(client),
+    ));
     let client: Client<HttpConnector, ReplayBody<Unsync>> = hyper_client();
-    drop(serves::<Unsync, _>(RefreshLayer::new(session(Custom)).layer(client)));
+    drop(serves::<Unsync, _>(RefreshLayer::new(session(Custom), Origins::any()).layer(client)));
     let client: Client<HttpConnector, ReplayBody<Incoming>> = hyper_client();
-    drop(serves::<Incoming, _>(RefreshLayer::new(session(Custom)).layer(client)));
+    drop(serves::<Incoming, _>(RefreshLayer::new(session(Custom), Origins::any()).layer(client)));
 }
 
 #[tokio::test]
 async fn the_layer_goes_over_a_boxed_service_and_into_one() {
     let client = hyper_client::<ReplayBody<Unsync>>().map_err(BoxError::from);
     let boxed: Boxed<Unsync> = BoxCloneSyncService::new(client);
-    let service = serves::<Unsync, _>(RefreshLayer::new(session(token("at-1"))).layer(boxed));
+    let service =
+        serves::<Unsync, _>(RefreshLayer::new(session(token("at-1")), Origins::any()).layer(boxed));
     let boxed: BoxCloneSyncService<Request<Unsync>, Response<Incoming>, BoxError> =
         BoxCloneSyncService::new(service);
     drop(serves(boxed));
 
     let client = hyper_client::<ReplayBody<Full<Bytes>>>().map_err(BoxError::from);
     let boxed: BoxCloneService<_, _, BoxError> = BoxCloneService::new(client);
-    drop(serves::<Full<Bytes>, _>(RefreshLayer::new(session(token("at-1"))).layer(boxed)));
+    drop(serves::<Full<Bytes>, _>(
+        RefreshLayer::new(session(token("at-1")), Origins::any()).layer(boxed),
+    ));
 }
 
 #[tokio::test]
@@ -189,7 +194,7 @@ async fn the_layer_goes_anywhere_in_a_service_builder() {
         .concurrency_limit(8)
         .timeout(Duration::from_secs(30))
         .layer(tower_http::follow_redirect::FollowRedirectLayer::new())
-        .layer(RefreshLayer::new(session(token("at-1"))))
+        .layer(RefreshLayer::new(session(token("at-1")), Origins::any()))
         .map_err(BoxError::from)
         .timeout(Duration::from_secs(10))
         .buffer(8)
@@ -198,9 +203,10 @@ async fn the_layer_goes_anywhere_in_a_service_builder() {
         .service(hyper_client());
     drop(serves::<Full<Bytes>, _>(service));
     let optional = ServiceBuilder::new()
-        .layer(tower::util::BoxCloneSyncServiceLayer::new(RefreshLayer::new(session(token(
-            "at-1",
-        )))))
+        .layer(tower::util::BoxCloneSyncServiceLayer::new(RefreshLayer::new(
+            session(token("at-1")),
+            Origins::any(),
+        )))
         .service(hyper_client());
     drop(serves::<Full<Bytes>, _>(optional));
 }
@@ -208,8 +214,8 @@ async fn the_layer_goes_anywhere_in_a_service_builder() {
 #[tokio::test]
 async fn layers_stack_for_two_credentials() {
     let layer = ServiceBuilder::new()
-        .layer(RefreshLayer::new(session(Custom)))
-        .layer(RefreshLayer::new(session(token("at-1"))));
+        .layer(RefreshLayer::new(session(Custom), Origins::any()))
+        .layer(RefreshLayer::new(session(token("at-1")), Origins::any()));
     let client: Client<HttpConnector, ReplayBody<ReplayBody<Full<Bytes>>>> = hyper_client();
     drop(serves::<Full<Bytes>, _>(layer.service(client)));
 }
@@ -248,11 +254,11 @@ async fn refreshers_are_used_as_trait_objects() {
 #[tokio::test]
 async fn detectors_are_closures_types_and_trait_objects() {
     let shared: Arc<dyn Detect> = Arc::new(Unauthorized);
-    let layer = RefreshLayer::new(session(Custom));
+    let layer = RefreshLayer::new(session(Custom), Origins::any());
     let _ = layer.clone().detect(Unauthorized);
     let _ = layer.clone().detect(shared);
     let _ = layer.clone().detect(Box::new(Unauthorized) as Box<dyn Detect>);
-    let _ = layer.detect(detect_fn(|status, _| status.as_u16() == 419));
+    let _ = layer.detect(detect_fn(|response| response.status().as_u16() == 419));
 }
 
 #[tokio::test]
@@ -264,7 +270,7 @@ async fn an_error_of_the_session_is_found_by_a_downcast_through_a_stack() {
     let client = ServiceBuilder::new()
         .buffer(1)
         .timeout(Duration::from_secs(30))
-        .layer(RefreshLayer::new(session.clone()))
+        .layer(RefreshLayer::new(session.clone(), Origins::any()))
         .service(inner);
     let error = client.clone().oneshot(get("/")).await.expect_err("an error");
     assert!(!error.is::<Error>());
@@ -281,7 +287,7 @@ async fn a_body_of_any_kind_goes_through() {
     let inner = service_fn(|request: Request<ReplayBody<Unsync>>| {
         std::future::ready(Ok::<_, BoxError>(Response::new(request.into_body())))
     });
-    let client = RefreshLayer::new(session(Custom)).layer(inner);
+    let client = RefreshLayer::new(session(Custom), Origins::any()).layer(inner);
     let body = Full::new(Bytes::from("hello")).map_err(Into::into).boxed_unsync();
     let answer = tokio::spawn(client.oneshot(Request::new(body))).await.unwrap().unwrap();
     assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "hello");
@@ -289,7 +295,7 @@ async fn a_body_of_any_kind_goes_through() {
 
 #[test]
 fn accessors_reach_the_inner_service() {
-    let mut service = RefreshLayer::new(session(Custom)).layer(7);
+    let mut service = RefreshLayer::new(session(Custom), Origins::any()).layer(7);
     *service.get_mut() += 1;
     assert_eq!(*service.get_ref(), 8);
     assert_eq!(service.into_inner(), 8);

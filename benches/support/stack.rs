@@ -1,7 +1,7 @@
 use tower::{Layer, retry::Retry};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 use tower_refresh::{
-    Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+    Origins, Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
 };
 
 use crate::support::{request::TOKEN, retry::CloneAndRetry};
@@ -27,5 +27,5 @@ pub(crate) fn refresh<S>(inner: S, token: Token) -> Refresh<S> {
 pub(crate) fn refresh_layer(token: Token) -> RefreshLayer {
     let refresher =
         refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
-    RefreshLayer::new(Session::new(token, refresher))
+    RefreshLayer::new(Session::new(token, refresher), Origins::any())
 }

@@ -14,7 +14,7 @@ use tonic_prost::ProstCodec;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
 use tower_refresh::{
-    Refresh, RefreshContext, RefreshError, ReplayBody, Session, Token,
+    Origin, Refresh, RefreshContext, RefreshError, ReplayBody, Session, Token,
     grpc::{self, GrpcAnswer, RequestBody, Trailers, TrailersLayer},
     refresher_fn,
     respond::{Respond, RespondLayer},
@@ -58,7 +58,7 @@ type BoxBody = fn(RequestBody<ReplayBody<Body>>) -> Body;
 pub(crate) fn layered(channel: Channel, session: Session) -> LayeredChannel {
     ServiceBuilder::new()
         .layer(RespondLayer::new(GrpcAnswer::new()))
-        .layer(grpc::refresh_layer(session))
+        .layer(grpc::refresh_layer(session, Origin::from_static("http://localhost")))
         .layer(TrailersLayer::new())
         .layer(MapRequestBodyLayer::new(Body::new as BoxBody))
         .service(channel)

@@ -9,12 +9,13 @@
 //! # #[cfg(feature = "oauth2")]
 //! # fn main() -> Result<(), tower::BoxError> {
 //! use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
-//! use tower_refresh::{RefreshLayer, ReplayBody, Session, Token};
+//! use tower_refresh::{Origin, RefreshLayer, ReplayBody, Session, Token};
 //!
 //! let url = EndpointUrl::new("https://login.example.com/oauth/token")?;
 //! let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t"));
 //! let session = Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
-//! let api = RefreshLayer::new(session).layer(Https::new().build::<ReplayBody<Full<Bytes>>>());
+//! let api = RefreshLayer::new(session, Origin::from_static("https://api.example.com"))
+//!     .layer(Https::new().build::<ReplayBody<Full<Bytes>>>());
 //! # Ok(()) }
 //! # #[cfg(not(feature = "oauth2"))]
 //! # fn main() {}

@@ -9,7 +9,7 @@ use std::{
 };
 
 use cookie_store::{Cookie, CookieExpiration, CookieStore, RawCookie, StoreAction};
-use http::{HeaderMap, HeaderValue, StatusCode, header::SET_COOKIE, request};
+use http::{HeaderMap, HeaderValue, header::SET_COOKIE, request};
 use url::Url;
 
 use crate::{
@@ -17,6 +17,7 @@ use crate::{
     credential::{contract::Credential, origin::Origin},
     error::RefreshError,
     exchange::InvalidUrl,
+    head::ResponseHead,
 };
 
 /// A cookie jar as a credential: the cookies of one login at one upstream.
@@ -156,7 +157,7 @@ impl Jar {
         self.lock().cookies.iter_unexpired().next().is_none()
     }
 
-    /// The origin of the upstream, for [`RefreshLayer::origins`](crate::RefreshLayer::origins).
+    /// The origin of the upstream, for [`RefreshLayer::new`](crate::Origins).
     pub fn origin(&self) -> Origin {
         self.upstream.base.origin().clone()
     }
@@ -263,7 +264,8 @@ impl Credential for Jar {
     /// Takes the cookies of the answer, unless a request has gone to somebody else than the
     /// upstream. The jar that a refresh has made of this one meanwhile takes those that no refresh
     /// has touched.
-    fn observe(&self, _: StatusCode, headers: &HeaderMap) {
+    fn observe(&self, response: &ResponseHead<'_>) {
+        let headers = response.headers();
         if !headers.contains_key(SET_COOKIE) {
             return;
         }
@@ -457,7 +459,7 @@ impl error::Error for NothingStored {}
 mod tests {
     use std::time::Duration;
 
-    use http::{Request, header::COOKIE};
+    use http::{Request, StatusCode, header::COOKIE};
     use proptest::prelude::*;
 
     use super::*;
@@ -481,7 +483,7 @@ mod tests {
     }
 
     fn observe(jar: &Jar, cookies: &[&str]) {
-        jar.observe(StatusCode::OK, &answer(cookies));
+        jar.observe(&ResponseHead::new(StatusCode::OK, &answer(cookies)));
     }
 
     /// The `Cookie` header of a request to `uri`.
@@ -810,10 +812,10 @@ mod tests {
             let Ok(header) = HeaderValue::from_bytes(&bytes) else { return Ok(()) };
             let jar = jar("https://app.example.com/a/b", &["sid=1; Path=/"]).with_expiry_of("a");
             let answer = HeaderMap::from_iter([(SET_COOKIE, header)]);
-            jar.observe(StatusCode::OK, &answer);
+            jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             if let Ok(next) = jar.renewed(&answer) {
                 next.expires_at();
-                jar.observe(StatusCode::OK, &answer);
+                jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             }
             let Ok(request) = Request::get(path).body(()) else { return Ok(()) };
             let (mut head, ()) = request.into_parts();

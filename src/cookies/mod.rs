@@ -34,7 +34,7 @@
 //!
 //! let origin = "http://localhost:8080".parse::<tower_refresh::Origin>()?;
 //! let client = Client::builder(TokioExecutor::new()).build_http();
-//! let client = RefreshLayer::new(session.clone()).origins([origin]).layer(client);
+//! let client = RefreshLayer::new(session.clone(), origin).layer(client);
 //! let request = Request::get("http://localhost:8080/api/user").body(Full::<Bytes>::default())?;
 //! let response = client.oneshot(request).await?;
 //!
@@ -89,7 +89,7 @@
 //!
 //! Cookies go by RFC 6265: to their host, or to the hosts below their `Domain`; below their `Path`;
 //! a `Secure` one over TLS, or to this machine; none that has expired. The port makes no difference
-//! to a cookie, so name the [origins](crate::RefreshLayer::origins) to the layer.
+//! to a cookie, so name the [origins](crate::Origins) to the layer.
 //!
 //! The caller's own `Cookie` header does not make a request the caller's own: its cookies are kept,
 //! and the jar's are put before them in the one header there is. Of two of the same name the jar's
@@ -111,7 +111,7 @@
 //!   [`Jar::new`] names, and once a request with this jar has gone to a host that is not the
 //!   upstream and gets no cookie of it, or to the upstream in cleartext where the jar is for
 //!   `https`, the jar takes nothing from ordinary answers any more, until the next refresh. Layers
-//!   with [origins](crate::RefreshLayer::origins) don't let it come to that. Where a jar is for two
+//!   with [origins](crate::Origins) don't let it come to that. Where a jar is for two
 //!   hosts, an answer of either counts as one of the upstream.
 //! - A cookie for a foreign domain is left out, and so is one for a domain without a dot. There is
 //!   no list of public suffixes here: an upstream that sets cookies for `co.uk` sends them to all

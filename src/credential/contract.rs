@@ -1,6 +1,8 @@
 use std::time::SystemTime;
 
-use http::{HeaderMap, StatusCode, header::AUTHORIZATION, request};
+use http::{header::AUTHORIZATION, request};
+
+use crate::head::ResponseHead;
 
 /// What proves the caller to the upstream: a bearer token, cookies, a signed header.
 ///
@@ -68,12 +70,12 @@ pub trait Credential: Send + Sync + 'static {
         request.headers.contains_key(AUTHORIZATION)
     }
 
-    /// Sees the head of every response to a request that carried this credential: rolling cookies,
-    /// nonces.
+    /// Sees the head of every response to a request that carried this credential, and which request
+    /// it answers: for cookies that the upstream renews, for nonces.
     ///
-    /// Does nothing by default.
-    #[expect(unused_variables, reason = "the names are documentation")]
-    fn observe(&self, status: StatusCode, headers: &HeaderMap) {}
+    /// Called before [`Detect::inspect`](crate::detect::Detect::inspect). Does nothing by default.
+    #[expect(unused_variables, reason = "the name is documentation")]
+    fn observe(&self, response: &ResponseHead<'_>) {}
 
     /// A copy that shares no memory with this one, for a clone of the service to put on its
     /// requests. Nothing but [`apply`](Self::apply) is asked of it; [`observe`](Self::observe) sees
@@ -130,7 +132,7 @@ pub trait Credential: Send + Sync + 'static {
 
 #[cfg(test)]
 mod tests {
-    use http::Request;
+    use http::{HeaderMap, Request, StatusCode};
 
     use super::*;
 
@@ -158,6 +160,6 @@ mod tests {
         assert_eq!(Bare.expires_at(), None);
         assert!(!Bare.is_same(&Bare));
         assert!(Bare.unshared().is_none());
-        Bare.observe(StatusCode::OK, &HeaderMap::new());
+        Bare.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));
     }
 }

@@ -67,6 +67,7 @@
 
 pub(crate) mod contract;
 pub(crate) mod origin;
+pub(crate) mod origins;
 mod secret;
 pub(crate) mod token;
 

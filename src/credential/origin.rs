@@ -100,16 +100,14 @@ struct HostPort<'a> {
 /// Whether a request to `uri` would show its credential to the network: the scheme is `http` or
 /// `ws`, and the host is not this machine.
 ///
-/// This machine is `localhost` and the names below it ([RFC 6761 §6.3]), `127.0.0.0/8` and `[::1]`.
-/// What else might end up here is not recognised: other spellings of the address (`127.1`,
-/// `0x7f.1`, `2130706433`, `127.0.0.01`), as resolvers disagree on them; `[::ffff:127.0.0.1]`,
-/// which depends on how the socket was opened; `0.0.0.0`; and `localhost.`, which some resolvers
-/// ask the network for.
+/// This machine is `localhost`, `127.0.0.0/8` and `[::1]`. Names below `localhost` are not: RFC 6761
+/// §6.3 reserves them, but ordinary resolvers ask the network for them. Nor are other spellings of a
+/// loopback address (`127.1`, `0x7f.1`, `2130706433`, `127.0.0.01`), on which resolvers disagree;
+/// `[::ffff:127.0.0.1]`, which depends on how the socket was opened; `0.0.0.0`; and `localhost.`,
+/// which some resolvers ask the network for.
 ///
-/// A URI without a scheme says nothing of how it is sent, and is not cleartext. One with such a
-/// scheme whose host can't be made out is.
-///
-/// [RFC 6761 §6.3]: https://www.rfc-editor.org/rfc/rfc6761#section-6.3
+/// A URI without a scheme does not say how it is sent, and is not cleartext. A URI with such a
+/// scheme whose host cannot be determined is cleartext.
 #[inline]
 pub(crate) fn is_cleartext(uri: &Uri) -> bool {
     Scheme::of(uri).is_some_and(Scheme::is_cleartext)
@@ -122,18 +120,8 @@ fn is_loopback(host: &str) -> bool {
     }
     match host.parse::<Ipv4Addr>() {
         Ok(address) => address.is_loopback(),
-        Err(_) => is_localhost(host.as_bytes()),
+        Err(_) => host.eq_ignore_ascii_case("localhost"),
     }
-}
-
-fn is_localhost(host: &[u8]) -> bool {
-    const LOCALHOST: &[u8] = b"localhost";
-
-    let Some(below) = host.len().checked_sub(LOCALHOST.len()) else {
-        return false;
-    };
-    let (below, last) = host.split_at(below);
-    last.eq_ignore_ascii_case(LOCALHOST) && matches!(below, [] | [.., _, b'.'])
 }
 
 /// The address in brackets, if that is what the host is.
@@ -150,6 +138,31 @@ fn port_number(port: &str) -> Option<u16> {
 // === impl Origin ===
 
 impl Origin {
+    /// An origin that is part of the program's text.
+    ///
+    /// ```
+    /// use tower_refresh::Origin;
+    ///
+    /// let api = Origin::from_static("https://api.example.com");
+    /// # drop(api);
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the text is not an origin. Use [`parse`](str::parse) for a text that comes from outside
+    /// the program.
+    pub fn from_static(text: &'static str) -> Self {
+        match text.parse() {
+            Ok(origin) => origin,
+            Err(error) => panic!("invalid static origin: {error}"),
+        }
+    }
+
+    /// The origin as a URI with the path `/`.
+    pub(crate) fn to_uri(&self) -> Uri {
+        self.to_string().try_into().expect("an origin is a URI")
+    }
+
     /// Whether a request to `uri` goes here.
     ///
     /// A URI without scheme or host goes to no origin. User information is ignored, as it is when a
@@ -607,6 +620,10 @@ mod tests {
             "wS://example.com/",
             "http://127.0.0.1.evil.com/",
             "http://localhost.evil.com/",
+            "http://api.localhost/",
+            "http://a.LOCALHOST:8080/",
+            "http://a.b.localhost/",
+            "ws://localhost.localhost/",
             "http://evillocalhost/",
             "http://evil-localhost/",
             "http://.localhost/",
@@ -653,8 +670,6 @@ mod tests {
             "http://localhost",
             "ws://localhost:8080/",
             "http://LocalHost/",
-            "http://a.LOCALHOST:8080/",
-            "http://a.b.localhost/",
             "http://127.0.0.1/",
             "http://127.0.0.1:8080/",
             "http://127.255.255.254/",

@@ -1,8 +1,9 @@
-use std::{any::type_name, fmt};
+use std::fmt;
 
-use http::{HeaderMap, StatusCode};
-
-use crate::detect::{Detect, Verdict};
+use crate::{
+    detect::{Detect, Verdict},
+    head::ResponseHead,
+};
 
 /// A [`Detect`] made of a closure by [`detect_fn`].
 #[derive(Clone, Copy)]
@@ -10,60 +11,66 @@ pub struct DetectFn<F> {
     f: F,
 }
 
-/// Turns a closure into a [`Detect`]: `true` is a rejection.
+/// Makes a [`Detect`] of a closure that returns whether the response rejects the credential, or a
+/// [`Verdict`].
 ///
 /// # Examples
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
-/// use tower_refresh::detect::{detect_fn, Detect, Verdict};
+/// use tower_refresh::{
+///     detect::{Detect, Verdict, detect_fn},
+///     head::ResponseHead,
+/// };
 ///
-/// // this upstream answers 403 to an expired token
-/// let detect = detect_fn(|status, _headers| {
-///     matches!(status, StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
+/// // This upstream answers 403 to an expired token.
+/// let detect = detect_fn(|response| {
+///     matches!(response.status(), StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN)
 /// });
 ///
 /// let headers = HeaderMap::new();
-/// assert_eq!(detect.inspect(StatusCode::FORBIDDEN, &headers), Verdict::Rejected);
-/// assert_eq!(detect.inspect(StatusCode::OK, &headers), Verdict::Accepted);
+/// let forbidden = ResponseHead::new(StatusCode::FORBIDDEN, &headers);
+/// assert_eq!(detect.inspect(&forbidden), Verdict::Rejected);
+/// assert_eq!(detect.inspect(&ResponseHead::new(StatusCode::OK, &headers)), Verdict::Accepted);
 /// ```
-pub const fn detect_fn<F>(f: F) -> DetectFn<F>
+pub const fn detect_fn<F, V>(f: F) -> DetectFn<F>
 where
-    F: Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static,
+    F: Fn(&ResponseHead<'_>) -> V + Send + Sync + 'static,
+    V: Into<Verdict>,
 {
     DetectFn { f }
 }
 
 // === impl DetectFn ===
 
-impl<F> Detect for DetectFn<F>
+impl<F, V> Detect for DetectFn<F>
 where
-    F: Fn(StatusCode, &HeaderMap) -> bool + Send + Sync + 'static,
+    F: Fn(&ResponseHead<'_>) -> V + Send + Sync + 'static,
+    V: Into<Verdict>,
 {
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        if (self.f)(status, headers) { Verdict::Rejected } else { Verdict::Accepted }
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        (self.f)(response).into()
     }
 }
 
 impl<F> fmt::Debug for DetectFn<F> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("DetectFn").field("f", &format_args!("{}", type_name::<F>())).finish()
+        f.debug_struct("DetectFn").finish_non_exhaustive()
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
 
     #[test]
-    fn true_is_a_rejection() {
-        let detect =
-            detect_fn(|status, headers| status.is_success() && headers.contains_key("x-expired"));
-        let mut headers = HeaderMap::new();
-        assert_eq!(detect.inspect(StatusCode::OK, &headers), Verdict::Accepted);
-
-        headers.insert("x-expired", http::HeaderValue::from_static("1"));
-        assert_eq!(detect.inspect(StatusCode::OK, &headers), Verdict::Rejected);
-        assert_eq!(detect.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Accepted);
+    fn a_closure_returns_a_bool_or_a_verdict() {
+        let headers = HeaderMap::new();
+        let ok = ResponseHead::new(StatusCode::OK, &headers);
+        assert_eq!(detect_fn(|response| response.status() == 200).inspect(&ok), Verdict::Rejected);
+        assert_eq!(detect_fn(|_| false).inspect(&ok), Verdict::Accepted);
+        assert_eq!(detect_fn(|_| Verdict::Retry).inspect(&ok), Verdict::Retry);
     }
 }

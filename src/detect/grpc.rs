@@ -1,6 +1,12 @@
-use http::{HeaderMap, StatusCode};
+use http::HeaderMap;
 
-use crate::detect::{Detect, Unauthorized, Verdict};
+use crate::{
+    detect::{
+        unauthorized::Unauthorized,
+        verdict::{Detect, Verdict},
+    },
+    head::ResponseHead,
+};
 
 /// gRPC's ways to reject a credential in the head of a response: status 16, UNAUTHENTICATED, or a
 /// plain HTTP 401.
@@ -18,14 +24,17 @@ use crate::detect::{Detect, Unauthorized, Verdict};
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, StatusCode};
-/// use tower_refresh::detect::{Detect, GrpcUnauthenticated, Verdict};
+/// use tower_refresh::{
+///     detect::{Detect, GrpcUnauthenticated, Verdict},
+///     head::ResponseHead,
+/// };
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("grpc-status", HeaderValue::from_static("16"));
-/// assert_eq!(GrpcUnauthenticated.inspect(StatusCode::OK, &headers), Verdict::Rejected);
+/// assert_eq!(GrpcUnauthenticated.inspect(&ResponseHead::new(StatusCode::OK, &headers)), Verdict::Rejected);
 ///
 /// headers.insert("grpc-status", HeaderValue::from_static("7"));
-/// assert_eq!(GrpcUnauthenticated.inspect(StatusCode::OK, &headers), Verdict::Accepted);
+/// assert_eq!(GrpcUnauthenticated.inspect(&ResponseHead::new(StatusCode::OK, &headers)), Verdict::Accepted);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcUnauthenticated;
@@ -38,18 +47,18 @@ pub(crate) fn is_unauthenticated(headers: &HeaderMap) -> bool {
 // === impl GrpcUnauthenticated ===
 
 impl Detect for GrpcUnauthenticated {
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        if is_unauthenticated(headers) {
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        if is_unauthenticated(response.headers()) {
             Verdict::Rejected
         } else {
-            Unauthorized.inspect(status, headers)
+            Unauthorized.inspect(response)
         }
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, StatusCode};
 
     use super::*;
 
@@ -58,7 +67,8 @@ mod tests {
         if let Some(grpc) = grpc {
             headers.insert("grpc-status", HeaderValue::from_str(grpc).unwrap());
         }
-        GrpcUnauthenticated.inspect(StatusCode::from_u16(http).unwrap(), &headers)
+        GrpcUnauthenticated
+            .inspect(&ResponseHead::new(StatusCode::from_u16(http).unwrap(), &headers))
     }
 
     #[test]
@@ -84,7 +94,7 @@ mod tests {
         let challenge = HeaderValue::from_static(r#"Bearer error="insufficient_scope""#);
         let headers = HeaderMap::from_iter([(http::header::WWW_AUTHENTICATE, challenge)]);
         assert_eq!(
-            GrpcUnauthenticated.inspect(StatusCode::UNAUTHORIZED, &headers),
+            GrpcUnauthenticated.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)),
             Verdict::Accepted
         );
     }

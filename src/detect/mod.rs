@@ -10,26 +10,34 @@
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
-//! use tower_refresh::detect::{Detect, Unauthorized, Verdict};
+//! use tower_refresh::{
+//!     detect::{Detect, Unauthorized, Verdict},
+//!     head::ResponseHead,
+//! };
 //!
 //! let headers = HeaderMap::new();
-//! assert_eq!(Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Rejected);
-//! assert_eq!(Unauthorized.inspect(StatusCode::FORBIDDEN, &headers), Verdict::Accepted);
+//! assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Rejected);
+//! assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::FORBIDDEN, &headers)), Verdict::Accepted);
 //! ```
 //!
 //! An upstream that answers an expired session with 419, besides what the default knows:
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
-//! use tower_refresh::detect::{detect_fn, Detect, Unauthorized, Verdict};
+//! use tower_refresh::{
+//!     detect::{Detect, Unauthorized, Verdict, detect_fn},
+//!     head::ResponseHead,
+//! };
 //!
 //! # fn main() -> Result<(), http::status::InvalidStatusCode> {
-//! let detect = detect_fn(|status, headers| {
-//!     status.as_u16() == 419 || Unauthorized.inspect(status, headers) == Verdict::Rejected
+//! let detect = detect_fn(|response| match response.status().as_u16() {
+//!     419 => Verdict::Rejected,
+//!     _ => Unauthorized.inspect(response),
 //! });
 //!
-//! let expired = StatusCode::from_u16(419)?;
-//! assert_eq!(detect.inspect(expired, &HeaderMap::new()), Verdict::Rejected);
+//! let headers = HeaderMap::new();
+//! let expired = ResponseHead::new(StatusCode::from_u16(419)?, &headers);
+//! assert_eq!(detect.inspect(&expired), Verdict::Rejected);
 //! # Ok(())
 //! # }
 //! ```

@@ -1,8 +1,11 @@
 use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
 
-use crate::detect::{
-    Detect, Verdict,
-    challenge::{Challenges, Malformed, Part},
+use crate::{
+    detect::{
+        challenge::{Challenges, Malformed, Part},
+        verdict::{Detect, Verdict},
+    },
+    head::ResponseHead,
 };
 
 /// HTTP's own way to reject a credential: status 401 ([RFC 9110 §15.5.2]), unless a new one would
@@ -29,16 +32,19 @@ use crate::detect::{
 ///
 /// ```
 /// use http::{HeaderMap, HeaderValue, StatusCode, header};
-/// use tower_refresh::detect::{Detect, Unauthorized, Verdict};
+/// use tower_refresh::{
+///     detect::{Detect, Unauthorized, Verdict},
+///     head::ResponseHead,
+/// };
 ///
 /// let mut headers = HeaderMap::new();
 /// let expired = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
 /// headers.insert(header::WWW_AUTHENTICATE, expired);
-/// assert_eq!(Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Rejected);
+/// assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Rejected);
 ///
 /// let forbidden = HeaderValue::from_static(r#"Bearer error="insufficient_scope""#);
 /// headers.insert(header::WWW_AUTHENTICATE, forbidden);
-/// assert_eq!(Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Accepted);
+/// assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Accepted);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unauthorized;
@@ -46,8 +52,8 @@ pub struct Unauthorized;
 // === impl Unauthorized ===
 
 impl Detect for Unauthorized {
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        if status == StatusCode::UNAUTHORIZED && !only_lacks_scope(headers) {
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        if response.status() == StatusCode::UNAUTHORIZED && !only_lacks_scope(response.headers()) {
             Verdict::Rejected
         } else {
             Verdict::Accepted
@@ -94,7 +100,7 @@ mod tests {
         for line in lines {
             headers.append(WWW_AUTHENTICATE, HeaderValue::from_bytes(line).unwrap());
         }
-        Unauthorized.inspect(StatusCode::UNAUTHORIZED, &headers)
+        Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers))
     }
 
     #[test]
@@ -107,7 +113,8 @@ mod tests {
             }
             for code in 100..600 {
                 let status = StatusCode::from_u16(code).unwrap();
-                let rejected = Unauthorized.inspect(status, &headers) == Verdict::Rejected;
+                let rejected =
+                    Unauthorized.inspect(&ResponseHead::new(status, &headers)) == Verdict::Rejected;
                 assert_eq!(rejected, code == 401, "{code}, challenged: {challenged}");
             }
         }

@@ -1,6 +1,6 @@
 use std::sync::Arc;
 
-use http::{HeaderMap, StatusCode};
+use crate::head::ResponseHead;
 
 /// Decides whether a response rejects the credential that its request carried.
 ///
@@ -14,15 +14,18 @@ use http::{HeaderMap, StatusCode};
 ///
 /// ```
 /// use http::{HeaderMap, StatusCode};
-/// use tower_refresh::detect::{Detect, Verdict};
+/// use tower_refresh::{
+///     detect::{Detect, Verdict},
+///     head::ResponseHead,
+/// };
 ///
 /// /// For an upstream that redirects to its login page.
 /// struct LoginRedirect;
 ///
 /// impl Detect for LoginRedirect {
-///     fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-///         let to_login = headers.get("location").is_some_and(|location| location == "/login");
-///         if status.is_redirection() && to_login {
+///     fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+///         let to_login = response.headers().get("location").is_some_and(|location| location == "/login");
+///         if response.status().is_redirection() && to_login {
 ///             Verdict::Rejected
 ///         } else {
 ///             Verdict::Accepted
@@ -31,11 +34,11 @@ use http::{HeaderMap, StatusCode};
 /// }
 ///
 /// let headers = HeaderMap::new();
-/// assert_eq!(LoginRedirect.inspect(StatusCode::FOUND, &headers), Verdict::Accepted);
+/// assert_eq!(LoginRedirect.inspect(&ResponseHead::new(StatusCode::FOUND, &headers)), Verdict::Accepted);
 /// ```
 pub trait Detect: Send + Sync + 'static {
     /// Looks at the head of a response.
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict;
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict;
 }
 
 /// What a response says about the credential of its request.
@@ -54,6 +57,20 @@ pub enum Verdict {
     Accepted,
     /// It is no good; a newer one could help.
     Rejected,
+    /// The request is sent again with the same credential: the response has told the credential
+    /// what was missing, through [`Credential::observe`](crate::Credential::observe). An example is a
+    /// DPoP nonce (RFC 9449 §8). One request is repeated once, beside the replay after a refresh,
+    /// and only before that replay.
+    Retry,
+}
+
+// === impl Verdict ===
+
+/// `true` is [`Verdict::Rejected`].
+impl From<bool> for Verdict {
+    fn from(rejected: bool) -> Self {
+        if rejected { Self::Rejected } else { Self::Accepted }
+    }
 }
 
 // === impl Detect ===
@@ -62,8 +79,8 @@ impl<D> Detect for Arc<D>
 where
     D: Detect + ?Sized,
 {
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        (**self).inspect(status, headers)
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        (**self).inspect(response)
     }
 }
 
@@ -71,13 +88,15 @@ impl<D> Detect for Box<D>
 where
     D: Detect + ?Sized,
 {
-    fn inspect(&self, status: StatusCode, headers: &HeaderMap) -> Verdict {
-        (**self).inspect(status, headers)
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        (**self).inspect(response)
     }
 }
 
 #[cfg(test)]
 mod tests {
+    use http::{HeaderMap, StatusCode};
+
     use super::*;
     use crate::detect::Unauthorized;
 
@@ -87,8 +106,14 @@ mod tests {
         let boxed: Box<dyn Detect> = Box::new(Unauthorized);
         let shared: Arc<dyn Detect> = Arc::new(Unauthorized);
         for detect in [&boxed as &dyn Detect, &shared, &Arc::new(Unauthorized)] {
-            assert_eq!(detect.inspect(StatusCode::UNAUTHORIZED, &headers), Verdict::Rejected);
-            assert_eq!(detect.inspect(StatusCode::OK, &headers), Verdict::Accepted);
+            assert_eq!(
+                detect.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)),
+                Verdict::Rejected
+            );
+            assert_eq!(
+                detect.inspect(&ResponseHead::new(StatusCode::OK, &headers)),
+                Verdict::Accepted
+            );
         }
     }
 }

@@ -20,7 +20,11 @@
 //! use tonic::{body::Body, client::GrpcService, transport::Channel};
 //! use tower::ServiceBuilder;
 //! use tower_http::map_request_body::MapRequestBodyLayer;
-//! use tower_refresh::{grpc::{self, GrpcAnswer, TrailersLayer}, respond::RespondLayer, Session};
+//! use tower_refresh::{
+//!     Origin, Session,
+//!     grpc::{self, GrpcAnswer, TrailersLayer},
+//!     respond::RespondLayer,
+//! };
 //!
 //! # struct GreeterClient<T>(T);
 //! # impl<T: GrpcService<Body>> GreeterClient<T> { fn new(channel: T) -> Self { Self(channel) } }
@@ -28,7 +32,7 @@
 //! let channel = Channel::from_static("https://api.example.com").connect_lazy();
 //! let channel = ServiceBuilder::new()
 //!     .layer(RespondLayer::new(GrpcAnswer::new()))
-//!     .layer(grpc::refresh_layer(session))
+//!     .layer(grpc::refresh_layer(session, Origin::from_static("https://api.example.com")))
 //!     .layer(TrailersLayer::new())
 //!     .layer(MapRequestBodyLayer::new(Body::new))
 //!     .service(channel);
@@ -65,8 +69,7 @@
 //!     .map_request(to_upstream)
 //!     .layer(RespondLayer::new(GrpcAnswer::new().causes(false)))
 //!     .layer(
-//!         grpc::refresh_layer(session)
-//!             .origins([Origin::try_from("http://localhost:50051")?])
+//!         grpc::refresh_layer(session, Origin::from_static("http://localhost:50051"))
 //!             .overwrite(true)
 //!             .replay_limit(1024 * 1024),
 //!     )
@@ -135,7 +138,7 @@
 //! use std::time::Duration;
 //! use tonic::Status;
 //! use tower::{BoxError, ServiceBuilder, timeout::{TimeoutLayer, error::Elapsed}};
-//! # use tower_refresh::{grpc, Session};
+//! # use tower_refresh::{Origin, Session, grpc};
 //!
 //! # fn build<S>(session: Session, channel: S) {
 //! let channel = ServiceBuilder::new()
@@ -144,7 +147,7 @@
 //!         Err(error) => error,
 //!     })
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
-//!     .layer(grpc::refresh_layer(session))
+//!     .layer(grpc::refresh_layer(session, Origin::from_static("https://api.example.com")))
 //!     // and so on
 //! #   .service(channel);
 //! # drop(channel) }

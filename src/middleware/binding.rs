@@ -3,143 +3,101 @@ use std::{fmt, sync::Arc};
 use http::{Response, request::Parts};
 
 use crate::{
-    credential::contract::Credential,
+    credential::{contract::Credential, origins::Destination},
     detect::Verdict,
-    error::Error,
+    head::{RequestHead, ResponseHead},
     middleware::{
-        extension::{Rejects, Stamp},
+        extension::{Rejected, ReportRejection, Stamp, TargetUri},
         policy::{FailureMode, Policy, Route},
     },
-    refresher::Rejection,
-    replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Flight, Held, Reaction, Stamped, handle::Session},
+    session::{Held, Stamped, handle::Session},
 };
 
-/// What all calls of a service share.
-pub(crate) struct Shared<C> {
-    pub(crate) session: Session<C>,
-    pub(crate) policy: Policy,
-    /// For the stamps, where they are exposed.
-    rejects: Option<Arc<dyn Rejects>>,
+/// The session and the settings of a service. All clones and all attempts of the service share it.
+pub(super) struct Binding<C> {
+    pub(super) session: Session<C>,
+    pub(super) policy: Policy,
+    /// The target of [`Stamp::reject`], if stamps are exposed.
+    reporter: Option<Arc<dyn ReportRejection>>,
 }
 
-/// What is kept of a request that is under way, to send it again.
-pub(crate) struct Spare<B> {
-    pub(crate) head: HeadCopy,
-    pub(crate) replay: Replay<B>,
-}
+// === impl Binding ===
 
-/// A request that is to be sent again.
-pub(crate) struct Again<B> {
-    pub(crate) head: HeadCopy,
-    pub(crate) body: ReplayBody<B>,
-}
-
-/// What becomes of a rejected response.
-pub(crate) enum Reply<B, ResBody> {
-    /// It goes to the caller.
-    Respond(Response<ResBody>),
-    /// The request is sent again: after the flight, if there is one.
-    Again(Again<B>, Option<Flight>, Response<ResBody>),
-    /// There will be no newer credential.
-    Fail(Error, Response<ResBody>),
-}
-
-// === impl Shared ===
-
-impl<C: Credential> Shared<C> {
-    pub(crate) fn new(session: Session<C>, policy: Policy) -> Self {
-        let rejects = policy.expose_stamp.then(|| Arc::new(session.downgrade()) as _);
-        Self { session, policy, rejects }
+impl<C: Credential> Binding<C> {
+    pub(super) fn new(session: Session<C>, policy: Policy) -> Self {
+        let reporter = policy.expose_stamp.then(|| Arc::new(session.downgrade()) as _);
+        Self { session, policy, reporter }
     }
 
     #[inline]
-    pub(crate) fn route(&self, request: &Parts) -> Route {
+    pub(super) fn route(&self, request: &Parts) -> Route {
         if self.session.is_recursive() { Route::Pass } else { self.policy.route::<C>(request) }
     }
 
-    /// Puts the credential on a request.
+    /// Applies a credential to a request that is about to be sent.
     #[inline]
-    pub(crate) fn apply(
+    pub(super) fn apply(
         &self,
         credential: &C,
         stamped: impl FnOnce() -> Stamped,
         head: &mut Parts,
     ) {
         credential.apply(head);
-        if let Some(rejects) = &self.rejects {
-            head.extensions.insert(Stamp::new(stamped(), rejects.clone()));
+        if let Some(reporter) = &self.reporter {
+            head.extensions.insert(Stamp::new(stamped(), reporter.clone()));
         }
     }
 
-    /// Looks at the response to a request that was sent with this credential: whether it is one to
-    /// hand on as it is.
+    /// Inspects the response to a request that was sent with this credential, and records an
+    /// acceptance.
     #[inline]
-    pub(crate) fn accepts<ResBody>(
+    pub(super) fn inspect<ResBody>(
         &self,
         held: &Held<C>,
         stamped: impl FnOnce() -> Stamped,
+        request: RequestHead<'_>,
         response: &mut Response<ResBody>,
-    ) -> bool {
-        held.credential().observe(response.status(), response.headers());
-        if let Some(rejects) = &self.rejects {
-            response.extensions_mut().insert(Stamp::new(stamped(), rejects.clone()));
+    ) -> Verdict {
+        if self.is_foreign(response) {
+            return Verdict::Accepted;
         }
-        if self.policy.detect.inspect(response.status(), response.headers()) == Verdict::Rejected {
-            return false;
+        if let Some(reporter) = &self.reporter {
+            response.extensions_mut().insert(Stamp::new(stamped(), reporter.clone()));
         }
-        // An upstream that is broken has said nothing about it.
-        if !response.status().is_server_error() {
+        let head = ResponseHead::of(response, request.relative_to(self.policy.origins.base()));
+        held.credential().observe(&head);
+        if response.extensions().get::<Rejected>().is_some() {
+            return Verdict::Rejected;
+        }
+        let verdict = self.policy.detect.inspect(&head);
+        // A server error says nothing about the credential.
+        if verdict == Verdict::Accepted && !response.status().is_server_error() {
             held.accept();
         }
-        true
+        verdict
     }
 
-    /// Decides what becomes of a request whose credential was rejected. With nothing to spare, its
-    /// response goes to the caller.
-    pub(crate) fn react<B, ResBody>(
-        &self,
-        stamped: Stamped,
-        spare: Option<Spare<B>>,
-        response: Response<ResBody>,
-    ) -> Reply<B, ResBody> {
-        let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = self.session.rejected(stamped, rejection);
-        // An upload is cut off only for a replay: where the response goes to the caller, it may
-        // need the connection.
-        let again = match reaction {
-            Reaction::Respond => None,
-            _ => spare.and_then(|spare| spare.take_over(self.may_interrupt())),
-        };
-        match (again, reaction) {
-            (None, _) | (_, Reaction::Respond) => Reply::Respond(response),
-            (Some(again), Reaction::Replay) => Reply::Again(again, None, response),
-            (Some(again), Reaction::Wait(flight)) => Reply::Again(again, Some(flight), response),
-            (Some(_), Reaction::Fail(error)) => Reply::Fail(error, response),
-        }
+    /// Whether the inner service has followed a redirect to an origin that gets no credential.
+    #[inline]
+    fn is_foreign<ResBody>(&self, response: &Response<ResBody>) -> bool {
+        let target = response.extensions().get::<TargetUri>();
+        target.is_some_and(|target| {
+            self.policy.origins.destination_of(&target.0) != Destination::Allowed
+        })
     }
 
-    /// Whether an upload in progress may be cut off for its replay. Not where its response may
-    /// still be needed: that travels on the same connection.
-    fn may_interrupt(&self) -> bool {
+    /// Whether a replay may interrupt the upload of its first attempt. Not if the response may still
+    /// go to the caller, since it arrives on the connection of that upload.
+    pub(super) fn may_interrupt(&self) -> bool {
         self.policy.failure_mode == FailureMode::Error
     }
 }
 
-impl<C> fmt::Debug for Shared<C> {
+impl<C> fmt::Debug for Binding<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Shared")
+        f.debug_struct("Binding")
             .field("session", &self.session)
             .field("policy", &self.policy)
-            .finish()
-    }
-}
-
-// === impl Spare ===
-
-impl<B> Spare<B> {
-    fn take_over(self, interrupt: bool) -> Option<Again<B>> {
-        let body = self.replay.take_over(interrupt)?;
-        Some(Again { head: self.head, body })
+            .finish_non_exhaustive()
     }
 }

@@ -1,5 +1,5 @@
-//! What a request goes through that can't be sent at once, or whose credential was rejected: boxed,
-//! so that a request which needs none of it takes no room for it.
+//! The way of a request that is not sent at once, or whose credential is rejected. Boxed by the
+//! response future, so that a request on the direct way takes no memory for it.
 
 use std::{
     mem,
@@ -16,113 +16,114 @@ use tower_service::Service;
 
 use crate::{
     credential::contract::Credential,
+    detect::Verdict,
     error::{BoxError, Error},
-    middleware::{
-        binding::{Again, Reply, Spare},
-        policy::FailureMode,
-        snapshot::Snapshot,
+    head::RequestHead,
+    middleware::{extension::NoRefresh, policy::FailureMode, snapshot::Snapshot},
+    refresher::{BoxFuture, Rejection},
+    replay::{
+        Replay, ReplayBody,
+        drain::Drain,
+        head::{HeadCopy, RestoredHead},
     },
-    refresher::BoxFuture,
-    replay::{Replay, ReplayBody, drain::Drain, head::HeadCopy},
-    session::{Admission, Flight, Held, Stamped},
+    session::{Admission, Flight, Held, Reaction, Stamped},
 };
 
 pin_project! {
-    /// A request that is admitted, waits, or is sent again.
-    pub(crate) struct Detour<S, F, C, B, ResBody> {
+    /// A request that is admitted by the session, waits for a flight, or is sent again.
+    pub(super) struct Detour<S, F, C, B, ResBody> {
         call: Call<S, C>,
         #[pin]
-        stage: Stage<S, F, C, B, ResBody>,
+        state: DetourState<S, F, C, B, ResBody>,
     }
 }
 
 pin_project! {
-    #[project = StageProj]
-    enum Stage<S, F, C, B, ResBody> {
+    #[project = DetourStateProj]
+    enum DetourState<S, F, C, B, ResBody> {
         Admitting { pending: Option<Pending<B, ResBody>> },
-        Waiting { wait: BoxFuture<'static, Result<(), Error>>, pending: Option<Pending<B, ResBody>> },
+        Waiting {
+            flight: BoxFuture<'static, Result<(), Error>>,
+            pending: Option<Pending<B, ResBody>>,
+        },
         Readying { service: S, pending: Option<Pending<B, ResBody>> },
-        Calling {
+        InFlight {
             #[pin] future: F,
-            sent: Sent<C>,
-            if_rejected: IfRejected<B>,
-            rest: Option<Drain<ResBody>>,
+            held: Held<C>,
+            stamped: Stamped,
+            sent: Option<Sent<B>>,
+            // The body of the response to the attempt before this one.
+            drain: Option<Drain<ResBody>>,
         },
     }
 }
 
-/// What comes next, unless this is the end.
-pub(crate) type Next<T, ResBody> = Result<ControlFlow<Response<ResBody>, T>, BoxError>;
+/// The result of a step: the next state, or the response of the whole request.
+pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, BoxError>, T>;
 
-/// What does not change from one attempt to the next.
-pub(crate) struct Call<S, C> {
-    /// Of its call: it is sent in the name of that login.
+/// The part of a request that is the same for all of its attempts.
+pub(super) struct Call<S, C> {
+    /// The snapshot in which the request was called. It fixes the login of the request.
     snapshot: Arc<Snapshot<S, C>>,
-    /// A request that has waited causes no flight of its own, and its rejection goes to the caller.
+    /// Whether the request has waited for a flight. It starts no other flight then (guarantee 7).
     waited: bool,
+    /// Whether a [`Verdict::Retry`] has been honoured. The budget is one for each request.
+    repeated: bool,
 }
 
-/// A request that is to be sent, and what is left of the response that rejected it the first time.
+/// The copies of a request's head and body from which the next attempt is made.
+pub(super) struct ReplayCopy<B> {
+    pub(super) head: HeadCopy,
+    pub(super) body: Replay<B>,
+}
+
+/// A request that is to be sent, and the response to the attempt before it.
 struct Pending<B, ResBody> {
-    errand: Errand<B>,
-    rejected: Rejected<ResBody>,
+    outgoing: Outgoing<B>,
+    previous: PreviousResponse<ResBody>,
 }
 
-enum Errand<B> {
-    /// Boxed, because it is much larger than what is left after a rejection, which comes in herds.
-    Unsent(Box<Unsent<B>>),
-    Again(Again<B>),
+/// A request before it is sent.
+enum Outgoing<B> {
+    /// Boxed, since it is much larger than a replay. Replays come in herds.
+    Attempt(Box<Attempt<B>>),
+    /// The head is restored when the replay is sent: the text takes less memory while it waits.
+    Replay { head: HeadCopy, body: ReplayBody<B> },
 }
 
-/// A request whose head is at hand.
-struct Unsent<B> {
+/// An attempt with all of its head.
+struct Attempt<B> {
     head: Parts,
     body: ReplayBody<B>,
-    /// `None` if its rejection will go to the caller.
-    replay: Option<Replay<B>>,
+    next: Next<B>,
 }
 
-/// A request that is ready to be sent, but for its credential.
-struct Outbound<B> {
-    head: Parts,
-    body: ReplayBody<B>,
-    if_rejected: IfRejected<B>,
+/// What may follow an attempt.
+enum Next<B> {
+    /// A replay, if the body can be sent again.
+    Replay(Replay<B>),
+    /// Nothing: the attempt is the replay, and its response goes to the caller.
+    Nothing(RestoredHead),
 }
 
-/// What a request is sent with, and what is remembered of that.
-struct Sent<C> {
-    held: Held<C>,
-    stamped: Stamped,
+/// The copy of an attempt that is in flight.
+enum Sent<B> {
+    First(ReplayCopy<B>),
+    Replay(RestoredHead),
 }
 
-/// Why a request can't be sent now.
-enum Stop {
-    Wait(Flight),
-    Fail(Error),
-}
-
-/// What is done about the rejection of a request that is under way.
-enum IfRejected<B> {
-    /// It is reported, and the request sent again.
-    Replay(Spare<B>),
-    /// It is reported, and goes to the caller.
-    Report,
-    /// It goes to the caller.
-    Respond,
-}
-
-/// A rejected response, while its request waits.
-enum Rejected<ResBody> {
-    /// Nothing is left of it, or the request was never sent.
+/// The response to the attempt before the next one.
+enum PreviousResponse<ResBody> {
+    /// There is none, or its body has been read to its end.
     Gone,
-    /// It is read to its end.
+    /// The body is read to its end, so that its connection can be used again.
     Draining(Drain<ResBody>),
-    /// It is what the caller gets if there will be no newer credential.
+    /// The caller gets the response if the refresh fails ([`FailureMode::Response`]).
     Held(Response<ResBody>),
 }
 
-/// Why what is pending is there.
-const TAKEN_ONCE: &str = "a stage, or the detour, ends when its request is taken";
+const PENDING: &str = "the pending request is taken once, when its state ends";
+const SENT: &str = "the copy of an attempt is taken once, with its response";
 
 // === impl Detour ===
 
@@ -132,26 +133,30 @@ where
     C: Credential,
     ResBody: Body,
 {
-    /// A request that the session has to admit first.
-    pub(crate) fn admitting(
+    /// Creates the detour of a request that was not sent at once.
+    pub(super) fn admitting(
         call: Call<S, C>,
         head: Parts,
         body: ReplayBody<B>,
         replay: Replay<B>,
     ) -> Self {
-        let errand = Errand::Unsent(Box::new(Unsent { head, body, replay: Some(replay) }));
-        Self {
-            call,
-            stage: Stage::Admitting { pending: Some(Pending { errand, rejected: Rejected::Gone }) },
-        }
+        let attempt = Attempt { head, body, next: Next::Replay(replay) };
+        let outgoing = Outgoing::Attempt(Box::new(attempt));
+        let pending = Pending { outgoing, previous: PreviousResponse::Gone };
+        Self { call, state: DetourState::Admitting { pending: Some(pending) } }
     }
 
-    /// For a request that was rejected, unless that is the end of it.
-    pub(crate) fn after(reply: Reply<B, ResBody>, mut call: Call<S, C>) -> Next<Self, ResBody> {
-        Ok(match Stage::after(reply, &mut call)? {
-            ControlFlow::Continue(stage) => ControlFlow::Continue(Self { call, stage }),
-            ControlFlow::Break(response) => ControlFlow::Break(response),
-        })
+    /// Creates the detour of a request whose first attempt was not accepted. Breaks with the
+    /// response if that ends the request.
+    pub(super) fn after(
+        verdict: Verdict,
+        mut call: Call<S, C>,
+        copy: ReplayCopy<B>,
+        response: Response<ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        let stamped = call.snapshot.state.stamp();
+        let state = DetourState::after(verdict, &mut call, stamped, Sent::First(copy), response)?;
+        ControlFlow::Continue(Self { call, state })
     }
 }
 
@@ -166,19 +171,19 @@ where
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         let this = self.project();
-        let (call, mut stage) = (this.call, this.stage);
+        let (call, mut state) = (this.call, this.state);
         loop {
-            match ready!(stage.as_mut().poll(call, cx))? {
-                ControlFlow::Continue(next) => stage.set(next),
-                ControlFlow::Break(response) => return Poll::Ready(Ok(response)),
+            match ready!(state.as_mut().poll(call, cx)) {
+                ControlFlow::Continue(next) => state.set(next),
+                ControlFlow::Break(result) => return Poll::Ready(result),
             }
         }
     }
 }
 
-// === impl Stage ===
+// === impl DetourState ===
 
-impl<S, C, B, ResBody> Stage<S, S::Future, C, B, ResBody>
+impl<S, C, B, ResBody> DetourState<S, S::Future, C, B, ResBody>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
@@ -189,201 +194,325 @@ where
         self: Pin<&mut Self>,
         call: &mut Call<S, C>,
         cx: &mut Context<'_>,
-    ) -> Poll<Next<Self, ResBody>> {
+    ) -> Poll<StepResult<Self, ResBody>> {
         Poll::Ready(match self.project() {
             // ## Admitting => (Readying | Waiting | done)
-            StageProj::Admitting { pending } => {
-                let pending = pending.take().expect(TAKEN_ONCE);
-                match call.admit() {
-                    Ok(_) => Self::readying(call, pending),
-                    Err(stop) => Self::stopped(stop, call, pending),
-                }
+            //
+            // The session decides before the inner service is asked for anything: a request that
+            // has to wait holds no readiness of the inner service meanwhile (guarantee 13). The
+            // admission is not kept, since it may be outdated by the time the service is ready.
+            DetourStateProj::Admitting { pending } => {
+                let pending = pending.take().expect(PENDING);
+                let admission = call.admit();
+                Self::admitted(call, admission, pending)
             }
             // ## Waiting => (Readying | done)
-            StageProj::Waiting { wait, pending } => {
-                pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
-                let renewed = ready!(wait.as_mut().poll(cx));
-                let pending = pending.take().expect(TAKEN_ONCE);
-                match renewed {
+            //
+            // The request counts as a waiter from the step that entered this state. It reads the
+            // rejected response meanwhile, which frees the connection for the refresher.
+            DetourStateProj::Waiting { flight, pending } => {
+                pending.as_mut().expect(PENDING).previous.poll_drain(cx);
+                let refreshed = ready!(flight.as_mut().poll(cx));
+                let pending = pending.take().expect(PENDING);
+                match refreshed {
+                    Ok(()) if pending.previous.is_held() => {
+                        // Another flight may have started since. The response is kept for it.
+                        let admission = call.admit();
+                        Self::admitted(call, admission, pending)
+                    }
                     Ok(()) => Self::readying(call, pending),
-                    Err(error) => Self::stopped(Stop::Fail(error), call, pending),
+                    Err(error) => ControlFlow::Break(pending.previous.or(error)),
                 }
             }
-            // ## Readying => (Calling | Waiting | done)
-            StageProj::Readying { service, pending } => {
-                pending.as_mut().expect(TAKEN_ONCE).rejected.drain(cx);
-                if service.poll_ready(cx).map_err(Into::into)?.is_pending() {
-                    // The login may change while the inner service holds the request up. Where it
-                    // has to wait after all, the instance is given up with this stage.
-                    let Err(stop) = call.admit() else { return Poll::Pending };
-                    return Poll::Ready(Self::stopped(
-                        stop,
-                        call,
-                        pending.take().expect(TAKEN_ONCE),
-                    ));
+            // ## Readying => (InFlight | Waiting | done)
+            //
+            // The session is asked while the inner service is not ready, and once more right before
+            // the request is sent: a logout or a login may come while the inner service holds the
+            // request up. If the request has to wait after all, this state drops the instance of
+            // the inner service, and with it a permit that the instance may have acquired.
+            DetourStateProj::Readying { service, pending } => {
+                pending.as_mut().expect(PENDING).previous.poll_drain(cx);
+                match service.poll_ready(cx) {
+                    Poll::Ready(Ok(())) => {}
+                    Poll::Ready(Err(error)) => {
+                        return Poll::Ready(ControlFlow::Break(Err(error.into())));
+                    }
+                    Poll::Pending => {
+                        let admission = call.admit();
+                        if let Admission::Send(..) = admission {
+                            return Poll::Pending;
+                        }
+                        let pending = pending.take().expect(PENDING);
+                        return Poll::Ready(Self::admitted(call, admission, pending));
+                    }
                 }
-                let Pending { errand, rejected } = pending.take().expect(TAKEN_ONCE);
-                // Before the session is asked: what is cloned or dropped here may be anybody's, and
-                // take its time.
-                let Outbound { mut head, body, if_rejected } = errand.outbound(call.waited);
+                let Pending { outgoing, previous } = pending.take().expect(PENDING);
+                // Everything that may run foreign code and take time (clones and drops of
+                // extensions) is done before the session is asked for the last time.
+                let Attempt { mut head, body, next } = outgoing.into_attempt();
+                let sent = Sent::of(&head, next);
                 match call.admit() {
-                    Ok(sent) => {
-                        call.snapshot.shared.apply(
-                            sent.held.credential(),
-                            || sent.stamped,
-                            &mut head,
-                        );
+                    Admission::Send(held, stamped) => {
+                        let binding = &call.snapshot.binding;
+                        binding.apply(held.credential(), || stamped, &mut head);
                         let future = service.call(Request::from_parts(head, body));
-                        let rest = rejected.into_rest();
-                        Ok(ControlFlow::Continue(Self::Calling { future, sent, if_rejected, rest }))
+                        let drain = previous.into_drain();
+                        ControlFlow::Continue(Self::InFlight {
+                            future,
+                            held,
+                            stamped,
+                            sent: Some(sent),
+                            drain,
+                        })
                     }
-                    Err(stop) => {
-                        let errand = Errand::Unsent(Box::new(Unsent { head, body, replay: None }));
-                        Self::stopped(stop, call, Pending { errand, rejected })
+                    admission => {
+                        let attempt = Attempt { head, body, next: sent.into_next() };
+                        let outgoing = Outgoing::Attempt(Box::new(attempt));
+                        Self::admitted(call, admission, Pending { outgoing, previous })
                     }
                 }
             }
-            // ## Calling => (Waiting | Readying | done)
-            StageProj::Calling { future, sent, if_rejected, rest } => {
-                if rest.as_mut().is_some_and(|rest| rest.poll(cx).is_ready()) {
-                    *rest = None;
+            // ## InFlight => (Waiting | Readying | done)
+            //
+            // The rest of the previous response is read while the attempt is in flight. To drop it
+            // unread would close an HTTP/1 connection, and reset a stream of an HTTP/2 connection.
+            DetourStateProj::InFlight { future, held, stamped, sent, drain } => {
+                if drain.as_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
+                    *drain = None;
                 }
-                let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                let (shared, stamped) = (&call.snapshot.shared, sent.stamped);
-                if shared.accepts(&sent.held, || stamped, &mut response) {
-                    return Poll::Ready(Ok(ControlFlow::Break(response)));
-                }
-                let spare = match mem::replace(if_rejected, IfRejected::Respond) {
-                    IfRejected::Replay(spare) => Some(spare),
-                    IfRejected::Report => None,
-                    IfRejected::Respond => return Poll::Ready(Ok(ControlFlow::Break(response))),
+                let mut response = match ready!(future.poll(cx)) {
+                    Ok(response) => response,
+                    Err(error) => return Poll::Ready(ControlFlow::Break(Err(error.into()))),
                 };
-                let reply = shared.react(stamped, spare, response);
-                Self::after(reply, call)
+                let stamped = *stamped;
+                let sent = sent.take().expect(SENT);
+                let binding = &call.snapshot.binding;
+                let verdict = binding.inspect(held, || stamped, sent.request(), &mut response);
+                Self::after(verdict, call, stamped, sent, response)
             }
         })
     }
 }
 
-impl<S, F, C, B, ResBody> Stage<S, F, C, B, ResBody>
+impl<S, F, C, B, ResBody> DetourState<S, F, C, B, ResBody>
 where
     S: Clone,
     C: Credential,
     ResBody: Body,
 {
-    fn readying(call: &Call<S, C>, pending: Pending<B, ResBody>) -> Next<Self, ResBody> {
-        Ok(ControlFlow::Continue(Self::Readying {
-            service: call.snapshot.inner(),
-            pending: Some(pending),
-        }))
+    fn readying(call: &Call<S, C>, mut pending: Pending<B, ResBody>) -> StepResult<Self, ResBody> {
+        // The inner service may become ready only when that response is gone: a pool with a single
+        // connection, a permit that is released with the body.
+        pending.previous.start_drain();
+        let service = call.snapshot.inner();
+        ControlFlow::Continue(Self::Readying { service, pending: Some(pending) })
     }
 
-    /// While it waits, the request has let go of the inner service, and of all but the body of its
-    /// response.
-    fn stopped(
-        stop: Stop,
+    fn waiting(
         call: &mut Call<S, C>,
+        flight: Flight,
         pending: Pending<B, ResBody>,
-    ) -> Next<Self, ResBody> {
-        match stop {
-            Stop::Wait(flight) => Ok(ControlFlow::Continue(Self::Waiting {
-                wait: call.wait(flight),
-                pending: Some(pending),
-            })),
-            Stop::Fail(error) => pending.rejected.into_result(error).map(ControlFlow::Break),
+    ) -> StepResult<Self, ResBody> {
+        let flight = call.wait(flight);
+        ControlFlow::Continue(Self::Waiting { flight, pending: Some(pending) })
+    }
+
+    /// Continues with an admission that is not used at once.
+    fn admitted(
+        call: &mut Call<S, C>,
+        admission: Admission<C>,
+        pending: Pending<B, ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        match admission {
+            Admission::Send(..) => Self::readying(call, pending),
+            Admission::Wait(flight) => Self::waiting(call, flight, pending),
+            Admission::Fail(error) => ControlFlow::Break(pending.previous.or(error)),
         }
     }
 
-    /// After a rejection.
-    fn after(reply: Reply<B, ResBody>, call: &mut Call<S, C>) -> Next<Self, ResBody> {
-        let mode = call.snapshot.shared.policy.failure_mode;
-        match reply {
-            Reply::Respond(response) => Ok(ControlFlow::Break(response)),
-            Reply::Again(again, flight, response) => {
-                let rejected = Rejected::new(response, mode);
-                let pending = Pending { errand: Errand::Again(again), rejected };
-                match flight {
-                    Some(flight) => Self::stopped(Stop::Wait(flight), call, pending),
-                    None => Self::readying(call, pending),
-                }
+    /// Continues after a response.
+    fn after(
+        verdict: Verdict,
+        call: &mut Call<S, C>,
+        stamped: Stamped,
+        sent: Sent<B>,
+        response: Response<ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        match (verdict, sent) {
+            (Verdict::Rejected, Sent::First(copy)) if copy.may_refresh() && !call.waited => {
+                Self::rejected(call, stamped, copy, response)
             }
-            Reply::Fail(error, response) => {
-                Rejected::new(response, mode).into_result(error).map(ControlFlow::Break)
+            (Verdict::Retry, Sent::First(copy)) if !call.repeated => {
+                Self::repeat(call, copy, response)
+            }
+            (Verdict::Accepted | Verdict::Rejected | Verdict::Retry, _) => {
+                ControlFlow::Break(Ok(response))
             }
         }
+    }
+
+    /// Reports a rejection to the session, and does what the session decides. If the body cannot be
+    /// sent again, the response goes to the caller, and a refresh may still start.
+    fn rejected(
+        call: &mut Call<S, C>,
+        stamped: Stamped,
+        copy: ReplayCopy<B>,
+        response: Response<ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        let rejection = || Rejection::new(response.status(), response.headers().clone());
+        let reaction = call.snapshot.binding.session.rejected(stamped, rejection);
+        // An upload is interrupted only for a replay: a response that goes to the caller arrives on
+        // the connection of that upload.
+        let replay = match reaction {
+            Reaction::Respond => None,
+            _ => copy.take_over(call.snapshot.binding.may_interrupt()),
+        };
+        let Some(outgoing) = replay else { return ControlFlow::Break(Ok(response)) };
+        let mode = call.snapshot.binding.policy.failure_mode;
+        let previous = PreviousResponse::new(response, mode);
+        match reaction {
+            Reaction::Respond | Reaction::Replay => {
+                Self::readying(call, Pending { outgoing, previous })
+            }
+            Reaction::Wait(flight) => Self::waiting(call, flight, Pending { outgoing, previous }),
+            Reaction::Fail(error) => ControlFlow::Break(previous.or(error)),
+        }
+    }
+
+    /// Sends the request again with the credential that there is.
+    fn repeat(
+        call: &mut Call<S, C>,
+        copy: ReplayCopy<B>,
+        response: Response<ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        let may_interrupt = call.snapshot.binding.may_interrupt();
+        let Some(attempt) = copy.repeat(may_interrupt) else {
+            return ControlFlow::Break(Ok(response));
+        };
+        call.repeated = true;
+        let outgoing = Outgoing::Attempt(Box::new(attempt));
+        let previous = PreviousResponse::new(response, FailureMode::Error);
+        Self::readying(call, Pending { outgoing, previous })
     }
 }
 
 // === impl Call ===
 
 impl<S, C> Call<S, C> {
-    pub(crate) fn new(snapshot: Arc<Snapshot<S, C>>) -> Self {
-        Self { snapshot, waited: false }
+    pub(super) fn new(snapshot: Arc<Snapshot<S, C>>) -> Self {
+        Self { snapshot, waited: false, repeated: false }
     }
 }
 
 impl<S, C: Credential> Call<S, C> {
-    /// Asks what it may be sent with now.
-    fn admit(&self) -> Result<Sent<C>, Stop> {
-        let Snapshot { shared, state, .. } = &*self.snapshot;
-        match shared.session.admit(state.login(), !self.waited) {
-            Admission::Send(held, stamped) => Ok(Sent { held, stamped }),
-            Admission::Wait(flight) => Err(Stop::Wait(flight)),
-            Admission::Fail(error) => Err(Stop::Fail(error)),
-        }
+    /// Asks the session with which credential the request may be sent now.
+    fn admit(&self) -> Admission<C> {
+        let Snapshot { binding, state, .. } = &*self.snapshot;
+        binding.session.admit(state.login(), !self.waited)
     }
 
     /// Waits for a flight, as one of the session's waiters.
     fn wait(&mut self, flight: Flight) -> BoxFuture<'static, Result<(), Error>> {
         self.waited = true;
-        Box::pin(self.snapshot.shared.session.wait(flight))
+        Box::pin(self.snapshot.binding.session.wait(flight))
     }
 }
 
-// === impl Errand ===
+// === impl ReplayCopy ===
 
-impl<B> Errand<B> {
-    /// Copies the head of a first attempt, or makes that of a second one from its copy.
-    fn outbound(self, waited: bool) -> Outbound<B> {
+impl<B> ReplayCopy<B> {
+    /// Whether a rejection is the session's business, and not the caller's alone.
+    fn may_refresh(&self) -> bool {
+        self.head.extensions().get::<NoRefresh>().is_none()
+    }
+
+    /// The replay after a refresh. `None` if the body cannot be sent again.
+    fn take_over(self, may_interrupt: bool) -> Option<Outgoing<B>> {
+        let body = self.body.take_over(may_interrupt)?;
+        Some(Outgoing::Replay { head: self.head, body })
+    }
+
+    /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.
+    fn repeat(self, may_interrupt: bool) -> Option<Attempt<B>> {
+        let next = self.body.again();
+        let body = self.body.take_over(may_interrupt)?;
+        let (head, _) = self.head.restore();
+        Some(Attempt { head, body, next: Next::Replay(next) })
+    }
+}
+
+// === impl Outgoing ===
+
+impl<B> Outgoing<B> {
+    /// Restores the head of a replay.
+    fn into_attempt(self) -> Attempt<B> {
         match self {
-            Self::Unsent(unsent) => {
-                let Unsent { head, body, replay } = *unsent;
-                let if_rejected = match replay {
-                    Some(replay) if !waited => IfRejected::of(&head, replay),
-                    _ => IfRejected::Respond,
-                };
-                Outbound { head, body, if_rejected }
-            }
-            Self::Again(Again { head, body }) => {
-                Outbound { head: head.restore(), body, if_rejected: IfRejected::Respond }
+            Self::Attempt(attempt) => *attempt,
+            Self::Replay { head, body } => {
+                let (head, restored) = head.restore();
+                Attempt { head, body, next: Next::Nothing(restored) }
             }
         }
     }
 }
 
-// === impl IfRejected ===
+// === impl Sent ===
 
-impl<B> IfRejected<B> {
-    fn of(head: &Parts, replay: Replay<B>) -> Self {
-        match replay.is_possible() {
-            true => Self::Replay(Spare { head: HeadCopy::of(head), replay }),
-            false => Self::Report,
+impl<B> Sent<B> {
+    fn of(head: &Parts, next: Next<B>) -> Self {
+        match next {
+            Next::Replay(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
+            Next::Nothing(head) => Self::Replay(head),
+        }
+    }
+
+    fn into_next(self) -> Next<B> {
+        match self {
+            Self::First(copy) => Next::Replay(copy.body),
+            Self::Replay(head) => Next::Nothing(head),
+        }
+    }
+
+    fn request(&self) -> RequestHead<'_> {
+        match self {
+            Self::First(copy) => RequestHead::copied(&copy.head),
+            Self::Replay(head) => RequestHead::restored(head),
         }
     }
 }
 
-// === impl Rejected ===
+// === impl PreviousResponse ===
 
-impl<ResBody: Body> Rejected<ResBody> {
+impl<ResBody: Body> PreviousResponse<ResBody> {
     fn new(response: Response<ResBody>, mode: FailureMode) -> Self {
         match mode {
-            FailureMode::Error if response.body().is_end_stream() => Self::Gone,
-            FailureMode::Error => Self::Draining(Drain::new(response.into_body())),
+            FailureMode::Error => Self::draining(response),
             FailureMode::Response => Self::Held(response),
         }
     }
 
-    fn drain(&mut self, cx: &mut Context<'_>) {
+    fn draining(response: Response<ResBody>) -> Self {
+        if response.body().is_end_stream() {
+            Self::Gone
+        } else {
+            Self::Draining(Drain::new(response.into_body()))
+        }
+    }
+
+    fn is_held(&self) -> bool {
+        matches!(self, Self::Held(_))
+    }
+
+    /// Gives a held response up, since a newer credential is there.
+    fn start_drain(&mut self) {
+        if let Self::Held(_) = self
+            && let Self::Held(response) = mem::replace(self, Self::Gone)
+        {
+            *self = Self::draining(response);
+        }
+    }
+
+    fn poll_drain(&mut self, cx: &mut Context<'_>) {
         if let Self::Draining(drain) = self
             && drain.poll(cx).is_ready()
         {
@@ -391,18 +520,15 @@ impl<ResBody: Body> Rejected<ResBody> {
         }
     }
 
-    /// What is still to be read of it while the replay is under way. Dropped unread, it would cost
-    /// an HTTP/1 connection, and a herd of resets an HTTP/2 one.
-    fn into_rest(self) -> Option<Drain<ResBody>> {
+    fn into_drain(self) -> Option<Drain<ResBody>> {
         match self {
-            Self::Gone => None,
+            Self::Gone | Self::Held(_) => None,
             Self::Draining(drain) => Some(drain),
-            Self::Held(response) => Some(Drain::new(response.into_body())),
         }
     }
 
-    /// The response, where it was held for the caller; otherwise the error.
-    fn into_result(self, error: Error) -> Result<Response<ResBody>, BoxError> {
+    /// The held response, or else the error.
+    fn or(self, error: Error) -> Result<Response<ResBody>, BoxError> {
         match self {
             Self::Held(response) => Ok(response),
             Self::Gone | Self::Draining(_) => Err(error.into()),

@@ -1,8 +1,21 @@
-//! Markers in the extensions of a request, and the stamp that says which credential it was sent with.
+//! Markers in the extensions of requests and responses, and the stamp of a credential.
+//!
+//! | in a request | the layer |
+//! |---|---|
+//! | [`Anonymous`] | lets the request and its response pass untouched |
+//! | [`NoReplay`] | applies the credential; a rejection starts a refresh and goes to the caller |
+//! | [`NoRefresh`] | applies the credential; a rejection starts no refresh and goes to the caller |
+//!
+//! | in a response, put there by a layer below | the layer |
+//! |---|---|
+//! | [`Rejected`] | treats the response as a rejection, whatever its head says |
+//! | [`TargetUri`] | lets the response pass if another origin sent it |
+//!
+//! With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) a [`Stamp`] is in both.
 
 use std::{fmt, sync::Arc};
 
-use http::{HeaderMap, StatusCode};
+use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
     credential::contract::Credential,
@@ -10,11 +23,10 @@ use crate::{
     session::{Generation, Login, Stamped, WeakSession},
 };
 
-/// Marks a request that is none of the session's business: put into its extensions, it passes
-/// untouched.
+/// A request that passes the layer untouched: without a credential, a wait or a refresh.
 ///
-/// For requests that must not carry the credential, and for those of a refresher that are sent from
-/// another task than its own (see [`refresher`](crate::refresher)).
+/// A refresher marks the requests that it sends from a task other than its own (see
+/// [`refresher`](crate::refresher)).
 ///
 /// ```
 /// use http::Request;
@@ -26,8 +38,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anonymous;
 
-/// Marks a request that must not be sent twice: put into its extensions, a rejection starts a
-/// refresh and goes to the caller at once.
+/// A request that must not be sent twice. Its rejection starts a refresh, and goes to the caller at
+/// once.
 ///
 /// ```
 /// use http::Request;
@@ -39,17 +51,71 @@ pub struct Anonymous;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
 
-/// Which credential a request was sent with.
+/// A request whose rejection is the caller's own business. It carries the credential, and its
+/// rejection starts no refresh and goes to the caller at once.
 ///
-/// With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) it is in the extensions
-/// of every request that carries a credential, for the layers below, and of its response, for those
-/// above. It does not keep the session alive.
+/// A form that changes a password answers 401 to a wrong password, which no newer credential cures:
+///
+/// ```
+/// use http::Request;
+/// use tower_refresh::extension::NoRefresh;
+///
+/// let request = Request::post("https://api.example.com/password").extension(NoRefresh).body(());
+/// # assert!(request.is_ok());
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct NoRefresh;
+
+/// A response that rejects the credential although its head does not say so.
+///
+/// A layer below the [`RefreshLayer`](crate::RefreshLayer) inserts it into the extensions of a
+/// response whose body or trailers reject the credential. It takes precedence over
+/// [`Detect`](crate::detect::Detect).
+///
+/// ```
+/// use http::Response;
+/// use tower_refresh::extension::Rejected;
+///
+/// /// A service that answers 200 with an error code in a header of its own.
+/// fn classify<B>(response: &mut Response<B>) {
+///     if response.headers().get("x-error-code").is_some_and(|code| code == "498") {
+///         response.extensions_mut().insert(Rejected);
+///     }
+/// }
+/// # classify(&mut Response::new(()));
+/// ```
+#[derive(Clone, Copy, Debug, Default)]
+pub struct Rejected;
+
+/// The URI of the server that sent a response, where that is not the URI of the request.
+///
+/// A client that follows redirects *below* the layer inserts it into the extensions of the
+/// response. A response from an origin that gets no credential passes the layer untouched: the 401
+/// of a foreign host starts no refresh.
+///
+/// ```
+/// use http::{Response, Uri};
+/// use tower_refresh::extension::TargetUri;
+///
+/// fn redirected<B>(response: &mut Response<B>, last_hop: Uri) {
+///     response.extensions_mut().insert(TargetUri(last_hop));
+/// }
+/// # redirected(&mut Response::new(()), Uri::from_static("https://files.example.org/"));
+/// ```
+#[derive(Clone)]
+pub struct TargetUri(pub Uri);
+
+/// The login and the generation of the credential that a request carries.
+///
+/// With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) a stamp is in the
+/// extensions of every request that carries the credential, for the layers below, and of its
+/// response, for those above. A stamp does not keep the session alive.
 ///
 /// ```
 /// use http::Response;
 /// use tower_refresh::extension::Stamp;
 ///
-/// /// A body that says in its last line that the token was no good: too late for a replay.
+/// /// The last line of a body says that the token has expired, which is too late for a replay.
 /// fn rejected_late<B>(response: &Response<B>) {
 ///     if let Some(stamp) = response.extensions().get::<Stamp>() {
 ///         stamp.reject();
@@ -60,39 +126,48 @@ pub struct NoReplay;
 #[derive(Clone)]
 pub struct Stamp {
     stamped: Stamped,
-    session: Arc<dyn Rejects>,
+    session: Arc<dyn ReportRejection>,
 }
 
-/// A session, whatever its credential.
-pub(crate) trait Rejects: Send + Sync {
+/// A session of any credential type, to which a stamp reports a rejection.
+pub(crate) trait ReportRejection: Send + Sync {
     fn rejected(&self, stamped: Stamped);
+}
+
+// === impl TargetUri ===
+
+impl fmt::Debug for TargetUri {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        // A presigned URL holds its key in the query.
+        f.debug_struct("TargetUri").field("authority", &self.0.authority()).finish_non_exhaustive()
+    }
 }
 
 // === impl Stamp ===
 
 impl Stamp {
-    pub(crate) fn new(stamped: Stamped, session: Arc<dyn Rejects>) -> Self {
+    pub(crate) fn new(stamped: Stamped, session: Arc<dyn ReportRejection>) -> Self {
         Self { stamped, session }
     }
 
-    /// The login in whose name the request was sent.
+    /// The login of the request.
     pub fn login(&self) -> Login {
         self.stamped.login
     }
 
-    /// The generation of the credential that it carried.
+    /// The generation of the credential.
     pub fn generation(&self) -> Generation {
         self.stamped.generation
     }
 
-    /// Reports a rejection that was noticed elsewhere than in the head of the response: in a
-    /// trailer, in a body.
+    /// Reports a rejection that was found elsewhere than in the head of the response: in trailers,
+    /// in a body.
     ///
-    /// A refresh starts, and later requests wait for it, under the same conditions as for a
-    /// rejection that the layer noticed itself: not if a newer credential has arrived, or a refresh
-    /// has failed, since the request was sent, nor during a back-off or beyond the limit of
-    /// refreshes. Nothing happens where the login is over, the session is gone or there is no Tokio
-    /// runtime.
+    /// A refresh starts, and later requests wait for it, under the conditions that hold for a
+    /// rejection which the layer finds. No refresh starts if a newer credential has arrived or a
+    /// refresh has failed since the request was sent, during a back-off, or beyond the limit of
+    /// refreshes. The report has no effect if the login is over, the session is gone, or no Tokio
+    /// runtime is known.
     pub fn reject(&self) {
         self.session.rejected(self.stamped);
     }
@@ -107,12 +182,12 @@ impl fmt::Debug for Stamp {
     }
 }
 
-// === impl Rejects ===
+// === impl ReportRejection ===
 
-impl<C: Credential> Rejects for WeakSession<C> {
+impl<C: Credential> ReportRejection for WeakSession<C> {
     fn rejected(&self, stamped: Stamped) {
         if let Some(session) = self.upgrade() {
-            // Whoever calls has its answer already; how the session reacts is for the next request.
+            // The response has gone to its caller: the reaction is for later requests.
             drop(
                 session.rejected(stamped, || {
                     Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())

@@ -15,78 +15,71 @@ use tower_service::Service;
 
 use crate::{
     credential::contract::Credential,
+    detect::Verdict,
     error::{BoxError, Error},
+    head::RequestHead,
     middleware::{
-        binding::Spare,
-        detour::{Call, Detour, Next},
+        detour::{Call, Detour, ReplayCopy, StepResult},
         snapshot::Snapshot,
     },
-    replay::{Replay, ReplayBody, head::HeadCopy},
+    replay::ReplayBody,
 };
 
 pin_project! {
-    /// The response to a request, after one refresh and one replay if they were needed.
+    /// The response to a request, after one refresh and one replay if they were necessary.
     ///
-    /// While a request is held up by the inner service, which has to become ready for it, its task
-    /// is woken by that alone: a logout meanwhile is noticed then, before anything is sent.
+    /// While the inner service is not ready for a request, only the inner service wakes the task. A
+    /// logout in the meantime is noticed then, before anything is sent.
     ///
     /// # Errors
     ///
-    /// The inner service's own error as it is, or an [`Error`](crate::Error) of the session.
+    /// The error of the inner service, unchanged, or an [`Error`](crate::Error) of the session.
     ///
     /// # Panics
     ///
-    /// When it is polled after its end.
+    /// If it is polled after it has returned `Ready`.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time. A refresh that it has started goes on, for everybody else and
-    /// for the next request.
+    /// The future may be dropped at any time. A refresh that it has started continues, for other
+    /// requests and for later ones.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<S, C, B, ResBody>
     where
         S: Service<Request<ReplayBody<B>>>,
     {
         #[pin]
-        course: Course<S, S::Future, C, B, ResBody>,
+        state: RequestState<S, S::Future, C, B, ResBody>,
     }
 }
 
 pin_project! {
-    #[project = CourseProj]
-    enum Course<S, F, C, B, ResBody> {
-        // It carries the credential, and was sent at once.
-        Fresh { #[pin] future: F, underway: Option<Underway<S, C, B>> },
-        // It carries the credential, and something has come in between.
+    #[project = RequestStateProj]
+    enum RequestState<S, F, C, B, ResBody> {
+        // The first attempt, sent by `call` with the credential.
+        Direct { #[pin] future: F, attempt: Option<FirstAttempt<S, C, B>> },
         Detour { detour: Pin<Box<Detour<S, F, C, B, ResBody>>> },
-        // It is none of the session's business, and an instance of the inner service is to become
-        // ready for it.
-        ReadyingToPass { pass: Option<Box<Pass<S, B>>> },
-        // It is none of the session's business.
-        Passing { #[pin] future: F },
+        // A request that passes untouched, and has to wait for the inner service.
+        ReadyingUntouched { untouched: Option<Box<Untouched<S, B>>> },
+        Untouched { #[pin] future: F },
         Failed { error: Option<Error> },
-        Over,
+        Done,
     }
 }
 
-/// A request that passes untouched. Boxed, for the room that an instance of the inner service may
-/// take.
-struct Pass<S, B> {
+/// A request that passes untouched. Boxed, since an instance of the inner service may be large.
+struct Untouched<S, B> {
     service: S,
     request: Request<ReplayBody<B>>,
 }
 
-/// What is kept of a request that was sent at once.
-pub(crate) struct Underway<S, C, B> {
-    pub(crate) snapshot: Arc<Snapshot<S, C>>,
-    /// `None` if it can't be sent again. Beside the replay, and not in one `Option` with it as a
-    /// [`Spare`]: that would be one more move for every request.
-    pub(crate) copy: Option<HeadCopy>,
-    pub(crate) replay: Replay<B>,
+/// The data of a request that `call` has sent.
+pub(super) struct FirstAttempt<S, C, B> {
+    pub(super) snapshot: Arc<Snapshot<S, C>>,
+    pub(super) copy: ReplayCopy<B>,
 }
 
-/// Why something is there that is taken only once.
-const TAKEN_ONCE: &str = "a course ends, or becomes another, when this is taken";
+const TAKEN: &str = "the value is taken once, when its state ends";
 
 // === impl ResponseFuture ===
 
@@ -94,26 +87,26 @@ impl<S, C, B, ResBody> ResponseFuture<S, C, B, ResBody>
 where
     S: Service<Request<ReplayBody<B>>>,
 {
-    /// A request that was sent at once.
     #[inline]
-    pub(crate) fn fresh(future: S::Future, underway: Underway<S, C, B>) -> Self {
-        Self { course: Course::Fresh { future, underway: Some(underway) } }
+    pub(super) fn direct(future: S::Future, attempt: FirstAttempt<S, C, B>) -> Self {
+        Self { state: RequestState::Direct { future, attempt: Some(attempt) } }
     }
 
-    pub(crate) fn detour(detour: Detour<S, S::Future, C, B, ResBody>) -> Self {
-        Self { course: Course::Detour { detour: Box::pin(detour) } }
+    pub(super) fn detour(detour: Detour<S, S::Future, C, B, ResBody>) -> Self {
+        Self { state: RequestState::Detour { detour: Box::pin(detour) } }
     }
 
-    pub(crate) fn passing(future: S::Future) -> Self {
-        Self { course: Course::Passing { future } }
+    pub(super) fn untouched(future: S::Future) -> Self {
+        Self { state: RequestState::Untouched { future } }
     }
 
-    pub(crate) fn readying_to_pass(service: S, request: Request<ReplayBody<B>>) -> Self {
-        Self { course: Course::ReadyingToPass { pass: Some(Box::new(Pass { service, request })) } }
+    pub(super) fn readying_untouched(service: S, request: Request<ReplayBody<B>>) -> Self {
+        let untouched = Some(Box::new(Untouched { service, request }));
+        Self { state: RequestState::ReadyingUntouched { untouched } }
     }
 
-    pub(crate) fn failed(error: Error) -> Self {
-        Self { course: Course::Failed { error: Some(error) } }
+    pub(super) fn failed(error: Error) -> Self {
+        Self { state: RequestState::Failed { error: Some(error) } }
     }
 }
 
@@ -128,10 +121,11 @@ where
     type Output = Result<Response<ResBody>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut course = self.project().course;
-        let result = ready!(course.as_mut().poll(cx));
-        // What was kept for a replay is not to outlive the request, if its future does.
-        course.set(Course::Over);
+        let mut state = self.project().state;
+        let result = ready!(state.as_mut().poll(cx));
+        // A caller may keep a future that has returned. The copy of the request, the permit of the
+        // inner service and the credential are released now.
+        state.set(RequestState::Done);
         Poll::Ready(result)
     }
 }
@@ -145,9 +139,9 @@ where
     }
 }
 
-// === impl Course ===
+// === impl RequestState ===
 
-impl<S, C, B, ResBody> Course<S, S::Future, C, B, ResBody>
+impl<S, C, B, ResBody> RequestState<S, S::Future, C, B, ResBody>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
     S::Error: Into<BoxError>,
@@ -160,50 +154,64 @@ where
     ) -> Poll<Result<Response<ResBody>, BoxError>> {
         loop {
             let next = match self.as_mut().project() {
-                // ## Fresh => (Detour | Over)
-                CourseProj::Fresh { future, underway } => {
+                // ## Direct => (Detour | done)
+                //
+                // Nearly every request ends here. The box of the detour is allocated only for a
+                // response that is not accepted.
+                RequestStateProj::Direct { future, attempt } => {
                     let mut response = ready!(future.poll(cx)).map_err(Into::into)?;
-                    if underway.as_ref().expect(TAKEN_ONCE).snapshot.accepts(&mut response) {
-                        return Poll::Ready(Ok(response));
-                    }
-                    match underway.take().expect(TAKEN_ONCE).rejected(response)? {
-                        ControlFlow::Continue(detour) => Self::Detour { detour: Box::pin(detour) },
-                        ControlFlow::Break(response) => return Poll::Ready(Ok(response)),
+                    let FirstAttempt { snapshot, copy } = attempt.as_ref().expect(TAKEN);
+                    let request = RequestHead::copied(&copy.head);
+                    match snapshot.inspect(request, &mut response) {
+                        Verdict::Accepted => return Poll::Ready(Ok(response)),
+                        verdict => {
+                            let attempt = attempt.take().expect(TAKEN);
+                            match attempt.not_accepted(verdict, response) {
+                                ControlFlow::Continue(detour) => {
+                                    Self::Detour { detour: Box::pin(detour) }
+                                }
+                                ControlFlow::Break(result) => return Poll::Ready(result),
+                            }
+                        }
                     }
                 }
-                // ## Detour => Over
-                CourseProj::Detour { detour } => return detour.as_mut().poll(cx),
-                // ## ReadyingToPass => (Passing | Over)
-                CourseProj::ReadyingToPass { pass } => {
-                    let service = pass.as_mut().map(|pass| &mut pass.service).expect(TAKEN_ONCE);
+                // ## Detour => done
+                RequestStateProj::Detour { detour } => return detour.as_mut().poll(cx),
+                // ## ReadyingUntouched => (Untouched | done)
+                //
+                // The instance that was polled ready sends the request. Readiness of another
+                // instance would not count for it.
+                RequestStateProj::ReadyingUntouched { untouched } => {
+                    let service = &mut untouched.as_mut().expect(TAKEN).service;
                     ready!(service.poll_ready(cx)).map_err(Into::into)?;
-                    let Pass { mut service, request } = *pass.take().expect(TAKEN_ONCE);
-                    Self::Passing { future: service.call(request) }
+                    let Untouched { mut service, request } = *untouched.take().expect(TAKEN);
+                    Self::Untouched { future: service.call(request) }
                 }
-                // ## Passing => Over
-                CourseProj::Passing { future } => return future.poll(cx).map_err(Into::into),
-                // ## Failed => Over
-                CourseProj::Failed { error } => {
-                    return Poll::Ready(Err(error.take().expect(TAKEN_ONCE).into()));
+                // ## Untouched => done
+                RequestStateProj::Untouched { future } => {
+                    return future.poll(cx).map_err(Into::into);
                 }
-                CourseProj::Over => panic!("polled after its end"),
+                // ## Failed => done
+                RequestStateProj::Failed { error } => {
+                    return Poll::Ready(Err(error.take().expect(TAKEN).into()));
+                }
+                RequestStateProj::Done => panic!("`ResponseFuture` polled after completion"),
             };
             self.set(next);
         }
     }
 }
 
-// === impl Underway ===
+// === impl FirstAttempt ===
 
-impl<S: Clone, C: Credential, B> Underway<S, C, B> {
+impl<S: Clone, C: Credential, B> FirstAttempt<S, C, B> {
     #[cold]
-    fn rejected<F, ResBody: Body>(
+    fn not_accepted<F, ResBody: Body>(
         self,
+        verdict: Verdict,
         response: Response<ResBody>,
-    ) -> Next<Detour<S, F, C, B, ResBody>, ResBody> {
-        let Self { snapshot, copy, replay } = self;
-        let spare = copy.map(|head| Spare { head, replay });
-        let reply = snapshot.shared.react(snapshot.state.stamp(), spare, response);
-        Detour::after(reply, Call::new(snapshot))
+    ) -> StepResult<Detour<S, F, C, B, ResBody>, ResBody> {
+        let Self { snapshot, copy } = self;
+        Detour::after(verdict, Call::new(snapshot), copy, response)
     }
 }

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use crate::{
-    credential::{contract::Credential, origin::Origin, token::Token},
+    credential::{contract::Credential, origins::Origins, token::Token},
     detect::Detect,
     middleware::{
         policy::{FailureMode, Policy},
@@ -12,20 +12,21 @@ use crate::{
     session::handle::Session,
 };
 
-/// Keeps the credential of the requests that pass through it fresh.
+/// Applies a session's credential to requests, and replays those that are rejected after one
+/// refresh.
 ///
-/// See the [crate docs](crate) for an example. Every setting has a default that is safe for a
-/// client of one upstream.
+/// A layer has a session and the origins that may receive the credential. Every other setting has a
+/// safe default. The [crate docs](crate) have a complete example.
 ///
 /// ```
 /// use tower_refresh::{FailureMode, Origin, RefreshLayer, Session};
 ///
-/// # fn build(session: Session) -> Result<RefreshLayer, tower_refresh::credential::InvalidOrigin> {
-/// let layer = RefreshLayer::new(session)
-///     .origins([Origin::try_from("https://api.example.com")?])
+/// # fn build(session: Session) -> RefreshLayer {
+/// let api = Origin::from_static("https://api.example.com");
+/// let layer = RefreshLayer::new(session, api)
 ///     .replay_limit(1024 * 1024)
 ///     .failure_mode(FailureMode::Response);
-/// # Ok(layer) }
+/// # layer }
 /// ```
 #[must_use]
 pub struct RefreshLayer<C = Token> {
@@ -36,24 +37,36 @@ pub struct RefreshLayer<C = Token> {
 // === impl RefreshLayer ===
 
 impl<C: Credential> RefreshLayer<C> {
-    /// A layer for this session, with all settings at their defaults.
+    /// Creates a layer that sends the credential of `session` to these origins, and nowhere else.
     ///
-    /// Layers may share a session: they share the refresh as well.
+    /// Layers that share a session share its refresh:
     ///
     /// ```
-    /// use tower::Layer;
-    /// use tower_refresh::{Refresh, RefreshLayer, Session};
+    /// use tower_layer::Layer;
+    /// use tower_refresh::{Origin, Refresh, RefreshLayer, Session};
     ///
     /// fn wrap<S: Clone>(session: &Session, users: S, orders: S) -> (Refresh<S>, Refresh<S>) {
-    ///     let layer = RefreshLayer::new(session.clone());
-    ///     (layer.layer(users), layer.layer(orders))
+    ///     let users_api = Origin::from_static("https://users.example.com");
+    ///     let orders_api = Origin::from_static("https://orders.example.com");
+    ///     (
+    ///         RefreshLayer::new(session.clone(), users_api).layer(users),
+    ///         RefreshLayer::new(session.clone(), orders_api).layer(orders),
+    ///     )
     /// }
     /// ```
-    pub fn new(session: Session<C>) -> Self {
-        Self { session, policy: Policy::default() }
+    ///
+    /// A request to another origin passes untouched, and so does its response. `FollowRedirect`
+    /// *around* this layer sends every hop through it, so that a redirect to another origin carries
+    /// no credential. A client that follows redirects *below* this layer decides by itself what the
+    /// hops carry; see [`TargetUri`](crate::extension::TargetUri) for the response of such a
+    /// client.
+    ///
+    /// A `TRACE` request never carries the credential (RFC 9110 §9.3.8).
+    pub fn new(session: Session<C>, origins: impl Into<Origins>) -> Self {
+        Self { session, policy: Policy::new(origins.into()) }
     }
 
-    /// Which responses reject the credential. Default:
+    /// Decides which responses reject the credential. Default:
     /// [`Unauthorized`](crate::detect::Unauthorized).
     ///
     /// ```
@@ -61,8 +74,8 @@ impl<C: Credential> RefreshLayer<C> {
     /// use tower_refresh::detect::detect_fn;
     ///
     /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// // 419 is what some frameworks say for an expired session.
-    /// let layer = layer.detect(detect_fn(|status, _| matches!(status.as_u16(), 401 | 419)));
+    /// // Some frameworks answer 419 when a session has expired.
+    /// let layer = layer.detect(detect_fn(|response| matches!(response.status().as_u16(), 401 | 419)));
     /// # layer }
     /// ```
     pub fn detect(mut self, detect: impl Detect) -> Self {
@@ -70,100 +83,33 @@ impl<C: Credential> RefreshLayer<C> {
         self
     }
 
-    /// How many bytes of a request's body are kept for its replay. Default: 64 KiB. With 0, only
-    /// requests without a body are replayed.
+    /// Limits the memory in bytes that the copy of a request body may take. Default: 64 KiB. With
+    /// 0, only requests without a body are replayed.
     ///
-    /// A longer body is sent all the same; if it is rejected, the caller gets the rejection.
-    ///
-    /// ```
-    /// # use tower_refresh::RefreshLayer;
-    /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// let layer = layer.replay_limit(8 * 1024 * 1024);
-    /// # layer }
-    /// ```
+    /// A longer body is sent all the same. If it is rejected, the caller gets the rejection.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.policy.replay_limit = bytes;
         self
     }
 
-    /// What a rejected request gets that can't be replayed because there is no newer credential.
-    /// Default: [`FailureMode::Error`].
-    ///
-    /// ```
-    /// # use tower_refresh::{FailureMode, RefreshLayer};
-    /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// let layer = layer.failure_mode(FailureMode::Response);
-    /// # layer }
-    /// ```
+    /// Decides what a rejected request gets if there is no newer credential. Default:
+    /// [`FailureMode::Error`].
     pub fn failure_mode(mut self, mode: FailureMode) -> Self {
         self.policy.failure_mode = mode;
         self
     }
 
-    /// Where the credential may go. Default: anywhere. Requests to other origins pass untouched. A
-    /// URI without an authority is the service's own, and always one of them.
+    /// Whether the credential replaces one that the caller put on the request. Default: false; such
+    /// a request passes untouched ([`Credential::is_present`]).
     ///
-    /// Set it on every client that is used for several hosts, and wherever `FollowRedirect` is
-    /// *around* this layer: each hop then comes through it. (tower-http strips the extensions of a
-    /// request at a hop to another origin, so that [`Anonymous`](crate::extension::Anonymous) does not survive
-    /// it.) Where redirects are followed *below* the layer, it sees none of the hops, and what they
-    /// carry is the business of the redirect policy.
-    ///
-    /// ```
-    /// # use tower_refresh::{Origin, RefreshLayer};
-    /// # fn f(layer: RefreshLayer) -> Result<RefreshLayer, tower_refresh::credential::InvalidOrigin> {
-    /// let api = Origin::try_from("https://api.example.com")?;
-    /// let files = Origin::try_from("https://files.example.com")?;
-    /// let layer = layer.origins([api, files]);
-    /// # Ok(layer) }
-    /// ```
-    pub fn origins(mut self, origins: impl IntoIterator<Item = Origin>) -> Self {
-        self.policy.origins = Some(origins.into_iter().collect());
-        self
-    }
-
-    /// Whether the credential may travel over `http://` to a host that isn't loopback. Default:
-    /// false; such a request fails with [`ErrorKind::Cleartext`](crate::ErrorKind::Cleartext). RFC
-    /// 6750 §5.3 demands TLS.
-    ///
-    /// Loopback is `localhost`, its subdomains, `127.0.0.0/8` and `[::1]`.
-    ///
-    /// ```
-    /// # use tower_refresh::RefreshLayer;
-    /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// // Inside a mesh whose side-car does the TLS.
-    /// let layer = layer.allow_cleartext(true);
-    /// # layer }
-    /// ```
-    pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        self.policy.allow_cleartext = allow;
-        self
-    }
-
-    /// Whether the credential takes the place of one that the caller put on the request. Default:
-    /// false; such a request passes untouched ([`Credential::is_present`]).
-    ///
-    /// ```
-    /// # use tower_refresh::RefreshLayer;
-    /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// // A gateway: the callers' own credentials end here.
-    /// let layer = layer.overwrite(true);
-    /// # layer }
-    /// ```
+    /// A gateway where the callers' own credentials end sets it.
     pub fn overwrite(mut self, overwrite: bool) -> Self {
         self.policy.overwrite = overwrite;
         self
     }
 
-    /// Whether a [`Stamp`](crate::extension::Stamp) is put into the extensions of requests that carry the
-    /// credential, and of their responses. Default: false.
-    ///
-    /// ```
-    /// # use tower_refresh::RefreshLayer;
-    /// # fn f(layer: RefreshLayer) -> RefreshLayer {
-    /// let layer = layer.expose_stamp(true);
-    /// # layer }
-    /// ```
+    /// Whether requests that carry the credential, and their responses, have a
+    /// [`Stamp`](crate::extension::Stamp) in their extensions. Default: false.
     pub fn expose_stamp(mut self, expose: bool) -> Self {
         self.policy.expose_stamp = expose;
         self

@@ -1,10 +1,11 @@
-//! The path of one request: the layer, its service, and the future of a response.
+//! The path of one request: the layer and its service, the way on which most requests go, and the
+//! detour of those that wait for a refresh or are replayed.
 
-pub(crate) mod binding;
-pub(crate) mod detour;
+mod binding;
+mod detour;
 pub mod extension;
 pub mod future;
 pub(crate) mod layer;
 pub(crate) mod policy;
 pub(crate) mod service;
-pub(crate) mod snapshot;
+mod snapshot;

@@ -3,102 +3,96 @@ use std::{fmt, sync::Arc};
 use http::{Method, request::Parts};
 
 use crate::{
-    credential::{contract::Credential, origin, origin::Origin},
+    credential::{
+        contract::Credential,
+        origins::{Destination, Origins},
+    },
     detect::{Detect, Unauthorized},
     error::Error,
     middleware::extension::Anonymous,
 };
 
-/// What a rejected request gets that can't be replayed, because there is no newer credential.
+/// The result of a rejected request for which there is no newer credential.
 ///
 /// ```
-/// use tower_refresh::{FailureMode, RefreshLayer, Session};
+/// use tower_refresh::{FailureMode, Origin, RefreshLayer, Session};
 ///
-/// /// For a proxy, whose caller knows what to do with a 401.
+/// /// For a proxy whose callers know how to handle a 401.
 /// fn transparent(session: Session) -> RefreshLayer {
-///     RefreshLayer::new(session).failure_mode(FailureMode::Response)
+///     let upstream = Origin::from_static("https://api.example.com");
+///     RefreshLayer::new(session, upstream).failure_mode(FailureMode::Response)
 /// }
 /// ```
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum FailureMode {
-    /// The [`Error`](crate::Error) that says why.
+    /// The [`Error`](crate::Error) of the session that gives the reason.
     #[default]
     Error,
-    /// The response that rejected it, as it came. A request that was never sent still gets the
-    /// error.
+    /// The response that rejected the request. A request that was never sent still gets the error.
     ///
-    /// It costs a connection (HTTP/1) or a stream (HTTP/2) until the request is sent again, since
-    /// the response is held all the while. And a body that is still being uploaded when the
-    /// rejection comes is not replayed: taking the upload over would break the response.
+    /// The request holds that response, and with it a connection (HTTP/1) or a stream (HTTP/2),
+    /// while it waits for the refresh. When a newer credential arrives, the response is read to its
+    /// end, so that the inner service gets its connection back before the replay needs one. From
+    /// then on a failure of the replay's admission is an error.
+    ///
+    /// - A refresher that sends through the same connection pool may find no free connection while
+    ///   many requests wait, or no flow-control window on a shared HTTP/2 connection. The refresh
+    ///   then ends by its time-out. Give the refresher a client of its own.
+    /// - An upload in progress is not interrupted, since that would break its response. Such a
+    ///   request is not replayed.
     Response,
 }
 
-/// What a layer is configured with, besides its session.
+/// The settings of a layer, without its session.
 #[derive(Clone)]
-pub(crate) struct Policy {
-    pub(crate) detect: Arc<dyn Detect>,
-    pub(crate) replay_limit: usize,
-    pub(crate) failure_mode: FailureMode,
-    pub(crate) origins: Option<Arc<[Origin]>>,
-    pub(crate) allow_cleartext: bool,
-    pub(crate) overwrite: bool,
-    pub(crate) expose_stamp: bool,
+pub(super) struct Policy {
+    pub(super) detect: Arc<dyn Detect>,
+    pub(super) origins: Origins,
+    pub(super) replay_limit: usize,
+    pub(super) failure_mode: FailureMode,
+    pub(super) overwrite: bool,
+    pub(super) expose_stamp: bool,
 }
 
-/// Whether a request is the session's business.
+/// The decision whether a request carries the credential.
 #[derive(Debug)]
-pub(crate) enum Route {
-    /// It carries the credential.
+pub(super) enum Route {
     Carry,
-    /// It passes untouched, and so does its response.
+    /// The request and its response pass untouched.
     Pass,
-    /// It would carry the credential where that must not go.
+    /// The request is not sent.
     Refuse(Error),
 }
 
 // === impl Policy ===
 
-impl Default for Policy {
-    fn default() -> Self {
+impl Policy {
+    pub(super) fn new(origins: Origins) -> Self {
         Self {
             detect: Arc::new(Unauthorized),
+            origins,
             replay_limit: 64 * 1024,
             failure_mode: FailureMode::default(),
-            origins: None,
-            allow_cleartext: false,
             overwrite: false,
             expose_stamp: false,
         }
     }
-}
 
-impl Policy {
-    pub(crate) fn route<C: Credential>(&self, request: &Parts) -> Route {
-        if request.extensions.get::<Anonymous>().is_some()
+    #[inline]
+    pub(super) fn route<C: Credential>(&self, request: &Parts) -> Route {
+        // A server sends a TRACE back as it arrived, so that a client must not put a credential on
+        // it (RFC 9110 §9.3.8).
+        if request.method == Method::TRACE
+            || request.extensions.get::<Anonymous>().is_some()
             || (!self.overwrite && C::is_present(request))
-            || !self.is_home(request)
         {
-            Route::Pass
-        } else if !self.allow_cleartext && origin::is_cleartext(&request.uri) {
-            Route::Refuse(Error::cleartext())
-        } else {
-            Route::Carry
+            return Route::Pass;
         }
-    }
-
-    /// Whether the request goes where the credential may go.
-    fn is_home(&self, request: &Parts) -> bool {
-        let uri = &request.uri;
-        if request.method == Method::CONNECT && uri.scheme().is_none() {
-            // It is for a proxy, and what it opens is for somebody else (RFC 9110 §9.3.6).
-            return false;
-        }
-        match &self.origins {
-            Some(origins) if uri.authority().is_some() => {
-                origins.iter().any(|origin| origin.matches(uri))
-            }
-            _ => true,
+        match self.origins.destination(request) {
+            Destination::Allowed => Route::Carry,
+            Destination::Foreign => Route::Pass,
+            Destination::Cleartext => Route::Refuse(Error::cleartext()),
         }
     }
 }
@@ -106,10 +100,9 @@ impl Policy {
 impl fmt::Debug for Policy {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Policy")
+            .field("origins", &self.origins)
             .field("replay_limit", &self.replay_limit)
             .field("failure_mode", &self.failure_mode)
-            .field("origins", &self.origins)
-            .field("allow_cleartext", &self.allow_cleartext)
             .field("overwrite", &self.overwrite)
             .field("expose_stamp", &self.expose_stamp)
             .finish_non_exhaustive()

@@ -13,11 +13,11 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::{BoxError, Error},
     middleware::{
-        detour::{Call, Detour},
+        detour::{Call, Detour, ReplayCopy},
         extension::NoReplay,
-        future::{ResponseFuture, Underway},
+        future::{FirstAttempt, ResponseFuture},
         policy::{Policy, Route},
-        snapshot::{Snapshot, View},
+        snapshot::{LatestSnapshot, Snapshot},
     },
     replay::{Replay, ReplayBody, head::HeadCopy},
     session::{Phase, handle::Session},
@@ -26,12 +26,15 @@ use crate::{
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
 ///
 /// ```
+/// use std::convert::Infallible;
+///
 /// use bytes::Bytes;
 /// use http::{Request, Response, header::AUTHORIZATION};
 /// use http_body_util::Full;
-/// use std::convert::Infallible;
 /// use tower::{Layer, ServiceExt, service_fn};
-/// use tower_refresh::{refresher_fn, RefreshContext, RefreshLayer, ReplayBody, Session, Token};
+/// use tower_refresh::{
+///     Origin, RefreshContext, RefreshLayer, ReplayBody, Session, Token, refresher_fn,
+/// };
 ///
 /// # #[tokio::main(flavor = "current_thread")]
 /// # async fn main() -> Result<(), tower::BoxError> {
@@ -43,109 +46,125 @@ use crate::{
 /// let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 ///
-/// let client = RefreshLayer::new(session).layer(upstream);
+/// let api = Origin::from_static("https://api.example.com");
+/// let client = RefreshLayer::new(session, api).layer(upstream);
 /// let request = Request::get("https://api.example.com/user").body(Full::default())?;
 /// assert_eq!(client.oneshot(request).await?.status(), 200);
 /// # Ok(()) }
 /// ```
 ///
+/// # If it does not compile
+///
+/// "the method `oneshot` exists … but its trait bounds were not satisfied" has one of three causes:
+///
+/// - The inner service takes the caller's body type. It receives a [`ReplayBody`] around that type:
+///   `Service<Request<ReplayBody<B>>>`. For a client with one fixed body type, convert the body
+///   below the layer, for example with tower-http's `MapRequestBodyLayer`.
+/// - The inner service is not [`Clone`]: every replay goes to a clone. `tower::util::BoxService` is
+///   not; use `BoxCloneService`, or put a `Buffer` below the layer.
+/// - The error of the body or of the inner service does not convert into a
+///   [`BoxError`](crate::BoxError), or the body is not `Unpin`. Box the body:
+///   `http_body_util::BodyExt::boxed_unsync`.
+///
 /// # Clones
 ///
-/// Clones share the session. Each keeps a snapshot: the session's state, a copy of the credential
-/// where it can be had ([`Credential::unshared`]), and an instance of the inner service that is
-/// never called, only cloned for a replay. So a request with a fresh credential takes no lock,
-/// clones no inner service, and shares no counter with those of other clones. A clone borrows the
-/// snapshot of its original for its first call and has one of its own from the second on: a task
+/// Clones share the session. Each clone has a snapshot: the state of the session, a copy of the
+/// credential ([`Credential::unshared`]), and an instance of the inner service that is cloned for
+/// replays and never called. A request with a fresh credential therefore takes no lock, clones no
+/// inner service, and shares no counter with the requests of other clones. A clone borrows the
+/// snapshot of its original for its first call, and takes one of its own at the second call. A task
 /// that sends many requests should keep its clone.
 ///
-/// An idle clone keeps the credential that it saw last alive until it is used again or dropped.
+/// An idle clone keeps its credential alive until the clone is used or dropped.
 ///
-/// The inner service is cloned for a replay under a lock that belongs to the snapshot. So its
-/// `Clone` must not poll, or wait for, another request of this service or of its clones.
+/// The snapshot's lock is held while the inner service is cloned for a replay. The `Clone` of the
+/// inner service must not poll a request of this service or of its clones.
 ///
 /// # Bodies
 ///
-/// `call` polls the body of the request, to keep what is there already, until it has to wait or
-/// gets too long for a replay (see [`ReplayBody`]). Where a body needs a runtime, `call` does too,
-/// and belongs inside of `runtime.block_on(async { … })`. A body that panics does so in `call`,
-/// which ends the worker of a `Buffer` above. With `Expect: 100-continue`, or marked
-/// [`NoReplay`](crate::extension::NoReplay), it is not polled before the inner service does.
+/// `call` polls the body of the request to keep the frames that are there already. Polling stops
+/// when the body is pending or too long for a replay (see [`ReplayBody`]). A body that needs a
+/// runtime needs one in `call`. A body that panics does so in `call`, which ends the worker of a
+/// `Buffer` above the layer. A body with `Expect: 100-continue`, or of a request marked
+/// [`NoReplay`], is first polled by the inner service.
 ///
 /// # Readiness
 ///
-/// `poll_ready` asks the inner service only while a request could be sent at once. Otherwise it is
-/// ready: a request may come and wait, and holds no readiness of the inner service meanwhile. It
-/// fails only if the inner service does.
+/// `poll_ready` polls the inner service only while a request could be sent at once. Otherwise it is
+/// ready: a request may come and wait for a refresh, and holds no readiness of the inner service
+/// meanwhile. `poll_ready` fails only if the inner service does.
 ///
-/// Whether the credential has expired is asked with the readiness, by the clock of that moment.
-/// Whether it has changed is asked again by `call`.
+/// `poll_ready` reads the clock to decide whether the credential has expired. `call` checks again
+/// whether the credential has changed.
 ///
-/// While a task waits for the readiness of the inner service, here or in the future of a request,
-/// it is woken by that alone: a logout or a refresh that begins meanwhile is noticed then, before
+/// While a task waits for the readiness of the inner service, here or in a response future, only
+/// the inner service wakes it. A logout or a refresh in the meantime is noticed then, before
 /// anything is sent.
 ///
 /// # Errors
 ///
-/// An inner service that fails to become ready fails `poll_ready`, with its error as it is. For the
-/// rest see [`ResponseFuture`].
+/// `poll_ready` returns the error of the inner service unchanged. See [`ResponseFuture`] for the
+/// errors of a request.
 ///
 /// # Cancel safety
 ///
-/// See [`ResponseFuture`]: it may be dropped at any time.
+/// A [`ResponseFuture`] may be dropped at any time.
 pub struct Refresh<S, C = Token> {
     inner: S,
     readiness: Readiness,
-    view: View<S, C>,
+    latest: LatestSnapshot<S, C>,
 }
 
-/// What the inner service was asked for, and not used for yet.
+/// The readiness of the inner service, which no call has used yet.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 enum Readiness {
     #[default]
-    Unasked,
-    /// It may hold something, and is not ready, or is not known to be.
-    Asked,
-    /// With what the clock said when it was asked, if the credential is known to expire.
+    NotPolled,
+    /// The inner service was polled and is not known to be ready. It may hold a place in a queue.
+    Polled,
+    /// Ready. The time is what the clock said at that poll, if the credential has an expiry.
     Ready(Option<SystemTime>),
 }
 
 // === impl Refresh ===
 
 impl<S, C> Refresh<S, C> {
-    /// The inner service.
+    /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service. Replays of later calls go to clones of what is left here.
+    /// Returns a mutable reference to the inner service.
     ///
-    /// What it was polled ready for counts no more, since another service may be put in its place:
-    /// without `poll_ready`, the next call goes to a clone.
+    /// The caller may put another service in its place, so that the readiness of the present one no
+    /// longer counts: without another `poll_ready`, the next call goes to a clone. Replays of later
+    /// calls go to clones of the service that the caller leaves here.
     pub fn get_mut(&mut self) -> &mut S {
-        self.view.invalidate();
+        self.latest.invalidate();
         if let Readiness::Ready(_) = self.readiness {
-            self.readiness = Readiness::Asked;
+            self.readiness = Readiness::Polled;
         }
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.inner
     }
 }
 
 impl<S, C: Credential> Refresh<S, C> {
-    pub(crate) fn new(inner: S, session: Session<C>, policy: Policy) -> Self {
-        Self { inner, readiness: Readiness::Unasked, view: View::new(session, policy) }
+    pub(super) fn new(inner: S, session: Session<C>, policy: Policy) -> Self {
+        let latest = LatestSnapshot::new(session, policy);
+        Self { inner, readiness: Readiness::NotPolled, latest }
     }
 }
 
 impl<S: Clone, C> Refresh<S, C> {
-    /// Gives up what the inner service may have reserved for this instance: a permit, a place in
-    /// its queue.
-    fn give_up_readiness(&mut self) {
-        if mem::take(&mut self.readiness) != Readiness::Unasked {
+    /// Releases what this instance of the inner service may have reserved: a permit, a place in a
+    /// queue.
+    fn release_readiness(&mut self) {
+        if mem::take(&mut self.readiness) != Readiness::NotPolled {
             self.inner = self.inner.clone();
         }
     }
@@ -166,12 +185,12 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let wall = OnceCell::new();
-        let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
-        if state.sendable(|| *wall.get_or_init(|| shared.session.wall())).is_none() {
-            self.give_up_readiness();
+        let Snapshot { binding, state, .. } = &**self.latest.update(&self.inner);
+        if state.sendable(|| *wall.get_or_init(|| binding.session.wall())).is_none() {
+            self.release_readiness();
             return Poll::Ready(Ok(()));
         }
-        self.readiness = Readiness::Asked;
+        self.readiness = Readiness::Polled;
         ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
         self.readiness = Readiness::Ready(wall.into_inner());
         Poll::Ready(Ok(()))
@@ -179,41 +198,46 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let Snapshot { shared, state, .. } = &**self.view.latest(&self.inner);
-        match shared.route(&head) {
+        let Snapshot { binding, state, .. } = &**self.latest.update(&self.inner);
+        match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => {
-                return self.pass(Request::from_parts(head, ReplayBody::passthrough(body)));
+                let request = Request::from_parts(head, ReplayBody::passthrough(body));
+                return self.pass(request);
             }
             Route::Refuse(error) => return self.refuse(error),
         }
         if let Phase::LoggedOut(reason) = state.phase() {
-            // Where nothing is sent, the body is not even looked at.
+            // The body is not polled if nothing is sent.
             let error = reason.to_error();
             return self.refuse(error);
         }
-        // Read with the readiness, if the credential is known to expire.
         let wall = match self.readiness {
             Readiness::Ready(read) => read,
-            Readiness::Unasked | Readiness::Asked => None,
+            Readiness::NotPolled | Readiness::Polled => None,
         };
-        // From here on it is a request of this state's login.
-        let snapshot = self.view.for_call(&self.inner, wall);
-        let Snapshot { shared, state, .. } = &*snapshot;
-        let (body, replay) = recorded(&head, body, shared.policy.replay_limit);
+        // The login of this snapshot is the login of the request, for all of its attempts.
+        let snapshot = self.latest.for_call(&self.inner, wall);
+        let Snapshot { binding, state, .. } = &*snapshot;
+        let (body, replay) = recorded(&head, body, binding.policy.replay_limit);
         let is_ready = matches!(self.readiness, Readiness::Ready(_));
-        if is_ready && state.sendable(|| wall.unwrap_or_else(|| shared.session.wall())).is_some() {
-            // ## The fresh path: no lock of the session, and no future boxed
-            let copy = replay.is_possible().then(|| HeadCopy::of(&head));
-            // Looked at last: bodies, clones and clocks may be anybody's code, and take their time.
+        let wall = || wall.unwrap_or_else(|| binding.session.wall());
+        if is_ready && state.sendable(wall).is_some() {
+            // The direct way: no lock of the session is taken, and no future is boxed.
+            let copy = ReplayCopy { head: HeadCopy::of(&head), body: replay };
+            // Checked last. Polls of bodies, clones and clocks may run foreign code, and a login or
+            // a logout may complete meanwhile (guarantee 4).
             if snapshot.is_current() {
-                self.readiness = Readiness::Unasked;
+                self.readiness = Readiness::NotPolled;
                 snapshot.apply(&mut head);
                 let future = self.inner.call(Request::from_parts(head, body));
-                return ResponseFuture::fresh(future, Underway { snapshot, copy, replay });
+                return ResponseFuture::direct(future, FirstAttempt { snapshot, copy });
             }
+            self.release_readiness();
+            let detour = Detour::admitting(Call::new(snapshot), head, body, copy.body);
+            return ResponseFuture::detour(detour);
         }
-        self.give_up_readiness();
+        self.release_readiness();
         ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
     }
 }
@@ -231,11 +255,11 @@ where
         S: Service<Request<ReplayBody<B>>>,
     {
         if let Readiness::Ready(_) = self.readiness {
-            self.readiness = Readiness::Unasked;
-            ResponseFuture::passing(self.inner.call(request))
+            self.readiness = Readiness::NotPolled;
+            ResponseFuture::untouched(self.inner.call(request))
         } else {
-            self.give_up_readiness();
-            ResponseFuture::readying_to_pass(self.inner.clone(), request)
+            self.release_readiness();
+            ResponseFuture::readying_untouched(self.inner.clone(), request)
         }
     }
 
@@ -243,19 +267,16 @@ where
     where
         S: Service<Request<ReplayBody<B>>>,
     {
-        self.give_up_readiness();
+        self.release_readiness();
         ResponseFuture::failed(error)
     }
 }
 
 impl<S: Clone, C: Credential> Clone for Refresh<S, C> {
-    /// The clone has asked for no readiness yet.
+    /// Clones the service. The clone has not polled its inner service.
     fn clone(&self) -> Self {
-        Self {
-            inner: self.inner.clone(),
-            readiness: Readiness::Unasked,
-            view: self.view.borrow(&self.inner),
-        }
+        let latest = self.latest.borrow(&self.inner);
+        Self { inner: self.inner.clone(), readiness: Readiness::NotPolled, latest }
     }
 }
 
@@ -263,15 +284,12 @@ impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
             .field("inner", &self.inner)
-            .field("shared", &self.view.shared())
+            .field("binding", &self.latest.binding())
             .finish_non_exhaustive()
     }
 }
 
-/// The body of a request, for now and for its replay.
-///
-/// It may be polled here, except where polling it promises that the upstream has agreed (RFC 9110
-/// §10.1.1).
+/// The body of the first attempt, and the copy for a replay.
 #[inline]
 fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
 where
@@ -281,5 +299,7 @@ where
     if head.extensions.get::<NoReplay>().is_some() {
         return ReplayBody::once(body);
     }
+    // To poll a body that expects a 100 (Continue) would promise that the upstream has sent it
+    // (RFC 9110 §10.1.1).
     ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
 }

@@ -9,47 +9,49 @@ use tokio::sync::watch;
 
 use crate::{
     credential::contract::Credential,
-    middleware::{binding::Shared, policy::Policy},
+    detect::Verdict,
+    head::RequestHead,
+    middleware::{binding::Binding, policy::Policy},
     session::{Held, State, handle::Session},
 };
 
-/// What a call takes along, behind one `Arc`: the state in which it is sent, and all that does not
-/// change from one attempt to the next.
+/// Everything that a call needs, behind one `Arc`: the state in which the request is sent, and the
+/// parts that are the same for all of its attempts.
 ///
-/// An instance of the service has one of its own, so that calls on different threads have no
-/// counter in common: taking turns at one costs a processor more than all else that a call does.
-/// Hence the alignment, too: neighbours on a cache line take turns as well, and processors fetch
-/// lines in pairs of 128 bytes.
+/// Each instance of the service has a snapshot of its own, so that calls on different threads share
+/// no counter: a counter that moves between cores costs more than the rest of the call. The
+/// alignment keeps two snapshots off one cache line, since processors fetch lines in pairs of 128
+/// bytes.
 #[repr(align(128))]
-pub(crate) struct Snapshot<S, C> {
-    pub(crate) shared: Arc<Shared<C>>,
-    pub(crate) state: Arc<State<C>>,
-    /// What requests are sent with, if a copy of the state's credential may stand for it.
+pub(super) struct Snapshot<S, C> {
+    pub(super) binding: Arc<Binding<C>>,
+    pub(super) state: Arc<State<C>>,
+    /// A copy of the credential ([`Credential::unshared`]), whose counters no other clone touches.
     unshared: Option<C>,
-    /// Has seen that state.
+    /// Has seen `state`, so that any later state is a change.
     changes: watch::Receiver<Arc<State<C>>>,
-    /// Never called, only cloned: each attempt after the first goes to an instance that was polled
-    /// ready for it. In a lock, so that the inner service need not be `Sync`. None before the first
-    /// call of the service.
+    /// An instance of the inner service that is cloned for replays and never called: every attempt
+    /// after the first goes to an instance that was polled ready for it (guarantee 13). The lock
+    /// spares the inner service from being `Sync`. `None` before the first call.
     pristine: Mutex<Option<S>>,
 }
 
-/// The latest snapshot, as one instance of the service knows it. The lock is for its clones; calls
-/// need none.
-pub(crate) struct View<S, C>(Mutex<Latest<S, C>>);
+/// The latest snapshot that one instance of the service knows. Its own calls have `&mut self` and
+/// take no lock; the lock is for [`clone`](Self::borrow), which has `&self`.
+pub(super) struct LatestSnapshot<S, C>(Mutex<Latest<S, C>>);
 
 struct Latest<S, C> {
     snapshot: Arc<Snapshot<S, C>>,
-    tenure: Tenure,
+    ownership: Ownership,
 }
 
-/// Whose the snapshot is.
+/// The relation of an instance of the service to its snapshot.
 #[derive(Clone, Copy, PartialEq, Eq)]
-enum Tenure {
-    /// Another is needed before the next call.
-    Stale,
-    /// The one of which this instance is a clone. Good enough for one call: most clones don't see a
-    /// second one.
+enum Ownership {
+    /// The next call needs another snapshot.
+    Outdated,
+    /// The snapshot belongs to the instance from which this one was cloned. It serves one call,
+    /// since most clones see no second one.
     Borrowed,
     Own,
 }
@@ -57,114 +59,122 @@ enum Tenure {
 // === impl Snapshot ===
 
 impl<S, C> Snapshot<S, C> {
-    /// The credential that requests are sent with in this state.
-    pub(crate) fn held(&self) -> &Held<C> {
+    /// The credential of this state.
+    pub(super) fn held(&self) -> &Held<C> {
         self.state.held().expect("no request is sent without a credential")
     }
 
-    /// Whether the session is still in this state.
+    /// Whether the session is still in this state: one atomic load.
+    ///
+    /// The session writes a new state before it raises the version that this load reads, and the
+    /// load happens after the state of this snapshot was read. So `true` means that no login,
+    /// logout or settlement had completed when the load was made (guarantee 4).
     #[inline]
-    pub(crate) fn is_current(&self) -> bool {
-        // It can't be closed: the snapshot holds the session. One atomic load.
+    pub(super) fn is_current(&self) -> bool {
+        // The channel cannot be closed, since the binding holds the session.
         !self.changes.has_changed().unwrap_or(true)
     }
 }
 
 impl<S: Clone, C: Credential> Snapshot<S, C> {
-    /// Another instance of the inner service.
-    pub(crate) fn inner(&self) -> S {
+    /// Clones the inner service.
+    pub(super) fn inner(&self) -> S {
         let pristine = self.pristine.lock().unwrap_or_else(PoisonError::into_inner);
-        pristine.clone().expect("a call takes a snapshot along that has one")
+        pristine.clone().expect("the snapshot of a call has an instance of the inner service")
     }
 
-    /// One of the session as it is now.
+    /// Takes a snapshot of the session's present state.
     fn at_present(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
         let unshared = state.credential().and_then(|credential| credential.unshared());
         let pristine = Mutex::new(Some(inner.clone()));
-        Arc::new(Self { shared: self.shared.clone(), state, unshared, changes, pristine })
+        Arc::new(Self { binding: self.binding.clone(), state, unshared, changes, pristine })
     }
 }
 
 impl<S, C: Credential> Snapshot<S, C> {
-    /// Puts the credential of this state on a request.
+    /// Applies the credential of this state to a request.
     #[inline]
-    pub(crate) fn apply(&self, head: &mut Parts) {
+    pub(super) fn apply(&self, head: &mut Parts) {
         let credential = self.unshared.as_ref().unwrap_or_else(|| self.held().credential());
-        self.shared.apply(credential, || self.state.stamp(), head);
+        self.binding.apply(credential, || self.state.stamp(), head);
     }
 
-    /// Looks at the response to a request that was sent in this state: whether it is one to hand on
-    /// as it is.
+    /// Inspects the response to a request that was sent in this state.
     #[inline]
-    pub(crate) fn accepts<ResBody>(&self, response: &mut Response<ResBody>) -> bool {
-        self.shared.accepts(self.held(), || self.state.stamp(), response)
+    pub(super) fn inspect<ResBody>(
+        &self,
+        request: RequestHead<'_>,
+        response: &mut Response<ResBody>,
+    ) -> Verdict {
+        self.binding.inspect(self.held(), || self.state.stamp(), request, response)
     }
 }
 
-// === impl View ===
+// === impl LatestSnapshot ===
 
-impl<S, C: Credential> View<S, C> {
-    pub(crate) fn new(session: Session<C>, policy: Policy) -> Self {
+impl<S, C: Credential> LatestSnapshot<S, C> {
+    pub(super) fn new(session: Session<C>, policy: Policy) -> Self {
         let mut changes = session.changes();
         let state = changes.borrow_and_update().clone();
-        let shared = Arc::new(Shared::new(session, policy));
+        let binding = Arc::new(Binding::new(session, policy));
         let snapshot = Arc::new(Snapshot {
-            shared,
+            binding,
             state,
             unshared: None,
             changes,
             pristine: Mutex::new(None),
         });
-        Self(Mutex::new(Latest { snapshot, tenure: Tenure::Stale }))
+        Self(Mutex::new(Latest { snapshot, ownership: Ownership::Outdated }))
     }
 }
 
-impl<S: Clone, C: Credential> View<S, C> {
-    /// The latest snapshot.
+impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
+    /// The snapshot of the present state.
     #[inline]
-    pub(crate) fn latest(&mut self, inner: &S) -> &Arc<Snapshot<S, C>> {
+    pub(super) fn update(&mut self, inner: &S) -> &Arc<Snapshot<S, C>> {
         self.get_mut().update(inner)
     }
 
-    /// The snapshot for a request that is sent now, after the start of a renewal that is due.
+    /// The snapshot for a request that is called now. Starts a renewal that is due.
     #[inline]
-    pub(crate) fn for_call(&mut self, inner: &S, wall: Option<SystemTime>) -> Arc<Snapshot<S, C>> {
+    pub(super) fn for_call(&mut self, inner: &S, wall: Option<SystemTime>) -> Arc<Snapshot<S, C>> {
         let latest = self.get_mut();
-        let Snapshot { shared, state, .. } = &**latest.update(inner);
-        if state.wants_renewal(|| wall.unwrap_or_else(|| shared.session.wall())) {
-            shared.session.renew();
+        let Snapshot { binding, state, .. } = &**latest.update(inner);
+        if state.wants_renewal(|| wall.unwrap_or_else(|| binding.session.wall())) {
+            binding.session.renew();
             latest.update(inner);
         }
-        if latest.tenure == Tenure::Borrowed {
-            latest.tenure = Tenure::Stale;
+        if latest.ownership == Ownership::Borrowed {
+            latest.ownership = Ownership::Outdated;
         }
         latest.snapshot.clone()
     }
 
-    /// For a clone of the service. Brings this one up to date as well: an instance that is only
-    /// ever cloned would leave that to each of its clones.
-    pub(crate) fn borrow(&self, inner: &S) -> Self {
+    /// The latest snapshot for a clone of the service. Updates this one as well: an instance that
+    /// is cloned and never called would otherwise make each of its clones take a snapshot.
+    pub(super) fn borrow(&self, inner: &S) -> Self {
         let mut latest = self.lock().clone();
         if !latest.is_current() {
             latest.make(inner);
-            // Dropped outside the lock: it may be the last that holds a credential.
+            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop`
+            // may be anything.
             let displaced = mem::replace(&mut *self.lock(), latest.clone());
             drop(displaced);
         }
-        Self(Mutex::new(Latest { snapshot: latest.snapshot, tenure: Tenure::Borrowed }))
+        Self(Mutex::new(Latest { snapshot: latest.snapshot, ownership: Ownership::Borrowed }))
     }
 }
 
-impl<S, C> View<S, C> {
-    /// The inner service may be another from now on.
-    pub(crate) fn invalidate(&mut self) {
-        self.get_mut().tenure = Tenure::Stale;
+impl<S, C> LatestSnapshot<S, C> {
+    /// Forgets the instance of the inner service, which the caller may have replaced.
+    pub(super) fn invalidate(&mut self) {
+        self.get_mut().ownership = Ownership::Outdated;
     }
 
-    pub(crate) fn shared(&self) -> Arc<Shared<C>> {
-        self.lock().snapshot.shared.clone()
+    pub(super) fn binding(&self) -> Arc<Binding<C>> {
+        self.lock().snapshot.binding.clone()
     }
 
     fn get_mut(&mut self) -> &mut Latest<S, C> {
@@ -180,7 +190,7 @@ impl<S, C> View<S, C> {
 
 impl<S, C> Latest<S, C> {
     fn is_current(&self) -> bool {
-        self.tenure != Tenure::Stale && self.snapshot.is_current()
+        self.ownership != Ownership::Outdated && self.snapshot.is_current()
     }
 }
 
@@ -196,12 +206,12 @@ impl<S: Clone, C: Credential> Latest<S, C> {
     #[cold]
     fn make(&mut self, inner: &S) {
         self.snapshot = self.snapshot.at_present(inner);
-        self.tenure = Tenure::Own;
+        self.ownership = Ownership::Own;
     }
 }
 
 impl<S, C> Clone for Latest<S, C> {
     fn clone(&self) -> Self {
-        Self { snapshot: self.snapshot.clone(), tenure: self.tenure }
+        Self { snapshot: self.snapshot.clone(), ownership: self.ownership }
     }
 }

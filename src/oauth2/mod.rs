@@ -10,7 +10,7 @@
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::Layer;
 //! use tower_refresh::oauth2::{self, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
-//! use tower_refresh::{RefreshLayer, ReplayBody, Session, Token};
+//! use tower_refresh::{Origin, RefreshLayer, ReplayBody, Session, Token};
 //!
 //! # fn main() -> Result<(), tower::BoxError> {
 //! // `build_http` stands for a connector with TLS
@@ -22,7 +22,7 @@
 //! let session = Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
 //!
 //! let api: Client<_, ReplayBody<Full<Bytes>>> = Client::builder(TokioExecutor::new()).build_http();
-//! let api = RefreshLayer::new(session).layer(api);
+//! let api = RefreshLayer::new(session, Origin::from_static("https://api.example.com")).layer(api);
 //! # drop(api);
 //! # Ok(()) }
 //! ```

@@ -35,11 +35,12 @@ use crate::{
 /// use http_body_util::{BodyExt, Full};
 /// use tower::Layer;
 /// use tower_http::map_request_body::MapRequestBodyLayer;
-/// use tower_refresh::{RefreshLayer, ReplayBody, Session};
+/// use tower_refresh::{Origin, RefreshLayer, ReplayBody, Session};
 ///
 /// # fn f<S: Clone>(session: Session, client: S) {
 /// let boxed = MapRequestBodyLayer::new(|body: ReplayBody<Full<Bytes>>| body.boxed_unsync());
-/// let client = RefreshLayer::new(session).layer(boxed.layer(client));
+/// let client = RefreshLayer::new(session, Origin::from_static("https://api.example.com"))
+///     .layer(boxed.layer(client));
 /// # drop(client); }
 /// ```
 pub struct ReplayBody<B>(Kind<B>);

@@ -108,10 +108,15 @@ where
 // === impl Replay ===
 
 impl<B> Replay<B> {
-    /// Whether there may be a second attempt, as far as is known now.
-    #[inline]
-    pub(crate) fn is_possible(&self) -> bool {
-        !matches!(self.0, Kind::Impossible)
+    /// The copy for one more attempt, if the body was had whole. Otherwise an attempt after this
+    /// one is impossible.
+    pub(crate) fn again(&self) -> Self {
+        Self(match &self.0 {
+            Kind::Over(framing) => Kind::Over(*framing),
+            Kind::One { data, framing } => Kind::One { data: data.clone(), framing: *framing },
+            Kind::Kept(kept) => Kind::Kept(kept.clone()),
+            Kind::Impossible | Kind::Recording(_) => Kind::Impossible,
+        })
     }
 
     /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be

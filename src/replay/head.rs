@@ -18,6 +18,16 @@ pub(crate) struct HeadCopy {
     extensions: Extensions,
 }
 
+/// The copy of a request's head after its replay was made: enough to say which request it was.
+pub(crate) struct RestoredHead {
+    text: Bytes,
+    extensions: Extensions,
+}
+
+/// The method and the URI at the beginning of a copy. Every call reads the text anew.
+#[derive(Clone, Copy)]
+pub(crate) struct RequestLine<'a>(&'a [u8]);
+
 /// The number of headers, a method, the parts of a URI, and the headers one after the other, in the
 /// order of their map: a [`Prefix`], the name, the value.
 ///
@@ -64,13 +74,76 @@ impl HeadCopy {
         copy
     }
 
-    pub(crate) fn restore(self) -> Parts {
+    /// The method and the URI, to be read from the copy.
+    pub(crate) fn request_line(&self) -> RequestLine<'_> {
+        RequestLine(self.text.first())
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+
+    /// Makes the head of the replay, and keeps the part of the copy that says which request it is.
+    pub(crate) fn restore(self) -> (Parts, RestoredHead) {
         let (mut head, ()) = Request::new(()).into_parts();
         head.version = self.version;
-        head.extensions = self.extensions;
-        (head.method, head.uri, head.headers) = self.text.restore();
-        head
+        head.extensions = self.extensions.clone();
+        let first;
+        (first, head.method, head.uri, head.headers) = self.text.restore();
+        (head, RestoredHead { text: first, extensions: self.extensions })
     }
+}
+
+// === impl RestoredHead ===
+
+impl RestoredHead {
+    pub(crate) fn request_line(&self) -> RequestLine<'_> {
+        RequestLine(&self.text)
+    }
+
+    pub(crate) fn extensions(&self) -> &Extensions {
+        &self.extensions
+    }
+}
+
+// === impl RequestLine ===
+
+impl<'a> RequestLine<'a> {
+    pub(crate) fn method(self) -> Method {
+        let (method, _) = part(self.after_length(), 0);
+        Method::from_bytes(method).expect(UNCHANGED)
+    }
+
+    pub(crate) fn uri(self) -> Uri {
+        let (_, rest) = part(self.after_length(), 0);
+        let has_scheme = rest.first_chunk().is_some_and(|len| Length::from_ne_bytes(*len) > 0);
+        let (scheme, rest) = part(rest, 1);
+        let (authority, rest) = part(rest, 0);
+        let (path_and_query, _) = part(rest, 0);
+        let mut parts = uri::Parts::default();
+        if has_scheme {
+            parts.scheme = Some(Scheme::try_from(scheme).expect(UNCHANGED));
+        }
+        if !authority.is_empty() {
+            parts.authority = Some(Authority::try_from(authority).expect(UNCHANGED));
+        }
+        if !path_and_query.is_empty() {
+            let path_and_query = PathAndQuery::try_from(path_and_query);
+            parts.path_and_query = Some(path_and_query.expect(UNCHANGED));
+        }
+        Uri::from_parts(parts).expect(UNCHANGED)
+    }
+
+    /// The text behind the number of headers, as [`Text::push_start`] writes it.
+    fn after_length(self) -> &'a [u8] {
+        &self.0[size_of::<Length>()..]
+    }
+}
+
+/// One part with its length in front, and the text behind it. The length is `more` than the part's.
+fn part(mut text: &[u8], more: usize) -> (&[u8], &[u8]) {
+    let len = (text.get_u64_ne() as usize).saturating_sub(more);
+    text.split_at(len)
 }
 
 // === impl Text ===
@@ -101,6 +174,10 @@ impl Text {
         }
     }
 
+    fn first(&self) -> &[u8] {
+        self.full.first().unwrap_or(&self.last)
+    }
+
     #[inline]
     fn push_headers(&mut self, headers: &HeaderMap) {
         for (at, (name, value)) in headers.iter().enumerate() {
@@ -115,9 +192,10 @@ impl Text {
         }
     }
 
-    fn restore(self) -> (Method, Uri, HeaderMap) {
+    fn restore(self) -> (Bytes, Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
-        let mut first = blocks.next().expect("there is a last one");
+        let start = blocks.next().expect("there is a last one");
+        let mut first = start.clone();
         let headers = restore_len(&mut first);
         let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
@@ -130,7 +208,7 @@ impl Text {
                 restored.append(name, value);
             }
         }
-        (method, uri, restored)
+        (start, method, uri, restored)
     }
 }
 
@@ -222,11 +300,17 @@ mod tests {
     }
 
     fn restored(headers: &HeaderMap) -> HeaderMap {
-        HeadCopy::of(&head(Uri::default(), headers.clone())).restore().headers
+        HeadCopy::of(&head(Uri::default(), headers.clone())).restore().0.headers
     }
 
+    /// The URI of the replay. The copy shows the same one, before and after it is restored.
     fn restored_uri(uri: &Uri) -> Uri {
-        HeadCopy::of(&head(uri.clone(), HeaderMap::new())).restore().uri
+        let copy = HeadCopy::of(&head(uri.clone(), HeaderMap::new()));
+        assert_eq!(copy.request_line().method(), Method::GET);
+        assert_same(&copy.request_line().uri(), uri);
+        let (head, rest) = copy.restore();
+        assert_same(&rest.request_line().uri(), uri);
+        head.uri
     }
 
     fn listed(headers: &HeaderMap) -> Vec<(HeaderName, Vec<u8>, bool)> {
@@ -263,7 +347,7 @@ mod tests {
             .body(())
             .unwrap();
         let (head, ()) = request.into_parts();
-        let copy = HeadCopy::of(&head).restore();
+        let (copy, _) = HeadCopy::of(&head).restore();
         assert_eq!(
             (&copy.method, &copy.uri, copy.version),
             (&head.method, &head.uri, head.version)

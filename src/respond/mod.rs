@@ -17,7 +17,7 @@
 //! use bytes::Bytes;
 //! use tower::{BoxError, ServiceBuilder, ServiceExt, service_fn};
 //! use tower_refresh::{
-//!     refresher_fn, respond::RespondLayer, Error, ErrorKind, RefreshContext, RefreshError,
+//!     refresher_fn, respond::RespondLayer, Error, ErrorKind, Origins, RefreshContext, RefreshError,
 //!     RefreshLayer, ReplayBody, Session, Token,
 //! };
 //!
@@ -33,7 +33,7 @@
 //!
 //! let proxy = ServiceBuilder::new()
 //!     .layer(RespondLayer::default())
-//!     .layer(RefreshLayer::new(session))
+//!     .layer(RefreshLayer::new(session, Origins::relative_only()))
 //!     .service(upstream);
 //!
 //! let response = proxy.oneshot(Request::new(Full::<Bytes>::default())).await?;
@@ -50,13 +50,13 @@
 //! ```
 //! use std::time::Duration;
 //! use tower::{ServiceBuilder, timeout::TimeoutLayer};
-//! use tower_refresh::{respond::{HttpAnswer, RespondLayer}, RefreshLayer, Session};
+//! use tower_refresh::{respond::{HttpAnswer, RespondLayer}, Origins, RefreshLayer, Session};
 //!
 //! # fn build<S>(session: Session, client: S) {
 //! let proxy = ServiceBuilder::new()
 //!     .layer(RespondLayer::new(HttpAnswer::new().retry_after(Duration::from_secs(5))))
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
-//!     .layer(RefreshLayer::new(session))
+//!     .layer(RefreshLayer::new(session, Origins::relative_only()))
 //!     .service(client);
 //! # drop(proxy) }
 //! ```

@@ -12,7 +12,7 @@ use tonic_prost::ProstCodec;
 use tower::{BoxError, ServiceBuilder};
 use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
 use tower_refresh::{
-    Credential, Refresh, ReplayBody, Session, Token,
+    Credential, Origin, Refresh, ReplayBody, Session, Token,
     grpc::{self, RequestBody, Trailers, TrailersLayer},
 };
 
@@ -52,7 +52,7 @@ pub fn layered_with<C: Credential>(
     trailers: TrailersLayer,
 ) -> Layered<C> {
     ServiceBuilder::new()
-        .layer(grpc::refresh_layer(session.clone()))
+        .layer(grpc::refresh_layer(session.clone(), Origin::from_static("http://localhost")))
         .layer(trailers)
         .layer(MapRequestBodyLayer::new(Body::new as _))
         .service(channel)

@@ -9,7 +9,7 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    RefreshLayer,
+    Origins, RefreshLayer,
     detect::GrpcUnauthenticated,
     extension::{Anonymous, NoReplay},
     grpc::TrailersLayer,
@@ -383,7 +383,8 @@ async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
 #[tokio::test(start_paused = true)]
 async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
     let issuer = Issuer::default();
-    let layer = RefreshLayer::new(issuer.expired_session()).detect(GrpcUnauthenticated);
+    let layer =
+        RefreshLayer::new(issuer.expired_session(), Origins::any()).detect(GrpcUnauthenticated);
     let mut upstream = Upstream::below_layer(TrailersLayer::new(), layer);
     let call = upstream.call(unary());
     let feed = upstream.next().await.answer_with_headers();

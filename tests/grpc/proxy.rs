@@ -111,7 +111,7 @@ impl Proxy {
         let proxy = ServiceBuilder::new()
             .map_request(to_upstream)
             .layer(RespondLayer::new(GrpcAnswer::new().causes(false)))
-            .layer(grpc::refresh_layer(session.clone()).origins([origin]).overwrite(true))
+            .layer(grpc::refresh_layer(session.clone(), origin).overwrite(true))
             .layer(TrailersLayer::new().grace(LONG))
             .service(Client::builder(TokioExecutor::new()).http2_only(true).build_http());
 

@@ -22,7 +22,7 @@ use tonic::{
 use tower::{BoxError, Layer, ServiceBuilder, timeout::TimeoutLayer};
 use tower_http::map_request_body::MapRequestBodyLayer;
 use tower_refresh::{
-    Credential, RefreshContext, RefreshError, RefreshLayer, Session, Token,
+    Credential, Origin, Origins, RefreshContext, RefreshError, RefreshLayer, Session, Token,
     detect::GrpcUnauthenticated,
     grpc::{self, GrpcAnswer, TrailersLayer},
     refresher_fn,
@@ -172,7 +172,9 @@ async fn an_upload_beyond_the_limit_gets_its_status_and_the_refresh_still_runs()
             let issuer = Issuer::default();
             let server = Echo::listen(&issuer).await;
             let session = issuer.expired_session();
-            let layer = grpc::refresh_layer(session.clone()).replay_limit(16);
+            let layer =
+                grpc::refresh_layer(session.clone(), Origin::from_static("http://localhost"))
+                    .replay_limit(16);
             let channel = ServiceBuilder::new()
                 .layer(layer)
                 .layer(TrailersLayer::new())
@@ -428,7 +430,7 @@ fn without_the_layer_for_trailers(
     channel: Channel,
 ) -> impl GrpcService<Body> + Clone {
     ServiceBuilder::new()
-        .layer(RefreshLayer::new(session).detect(GrpcUnauthenticated))
+        .layer(RefreshLayer::new(session, Origins::any()).detect(GrpcUnauthenticated))
         .layer(MapRequestBodyLayer::new(Body::new))
         .service(channel)
 }

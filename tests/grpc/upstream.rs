@@ -15,7 +15,7 @@ use tokio::{
 };
 use tower::{BoxError, Service, ServiceBuilder, ServiceExt};
 use tower_refresh::{
-    RefreshLayer, ReplayBody, Session,
+    Origin, RefreshLayer, ReplayBody, Session,
     grpc::{self, RequestBody, ResponseBody, TrailersLayer},
     refresher::BoxFuture,
 };
@@ -135,7 +135,10 @@ impl Upstream<()> {
         + Send
         + 'static,
     > {
-        Self::below_layer(trailers, grpc::refresh_layer(session.clone()))
+        Self::below_layer(
+            trailers,
+            grpc::refresh_layer(session.clone(), Origin::from_static("http://localhost")),
+        )
     }
 
     pub fn below_layer(

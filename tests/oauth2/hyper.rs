@@ -22,7 +22,7 @@ use tokio::{
 };
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
-    RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    Origins, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
     exchange::RequestBody,
     oauth2::{
         ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation,
@@ -79,7 +79,7 @@ async fn no_refresh_token_is_used_twice_however_often_tokens_expire() {
         .on_login_end(revocation.into_hook())
         .build();
     let api: Api = legacy::Client::builder(TokioExecutor::new()).build_http();
-    let api = RefreshLayer::new(session.clone()).layer(api);
+    let api = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
     let story = async {
         for round in 1..=20 {
             server.issued.lock().unwrap().access += 1;
@@ -116,7 +116,7 @@ async fn client_credentials_obtain_the_first_token_on_demand() {
         .acquire_on_demand(true)
         .build();
     let api: Api = legacy::Client::builder(TokioExecutor::new()).build_http();
-    let api = RefreshLayer::new(session).layer(api);
+    let api = RefreshLayer::new(session, Origins::any()).layer(api);
     let request =
         Request::get(format!("http://{}/api", server.address)).body(Full::default()).unwrap();
     let answer = tokio::time::timeout(PATIENCE, api.oneshot(request)).await.expect("it hangs");

@@ -20,7 +20,7 @@ use tower::{
     util::{BoxCloneSyncService, BoxService},
 };
 use tower_refresh::{
-    RefreshError,
+    Origins, RefreshError,
     RefreshErrorKind::{self, Ambiguous, Transient},
     RefreshLayer, ReplayBody, Session,
     exchange::RequestBody,
@@ -244,7 +244,7 @@ async fn a_client_that_uses_the_session_sends_the_refresh() {
         request.into_body().collect().await.map_err(|error| BoxError::from(error.to_string()))?;
         Ok::<_, BoxError>(answer(200, GOOD))
     });
-    let wearing = RefreshLayer::new(session.clone()).overwrite(true).layer(server);
+    let wearing = RefreshLayer::new(session.clone(), Origins::any()).overwrite(true).layer(server);
     let buffered = Buffer::new(BoxService::new(wearing), 8);
     assert!(slot.set(BoxCloneSyncService::new(buffered)).is_ok());
     assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);

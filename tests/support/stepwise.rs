@@ -13,7 +13,7 @@ use http_body_util::{BodyExt, Full};
 use tokio::task::JoinHandle;
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
-    Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session,
+    Origins, Refresh, RefreshError, RefreshErrorKind, RefreshLayer, ReplayBody, Session,
     session::{EndReason, EndedLogin},
 };
 use tower_test::mock;
@@ -48,7 +48,7 @@ pub struct NoteDrop(pub Journal, pub &'static str);
 
 /// A client of this session over an upstream that is answered by hand.
 pub fn over_mock(session: &Session) -> (Client, Arrivals) {
-    layer_over_mock(&RefreshLayer::new(session.clone()))
+    layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()))
 }
 
 pub fn layer_over_mock(layer: &RefreshLayer) -> (Client, Arrivals) {
