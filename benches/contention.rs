@@ -35,6 +35,7 @@ use http_body::{Body, Frame};
 use http_body_util::Full;
 use support::{
     overlap::{Span, alone, together},
+    page::Table,
     poll::{finish, run},
     race::{Effort, Race, median},
     request::{Head, full, token},
@@ -56,7 +57,10 @@ const SAMPLE: Duration = Duration::from_millis(10);
 const TURNS: usize = 60;
 const HEAD: Head = Head::Own(4);
 
-const SUBJECTS: [&str; 4] = ["bare", "AddAuthorization", "+ Retry", "layer"];
+/// The page with the tables of all benches of this package.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
+
+const SUBJECTS: [&str; 4] = ["bare", "`AddAuthorization`", "`Retry` + it", "layer"];
 const BARE: usize = 0;
 const LAYER: usize = 3;
 
@@ -113,27 +117,23 @@ fn print_table(through: Through, effort: Effort) {
     };
 
     println!();
-    print!("{:<24}", through.to_string());
-    for subject in SUBJECTS {
-        print!("{subject:>18}");
-    }
-    println!("{:>18}", "layer / bare");
-    print!("{:<24}", "1 task, per request");
-    for subject in 0..SUBJECTS.len() {
+    let columns = [&[through.caption()][..], &SUBJECTS, &["layer / bare"]].concat();
+    let mut table = Table::new(through.table(), &columns);
+    let nanos = (0..SUBJECTS.len()).map(|subject| {
         let nanos = times(subject, 0).map(|time| Some(time?.as_secs_f64() * 1e9 / CHUNK as f64));
-        print!("{:>15} ns", seen(nanos, 0));
-    }
-    println!();
+        format!("{} ns", seen(nanos, 0))
+    });
+    let first = ["1 task, per request".to_owned()].into_iter();
+    table.row(first.chain(nanos).chain([String::new()]));
     for (tasks, count) in TASKS.iter().enumerate().skip(1) {
-        print!("{:<24}", format!("{count} tasks"));
-        for subject in 0..SUBJECTS.len() {
-            print!("{:>18}", seen(scaling(subject, tasks), 2));
-        }
+        let scalings = (0..SUBJECTS.len()).map(|subject| seen(scaling(subject, tasks), 2));
         let relative = scaling(LAYER, tasks)
             .zip(scaling(BARE, tasks))
             .map(|(layer, bare)| Some(layer? / bare?));
-        println!("{:>18}", seen(relative, 2));
+        let first = [format!("{count} tasks")].into_iter();
+        table.row(first.chain(scalings).chain([seen(relative, 2)]));
     }
+    table.publish(PAGE, effort.is_measured());
 }
 
 /// The median of those turns in which there was something to see.
@@ -254,12 +254,19 @@ impl Body for Returned {
 
 // === impl Through ===
 
-impl fmt::Display for Through {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self {
-            Self::Own => "one clone per task",
-            Self::Fresh => "one clone per request",
-        })
+impl Through {
+    fn caption(self) -> &'static str {
+        match self {
+            Self::Own => "a clone for each task",
+            Self::Fresh => "a clone for each request",
+        }
+    }
+
+    fn table(self) -> &'static str {
+        match self {
+            Self::Own => "contention, task",
+            Self::Fresh => "contention, request",
+        }
     }
 }
 

@@ -33,6 +33,7 @@ use hyper_util::{
 };
 use support::{
     floor::Floor,
+    page::Table,
     race::{Effort, Race, median},
     request::{Head, TOKEN, full, token},
     stack::{authorize, refresh_layer},
@@ -43,6 +44,9 @@ use tokio::{
     task::JoinSet,
 };
 use tower::{BoxError, Layer, Service, ServiceExt};
+
+/// The page with the tables of all benches of this package.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
 const THREADS: usize = 2;
 const HEAD: Head = Head::Own(4);
@@ -106,27 +110,34 @@ fn main() {
     );
     println!("({}; client and server on the same {THREADS} threads)", effort.caption());
     println!();
-    println!("{:<38}{:>28}{:>32}{:>32}", "", "requests/s", "p50", "p99");
+    let columns = [
+        &["", "requests/s", "layer", "floor", "again"][..],
+        &["p50", "layer", "floor"],
+        &["p99", "layer", "floor"],
+    ];
+    let mut table = Table::new("end_to_end", &columns.concat());
     for scenario in SCENARIOS {
-        print_row(scenario, effort);
+        table.row(row(scenario, effort));
     }
+    table.publish(PAGE, effort.is_measured());
 }
 
-fn print_row(scenario: Scenario, effort: Effort) {
+fn row(scenario: Scenario, effort: Effort) -> Vec<String> {
     let runtime = runtime();
     let slices = race(&runtime, scenario, effort).samples(effort.turns(TURNS));
     let (layer, without, floor, again) = (&slices[0], &slices[1], &slices[2], &slices[3]);
     let value = |of: fn(&Slice) -> f64| median(without.iter().map(of));
-    let ratios = |of: fn(&Slice) -> f64| {
-        let to = |stack: &[Slice]| {
-            median(stack.iter().zip(without).map(|(own, base)| of(own) / of(base)))
-        };
-        format!("{:.3} {:.3} ({:.3})", to(layer), to(floor), to(again))
+    let ratio = |stack: &[Slice], of: fn(&Slice) -> f64| {
+        let ratios = stack.iter().zip(without).map(|(own, base)| of(own) / of(base));
+        format!("{:.3}", median(ratios))
     };
-    print!("{:<38}", scenario.to_string());
-    print!("{:>7.0} {}", value(|slice| slice.throughput), ratios(|slice| slice.throughput));
-    print!("{:>9.0} µs {}", value(|slice| slice.p50) * 1e6, ratios(|slice| slice.p50));
-    println!("{:>9.0} µs {}", value(|slice| slice.p99) * 1e6, ratios(|slice| slice.p99));
+    let mut row = vec![scenario.to_string(), format!("{:.0}", value(|slice| slice.throughput))];
+    row.extend([layer, floor, again].map(|stack| ratio(stack, |slice| slice.throughput)));
+    for of in [|slice: &Slice| slice.p50, |slice: &Slice| slice.p99] {
+        row.push(format!("{:.0} µs", value(of) * 1e6));
+        row.extend([layer, floor].map(|stack| ratio(stack, of)));
+    }
+    row
 }
 
 fn race(runtime: &Runtime, scenario: Scenario, effort: Effort) -> Race<'_, Slice> {

@@ -48,6 +48,7 @@ use head::HeadCopy;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use support::{
+    page::Table,
     poll::yield_once,
     race::{Effort, Race, median},
     request::{Head, TOKEN, full, token},
@@ -65,6 +66,9 @@ use tower_refresh::{
 
 #[global_allocator]
 static ALLOC: AllocProfiler = AllocProfiler::system();
+
+/// The page with the tables of all benches of this package.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
 /// N, and how many samples its figures are made of.
 const SIZES: [(usize, usize); 4] = [(100, 200), (FEW, 60), (10_000, 15), (MANY, 3)];
@@ -223,12 +227,14 @@ fn print_instant(effort: Effort) {
     const SUBJECTS: [Subject; 4] =
         [Subject::Layer, Subject::Bare, Subject::ByHand, Subject::AsText];
     let runtime = runtime();
-    for (driver, name) in [(Driver::Polled, "polled"), (Driver::Tasks, "tasks")] {
+    for (driver, name, drive) in [
+        (Driver::Polled, "herd, polled", "one task polls all"),
+        (Driver::Tasks, "herd, tasks", "a task for each"),
+    ] {
         println!();
-        println!(
-            "{name:<10}{:>12}{:>12}{:>12}{:>12}{:>13}{:>13}{:>13}",
-            "layer", "bare", "by hand", "as text", "layer/bare", "hand/bare", "text/bare"
-        );
+        let times = ["layer", "bare", "by hand", "as text"];
+        let ratios = ["layer / bare", "by hand / bare", "as text / bare"];
+        let mut table = Table::new(name, &[&[drive][..], &times, &ratios].concat());
         let mut growth = [0.0; SUBJECTS.len()];
         for (n, turns) in sizes(effort) {
             let mut race = Race::new();
@@ -240,38 +246,30 @@ fn print_instant(effort: Effort) {
             let to_bare = |subject: usize| {
                 median(samples[subject].iter().zip(&samples[1]).map(|(own, bare)| own / bare))
             };
-            let [layer, bare, by_hand, as_text] = nanos;
-            println!(
-                "{n:<10}{layer:>9.0} ns{bare:>9.0} ns{by_hand:>9.0} ns{as_text:>9.0} ns{:>13.2}{:>13.2}{:>13.2}",
-                to_bare(0),
-                to_bare(2),
-                to_bare(3),
-            );
+            let times = nanos.iter().map(|nanos| format!("{nanos:.0} ns"));
+            let ratios = [0, 2, 3].map(|subject| format!("{:.2}", to_bare(subject)));
+            table.row([n.to_string()].into_iter().chain(times).chain(ratios));
             match n {
                 FEW => growth = nanos,
                 MANY => growth = [0, 1, 2, 3].map(|subject| nanos[subject] / growth[subject]),
                 _ => {}
             }
         }
-        let [layer, bare, by_hand, as_text] = growth;
-        if effort == Effort::Full {
-            println!(
-                "{:<10}{layer:>12.2}{bare:>12.2}{by_hand:>12.2}{as_text:>12.2}{:>13.2}{:>13.2}{:>13.2}",
-                "growth",
-                layer / bare,
-                by_hand / bare,
-                as_text / bare,
-            );
+        if effort.is_measured() {
+            let [layer, bare, by_hand, as_text] = growth;
+            let ratios = [layer / bare, by_hand / bare, as_text / bare];
+            let growth = growth.iter().chain(&ratios).map(|growth| format!("{growth:.2}"));
+            table.row([format!("growth from {FEW}")].into_iter().chain(growth));
         }
+        table.publish(PAGE, effort.is_measured());
     }
-    println!();
-    println!("(growth: from {FEW} to {MANY} requests)");
 }
 
 /// With a refresh that takes long, by the real clock.
 fn print_slow(effort: Effort) {
     println!();
-    println!("Beyond bare and a refresh of {SLOW:?}, tasks");
+    let caption = format!("a refresh of {SLOW:?}, a task for each");
+    let mut table = Table::new("herd, slow refresh", &[&caption, "beyond it and bare"]);
     let runtime = runtime();
     for (n, turns) in sizes(effort) {
         let samples = Race::new()
@@ -279,8 +277,9 @@ fn print_slow(effort: Effort) {
             .against(sampler(&runtime, Driver::Tasks, Subject::Bare, n, SLOW))
             .samples(effort.turns(turns.min(20)));
         let beyond = samples[0].iter().zip(&samples[1]).map(|(layer, bare)| layer - bare);
-        println!("{n:<10}{:>9.0} ns", median(beyond));
+        table.row([n.to_string(), format!("{:.0} ns", median(beyond))]);
     }
+    table.publish(PAGE, effort.is_measured());
 }
 
 /// What a waiting request takes inline, wherever its caller keeps it.

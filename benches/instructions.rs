@@ -23,6 +23,7 @@ use bytes::Bytes;
 use http::Request;
 use http_body_util::Full;
 use support::{
+    page::Table,
     poll::run,
     race::Effort,
     request::{Head, full, token},
@@ -30,6 +31,9 @@ use support::{
     upstream::{Noop, Reply},
 };
 use tower::Service;
+
+/// The page with the tables of all benches of this package.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
 /// The requests, and how much the layer's share of each may be of that of `Retry` +
 /// `AddAuthorization`.
@@ -104,20 +108,18 @@ fn compare() -> ExitCode {
     );
     println!("AddAuthorization (callgrind; {} requests of each)", MANY - FEW);
     println!();
-    println!(
-        "{:<24}{:>8}{:>8}{:>8}{:>8}{:>8}",
-        "request", "bare", "Retry +", "layer", "ratio", "bound"
-    );
+    let columns = ["request", "bare", "`Retry` + it", "layer", "ratio", "bound"];
+    let mut table = Table::new("instructions", &columns);
     let mut is_kept = true;
     for row in &ROWS {
-        match row.print() {
-            Ok(is_within) => is_kept &= is_within,
-            Err(Missing) => {
-                println!("not counted: there is no valgrind on this machine");
-                return ExitCode::SUCCESS;
-            }
-        }
+        let Ok((cells, is_within)) = row.measure() else {
+            println!("not counted: there is no valgrind on this machine");
+            return ExitCode::SUCCESS;
+        };
+        table.row(cells);
+        is_kept &= is_within;
     }
+    table.publish(PAGE, is_kept);
     if is_kept {
         return ExitCode::SUCCESS;
     }
@@ -128,16 +130,19 @@ fn compare() -> ExitCode {
 // === impl Row ===
 
 impl Row {
-    /// Whether it keeps to its bound.
-    fn print(&self) -> Result<bool, Missing> {
+    /// The row of the table, and whether its ratio keeps to the bound.
+    fn measure(&self) -> Result<(Vec<String>, bool), Missing> {
         let Self { request, bound } = *self;
         let [bare, retry, layer] = Subject::ALL.map(|subject| subject.count(request));
         let (bare, retry, layer) = (bare?, retry?, layer?);
         let ratio = (layer - bare) / (retry - bare);
-        let request = format!("headers {}, body {} B", request.headers, request.body);
-        print!("{request:<24}{bare:>8.0}{retry:>8.0}{layer:>8.0}{ratio:>8.3}{bound:>8.3}");
-        println!("{}", if ratio > bound { "  too many" } else { "" });
-        Ok(ratio <= bound)
+        let request = match request {
+            Sent { headers, body: 0 } => format!("headers {headers}"),
+            Sent { headers, body } => format!("headers {headers}, body {body} B"),
+        };
+        let counts = [bare, retry, layer].map(|count| format!("{count:.0}"));
+        let ratios = [ratio, bound].map(|ratio| format!("{ratio:.3}"));
+        Ok(([request].into_iter().chain(counts).chain(ratios).collect(), ratio <= bound))
     }
 }
 

@@ -25,6 +25,7 @@ use http::Request;
 use http_body_util::{Full, combinators::UnsyncBoxBody};
 use support::{
     floor,
+    page::Table,
     poll::run,
     race::{Effort, Race},
     request::{Head, TOKEN, boxed, full, token},
@@ -57,6 +58,9 @@ const CHUNK: usize = 256;
 /// caches.
 const SAMPLE: usize = 32;
 const TURNS: usize = 400;
+
+/// The page with the tables of all benches of this package.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
 struct Bare;
 struct Authorized;
@@ -130,17 +134,12 @@ fn print_ratios(effort: Effort) {
     println!("Time of a request through the layer, and its ratio to the same request through");
     println!("({}; {SAMPLE} requests in a sample)", effort.caption());
     println!();
-    println!(
-        "{:<36}{:>10}{:>10}{:>18}{:>10}{:>10}",
-        "request", "layer", "bare", "AddAuthorization", "+ Retry", "floor"
-    );
+    let columns = ["request", "layer", "bare", "`AddAuthorization`", "`Retry` + it", "floor"];
+    let mut table = Table::new("overhead", &columns);
     for (body, len) in [("empty body", 0), ("1024 B", 1024)] {
         for head in HEADS {
-            print_row(
-                &format!("{body}, headers {head}"),
-                turns,
-                race(&|| head.request(full(len)), token()),
-            );
+            let request = || head.request(full(len));
+            table.row(row(format!("{body}, headers {head}"), turns, race(&request, token())));
         }
     }
     for head in HEADS {
@@ -148,22 +147,22 @@ fn print_ratios(effort: Effort) {
         let race = Race::of(sampler(refresh(Reader, token()), &request))
             .against(sampler(Reader, &request))
             .against(sampler(authorize(Reader), &request));
-        print_row(&format!("streamed {CHUNKS}x{CHUNK} B, headers {head}"), turns, race);
+        table.row(row(format!("streamed {CHUNKS}x{CHUNK} B, headers {head}"), turns, race));
     }
     for head in [Head::Own(0), Head::Own(12)] {
         let request = || head.request(full(0));
-        print_row(&format!("known expiry, headers {head}"), turns, race(&request, expiring()));
+        table.row(row(format!("known expiry, headers {head}"), turns, race(&request, expiring())));
     }
+    table.publish(PAGE, effort.is_measured());
 }
 
-fn print_row(request: &str, turns: usize, race: Race<'_>) {
+/// Four ratios, or two for requests that `Retry` can't clone.
+fn row(request: String, turns: usize, race: Race<'_>) -> Vec<String> {
     let standings = race.run(turns);
     let nanos = standings[0].time.as_secs_f64() * 1e9 / SAMPLE as f64;
-    print!("{request:<36}{nanos:>7.0} ns");
-    for (standing, width) in standings[1..].iter().zip([10, 18, 10, 10]) {
-        print!("{:>width$.2}", standing.ratio);
-    }
-    println!();
+    let ratios = standings[1..].iter().map(|standing| format!("{:.2}", standing.ratio));
+    let cells = [request, format!("{nanos:.0} ns")].into_iter().chain(ratios);
+    cells.chain(std::iter::repeat("–".to_owned())).take(6).collect()
 }
 
 fn race<'a>(request: &'a dyn Fn() -> Request<Full<Bytes>>, token: Token) -> Race<'a> {

@@ -1,92 +1,128 @@
 #![cfg_attr(docsrs, feature(doc_cfg))]
-//! A [Tower] layer that keeps the credential of an HTTP or gRPC client fresh: however many requests
-//! an expired token fails, it is refreshed once, and each of them is sent again.
+//! A [Tower] layer that keeps the credential of an HTTP or gRPC client fresh.
 //!
-//! The first request that is rejected starts the one refresh. Everything else that is rejected, or
-//! that comes meanwhile, waits for it and is sent with the new credential. When the refresh is
-//! refused, all of them are told, the application's hook runs once, and later requests fail at once
-//! until somebody logs in.
+//! An access token expires while requests are in flight, and all of them return with a 401. The
+//! first rejection starts one refresh. All other rejected requests, and all new ones, wait for it
+//! and are sent with the new credential. When the refresh is refused, all of them fail, the
+//! application's logout hook runs once, and later requests fail without being sent until the next
+//! login.
+//!
+#![cfg_attr(doc, doc = include_str!("../docs/herd.svg"))]
+//!
+//! # Example
+//!
+//! A client of hyper-util whose tokens are renewed by the application's own code:
 //!
 //! ```no_run
 //! use bytes::Bytes;
 //! use http::Request;
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use tower::{Layer, ServiceExt};
+//! use tower::{BoxError, Layer, ServiceExt};
 //! use tower_refresh::{
 //!     Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
 //! };
 //!
-//! # async fn ask_token_endpoint(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
-//! # #[tokio::main(flavor = "current_thread")]
-//! # async fn main() -> Result<(), tower::BoxError> {
-//! let refresher = refresher_fn(|context: RefreshContext| async move {
-//!     let refresh_token = context.current().and_then(|token| token.refresh_token());
-//!     let refresh_token = refresh_token.ok_or_else(|| RefreshError::terminal("no refresh token"))?;
-//!     let (access, refresh) = ask_token_endpoint(refresh_token).await.map_err(RefreshError::ambiguous)?;
-//!     Ok(Token::bearer(access)?.with_refresh_token(refresh))
-//! });
-//! let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
+//! # async fn post_refresh_token(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
+//! #[tokio::main]
+//! async fn main() -> Result<(), BoxError> {
+//!     // The refresher obtains the next token. Its error says whether the login has ended.
+//!     let refresher = refresher_fn(|context: RefreshContext| async move {
+//!         let token = context.current().ok_or_else(|| RefreshError::terminal("not logged in"))?;
+//!         let refresh_token = token.refresh_token().unwrap_or_default();
+//!         match post_refresh_token(refresh_token).await {
+//!             Ok((access, refresh)) => Ok(Token::bearer(access)?.with_refresh_token(refresh)),
+//!             Err(error) => Err(RefreshError::ambiguous(error)),
+//!         }
+//!     });
+//!     // The session is shared by all clones of the client.
+//!     let login = Token::bearer("at-1")?.with_refresh_token("rt-1");
+//!     let session = Session::new(login, refresher);
+//!     // The layer sends the token to this origin only. Any HTTP client that is a Tower service
+//!     // can take the place of hyper-util's.
+//!     let api = Origin::from_static("http://localhost:8080");
+//!     let client = Client::builder(TokioExecutor::new()).build_http();
+//!     let client = RefreshLayer::new(session.clone(), api).layer(client);
 //!
-//! let client = Client::builder(TokioExecutor::new()).build_http();
-//! let api = Origin::from_static("http://localhost:8080");
-//! let client = RefreshLayer::new(session.clone(), api).layer(client);
+//!     let request = Request::get("http://localhost:8080/user").body(Full::<Bytes>::default())?;
+//!     println!("{}", client.oneshot(request).await?.status());
 //!
-//! let request = Request::get("http://localhost:8080/api/user").body(Full::<Bytes>::default())?;
-//! let response = client.oneshot(request).await?;
-//! # drop(response);
-//! # Ok(()) }
+//!     session.logout().await;
+//!     Ok(())
+//! }
 //! ```
+//!
+//! The feature `oauth2` has refreshers for OAuth 2 token endpoints, and `cookies` has one for
+//! cookie sessions.
 //!
 //! # The parts
 //!
-//! - A [`Session`] is what all clones of a client share: the current credential, and where it
-//!   stands. Several layers may wear one session. Its [module docs](session) have the state machine
-//!   and the guarantees.
-//! - A [`RefreshLayer`] puts a [`Refresh`] around any HTTP service: hyper-util's client, a tonic
-//!   channel, a stack.
-//! - Three seams say what differs from one use to the next: a [`Credential`] is put on a request
-//!   ([`Token`] is the ready-made one), a [`Refresher`] obtains the next one, and a
-//!   [`Detect`](detect::Detect) recognises a response that rejects it.
+//! - A [`Session`] holds the current credential and runs the refresh. Several clients and layers
+//!   may share one session. The [module docs](session) have its state machine.
+//! - A [`RefreshLayer`] puts a [`Refresh`] service around an HTTP service: hyper-util's client, a
+//!   tonic channel, or a stack of layers.
+//! - Three traits are the seams. A [`Credential`] is put on a request ([`Token`] is the one for
+//!   bearer tokens), a [`Refresher`] obtains the next credential, and a
+//!   [`Detect`](detect::Detect) recognises the response that rejects one.
+//! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
+//!   proxies.
+//!
+//! # Guarantees
+//!
+//! - Any number of rejected requests cause one refresh, whether it succeeds or fails. A rejection
+//!   that arrives after the refresh causes no second one.
+//! - Each rejected request is replayed at most once, with the same method, headers, extensions,
+//!   body and trailers.
+//! - A refresh ends by its deadline. It survives every caller that is dropped, and each request
+//!   that waits for it gets its result.
+//! - After a refusal or a logout no request is sent with the ended login's credential, and the
+//!   logout hook runs once. A refresh that fails otherwise ends no login, and backs off.
+//! - No request of one login is sent with the credential of another.
+//! - A credential is sent to the layer's [`Origins`] only, in cleartext only where they permit it,
+//!   and is shown in no error and no `Debug` output.
+//!
+//! The [session docs](session#guarantees) state them exactly, with numbers that code and tests use.
 //!
 //! # Errors
 //!
-//! A [`Refresh`] answers with a [`BoxError`]: the inner service's own errors as
-//! they are, and an [`Error`] where the session is the reason. [`Error::kind`] says what it means.
+//! A [`Refresh`] service fails with a [`BoxError`]. Errors of the inner service pass through as
+//! they are. An error of the session is an [`Error`], found by a downcast, and its
+//! [`kind`](Error::kind) says what the caller can do.
 //!
 //! # Cancel safety
 //!
-//! Any request, and every future of this crate, may be dropped at any time. The refresh is a task
-//! of its own: it is never lost with whoever started it.
+//! Every future of this crate may be dropped at any time. A refresh runs in a task of its own, so
+//! dropping the request that started it does not cancel it.
 //!
 //! # Order in a stack
 //!
-//! From the outside in: what shapes failures into responses, `Timeout` per request,
-//! `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors, tracing per attempt,
-//! concurrency limits, the client. The wait for a refresh counts towards the time-out of the
-//! request. Inside `FollowRedirect` each hop would carry the credential: the layer's
-//! [`Origins`] decide which hops do.
+//! From the outside in: [`RespondLayer`](respond::RespondLayer) where callers expect a response,
+//! `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors,
+//! tracing per attempt, concurrency limits, the client. The deadline of a `Timeout` above includes
+//! the wait for a refresh. Inside `FollowRedirect` each hop passes through the layer, and the
+//! layer's [`Origins`] decide which hops carry the credential.
 //!
 //! # Features
 //!
-//! A feature adds modules and changes nothing else, but for `zeroize`, which adds a last step to
-//! freeing memory. None is on by default.
+//! No feature is on by default. A feature adds API and changes no behaviour, except that `zeroize`
+//! wipes memory before it is freed.
 //!
 //! | feature | adds |
 //! |---|---|
-//! | `client` | module `client`: an HTTPS client for those who have none |
-//! | `cookies` | module `cookies`: a credential that is a cookie jar, its refresher and its logout hook |
-//! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 wherever it hides |
+//! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
+//! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
+//! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
 //!
-//! Refreshes run as Tokio tasks, with time enabled. See [`session`](session#the-runtime).
+//! Refreshes are Tokio tasks and need a runtime with time enabled. See
+//! [`session`](session#the-runtime).
 //!
 //! # Minimum supported Rust version
 //!
-//! 1.88. Raising it is a minor change.
+//! Rust 1.88. A minor release may raise it.
 //!
 //! [Tower]: https://docs.rs/tower
 
@@ -125,6 +161,6 @@ pub use refresher::{RefreshContext, Refresher, refresher_fn};
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 
-#[cfg(doctest)]
+#[cfg(all(doctest, feature = "client", feature = "oauth2"))]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

@@ -10,38 +10,46 @@ use std::{
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::{BodyExt, Empty, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
+use tower::{BoxError, Layer, ServiceExt};
+use tower_refresh::{
+    Origin, RefreshLayer, Session,
+    client::Https,
+    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+};
 
 const README: &str = include_str!("../README.md");
 const THIS: &str = include_str!("quickstart.rs");
 
 #[rustfmt::skip]
-#[allow(unused_qualifications, reason = "it stands by itself")]
-async fn quickstart(token: &str, user: &str) -> Result<(), tower::BoxError> {
-    use tower::{Layer, ServiceExt};
-    use tower_refresh::{client::Https, Origins, RefreshLayer, Session};
-    use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
-
+async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
+    // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
-    let tokens = TokenEndpoint::new(Https::new().build(), url, Client::basic("my-service", "s3cr3t")).scope("read");
-    let session = Session::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
-    let client = RefreshLayer::new(session, Origins::any()).layer(Https::new().build());
+    let service = Client::basic("my-service", "s3cr3t");
+    let refresher = ClientCredentials::new(TokenEndpoint::new(Https::new().build(), url, service));
+    // The session holds the token. All clients that share the session share each refresh.
+    let session = Session::builder(refresher).acquire_on_demand(true).build();
+    // The layer adds the token to each request to this origin, and replays a rejected one with a new token.
+    let api = Origin::try_from(origin)?;
+    let client = RefreshLayer::new(session, api).layer(Https::new().build());
 
-    let request = http::Request::get(user).body(http_body_util::Empty::<bytes::Bytes>::new())?;
+    let request = Request::get(user).body(Empty::<Bytes>::new())?;
     println!("{}", client.oneshot(request).await?.status());
     Ok(())
 }
 
 #[test]
-fn it_is_what_the_readme_shows() {
-    let shown = body_of("async fn quickstart() ->", README);
+fn the_readme_shows_this_quickstart() {
+    let shown = body_of("async fn main() ->", README);
     let shown = shown.replace(r#""https://login.example.com/oauth/token""#, "token");
+    let shown = shown.replace(r#"from_static("https://api.example.com")"#, "try_from(origin)?");
     let shown = shown.replace(r#""https://api.example.com/user""#, "user");
     assert_eq!(shown, body_of("async fn quickstart(token", THIS));
-    assert!(shown.lines().filter(|line| !line.is_empty()).count() <= 12);
+    let (_, quickstart) = README.split_once("```rust,no_run\n").unwrap();
+    assert!(quickstart.split_once("```").unwrap().0.lines().count() <= 25);
 }
 
 #[tokio::test]
@@ -67,7 +75,10 @@ async fn it_obtains_a_token_and_is_let_in_with_it() {
         }
     });
     let (token, user) = (format!("{base}/oauth/token"), format!("{base}/user"));
-    timeout(Duration::from_secs(60), quickstart(&token, &user)).await.expect("it hangs").unwrap();
+    timeout(Duration::from_secs(60), quickstart(&token, &base, &user))
+        .await
+        .expect("it hangs")
+        .unwrap();
     assert_eq!(*log.lock().unwrap(), ["POST /oauth/token 200", "GET /user 200"]);
 }
 
@@ -85,7 +96,7 @@ async fn answer(request: Request<Incoming>) -> (String, Response<Full<Bytes>>) {
     let (status, body) = match (&head.method, head.uri.path(), authorization) {
         // base64 of `my-service:s3cr3t`
         (&Method::POST, "/oauth/token", Some("Basic bXktc2VydmljZTpzM2NyM3Q=")) => {
-            assert_eq!(body, "grant_type=client_credentials&scope=read");
+            assert_eq!(body, "grant_type=client_credentials");
             (StatusCode::OK, r#"{"access_token":"at-1","token_type":"Bearer","expires_in":300}"#)
         }
         (&Method::GET, "/user", Some("Bearer at-1")) => (StatusCode::OK, "ada"),

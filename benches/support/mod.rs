@@ -4,6 +4,7 @@
 
 pub(crate) mod floor;
 pub(crate) mod overlap;
+pub(crate) mod page;
 pub(crate) mod poll;
 pub(crate) mod race;
 pub(crate) mod request;

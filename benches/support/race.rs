@@ -46,6 +46,10 @@ impl Effort {
         if self == Self::Full { full } else { once }
     }
 
+    pub(crate) fn is_measured(self) -> bool {
+        self == Self::Full
+    }
+
     /// What the figures are, for above their table.
     pub(crate) fn caption(self) -> &'static str {
         match self {

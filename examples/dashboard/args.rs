@@ -1,52 +1,68 @@
 //! The command line.
 
-use std::ops::RangeInclusive;
+use std::{ops::RangeInclusive, path::PathBuf};
 
 use lexopt::prelude::*;
 
 pub(crate) const HELP: &str = "\
-Fires many HTTP requests at once with an expired access token, at real servers on loopback, and shows that
-they cost one refresh; then the same the naive way, then a refresh that is refused, then a new login, then
-hours of steady traffic in which tokens are renewed ahead of their expiry and no request waits.
+Sends many HTTP requests at once with an expired access token, to real servers on loopback, and shows that they
+cost one refresh. Then shows the same requests with a refresh written by hand, a refresh that is refused, a new
+login, and hours of steady traffic in which tokens are renewed before they expire and no request waits.
 
 Usage: cargo run --example dashboard -- [OPTIONS]
        cargo run --features cookies --example dashboard -- --credential cookie [OPTIONS]
 
 Options:
-      --requests <N>       How many requests at once, from 2 (one alone is no herd) to 20000 [default: 100]
-      --credential <KIND>  What carries the tokens: bearer, or cookie (needs the feature) [default: bearer]
+      --requests <N>       Number of requests at once, 2 to 20000 [default: 100]
+      --credential <KIND>  Carrier of the tokens: bearer, or cookie (needs the feature `cookies`) [default: bearer]
+      --svg <FILE>         Draw the first two scenes, with network delays, into an SVG file, and stop
+                           [requests: 2 to 40, default: 16]
   -h, --help               Print this
 
-Exit status: 0 if every number is as guaranteed, 1 if one is not, 2 for a wrong option.
+Exit status: 0 if all numbers are as guaranteed, 1 if one is not, 2 for a wrong option.
 ";
 
-/// All of the herd is in flight at once, clients and servers in one process: 20 000 of them take
+/// All requests are in flight at once, with clients and servers in one process: 20 000 of them take
 /// half a gigabyte.
 const REQUESTS: RangeInclusive<usize> = 2..=20_000;
 
+/// Each request is a row of the picture.
+const ROWS: RangeInclusive<usize> = 2..=40;
+
 pub(crate) enum Args {
     Help,
-    Run { requests: usize, credential: Credential },
+    Run(Options),
 }
 
-/// What carries the tokens.
+pub(crate) struct Options {
+    pub(crate) requests: usize,
+    pub(crate) credential: Credential,
+    pub(crate) svg: Option<PathBuf>,
+}
+
+/// The carrier of the tokens.
 pub(crate) enum Credential {
     Bearer,
     Cookie,
 }
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Args, lexopt::Error> {
-    let mut requests = 100;
-    let mut credential = Credential::Bearer;
+    let (mut requests, mut credential, mut svg) = (None, Credential::Bearer, None);
     while let Some(arg) = parser.next()? {
         match arg {
-            Long("requests") => requests = parser.value()?.parse_with(number_of_requests)?,
+            Long("requests") => requests = Some(parser.value()?.parse()?),
             Long("credential") => credential = parser.value()?.parse_with(kind_of_credential)?,
+            Long("svg") => svg = Some(parser.value()?.into()),
             Short('h') | Long("help") => return Ok(Args::Help),
             _ => return Err(arg.unexpected()),
         }
     }
-    Ok(Args::Run { requests, credential })
+    let (range, default) = if svg.is_some() { (ROWS, 16) } else { (REQUESTS, 100) };
+    let requests = requests.unwrap_or(default);
+    if !range.contains(&requests) {
+        return Err(format!("--requests is from {} to {}", range.start(), range.end()).into());
+    }
+    Ok(Args::Run(Options { requests, credential, svg }))
 }
 
 fn kind_of_credential(value: &str) -> Result<Credential, &'static str> {
@@ -55,11 +71,4 @@ fn kind_of_credential(value: &str) -> Result<Credential, &'static str> {
         "cookie" => Ok(Credential::Cookie),
         _ => Err("--credential takes `bearer` or `cookie`"),
     }
-}
-
-fn number_of_requests(value: &str) -> Result<usize, String> {
-    let number = value.parse().ok().filter(|number| REQUESTS.contains(number));
-    number.ok_or_else(|| {
-        format!("--requests takes a whole number from {} to {}", REQUESTS.start(), REQUESTS.end())
-    })
 }

@@ -1,12 +1,12 @@
-//! The time of day, for the client and the servers alike.
+//! The time of day in the client and in the servers.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
     time::{Duration, SystemTime},
 };
 
-/// Stands still unless a scene moves it, so that hours pass without a sleep. A real program has
-/// [`SystemTime::now`] and no such thing.
+/// A clock that moves only when a scene advances it, so that hours pass without a sleep. A real
+/// program uses [`SystemTime::now`].
 #[derive(Clone)]
 pub(crate) struct WallClock(Arc<Mutex<SystemTime>>);
 

@@ -1,6 +1,6 @@
-//! `key=value&key=value`: the bodies of this example, so that it needs no parser.
+//! The body format of this example: `key=value&key=value`.
 //!
-//! All values here are made of characters that need no percent-encoding; a real client has others.
+//! The values in this example need no percent-encoding. A real client uses a form parser.
 
 /// The value of a field.
 pub(crate) fn field<'a>(body: &'a [u8], key: &str) -> Option<&'a str> {

@@ -1,11 +1,13 @@
-//! A dashboard fires a hundred requests just after its access token has expired. What happens next?
+//! A dashboard sends a hundred requests just after its access token has expired.
 //!
-//! `cargo run --example dashboard` tells it in five scenes, all of them real HTTP on loopback, and
-//! checks every number that it prints against what the crate guarantees. Copy from
-//! `client/dashboard.rs` and `client/auth.rs`.
+//! `cargo run --example dashboard` shows the result in five scenes, with real HTTP on loopback, and
+//! checks every number that it prints against the guarantees of the crate. The files to copy from
+//! are `client/dashboard.rs` and `client/auth.rs`.
 //!
 //! With `--features cookies` and `--credential cookie` the tokens travel in cookies, and
-//! `cookies/client.rs` takes the place of `client/auth.rs`.
+//! `cookies/client.rs` replaces `client/auth.rs`.
+//!
+//! With `--svg FILE` the first two scenes run with network delays and are drawn on a time axis.
 
 mod args;
 mod client;
@@ -13,12 +15,15 @@ mod clock;
 #[cfg(feature = "cookies")]
 mod cookies;
 mod form;
+mod picture;
 mod report;
 mod scenes;
 mod server;
 
 use std::{
+    fs,
     io::{self, Write},
+    path::Path,
     process::ExitCode,
     time::Duration,
 };
@@ -27,37 +32,35 @@ use tokio::time::timeout;
 use tower::BoxError;
 
 use crate::{
-    args::{Args, Credential},
+    args::{Args, Credential, Options},
     client::{AuthClient, AuthService},
     report::Report,
     scenes::Story,
-    server::{Bearer, Wire},
+    server::{Bearer, Wire, link::Link},
 };
 
-/// No scene takes nearly as long, not even the largest on a slow machine.
-const PATIENCE: Duration = Duration::from_secs(300);
+/// The time limit of a scene, far above what the largest one takes on a slow machine.
+const LIMIT: Duration = Duration::from_secs(300);
 
 #[tokio::main]
 async fn main() -> ExitCode {
-    let told = match args::parse(lexopt::Parser::from_env()) {
+    let result = match args::parse(lexopt::Parser::from_env()) {
         Ok(Args::Help) => print(args::HELP).map(|()| true),
-        Ok(Args::Run { requests, credential: Credential::Bearer }) => {
-            tell::<AuthClient>(requests, &Bearer).await
-        }
-        #[cfg(feature = "cookies")]
-        Ok(Args::Run { requests, credential: Credential::Cookie }) => {
-            tell::<cookies::CookieClient>(requests, &cookies::Cookies).await
-        }
-        #[cfg(not(feature = "cookies"))]
-        Ok(Args::Run { requests, credential: Credential::Cookie }) => {
-            let command = "cargo run --features cookies --example dashboard -- --credential cookie";
-            return misused(&format!(
-                "`--credential cookie` needs the feature `cookies`:\n  {command} --requests {requests}"
-            ));
-        }
+        Ok(Args::Run(options)) => match options.credential {
+            Credential::Bearer => run::<AuthClient>(&options, &Bearer).await,
+            #[cfg(feature = "cookies")]
+            Credential::Cookie => run::<cookies::CookieClient>(&options, &cookies::Cookies).await,
+            #[cfg(not(feature = "cookies"))]
+            Credential::Cookie => {
+                return misused(
+                    "`--credential cookie` needs the feature `cookies`:\n  \
+                     cargo run --features cookies --example dashboard -- --credential cookie",
+                );
+            }
+        },
         Err(error) => return misused(&format!("{error}\nTry `--help`.")),
     };
-    match told {
+    match result {
         Ok(true) => ExitCode::SUCCESS,
         Ok(false) => ExitCode::FAILURE,
         Err(error) => {
@@ -72,27 +75,48 @@ fn misused(message: &str) -> ExitCode {
     ExitCode::from(2)
 }
 
-/// Whether every number was right.
-async fn tell<A: AuthService>(requests: usize, wire: &'static dyn Wire) -> Result<bool, BoxError> {
-    let story = timeout(PATIENCE, Story::<A>::begin(requests, wire)).await??;
-    let mut is_right = play('a', story.expired()).await?;
-    is_right &= play('b', story.naive()).await?;
-    is_right &= play('c', story.refused()).await?;
-    is_right &= play('d', story.back()).await?;
-    is_right &= play('e', story.ahead()).await?;
+/// Returns whether every number is right.
+async fn run<A: AuthService>(options: &Options, wire: &'static dyn Wire) -> Result<bool, BoxError> {
+    match &options.svg {
+        Some(file) => draw::<A>(options.requests, wire, file).await,
+        None => play_all::<A>(options.requests, wire).await,
+    }
+}
+
+async fn play_all<A: AuthService>(
+    requests: usize,
+    wire: &'static dyn Wire,
+) -> Result<bool, BoxError> {
+    let story = limited(Story::<A>::begin(requests, wire, Link::Loopback)).await?;
+    let mut is_right = show('a', &limited(story.expired()).await?.report)?;
+    is_right &= show('b', &limited(story.naive()).await?.report)?;
+    is_right &= show('c', &limited(story.refused()).await?)?;
+    is_right &= show('d', &limited(story.back()).await?)?;
+    is_right &= show('e', &limited(story.ahead()).await?)?;
     Ok(is_right)
 }
 
-async fn play(
-    name: char,
-    scene: impl Future<Output = Result<Report, BoxError>>,
+async fn draw<A: AuthService>(
+    requests: usize,
+    wire: &'static dyn Wire,
+    file: &Path,
 ) -> Result<bool, BoxError> {
-    let report = match timeout(PATIENCE, scene).await {
-        Ok(report) => {
-            report.map_err(|error| format!("scene ({name}): {}", report::with_causes(&*error)))?
-        }
-        Err(_) => return Err(format!("scene ({name}) hangs: no end after {PATIENCE:?}").into()),
-    };
+    let story = limited(Story::<A>::begin(requests, wire, Link::recorded())).await?;
+    let layer = limited(story.expired()).await?;
+    let by_hand = limited(story.naive()).await?;
+    let is_right = show('a', &layer.report)? & show('b', &by_hand.report)?;
+    fs::write(file, picture::draw(&by_hand, &layer))
+        .map_err(|error| format!("can't write {}: {error}", file.display()))?;
+    print(&format!("drawn: {}\n", file.display()))?;
+    Ok(is_right)
+}
+
+async fn limited<T>(scene: impl Future<Output = Result<T, BoxError>>) -> Result<T, BoxError> {
+    timeout(LIMIT, scene).await.map_err(|_| format!("a scene did not end in {LIMIT:?}"))?
+}
+
+/// Prints a scene's report, and returns whether its numbers are right.
+fn show(name: char, report: &Report) -> Result<bool, BoxError> {
     print(&format!("({name}) {report}\n"))?;
     for wrong in report.wrong() {
         eprintln!("dashboard: scene ({name}): {wrong}");
@@ -100,7 +124,7 @@ async fn play(
     Ok(report.wrong().next().is_none())
 }
 
-/// Not `println!`, which panics when nobody reads any more (`| head`).
+/// Prints without `println!`, which panics once the pipe is closed (`| head`).
 fn print(text: &str) -> Result<(), BoxError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

@@ -1,21 +1,21 @@
-//! What a scene measured, beside what it must be.
+//! The measured numbers of a scene beside the expected ones.
 
 use std::{error::Error, fmt, time::Duration};
 
 pub(crate) struct Report {
     title: String,
     rows: Vec<Row>,
-    moral: String,
+    conclusion: String,
 }
 
 struct Row {
     label: &'static str,
     measured: String,
-    must_be: Option<String>,
+    expected: Option<String>,
     is_wrong: bool,
 }
 
-/// An error and what caused it, in one line.
+/// An error and its causes, in one line.
 pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
     let mut text = error.to_string();
     let mut cause = error.source();
@@ -30,55 +30,55 @@ pub(crate) fn with_causes(error: &(dyn Error + 'static)) -> String {
 
 impl Report {
     pub(crate) fn new(title: impl Into<String>) -> Self {
-        Self { title: title.into(), rows: Vec::new(), moral: String::new() }
+        Self { title: title.into(), rows: Vec::new(), conclusion: String::new() }
     }
 
-    /// A number, or another fact, that the guarantees promise.
+    /// A number or another fact that the crate guarantees.
     pub(crate) fn check<T: fmt::Display + PartialEq>(
         mut self,
         label: &'static str,
         measured: T,
-        must_be: T,
+        expected: T,
     ) -> Self {
         self.rows.push(Row {
             label,
-            is_wrong: measured != must_be,
+            is_wrong: measured != expected,
             measured: measured.to_string(),
-            must_be: Some(must_be.to_string()),
+            expected: Some(expected.to_string()),
         });
         self
     }
 
-    /// How long it took, which nobody promises.
+    /// A duration, which has no expected value.
     pub(crate) fn time(mut self, label: &'static str, took: Duration) -> Self {
         let measured = format!("{:.1} ms", took.as_secs_f64() * 1000.0);
-        self.rows.push(Row { label, measured, must_be: None, is_wrong: false });
+        self.rows.push(Row { label, measured, expected: None, is_wrong: false });
         self
     }
 
-    /// Answers that a scene can't explain.
-    pub(crate) fn strays(mut self, strays: Vec<String>) -> Self {
+    /// Responses and errors that the scene does not expect.
+    pub(crate) fn strays(mut self, strays: &[String]) -> Self {
         if let Some(first) = strays.first() {
             self.rows.push(Row {
                 label: "other answers",
                 measured: strays.len().to_string(),
-                must_be: Some(format!("0, but: {first}")),
+                expected: Some(format!("0, but: {first}")),
                 is_wrong: true,
             });
         }
         self
     }
 
-    /// What to learn from it.
-    pub(crate) fn moral(mut self, moral: impl Into<String>) -> Self {
-        self.moral = moral.into();
+    /// The conclusion, printed when all numbers are right.
+    pub(crate) fn conclusion(mut self, conclusion: impl Into<String>) -> Self {
+        self.conclusion = conclusion.into();
         self
     }
 
     pub(crate) fn wrong(&self) -> impl Iterator<Item = String> {
         self.rows.iter().filter(|row| row.is_wrong).map(|row| {
-            let must_be = row.must_be.as_deref().unwrap_or_default();
-            format!("\"{}\" is {} and must be {must_be}", row.label, row.measured)
+            let expected = row.expected.as_deref().unwrap_or_default();
+            format!("\"{}\" is {}, expected {expected}", row.label, row.measured)
         })
     }
 }
@@ -86,14 +86,14 @@ impl Report {
 impl fmt::Display for Report {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         writeln!(f, "{}\n", self.title)?;
-        writeln!(f, "    {:<40}{:>12}{:>12}", "", "measured", "must be")?;
+        writeln!(f, "    {:<40}{:>12}{:>12}", "", "measured", "expected")?;
         for row in &self.rows {
-            let must_be = row.must_be.as_deref().unwrap_or("-");
+            let expected = row.expected.as_deref().unwrap_or("-");
             let mark = if row.is_wrong { "  WRONG" } else { "" };
-            writeln!(f, "    {:<40}{:>12}{must_be:>12}{mark}", row.label, row.measured)?;
+            writeln!(f, "    {:<40}{:>12}{expected:>12}{mark}", row.label, row.measured)?;
         }
         if self.wrong().next().is_none() {
-            writeln!(f, "\n{}", self.moral)?;
+            writeln!(f, "\n{}", self.conclusion)?;
         }
         Ok(())
     }

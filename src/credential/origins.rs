@@ -29,7 +29,7 @@ use crate::credential::origin::{self, Origin};
 #[derive(Clone)]
 pub struct Origins {
     allowed: Allowed,
-    base: Option<Arc<Base>>,
+    base: Option<Arc<RelativeBase>>,
 }
 
 #[derive(Clone)]
@@ -39,7 +39,7 @@ enum Allowed {
 }
 
 /// The origin of URIs without an authority, and the same origin as a URI.
-struct Base {
+struct RelativeBase {
     origin: Origin,
     uri: Uri,
 }
@@ -101,7 +101,7 @@ impl Origins {
     #[must_use]
     pub fn relative_to(mut self, origin: Origin) -> Self {
         let uri = origin.to_uri();
-        self.base = Some(Arc::new(Base { origin, uri }));
+        self.base = Some(Arc::new(RelativeBase { origin, uri }));
         self
     }
 
@@ -138,7 +138,7 @@ impl Origins {
         }
     }
 
-    fn destination_of_base(&self, base: &Base) -> Destination {
+    fn destination_of_base(&self, base: &RelativeBase) -> Destination {
         match &self.allowed {
             Allowed::Any { .. } => self.destination_of(&base.uri),
             Allowed::Listed(origins) => listed(origins.contains(&base.origin)),

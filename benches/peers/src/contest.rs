@@ -82,6 +82,6 @@ impl Contest {
             fresh,
         };
         let rows: Vec<_> = self.entries.into_iter().zip(times).map(row).collect();
-        table::print(self.effort, &rows);
+        table::publish(self.effort, &rows);
     }
 }

@@ -1,12 +1,14 @@
-//! The same two things through every peer: a herd of requests whose token is no good any more, and
-//! a request whose token is. See the README of this package for what is measured, and for what it
-//! showed last.
+//! Two measurements of each peer: a herd of requests whose token was revoked, and a request whose
+//! token is valid. The README of this package says what is measured, and has the last results.
 
 mod contest;
 mod endpoint;
 mod fresh;
 mod herd;
 mod issuer;
+/// Shared with the benches of tower-refresh.
+#[path = "../../support/page.rs"]
+mod page;
 mod peer;
 mod peers;
 mod request;
@@ -22,7 +24,8 @@ use peers::{
 use tower::BoxError;
 
 const HELP: &str = "\
-Runs the same herd, and the same request with a good token, through tower-refresh and its peers, and prints a table.
+Sends the same herd, and the same request with a valid token, through tower-refresh and its peers, and prints tables.
+With BENCH_WRITE in the environment, also writes them into benches/peers/README.md.
 
 Usage: cargo run --release --manifest-path benches/peers/Cargo.toml [-- OPTIONS]
 

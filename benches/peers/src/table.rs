@@ -1,11 +1,14 @@
-use crate::{contest::Effort, fresh::Times, herd::Outcome};
+use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
 use std::{fmt::Display, time::Duration};
 
 /// Names the versions that were built.
 const LOCK: &str = include_str!("../Cargo.lock");
 
-const HERD: &str = "| peer | refreshes | got 200 | the others | all done after | the next one |";
-const RULE: &str = "|---|--:|--:|---|--:|--:|";
+/// The page with the tables.
+const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
+
+const HERD: [&str; 6] = ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
+const FRESH: [&str; 2] = ["added to a fresh request", "without the peer"];
 
 pub(crate) struct Row {
     pub(crate) krate: &'static str,
@@ -17,29 +20,25 @@ pub(crate) struct Row {
     pub(crate) fresh: Times,
 }
 
-/// In Markdown, so that it can be kept.
-pub(crate) fn print(effort: Effort, rows: &[Row]) {
+pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     if effort == Effort::Once {
         println!("Everything once and small, to see that it runs: not a measurement.\n");
     }
     let n = effort.herd();
-    println!(
-        "{n} requests rejected together, because their token was revoked; and a request whose token is good:\n"
-    );
-    println!("{HERD} added to a fresh request | without the peer |");
-    println!("{RULE}--:|--:|");
+    println!("{n} requests rejected together, because their token was revoked; and a request whose token is good:\n");
+    let mut table = Table::new("peers, rejected", &[&HERD[..], &FRESH].concat());
     for row in rows {
         let Times { bare, added } = row.fresh;
-        println!("{} {added:.0} ns | {bare:.0} ns |", row.herds(&row.revoked));
+        let fresh = [format!("{added:.0} ns"), format!("{bare:.0} ns")];
+        table.row(row.herds(&row.revoked).into_iter().chain(fresh));
     }
-    println!(
-        "\n{n} requests sent together by a client that has no token, or one that has expired by its clock:\n"
-    );
-    println!("{HERD}");
-    println!("{RULE}");
+    table.publish(PAGE, effort == Effort::Full);
+    println!("{n} requests sent together by a client that has no token, or one that has expired by its clock:\n");
+    let mut table = Table::new("peers, expired", &HERD);
     for row in rows {
-        println!("{}", row.herds(&row.expired));
+        table.row(row.herds(&row.expired));
     }
+    table.publish(PAGE, effort == Effort::Full);
 }
 
 /// The one figure of all runs, or the least and the greatest.
@@ -82,13 +81,13 @@ fn version(krate: &str) -> &'static str {
 // === impl Row ===
 
 impl Row {
-    fn herds(&self, runs: &[Outcome]) -> String {
+    fn herds(&self, runs: &[Outcome]) -> [String; 6] {
         let peer = format!("{} {}: {}", self.krate, version(self.krate), self.part);
         let refreshes = range(runs, |run| run.refreshes);
         let answered = range(runs, |run| run.answered);
         let others = others(runs);
-        let took = took(runs).as_millis();
+        let took = format!("{} ms", took(runs).as_millis());
         let next = range(runs, |run| run.next.as_u16());
-        format!("| {peer} | {refreshes} | {answered} | {others} | {took} ms | {next} |")
+        [peer, refreshes, answered, others, took, next]
     }
 }

@@ -1,4 +1,4 @@
-//! The client of the auth service, for bearer tokens, and with it the session's [`Refresher`].
+//! The client of the auth service for bearer tokens. It is also the session's [`Refresher`].
 
 use std::time::Duration;
 
@@ -30,8 +30,7 @@ pub(crate) struct AuthClient {
 impl Refresher for AuthClient {
     fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async move {
-            let stale =
-                context.current().ok_or_else(|| RefreshError::terminal("nobody is logged in"))?;
+            let stale = context.current().ok_or_else(|| RefreshError::terminal("not logged in"))?;
             self.renew(stale).await
         })
     }
@@ -58,7 +57,7 @@ impl AuthService for AuthClient {
 
     async fn end(&self, end: EndedLogin) {
         if let Some(token) = end.credential() {
-            // If it fails, nothing is lost but a session that the server has to expire by itself.
+            // If this fails, the session on the server lives until it expires.
             _ = self.logout(token).await;
         }
     }
@@ -72,9 +71,9 @@ impl AuthService for AuthClient {
             .await
             .map_err(without_answer)?;
         match response.status() {
-            // What can't be read may have used the refresh token up all the same.
+            // An unreadable answer may still have used up the refresh token.
             StatusCode::OK => self.token(response.body()).map_err(RefreshError::ambiguous),
-            // A refusal ends the login; an overloaded or broken service must not.
+            // 401 and 403 end the login. An overloaded or broken service does not.
             status => Err(RefreshError::from_status(status)),
         }
     }
@@ -93,8 +92,7 @@ impl AuthClient {
         let lifetime = Duration::from_secs(field("expires_in")?.parse()?);
         Ok(Token::bearer(field("access_token")?)?
             .with_refresh_token(field("refresh_token")?)
-            // By the clock that the session goes by. Where that is the system's:
-            // `with_expires_in(lifetime)`.
+            // By the session's clock. With the system's clock, use `with_expires_in(lifetime)`.
             .with_expires_at(self.clock.now() + lifetime))
     }
 
@@ -105,7 +103,8 @@ impl AuthClient {
     }
 }
 
-/// No connection, no refresh: try later. Anything else may have come too late to stop it.
+/// Classifies a refresh that got no answer. Without a connection nothing was sent, so the refresh
+/// can be repeated later. After any other error the server may have done it.
 pub(crate) fn without_answer(error: BoxError) -> RefreshError {
     match error.downcast_ref::<legacy::Error>() {
         Some(client) if client.is_connect() => RefreshError::transient(error),

@@ -1,4 +1,4 @@
-//! The client of the API: hyper-util's, with the layer over it.
+//! The client of the API: hyper-util's client with the layer around it.
 
 use std::{
     sync::{Arc, Mutex, MutexGuard, PoisonError},
@@ -32,7 +32,7 @@ pub(crate) struct Dashboard<A: AuthService> {
 
 type Http<A> = Refresh<HttpClient<ReplayBody<Full<Bytes>>>, <A as AuthService>::Credential>;
 
-/// What the end of a login concerns.
+/// The part of the application that the end of a login changes.
 #[derive(Clone)]
 struct App<A> {
     auth: A,
@@ -40,7 +40,7 @@ struct App<A> {
 }
 
 impl<A: AuthService> Dashboard<A> {
-    /// Nobody is logged in yet: until then every request fails, and none is sent.
+    /// A dashboard without a login. Until the first login every request fails, and none is sent.
     pub(crate) fn new(
         api_url: &str,
         auth_url: &str,
@@ -50,7 +50,7 @@ impl<A: AuthService> Dashboard<A> {
         let app = App { auth: A::new(auth_url, clock.clone())?, shown_user: Arc::default() };
         let session = Session::builder(app.auth.refresher())
             .refresh_ahead(refresh_ahead)
-            // Leave it out, and it is the system's.
+            // The default is the system's clock.
             .clock(move || clock.now())
             .on_login_end({
                 let app = app.clone();
@@ -58,7 +58,7 @@ impl<A: AuthService> Dashboard<A> {
             })
             .build();
         let http = ServiceBuilder::new()
-            // The credential goes to the API and nowhere else.
+            // The credential is sent to the API only.
             .layer(RefreshLayer::new(session.clone(), Origin::try_from(api_url)?))
             .service(http_client());
         Ok(Self { http, session, app })
@@ -66,14 +66,14 @@ impl<A: AuthService> Dashboard<A> {
 
     pub(crate) async fn login(&self, user: &str, password: &str) -> Result<(), BoxError> {
         let credential = self.app.auth.login(user, password).await?;
-        // Locked before the login begins: it may be over, and its hook wait for the lock, one line
-        // later.
+        // Locked before the login begins. The login may end at once, and its hook then has to wait
+        // for this lock.
         let mut shown = self.app.shown_user();
         *shown = Some((self.session.login(credential), user.to_owned()));
         Ok(())
     }
 
-    /// Nothing here knows that credentials expire.
+    /// Sends a request. No code here has to handle an expired token.
     pub(crate) async fn send(
         &self,
         request: Request<Full<Bytes>>,
@@ -92,9 +92,9 @@ impl<A: AuthService> Dashboard<A> {
 }
 
 impl<A: AuthService> App<A> {
-    /// The hook: it runs once for a login, whoever or whatever ended it.
+    /// The hook. It runs once for each login that a refusal or a logout ends.
     async fn forget(self, end: EndedLogin<A::Credential>) {
-        // Somebody else may have logged in by now, and is not to be forgotten.
+        // Another user may have logged in since, and stays.
         self.shown_user().take_if(|(login, _)| *login == end.login());
         self.auth.end(end).await;
     }

@@ -1,4 +1,4 @@
-//! The client below both: plain hyper-util.
+//! The HTTP client below both: hyper-util's.
 
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
@@ -7,15 +7,15 @@ use hyper_util::{
 
 pub(crate) type HttpClient<B> = Client<HttpConnector, B>;
 
-/// HTTP/2 has to be asked for, because over cleartext it can't be negotiated. Over TLS it would be,
-/// and an HTTPS connector would be here.
+/// A client that speaks HTTP/2. Over cleartext the version cannot be negotiated, so it is set. A
+/// real client has an HTTPS connector here, and negotiates.
 pub(crate) fn http_client<B>() -> HttpClient<B>
 where
     B: http_body::Body + Send,
     B::Data: Send,
 {
     let mut connector = HttpConnector::new();
-    // Small requests would wait for the acknowledgement of the ones before.
+    // Without it, small requests wait for the acknowledgement of earlier ones.
     connector.set_nodelay(true);
     Client::builder(TokioExecutor::new()).http2_only(true).build(connector)
 }

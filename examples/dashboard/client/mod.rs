@@ -1,4 +1,4 @@
-//! This side: a client that wears the layer, and one that does what most people write by hand.
+//! The client side: a client with the layer, and a client with a refresh written by hand.
 
 pub(crate) mod auth;
 mod dashboard;

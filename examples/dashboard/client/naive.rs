@@ -1,4 +1,4 @@
-//! The same client, the naive way: whoever is rejected refreshes. Don't copy this one.
+//! The same client without the layer: every rejected request refreshes. Do not copy this one.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -44,7 +44,7 @@ impl<A: AuthService> Naive<A> {
         if response.status() != StatusCode::UNAUTHORIZED {
             return Ok(response);
         }
-        // The mistake: all who were rejected come by here at the same time, with the same refresh
+        // The mistake: every rejected request gets here at the same time, with the same refresh
         // token.
         let fresh = match self.auth.renew(&stale).await {
             Ok(fresh) => Arc::new(fresh),

@@ -1,11 +1,11 @@
-//! What the clients need to know of a kind of credential.
+//! The operations of an auth service that the clients use.
 
 use tower::BoxError;
 use tower_refresh::{Credential, RefreshError, Refresher, Session, session::EndedLogin};
 
 use crate::clock::WallClock;
 
-/// A client of the auth service, for one kind of credential. A program that has one kind needs no
+/// A client of the auth service for one kind of credential. A program with a single kind needs no
 /// such trait.
 pub(crate) trait AuthService: Clone + Send + Sync + 'static {
     type Credential: Credential;
@@ -18,10 +18,10 @@ pub(crate) trait AuthService: Clone + Send + Sync + 'static {
         password: &str,
     ) -> impl Future<Output = Result<Self::Credential, BoxError>> + Send;
 
-    /// What the session refreshes with.
+    /// The refresher of the session.
     fn refresher(&self) -> impl Refresher<Self::Credential>;
 
-    /// Tells the service that a login is over.
+    /// Tells the auth service that a login has ended.
     fn end(&self, end: EndedLogin<Self::Credential>) -> impl Future<Output = ()> + Send;
 
     /// A refresh by hand.

@@ -1,4 +1,4 @@
-//! The client of the auth service, for cookies: the endpoints are ready-made, only the login is the
+//! The client of the auth service for cookies. The crate has the endpoints; only the login is the
 //! application's own.
 
 use bytes::Bytes;
@@ -33,7 +33,8 @@ pub(crate) struct CookieClient {
 impl AuthService for CookieClient {
     type Credential = Jar;
 
-    /// A jar goes by the dates in the cookies, and the session compares them with its own clock.
+    /// The clock is not needed: a jar reads the dates in the cookies, and the session compares them
+    /// with its own clock.
     fn new(url: &str, _: WallClock) -> Result<Self, BoxError> {
         let http = http_client();
         let refresh = RefreshEndpoint::new(http.clone(), "/auth/refresh")?.unsent_if(|error| {
@@ -44,7 +45,7 @@ impl AuthService for CookieClient {
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<Jar, BoxError> {
-        // The API is at another port of the same host, which makes no difference to a cookie.
+        // The API has another port of the same host. Cookies ignore the port.
         let jar = Jar::new(&self.url)?.with_expiry_of(ACCESS);
         let response =
             self.post("/auth/login", format!("user={user}&password={password}"), &jar).await?;
@@ -59,14 +60,13 @@ impl AuthService for CookieClient {
         self.refresh.clone()
     }
 
-    /// Where nothing else is to be done at the end, the hook goes into the session's builder as it
-    /// is.
+    /// A program that has nothing else to do at the end passes the hook to the session's builder.
     async fn end(&self, end: EndedLogin<Jar>) {
         let hook = self.logout.clone().into_hook();
         hook(end).await;
     }
 
-    /// What [`RefreshEndpoint`] does, for the naive client.
+    /// A refresh like [`RefreshEndpoint`]'s, for the client without the layer.
     async fn renew(&self, stale: &Jar) -> Result<Jar, RefreshError> {
         let response =
             self.post("/auth/refresh", String::new(), stale).await.map_err(without_answer)?;
@@ -76,7 +76,7 @@ impl AuthService for CookieClient {
         }
     }
 
-    /// What [`LogoutEndpoint`] does, for the naive client.
+    /// A logout like [`LogoutEndpoint`]'s, for the client without the layer.
     async fn logout(&self, last: &Jar) -> Result<(), BoxError> {
         self.post("/auth/logout", String::new(), last).await?;
         Ok(())

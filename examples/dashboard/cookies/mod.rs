@@ -1,4 +1,4 @@
-//! The same with cookies (feature `cookies`): nobody but the jar and the servers ever sees a token.
+//! The example with cookies (feature `cookies`): only the jar and the servers see a token.
 
 mod client;
 mod server;

@@ -1,4 +1,4 @@
-//! The servers' side: tokens in cookies that no script can read.
+//! The server side: tokens in `HttpOnly` cookies.
 
 use std::time::SystemTime;
 
@@ -25,11 +25,11 @@ impl Wire for Cookies {
         cookie(headers, REFRESH)
     }
 
-    /// Each cookie for those alone who have to see it: the API never gets a refresh token. Over TLS
-    /// they would be `Secure` as well.
+    /// Each cookie has the path of the server that reads it, so the API never gets a refresh token.
+    /// Over TLS both cookies would be `Secure` as well.
     ///
-    /// The expiry is a date: a jar counts `Max-Age` from the system's time, and the clock of the
-    /// scenes runs ahead of it.
+    /// The expiry is a date. A jar counts `Max-Age` from the system's time, and the clock of the
+    /// scenes runs ahead of that.
     fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>> {
         let Pair { access_token, refresh_token, lifetime } = pair;
         let expires = httpdate::fmt_http_date(now + *lifetime);
@@ -40,13 +40,13 @@ impl Wire for Cookies {
             ),
             format!("{REFRESH}={refresh_token}; Path=/auth; HttpOnly; SameSite=Strict"),
         ] {
-            let cookie = HeaderValue::try_from(cookie).expect("it is of letters, digits and signs");
+            let cookie = HeaderValue::try_from(cookie).expect("tokens and dates are ASCII");
             response.headers_mut().append(SET_COOKIE, cookie);
         }
         response
     }
 
-    /// There is no scheme for cookies.
+    /// `None`: no authentication scheme exists for cookies.
     fn challenge(&self, _: bool) -> Option<&'static str> {
         None
     }

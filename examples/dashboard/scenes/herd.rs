@@ -9,22 +9,32 @@ use tokio::task::JoinSet;
 use tower::BoxError;
 use tower_refresh::{Error, ErrorKind, RefreshError};
 
-use crate::{report::with_causes, scenes::errand::Errand};
+use crate::{report::with_causes, scenes::api_call::ApiCall};
 
-/// What the callers got back.
+/// The results of all requests.
 #[derive(Default)]
 pub(crate) struct Herd {
-    /// 200, and the right body.
+    /// Requests with a 200 and the right body.
     pub(crate) answered: usize,
-    /// Told to log in again, by an error or by a 401.
+    /// Requests that were told to log in again, by an error or by a 401.
     pub(crate) logged_out: usize,
-    /// Everything else: there should be nothing.
+    /// All other results. There should be none.
     pub(crate) strays: Vec<String>,
     pub(crate) took: Duration,
+    pub(crate) spans: Vec<Span>,
+}
+
+/// The span of one request, as its caller sees it.
+#[derive(Clone, Copy)]
+pub(crate) struct Span {
+    pub(crate) number: usize,
+    pub(crate) begin: Instant,
+    pub(crate) end: Instant,
+    pub(crate) is_answered: bool,
 }
 
 impl Herd {
-    /// Sends that many requests at the same time and waits for all of them.
+    /// Sends `requests` requests at the same time and waits for all of them.
     pub(crate) async fn run<F, Fut>(
         requests: usize,
         api_url: &str,
@@ -34,35 +44,45 @@ impl Herd {
         F: Fn(Request<Full<Bytes>>) -> Fut,
         Fut: Future<Output = Result<Response<Bytes>, BoxError>> + Send + 'static,
     {
-        let start = Instant::now();
+        let begin = Instant::now();
         let mut calls = JoinSet::new();
         for number in 0..requests {
-            let errand = Errand::nth(number);
-            let call = send(errand.request(api_url)?);
-            calls.spawn(async move { (errand, call.await) });
+            let api_call = ApiCall::nth(number);
+            let call = send(api_call.request(api_url)?);
+            calls.spawn(async move {
+                let begin = Instant::now();
+                let result = call.await;
+                (api_call, begin, Instant::now(), result)
+            });
         }
         let mut herd = Self::default();
         while let Some(call) = calls.join_next().await {
-            let (errand, result) = call?;
-            herd.count(&errand, result);
+            let (api_call, begin, end, result) = call?;
+            let is_answered = herd.count(&api_call, result);
+            herd.spans.push(Span { number: api_call.number, begin, end, is_answered });
         }
-        herd.took = start.elapsed();
+        herd.took = begin.elapsed();
         Ok(herd)
     }
 
-    fn count(&mut self, errand: &Errand, result: Result<Response<Bytes>, BoxError>) {
+    /// Counts the result, and returns whether it is the right answer.
+    fn count(&mut self, api_call: &ApiCall, result: Result<Response<Bytes>, BoxError>) -> bool {
         match result {
-            Ok(response) if errand.is_done_by(&response) => self.answered += 1,
+            Ok(response) if api_call.is_done_by(&response) => {
+                self.answered += 1;
+                return true;
+            }
             Ok(response) if response.status() == StatusCode::UNAUTHORIZED => self.logged_out += 1,
             Ok(response) => self.strays.push(format!("{} with another body", response.status())),
             Err(error) if is_end_of_login(&error) => self.logged_out += 1,
             Err(error) => self.strays.push(with_causes(&*error)),
         }
+        false
     }
 }
 
-/// How a caller learns from the layer that somebody has to log in again. (The naive client hands
-/// the refusal itself on.)
+/// Whether the caller has to log in again. The layer says so with an [`Error`]; the client without
+/// the layer returns the refusal itself.
 pub(crate) fn is_end_of_login(error: &BoxError) -> bool {
     error.downcast_ref::<Error>().is_some_and(|error| error.kind() == ErrorKind::LoggedOut)
         || error.downcast_ref::<RefreshError>().is_some_and(RefreshError::is_terminal)

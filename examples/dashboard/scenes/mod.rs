@@ -1,9 +1,9 @@
-//! The story. Every number comes from the servers' counters or from what the callers got back; only
-//! how many wait, the session alone knows.
+//! The scenes. Every number comes from the servers' counters or from the callers' results, except
+//! the number of waiting requests, which only the session knows.
 
-mod errand;
-mod herd;
+pub(crate) mod api_call;
+pub(crate) mod herd;
 mod steady;
 mod story;
 
-pub(crate) use self::story::Story;
+pub(crate) use self::story::{Played, Story};

@@ -1,4 +1,4 @@
-//! Traffic that goes on while token after token comes of age.
+//! Steady traffic over the lifetimes of several tokens.
 
 use std::{
     future::poll_fn,
@@ -19,37 +19,37 @@ use crate::{
     server::{Backend, PASSWORD, USER},
 };
 
-/// How long before its expiry a token is renewed.
+/// The time between a token's renewal and its expiry.
 pub(crate) const AHEAD: Duration = Duration::from_secs(10 * 60);
 
-/// The time between two rounds. They see a token, which lives for 60 minutes, at the age of 18, 36
-/// and 54: the third is within the last ten minutes, wherever the jitter has put the renewal (not
-/// after 52). Without the renewal a fourth would come at 72.
+/// The time between two rounds. A token lives for 60 minutes, so the rounds see it at the age of
+/// 18, 36 and 54 minutes. The renewal is due between 50 and 52 minutes, depending on the jitter, so
+/// the third round starts it. Without a renewal the fourth round would come at 72 minutes.
 pub(crate) const EVERY: Duration = Duration::from_secs(18 * 60);
 pub(crate) const ROUNDS_TO_RENEWAL: usize = 3;
 pub(crate) const ROUNDS_TO_EXPIRY: usize = 4;
 
-/// A session allows for five refreshes in 30 seconds by default. It means real ones, and in those
-/// this is over at once.
+/// By default a session allows five refreshes in 30 seconds of real time, and all rounds together
+/// take less than that.
 pub(crate) const LIFETIMES: usize = 4;
 pub(crate) const ROUNDS: usize = LIFETIMES * ROUNDS_TO_RENEWAL;
 
-/// What became of the requests, in all rounds together.
+/// The results of all rounds together.
 #[derive(Default)]
 pub(crate) struct Steady {
-    /// 200, and the right body.
+    /// Requests with a 200 and the right body.
     pub(crate) answered: usize,
-    /// Could not go on before the refresh was answered.
+    /// Requests that waited for a refresh.
     pub(crate) waited: usize,
-    /// Came back although a refresh had begun, and no answer to it had left the auth service.
+    /// Requests that were answered while a refresh was in flight.
     pub(crate) meanwhile: usize,
-    /// There should be nothing.
+    /// All other results. There should be none.
     pub(crate) strays: Vec<String>,
     pub(crate) took: Duration,
 }
 
 impl Steady {
-    /// Logs in and sends that many requests in each round.
+    /// Logs in and sends `requests` requests in each round.
     pub(crate) async fn run<A: AuthService>(
         requests: usize,
         backend: &Backend,
@@ -91,17 +91,18 @@ impl Steady {
             }
         });
         let held = async {
-            // As long as no refresh is answered, a request comes back without it, or it waits. Each
-            // does it in a step of its own, so that this looks again after each.
+            // No refresh is answered yet, so every request either returns without it or waits for
+            // it. This loop looks again after each step of a request.
             while returned.load(Ordering::Relaxed) + session.waiters() < requests {
                 step.notified().await;
             }
             let sample = (returned.load(Ordering::Relaxed), session.waiters());
-            backend.let_refresh_answers_go();
+            backend.release_refresh_answers();
             Ok(sample)
         };
         let (herd, (returned, waited)) = try_join!(herd, held)?;
-        // Nobody may wait for the refresh, and the clock must not go on without what it brings.
+        // Perhaps no request waits for the refresh, and the clock must not advance before its token
+        // is there.
         session
             .subscribe()
             .wait_for(|state| state.flights_settled() == state.flights_started())

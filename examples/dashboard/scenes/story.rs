@@ -1,4 +1,4 @@
-//! The five scenes. They follow one another: each finds the session as the one before has left it.
+//! The five scenes. Each starts with the session that the scene before has left.
 
 use std::time::{Duration, Instant};
 
@@ -9,14 +9,17 @@ use crate::{
     client::{AuthService, Dashboard, Naive},
     report::{Report, with_causes},
     scenes::{
-        errand::Errand,
-        herd::{Herd, is_end_of_login},
+        api_call::ApiCall,
+        herd::{Herd, Span, is_end_of_login},
         steady::{self, Steady},
     },
-    server::{Backend, PASSWORD, USER, Wire},
+    server::{
+        Backend, PASSWORD, USER, Wire,
+        link::{Exchange, Link},
+    },
 };
 
-/// How long a hook may take.
+/// The time limit of a hook.
 const HOOK: Duration = Duration::from_secs(20);
 
 pub(crate) struct Story<A: AuthService> {
@@ -25,36 +28,49 @@ pub(crate) struct Story<A: AuthService> {
     dashboard: Dashboard<A>,
 }
 
+/// A scene with one herd.
+pub(crate) struct Played {
+    pub(crate) report: Report,
+    pub(crate) spans: Vec<Span>,
+    /// Empty on loopback.
+    pub(crate) exchanges: Vec<Exchange>,
+}
+
 impl<A: AuthService> Story<A> {
-    pub(crate) async fn begin(requests: usize, wire: &'static dyn Wire) -> Result<Self, BoxError> {
-        let backend = Backend::start(u32::try_from(requests)?, wire).await?;
+    pub(crate) async fn begin(
+        requests: usize,
+        wire: &'static dyn Wire,
+        link: Link,
+    ) -> Result<Self, BoxError> {
+        let backend = Backend::start(u32::try_from(requests)?, wire, link).await?;
         let dashboard = dashboard(&backend, steady::AHEAD)?;
         dashboard.login(USER, PASSWORD).await?;
         Ok(Self { requests, backend, dashboard })
     }
 
-    /// The access token has expired, and everybody finds out at once.
-    pub(crate) async fn expired(&self) -> Result<Report, BoxError> {
+    /// The access token has expired, and all requests are rejected together.
+    pub(crate) async fn expired(&self) -> Result<Played, BoxError> {
         let n = self.requests;
         self.backend.expire_access_tokens(n);
         let before = self.backend.traffic();
         let herd = self.herd().await?;
         let seen = self.backend.traffic() - before;
-        Ok(Report::new(format!("{n} requests at once, the access token has expired"))
+        let report = Report::new(format!("{n} requests at once, with an expired access token"))
             .check("requests answered (200, right body)", herd.answered, n)
             .check("401s that the API sent", seen.api_rejections, n)
             .check("refreshes", seen.refreshes, 1)
             .check("requests sent again", seen.api_requests.saturating_sub(n), n)
             .time("time", herd.took)
-            .strays(herd.strays)
-            .moral(
-                "The first rejection started a refresh, the others waited for it, and every request was\n\
-                 sent again, with its body and the new token. The callers noticed nothing.",
-            ))
+            .strays(&herd.strays)
+            .conclusion(
+                "The first rejection started a refresh, the other requests waited for it, and each was sent\n\
+                 again with its body and the new token. The callers got normal responses.",
+            );
+        Ok(Played { report, spans: herd.spans, exchanges: self.backend.take_exchanges() })
     }
 
-    /// The same without the layer.
-    pub(crate) async fn naive(&self) -> Result<Report, BoxError> {
+    /// The herd of [`expired`](Self::expired) without the layer.
+    pub(crate) async fn naive(&self) -> Result<Played, BoxError> {
         let n = self.requests;
         let naive = Naive::<A>::new(&self.backend.auth_url, self.backend.clock.clone())?;
         naive.login(USER, PASSWORD).await?;
@@ -67,43 +83,43 @@ impl<A: AuthService> Story<A> {
         })
         .await?;
         let seen = self.backend.traffic() - before;
-        Ok(Report::new(format!("{n} requests at once, the naive way: whoever gets a 401 refreshes"))
+        let report = Report::new(format!("{n} requests at once, by hand: each rejected request refreshes"))
             .check("requests answered (200, right body)", herd.answered, 0)
             .check("401s that the API sent", seen.api_rejections, n + 1)
             .check("refreshes", seen.refreshes, n)
             .check("refreshes refused: token already used", seen.refreshes_refused, n - 1)
-            .check("times the user was thrown out", seen.logouts, n)
+            .check("times the user was logged out", seen.logouts, n)
             .check("still logged in", yes(naive.is_logged_in()), "no")
             .time("time", herd.took)
-            .strays(herd.strays)
-            .moral(
-                "They all refreshed with the same refresh token, and it is good for one use. The auth service\n\
-                 took the second use for a theft and revoked the session, the one new token included.",
-            ))
+            .strays(&herd.strays)
+            .conclusion(
+                "All requests refreshed with the same refresh token, which can be used once. The auth service\n\
+                 took the second use for a theft and revoked the session, including the one new token.",
+            );
+        Ok(Played { report, spans: herd.spans, exchanges: self.backend.take_exchanges() })
     }
 
-    /// The session was revoked on the server: no refresh helps.
+    /// The session was revoked on the server, so the refresh is refused.
     pub(crate) async fn refused(&self) -> Result<Report, BoxError> {
         let n = self.requests;
         self.backend.expire_access_tokens(n);
         self.backend.revoke_sessions();
         let before = self.backend.traffic();
         let herd = self.herd().await?;
-        // The callers don't wait for the hook, so this does. One that never runs shows in the
-        // count.
+        // The callers do not wait for the hook. A hook that does not run shows in the count.
         _ = timeout(HOOK, self.backend.wait_for_logout(before)).await;
         let seen = self.backend.traffic() - before;
 
         let before = self.backend.traffic();
         let start = Instant::now();
-        let next = self.dashboard.send(Errand::nth(0).request(&self.backend.api_url)?).await;
+        let next = self.dashboard.send(ApiCall::nth(0).request(&self.backend.api_url)?).await;
         let took = start.elapsed();
         let extra = self.backend.traffic() - before;
         let (fails_as_it_should, error) = match next {
             Ok(response) => (false, format!("none, but {}", response.status())),
             Err(error) => (is_end_of_login(&error), with_causes(&*error)),
         };
-        Ok(Report::new(format!("{n} requests at once, the token has expired and the session was revoked"))
+        Ok(Report::new(format!("{n} requests at once, with an expired token of a revoked session"))
             .check("requests answered", herd.answered, 0)
             .check("requests told to log in again", herd.logged_out, n)
             .check("refreshes", seen.refreshes, 1)
@@ -111,35 +127,35 @@ impl<A: AuthService> Story<A> {
             .check("requests sent again", seen.api_requests.saturating_sub(n), 0)
             .check("times the application was logged out", seen.logouts, 1)
             .check("user still shown", yes(self.dashboard.shows_a_user()), "no")
-            .check("the next request is told the same", yes(fails_as_it_should), "yes")
-            .check("connections and requests that it cost", extra.total(), 0)
+            .check("next request fails with the same error", yes(fails_as_it_should), "yes")
+            .check("connections and requests for it", extra.total(), 0)
             .time("time until it failed", took)
-            .strays(herd.strays)
-            .moral(format!(
-                "One refusal was enough for everybody: the application was logged out once, and what comes\n\
-                 later fails at once and reaches no server. The error says why:\n  {error}",
+            .strays(&herd.strays)
+            .conclusion(format!(
+                "One refusal answered all requests. The application was logged out once, and later requests\n\
+                 fail at once, without reaching a server. Their error says why:\n  {error}",
             )))
     }
 
-    /// A new login makes everything work again.
+    /// A new login.
     pub(crate) async fn back(&self) -> Result<Report, BoxError> {
         let n = self.requests;
         self.dashboard.login(USER, PASSWORD).await?;
         let before = self.backend.traffic();
         let herd = self.herd().await?;
         let seen = self.backend.traffic() - before;
-        Ok(Report::new(format!("logged in again, {n} requests at once"))
+        Ok(Report::new(format!("{n} requests at once, after a new login"))
             .check("requests answered (200, right body)", herd.answered, n)
             .check("401s that the API sent", seen.api_rejections, 0)
             .check("refreshes", seen.refreshes, 0)
             .check("times the application was logged out", seen.logouts, 0)
             .check("user shown", yes(self.dashboard.shows_a_user()), "yes")
             .time("time", herd.took)
-            .strays(herd.strays)
-            .moral("Nothing had to be rebuilt: the same client, the same layer, a new login."))
+            .strays(&herd.strays)
+            .conclusion("The client and its layer are still the same. Only the login is new."))
     }
 
-    /// It is renewed before it expires, and everybody goes on.
+    /// Tokens are renewed before they expire, and no request waits.
     pub(crate) async fn ahead(&self) -> Result<Report, BoxError> {
         let n = self.requests;
         let before = self.backend.traffic();
@@ -151,20 +167,20 @@ impl<A: AuthService> Story<A> {
         let (every, margin) = (steady::EVERY.as_secs() / 60, steady::AHEAD.as_secs() / 60);
         let (lifetimes, expiries) = (steady::LIFETIMES, steady::ROUNDS / steady::ROUNDS_TO_EXPIRY);
         let title = format!(
-            "{n} requests every {every} minutes, tokens are renewed {margin} minutes ahead"
+            "{n} requests every {every} minutes, with tokens renewed {margin} minutes ahead"
         );
         Ok(Report::new(title)
             .check("requests answered (200, right body)", ahead.answered, n * steady::ROUNDS)
             .check("401s that the API sent", seen.api_rejections, 0)
-            .check("refreshes, one for each token's lifetime", seen.refreshes, lifetimes)
+            .check("refreshes, one per token", seen.refreshes, lifetimes)
             .check("requests that waited for a refresh", ahead.waited, 0)
             .check("answered while a refresh was in flight", ahead.meanwhile, n * lifetimes)
-            .check("waited in the same, not renewed ahead", too_late.waited, n * expiries)
-            .time("time (the clock is moved, nobody sleeps)", ahead.took)
-            .strays(ahead.strays.into_iter().chain(too_late.strays).collect())
-            .moral(
-                "The first request of a token's last minutes started its renewal, and nobody waited for it: the\n\
-                 old token is still good. Without `refresh_ahead` it is renewed when it has expired, and all wait.",
+            .check("requests that waited without it", too_late.waited, n * expiries)
+            .time("time (the clock is advanced)", ahead.took)
+            .strays(&[ahead.strays, too_late.strays].concat())
+            .conclusion(
+                "The first request in a token's last minutes started its renewal, and no request waited for it,\n\
+                 because the old token was still valid. Without `refresh_ahead`, all requests wait once it expires.",
             ))
     }
 

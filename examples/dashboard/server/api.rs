@@ -1,4 +1,5 @@
-//! The API that the dashboard shows: everything below `/api`, for whoever has a good access token.
+//! The API that the dashboard shows. It serves every path below `/api` to requests with a valid
+//! access token.
 
 use std::sync::Arc;
 
@@ -26,8 +27,8 @@ impl Api {
 
     pub(crate) async fn answer(&self, request: Request<Incoming>) -> Response<Full<Bytes>> {
         self.meter.count(|traffic| traffic.api_requests += 1);
-        // The head decides, as in most servers: a body may still be on its way when its request is
-        // rejected.
+        // Decided by the head, as in most servers: the body of a rejected request may still be on
+        // its way.
         let access_token = self.wire.access_token(request.headers());
         if !access_token.is_some_and(|token| self.auth.accepts(token)) {
             self.meter.count(|traffic| traffic.api_rejections += 1);
@@ -38,7 +39,7 @@ impl Api {
             (&Method::GET, "/api/user") => answer(StatusCode::OK, "user=ada"),
             (&Method::GET, "/api/notifications") => answer(StatusCode::OK, "unread=3"),
             (&Method::GET, "/api/settings") => answer(StatusCode::OK, "theme=dark"),
-            // Whoever posts gets it back, and can compare.
+            // Echoes the body, so that the client can compare it.
             (&Method::POST, "/api/messages" | "/api/settings") => {
                 match request.into_body().collect().await {
                     Ok(body) => answer(StatusCode::OK, body.to_bytes()),

@@ -1,9 +1,9 @@
 //! The auth service: `/auth/login`, `/auth/refresh`, `/auth/logout`.
 //!
-//! A refresh token is good for one use (rotation, RFC 9700 §4.14.2). One that comes a second time
-//! has been stolen or the client is confused; the service can't tell, and revokes the session.
+//! A refresh token can be used once (rotation, RFC 9700 §4.14.2). A second use means that the token
+//! was stolen or that the client has a bug. The service cannot tell which, and revokes the session.
 //!
-//! An access token is good until it expires, also when there is a newer one.
+//! An access token is valid until it expires, even after a newer one was issued.
 
 use std::{
     sync::{Mutex, MutexGuard},
@@ -28,12 +28,12 @@ use crate::{
 pub(crate) const USER: &str = "ada";
 pub(crate) const PASSWORD: &str = "lovelace";
 
-/// Of an access token.
+/// The lifetime of an access token.
 const LIFETIME: Duration = Duration::from_secs(60 * 60);
 
 pub(crate) struct Auth {
-    /// A token says which session it belongs to, and which of the session's pairs: `access-0-3`,
-    /// `refresh-0-3`. Anybody could guess the next one; a real service makes them unguessable.
+    /// A token names its session and the number of its pair in that session: `access-0-3`,
+    /// `refresh-0-3`. A real service issues tokens that cannot be guessed.
     sessions: Mutex<Vec<AuthSession>>,
     pub(crate) refresh_answers: Gate,
     clock: WallClock,
@@ -42,8 +42,8 @@ pub(crate) struct Auth {
 }
 
 struct AuthSession {
-    /// When the access token of each pair expires. The last pair has the one refresh token that is
-    /// not used up.
+    /// The expiry of each pair's access token. The last pair has the only refresh token that is
+    /// still unused.
     expiries: Vec<SystemTime>,
     is_revoked: bool,
 }
@@ -64,7 +64,7 @@ impl Auth {
             "/auth/login" => self.login(&body),
             "/auth/refresh" => {
                 let answer = self.refresh(&head.headers, &body);
-                // It is decided; the news may have to wait.
+                // The refresh is decided here. Only its answer is held back.
                 self.refresh_answers.pass().await;
                 answer
             }
@@ -73,7 +73,7 @@ impl Auth {
         }
     }
 
-    /// Whether the API may serve somebody with this access token.
+    /// Whether the API serves requests with this access token.
     pub(crate) fn accepts(&self, access_token: &str) -> bool {
         let (sessions, now) = (self.lock(), self.clock.now());
         parse("access", access_token)
@@ -81,14 +81,14 @@ impl Auth {
             .is_some_and(|(session, pair)| session.accepts(pair, now))
     }
 
-    /// Lets the access token of every session expire now.
+    /// Expires the access token of every session now.
     pub(crate) fn expire_access_tokens(&self) {
         for session in self.lock().iter_mut() {
             session.expiries.fill(self.clock.now());
         }
     }
 
-    /// An administrator ends every session.
+    /// Ends every session, as an administrator could.
     pub(crate) fn revoke_sessions(&self) {
         for session in self.lock().iter_mut() {
             session.is_revoked = true;
@@ -155,7 +155,7 @@ impl AuthSession {
         !self.is_revoked && self.expiries.get(pair).is_some_and(|expiry| now < *expiry)
     }
 
-    /// Trades a pair for the next one.
+    /// Exchanges a pair for the next one.
     fn renew(&mut self, pair: usize, now: SystemTime) -> Option<usize> {
         if pair + 1 != self.expiries.len() {
             self.is_revoked = true;

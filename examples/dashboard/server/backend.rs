@@ -1,4 +1,4 @@
-//! Both servers, and the strings that the scenes pull.
+//! Both servers, and what the scenes control in them.
 
 use std::{io, sync::Arc};
 
@@ -7,6 +7,7 @@ use crate::{
     server::{
         api::Api,
         auth::Auth,
+        link::{Exchange, Link},
         listen::listen,
         traffic::{Meter, Traffic},
         wire::Wire,
@@ -16,61 +17,71 @@ use crate::{
 pub(crate) struct Backend {
     pub(crate) api_url: String,
     pub(crate) auth_url: String,
-    /// What the servers tell the time by.
+    /// The time of day in both servers.
     pub(crate) clock: WallClock,
     api: Arc<Api>,
     auth: Arc<Auth>,
+    link: Link,
     meter: Meter,
 }
 
 impl Backend {
-    /// Starts the servers, for as many requests at once.
-    pub(crate) async fn start(herd: u32, wire: &'static dyn Wire) -> io::Result<Self> {
+    /// Starts both servers. Each accepts `herd` concurrent requests.
+    pub(crate) async fn start(herd: u32, wire: &'static dyn Wire, link: Link) -> io::Result<Self> {
         let meter = Meter::default();
         let clock = WallClock::start();
         let auth = Arc::new(Auth::new(clock.clone(), wire, meter.clone()));
         let api = Arc::new(Api::new(auth.clone(), wire, meter.clone()));
         let api_url = listen(herd, meter.clone(), {
-            let api = api.clone();
+            let (api, link) = (api.clone(), link.clone());
             move |request| {
-                let api = api.clone();
-                async move { api.answer(request).await }
+                let (api, link) = (api.clone(), link.clone());
+                async move { link.carry(request, |request| api.answer(request)).await }
             }
         });
         let auth_url = listen(herd, meter.clone(), {
-            let auth = auth.clone();
+            let (auth, link) = (auth.clone(), link.clone());
             move |request| {
-                let auth = auth.clone();
-                async move { auth.answer(request).await }
+                let (auth, link) = (auth.clone(), link.clone());
+                async move { link.carry(request, |request| auth.answer(request)).await }
             }
         });
-        Ok(Self { api_url: api_url.await?, auth_url: auth_url.await?, clock, api, auth, meter })
+        let (api_url, auth_url) = (api_url.await?, auth_url.await?);
+        Ok(Self { api_url, auth_url, clock, api, auth, link, meter })
     }
 
-    /// From now on the access tokens that are out are rejected. The first rejections are held back
-    /// until there are as many as this.
+    /// Rejects the current access tokens from now on. The first rejections are held back until
+    /// there are `herd` of them.
     pub(crate) fn expire_access_tokens(&self, herd: usize) {
         self.auth.expire_access_tokens();
         self.api.rejections.close_until(herd);
     }
 
-    /// The first answers to a refresh are held back until there are as many as this.
+    /// Holds back the first answers to a refresh until there are `herd` of them. A recorded link is
+    /// slow enough without that.
     pub(crate) fn hold_refresh_answers(&self, herd: usize) {
-        self.auth.refresh_answers.close_until(herd);
+        if let Link::Loopback = self.link {
+            self.auth.refresh_answers.close_until(herd);
+        }
     }
 
-    /// Those that are held back, and all that follow.
-    pub(crate) fn let_refresh_answers_go(&self) {
-        self.auth.refresh_answers.let_go();
+    /// Releases the answers that are held back, and all later ones.
+    pub(crate) fn release_refresh_answers(&self) {
+        self.auth.refresh_answers.open_now();
     }
 
-    /// From now on no refresh succeeds for whoever is logged in.
+    /// Refuses every refresh of the sessions that exist now.
     pub(crate) fn revoke_sessions(&self) {
         self.auth.revoke_sessions();
     }
 
     pub(crate) fn traffic(&self) -> Traffic {
         self.meter.traffic()
+    }
+
+    /// The exchanges since the last call, if the link records them.
+    pub(crate) fn take_exchanges(&self) -> Vec<Exchange> {
+        self.link.take()
     }
 
     pub(crate) async fn wait_for_logout(&self, before: Traffic) {

@@ -1,11 +1,12 @@
-//! Makes "at once" mean it, without a sleep.
+//! A barrier that makes requests concurrent without a sleep.
 
 use tokio::sync::watch;
 
-/// Holds answers back until a given number of them is there, then lets them all go and stays open.
+/// Holds answers back until a given number of them has arrived, then lets them all pass and stays
+/// open.
 ///
-/// On loopback the first rejection could be back, and the refresh over, before the last request has
-/// left. Across a real network it could not. The gate stands in for the distance.
+/// On loopback the first rejection could return, and the refresh end, before the last request is
+/// sent. Across a real network that cannot happen. The gate stands in for the network's delay.
 pub(crate) struct Gate {
     missing: watch::Sender<usize>,
 }
@@ -19,20 +20,20 @@ impl Gate {
         self.missing.send_replace(answers);
     }
 
-    /// Opens it, whoever is missing.
-    pub(crate) fn let_go(&self) {
+    /// Opens the gate, however many answers are missing.
+    pub(crate) fn open_now(&self) {
         self.missing.send_replace(0);
     }
 
     pub(crate) async fn pass(&self) {
         let mut missing = self.missing.subscribe();
-        // Wakes everybody once, at the end: to wake them at each step costs the square of their
-        // number.
+        // Wakes the waiting answers once, at the end. Waking them at each step would take time
+        // quadratic in their number.
         self.missing.send_if_modified(|missing| {
             *missing = missing.saturating_sub(1);
             *missing == 0
         });
-        // Fails only when the sender is gone, and `self` has it.
+        // Fails only without a sender, and `self` holds the sender.
         drop(missing.wait_for(|missing| *missing == 0).await);
     }
 }

@@ -11,14 +11,14 @@ use tokio::net::TcpListener;
 
 use crate::server::traffic::Meter;
 
-/// More than any body of a request here.
+/// Larger than any request body in this example.
 const BODY: u32 = 1 << 10;
 
 /// Serves on a free port until the runtime ends, and returns the URL of the server.
 ///
-/// HTTP/2, as between a browser and a real dashboard, and so that the whole herd shares one
-/// connection: over HTTP/1 each of 20 000 requests in flight needs a connection of its own, and
-/// each connection two file descriptors here.
+/// The server speaks HTTP/2, as a real dashboard does, so that all requests share one connection.
+/// Over HTTP/1 each of 20 000 concurrent requests needs its own connection, and each connection two
+/// file descriptors in this process.
 pub(crate) async fn listen<F, Fut>(herd: u32, meter: Meter, answer: F) -> io::Result<String>
 where
     F: Fn(Request<Incoming>) -> Fut + Clone + Send + 'static,
@@ -32,25 +32,25 @@ where
     });
     let mut server = http2::Builder::new(TokioExecutor::new());
     server
-        // All of the herd has to be in flight before a gate opens, ...
+        // All requests have to be in flight before a gate opens.
         .max_concurrent_streams(herd)
-        // ... with its bodies. To share a window that is too small for them they would be cut into
-        // very small frames, which looks like an attack, and h2 then closes the connection.
+        // Their bodies have to fit as well. A smaller window would split them into tiny frames, and
+        // h2 closes a connection with too many of those, as a defence.
         .initial_connection_window_size(herd.saturating_mul(BODY).max(1 << 20));
     tokio::spawn(async move {
         loop {
             let stream = match listener.accept().await {
                 Ok((stream, _)) => stream,
-                // Its clients notice, and the scene fails.
+                // Requests to this server then fail, and so does the scene.
                 Err(error) => {
                     return eprintln!("dashboard: the server can't accept connections: {error}");
                 }
             };
             meter.count(|traffic| traffic.connections += 1);
-            // Only a matter of speed.
+            // Without it the server is slower, nothing else.
             _ = stream.set_nodelay(true);
             let connection = server.serve_connection(TokioIo::new(stream), service.clone());
-            // When it breaks, its client notices, and the scene counts what that costs.
+            // A broken connection fails its requests, and the scene counts those.
             tokio::spawn(connection);
         }
     });

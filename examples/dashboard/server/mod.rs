@@ -1,13 +1,14 @@
-//! The other side: an API and an auth service, each on a port of its own.
+//! The server side: an API and an auth service, each on its own port.
 //!
-//! They are as real as the clients can tell. What a real one leaves to chance is under the control
-//! of the scenes instead: what time it is, when the access token expires, and in what order answers
-//! come ([`Gate`]).
+//! Clients cannot tell them from real servers. The scenes control three things that a real server
+//! leaves to chance: the time of day, the moment at which the access token expires, and the order
+//! of answers ([`Gate`](gate::Gate)).
 
 mod api;
 mod auth;
 mod backend;
 mod gate;
+pub(crate) mod link;
 mod listen;
 mod traffic;
 pub(crate) mod wire;

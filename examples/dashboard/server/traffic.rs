@@ -1,10 +1,10 @@
-//! What the servers saw.
+//! Counters of the requests that reached the servers.
 
 use std::{ops::Sub, sync::Arc};
 
 use tokio::sync::watch;
 
-/// Counters, all from the servers' point of view: what a client says of itself proves nothing.
+/// The counters. The servers keep them, because a client cannot prove what it sent.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub(crate) struct Traffic {
     pub(crate) connections: usize,
@@ -16,7 +16,7 @@ pub(crate) struct Traffic {
     pub(crate) logouts: usize,
 }
 
-/// A handle on the one set of counters.
+/// A shared handle on the counters.
 #[derive(Clone, Default)]
 pub(crate) struct Meter {
     traffic: Arc<watch::Sender<Traffic>>,
@@ -32,13 +32,13 @@ impl Meter {
     }
 
     pub(crate) async fn wait_for(&self, condition: impl Fn(&Traffic) -> bool) {
-        // Fails only when the sender is gone, and `self` has it.
+        // Fails only without a sender, and `self` holds the sender.
         drop(self.traffic.subscribe().wait_for(|traffic| condition(traffic)).await);
     }
 }
 
 impl Traffic {
-    /// Anything at all that came over the network.
+    /// The number of connections and requests.
     pub(crate) fn total(&self) -> usize {
         self.connections + self.api_requests + self.auth_requests
     }

@@ -1,4 +1,4 @@
-//! Where requests and answers have their tokens.
+//! The place of tokens in requests and responses.
 
 use std::time::{Duration, SystemTime};
 
@@ -8,7 +8,7 @@ use http_body_util::Full;
 
 use crate::form;
 
-/// The same sessions, whatever carries their tokens.
+/// Reads and writes the tokens of a session in one format.
 pub(crate) trait Wire: Send + Sync {
     fn access_token<'a>(&self, headers: &'a HeaderMap) -> Option<&'a str>;
 
@@ -17,18 +17,18 @@ pub(crate) trait Wire: Send + Sync {
     /// The answer to a login or a refresh.
     fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>>;
 
-    /// What a rejection says in `WWW-Authenticate`.
+    /// The value of a rejection's `WWW-Authenticate`.
     fn challenge(&self, has_token: bool) -> Option<&'static str>;
 }
 
-/// The tokens that a login or a refresh brings.
+/// The tokens that a login or a refresh returns.
 pub(crate) struct Pair {
     pub(crate) access_token: String,
     pub(crate) refresh_token: String,
     pub(crate) lifetime: Duration,
 }
 
-/// The access token in `Authorization`, everything else in bodies.
+/// Access tokens in `Authorization`, and all other tokens in bodies.
 pub(crate) struct Bearer;
 
 impl Wire for Bearer {

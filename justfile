@@ -1,0 +1,61 @@
+# The tasks of this repository. `cargo install just`, or `.ci/tool just` in its place.
+
+# Lists the tasks.
+default:
+    @just --list
+
+# Compiles everything, quickly.
+check:
+    cargo check --all-targets --all-features
+
+# Runs the tests of the core, as `cargo test` does.
+test *args:
+    cargo test {{args}}
+
+# Runs the tests of all features.
+test-all *args:
+    cargo test --all-features {{args}}
+
+# Runs the tests against servers and clients in Python and Node.js.
+interop:
+    for script in tests/interop/*.sh; do bash "$script" || exit 1; done
+
+# Formats code, and groups imports (nightly).
+fmt:
+    cargo +nightly fmt --all -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+
+# Runs clippy, the prose rules and the spell checker.
+lint:
+    cargo clippy --all-targets --all-features --locked -- -D warnings
+    .ci/prose
+    .ci/tool typos
+
+# Opens the documentation.
+doc:
+    cargo doc --no-deps --all-features --open
+
+# Runs one bench: `just bench overhead`.
+bench name *args:
+    cargo bench --bench {{name}} {{args}}
+
+# Measures all benches, and writes their tables into the pages.
+figures:
+    BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions
+    BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
+
+# Draws the picture of the README again.
+picture:
+    cargo run --example dashboard -- --svg docs/herd.svg
+
+# Checks the licences and sources of dependencies.
+deny:
+    .ci/tool cargo-deny --locked check licenses bans sources
+
+# Checks the declared Rust version and the lowest versions of dependencies.
+msrv:
+    .ci/msrv
+    .ci/minimal-versions
+
+# Runs everything that has to pass before a change lands.
+ci:
+    .ci/run
