@@ -89,7 +89,7 @@ pub enum ErrorKind {
     /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
     Overloaded,
     /// The request would have carried the credential in cleartext. See
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext).
+    /// [`Origins`](crate::Origins).
     Cleartext,
     /// A refresher waited for the flight that it is itself.
     Recursive,

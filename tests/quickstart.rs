@@ -75,7 +75,10 @@ async fn it_obtains_a_token_and_is_let_in_with_it() {
         }
     });
     let (token, user) = (format!("{base}/oauth/token"), format!("{base}/user"));
-    timeout(Duration::from_secs(60), quickstart(&token, &base, &user)).await.expect("it hangs").unwrap();
+    timeout(Duration::from_secs(60), quickstart(&token, &base, &user))
+        .await
+        .expect("it hangs")
+        .unwrap();
     assert_eq!(*log.lock().unwrap(), ["POST /oauth/token 200", "GET /user 200"]);
 }
 

@@ -55,7 +55,7 @@ impl LogoutEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext) says for other
+    /// [`Origins`](crate::Origins) says for other
     /// requests. Default: false, and it is not called then.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {

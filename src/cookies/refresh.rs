@@ -75,7 +75,7 @@ impl RefreshEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext) says for other
+    /// [`Origins`](crate::Origins) says for other
     /// requests. Default: false, and every refresh fails.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {

@@ -32,7 +32,7 @@ use crate::{
 pin_project! {
     /// A request that is admitted by the session, waits for a flight, or is sent again.
     pub(super) struct Detour<S, F, C, B, ResBody> {
-        call: Call<S, C>,
+        call: CallContext<S, C>,
         #[pin]
         state: DetourState<S, F, C, B, ResBody>,
     }
@@ -51,7 +51,7 @@ pin_project! {
             #[pin] future: F,
             held: Held<C>,
             stamped: Stamped,
-            sent: Option<Sent<B>>,
+            sent: Option<SentCopy<B>>,
             // The body of the response to the attempt before this one.
             drain: Option<Drain<ResBody>>,
         },
@@ -62,7 +62,7 @@ pin_project! {
 pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, BoxError>, T>;
 
 /// The part of a request that is the same for all of its attempts.
-pub(super) struct Call<S, C> {
+pub(super) struct CallContext<S, C> {
     /// The snapshot in which the request was called. It fixes the login of the request.
     snapshot: Arc<Snapshot<S, C>>,
     /// Whether the request has waited for a flight. It starts no other flight then (guarantee 7).
@@ -95,19 +95,19 @@ enum Outgoing<B> {
 struct Attempt<B> {
     head: Parts,
     body: ReplayBody<B>,
-    next: Next<B>,
+    source: ReplaySource<B>,
 }
 
-/// What may follow an attempt.
-enum Next<B> {
-    /// A replay, if the body can be sent again.
-    Replay(Replay<B>),
-    /// Nothing: the attempt is the replay, and its response goes to the caller.
-    Nothing(RestoredHead),
+/// The source of a replay after this attempt.
+enum ReplaySource<B> {
+    Body(Replay<B>),
+    /// None: this attempt is the replay, and its response goes to the caller.
+    Spent(RestoredHead),
 }
 
-/// The copy of an attempt that is in flight.
-enum Sent<B> {
+/// The copy of an attempt in flight: of a first attempt for its replay, of a replay for the seams
+/// that ask which request it is.
+enum SentCopy<B> {
     First(ReplayCopy<B>),
     Replay(RestoredHead),
 }
@@ -135,12 +135,12 @@ where
 {
     /// Creates the detour of a request that was not sent at once.
     pub(super) fn admitting(
-        call: Call<S, C>,
+        call: CallContext<S, C>,
         head: Parts,
         body: ReplayBody<B>,
         replay: Replay<B>,
     ) -> Self {
-        let attempt = Attempt { head, body, next: Next::Replay(replay) };
+        let attempt = Attempt { head, body, source: ReplaySource::Body(replay) };
         let outgoing = Outgoing::Attempt(Box::new(attempt));
         let pending = Pending { outgoing, previous: PreviousResponse::Gone };
         Self { call, state: DetourState::Admitting { pending: Some(pending) } }
@@ -150,12 +150,13 @@ where
     /// response if that ends the request.
     pub(super) fn after(
         verdict: Verdict,
-        mut call: Call<S, C>,
+        mut call: CallContext<S, C>,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let stamped = call.snapshot.state.stamp();
-        let state = DetourState::after(verdict, &mut call, stamped, Sent::First(copy), response)?;
+        let state =
+            DetourState::after(verdict, &mut call, stamped, SentCopy::First(copy), response)?;
         ControlFlow::Continue(Self { call, state })
     }
 }
@@ -192,7 +193,7 @@ where
 {
     fn poll(
         self: Pin<&mut Self>,
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         cx: &mut Context<'_>,
     ) -> Poll<StepResult<Self, ResBody>> {
         Poll::Ready(match self.project() {
@@ -249,8 +250,8 @@ where
                 let Pending { outgoing, previous } = pending.take().expect(PENDING);
                 // Everything that may run foreign code and take time (clones and drops of
                 // extensions) is done before the session is asked for the last time.
-                let Attempt { mut head, body, next } = outgoing.into_attempt();
-                let sent = Sent::of(&head, next);
+                let Attempt { mut head, body, source } = outgoing.into_attempt();
+                let sent = SentCopy::of(&head, source);
                 match call.admit() {
                     Admission::Send(held, stamped) => {
                         let binding = &call.snapshot.binding;
@@ -266,7 +267,7 @@ where
                         })
                     }
                     admission => {
-                        let attempt = Attempt { head, body, next: sent.into_next() };
+                        let attempt = Attempt { head, body, source: sent.into_source() };
                         let outgoing = Outgoing::Attempt(Box::new(attempt));
                         Self::admitted(call, admission, Pending { outgoing, previous })
                     }
@@ -300,7 +301,10 @@ where
     C: Credential,
     ResBody: Body,
 {
-    fn readying(call: &Call<S, C>, mut pending: Pending<B, ResBody>) -> StepResult<Self, ResBody> {
+    fn readying(
+        call: &CallContext<S, C>,
+        mut pending: Pending<B, ResBody>,
+    ) -> StepResult<Self, ResBody> {
         // The inner service may become ready only when that response is gone: a pool with a single
         // connection, a permit that is released with the body.
         pending.previous.start_drain();
@@ -309,7 +313,7 @@ where
     }
 
     fn waiting(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         flight: Flight,
         pending: Pending<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -319,7 +323,7 @@ where
 
     /// Continues with an admission that is not used at once.
     fn admitted(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         admission: Admission<C>,
         pending: Pending<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -333,16 +337,16 @@ where
     /// Continues after a response.
     fn after(
         verdict: Verdict,
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         stamped: Stamped,
-        sent: Sent<B>,
+        sent: SentCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         match (verdict, sent) {
-            (Verdict::Rejected, Sent::First(copy)) if copy.may_refresh() && !call.waited => {
+            (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() && !call.waited => {
                 Self::rejected(call, stamped, copy, response)
             }
-            (Verdict::Retry, Sent::First(copy)) if !call.repeated => {
+            (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
                 Self::repeat(call, copy, response)
             }
             (Verdict::Accepted | Verdict::Rejected | Verdict::Retry, _) => {
@@ -354,7 +358,7 @@ where
     /// Reports a rejection to the session, and does what the session decides. If the body cannot be
     /// sent again, the response goes to the caller, and a refresh may still start.
     fn rejected(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         stamped: Stamped,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
@@ -381,7 +385,7 @@ where
 
     /// Sends the request again with the credential that there is.
     fn repeat(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -396,15 +400,15 @@ where
     }
 }
 
-// === impl Call ===
+// === impl CallContext ===
 
-impl<S, C> Call<S, C> {
+impl<S, C> CallContext<S, C> {
     pub(super) fn new(snapshot: Arc<Snapshot<S, C>>) -> Self {
         Self { snapshot, waited: false, repeated: false }
     }
 }
 
-impl<S, C: Credential> Call<S, C> {
+impl<S, C: Credential> CallContext<S, C> {
     /// Asks the session with which credential the request may be sent now.
     fn admit(&self) -> Admission<C> {
         let Snapshot { binding, state, .. } = &*self.snapshot;
@@ -437,7 +441,7 @@ impl<B> ReplayCopy<B> {
         let next = self.body.again();
         let body = self.body.take_over(may_interrupt)?;
         let (head, _) = self.head.restore();
-        Some(Attempt { head, body, next: Next::Replay(next) })
+        Some(Attempt { head, body, source: ReplaySource::Body(next) })
     }
 }
 
@@ -450,26 +454,26 @@ impl<B> Outgoing<B> {
             Self::Attempt(attempt) => *attempt,
             Self::Replay { head, body } => {
                 let (head, restored) = head.restore();
-                Attempt { head, body, next: Next::Nothing(restored) }
+                Attempt { head, body, source: ReplaySource::Spent(restored) }
             }
         }
     }
 }
 
-// === impl Sent ===
+// === impl SentCopy ===
 
-impl<B> Sent<B> {
-    fn of(head: &Parts, next: Next<B>) -> Self {
-        match next {
-            Next::Replay(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
-            Next::Nothing(head) => Self::Replay(head),
+impl<B> SentCopy<B> {
+    fn of(head: &Parts, source: ReplaySource<B>) -> Self {
+        match source {
+            ReplaySource::Body(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
+            ReplaySource::Spent(head) => Self::Replay(head),
         }
     }
 
-    fn into_next(self) -> Next<B> {
+    fn into_source(self) -> ReplaySource<B> {
         match self {
-            Self::First(copy) => Next::Replay(copy.body),
-            Self::Replay(head) => Next::Nothing(head),
+            Self::First(copy) => ReplaySource::Body(copy.body),
+            Self::Replay(head) => ReplaySource::Spent(head),
         }
     }
 

@@ -110,39 +110,40 @@ impl RestoredHead {
 
 impl<'a> RequestLine<'a> {
     pub(crate) fn method(self) -> Method {
-        Method::from_bytes(self.parts().0).expect(UNCHANGED)
+        let (method, _) = part(self.after_length(), 0);
+        Method::from_bytes(method).expect(UNCHANGED)
     }
 
     pub(crate) fn uri(self) -> Uri {
-        let (_, scheme, authority, path_and_query) = self.parts();
+        let (_, rest) = part(self.after_length(), 0);
+        let has_scheme = rest.first_chunk().is_some_and(|len| Length::from_ne_bytes(*len) > 0);
+        let (scheme, rest) = part(rest, 1);
+        let (authority, rest) = part(rest, 0);
+        let (path_and_query, _) = part(rest, 0);
         let mut parts = uri::Parts::default();
-        parts.scheme = scheme.map(|scheme| Scheme::try_from(scheme).expect(UNCHANGED));
-        parts.authority = authority.map(|part| Authority::try_from(part).expect(UNCHANGED));
-        parts.path_and_query =
-            path_and_query.map(|part| PathAndQuery::try_from(part).expect(UNCHANGED));
+        if has_scheme {
+            parts.scheme = Some(Scheme::try_from(scheme).expect(UNCHANGED));
+        }
+        if !authority.is_empty() {
+            parts.authority = Some(Authority::try_from(authority).expect(UNCHANGED));
+        }
+        if !path_and_query.is_empty() {
+            let path_and_query = PathAndQuery::try_from(path_and_query);
+            parts.path_and_query = Some(path_and_query.expect(UNCHANGED));
+        }
         Uri::from_parts(parts).expect(UNCHANGED)
     }
 
-    /// The method, and the scheme, the authority, and the path and query of the URI, as
-    /// [`Text::push_start`] writes them.
-    fn parts(self) -> (&'a [u8], Option<&'a [u8]>, Option<&'a [u8]>, Option<&'a [u8]>) {
-        let mut text = &self.0[size_of::<Length>()..];
-        let method = text.get_u64_ne() as usize;
-        let method = split_off(&mut text, method);
-        let scheme = (text.get_u64_ne() as usize).checked_sub(1);
-        let scheme = scheme.map(|len| split_off(&mut text, len));
-        let [authority, path_and_query] = [(); 2].map(|()| {
-            let len = text.get_u64_ne() as usize;
-            Some(split_off(&mut text, len)).filter(|part| !part.is_empty())
-        });
-        (method, scheme, authority, path_and_query)
+    /// The text behind the number of headers, as [`Text::push_start`] writes it.
+    fn after_length(self) -> &'a [u8] {
+        &self.0[size_of::<Length>()..]
     }
 }
 
-fn split_off<'a>(text: &mut &'a [u8], len: usize) -> &'a [u8] {
-    let (part, rest) = text.split_at(len);
-    *text = rest;
-    part
+/// One part with its length in front, and the text behind it. The length is `more` than the part's.
+fn part(mut text: &[u8], more: usize) -> (&[u8], &[u8]) {
+    let len = (text.get_u64_ne() as usize).saturating_sub(more);
+    text.split_at(len)
 }
 
 // === impl Text ===
