@@ -7,16 +7,16 @@ use crate::{
 use tokio::runtime::Runtime;
 use tower::BoxError;
 
-/// How much a run is worth.
+/// The effort of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Figures.
+    /// A measurement.
     Full,
-    /// Everything once, to see that it still runs.
+    /// Everything once, as a test.
     Once,
 }
 
-/// The peers that have run their herds, and wait for the race.
+/// The peers that have run their herds and wait for the measurement of fresh requests.
 pub(crate) struct Contest {
     effort: Effort,
     entries: Vec<Entry>,

@@ -23,7 +23,7 @@ const TOKEN: &str = "/token";
 /// The path of a token in the shape that Kubernetes expects from a credential plugin.
 const EXEC_CREDENTIAL: &str = "/exec-credential";
 
-/// How long the plugin waits for the endpoint.
+/// The deadline of the plugin's request.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Endpoint {
@@ -31,7 +31,7 @@ pub(crate) struct Endpoint {
     server: AbortHandle,
 }
 
-/// Stands for the program that a kubeconfig names under `exec`: fetches a token, and prints it.
+/// Fetches a token and prints it, as the program that a kubeconfig names under `exec`.
 pub(crate) fn exec_plugin(address: &str) -> Result<(), BoxError> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PLUGIN_TIMEOUT))?;
@@ -69,7 +69,7 @@ impl Drop for Endpoint {
 }
 
 async fn accept(listener: TcpListener, issuer: Issuer) {
-    // Dropped, and its connections closed, with this task.
+    // Its connections close when this task drops it.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let issuer = issuer.clone();

@@ -7,19 +7,18 @@ use std::{
     time::Duration,
 };
 
-/// The one that a herd begins with, of the length that access tokens have.
+/// The first token, as long as a usual access token.
 pub(crate) const FIRST_TOKEN: &str =
     "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJwZWVycyJ9.c2lnbmF0dXJl-0";
 
-/// How long a token is good for: far longer than any run.
+/// The lifetime of a token, far longer than a run.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// How long it takes to issue a token. Short, because some peers refresh a thousand times, one
-/// after the other.
+/// The time to issue a token. It is short, because some peers refresh a thousand times in sequence.
 const DELAY: Duration = Duration::from_millis(5);
 
-/// Issues tokens to whoever asks: until a herd begins the first one, and then a new one each time.
-/// It counts those.
+/// The issuer of tokens. Until a herd begins, it issues the first token. Then it issues a new one for
+/// each request, and counts them.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer(Arc<Inner>);
 

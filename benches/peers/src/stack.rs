@@ -18,11 +18,11 @@ use tower::{BoxError, Service, ServiceExt};
 pub(crate) type Outbound = Request<Full<Bytes>>;
 pub(crate) type Reply = Response<Empty<Bytes>>;
 
-/// A service as a client.
+/// A client that sends through a service.
 #[derive(Clone)]
 pub(crate) struct Stack<S>(pub(crate) S);
 
-/// The upstream as a service that never fails, with the error that the layer around it expects.
+/// The upstream as a service that never fails, with the error type that the layer around it expects.
 pub(crate) struct UpstreamService<E = BoxError> {
     upstream: Upstream,
     error: PhantomData<fn() -> E>,

@@ -1,7 +1,7 @@
 use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
 use std::{fmt::Display, time::Duration};
 
-/// Names the versions that were built.
+/// The lock file, which names the versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// The page with the tables.
@@ -41,7 +41,7 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     table.publish(PAGE, effort == Effort::Full);
 }
 
-/// The one figure of all runs, or the least and the greatest.
+/// The figure of all runs, or the range from the least to the greatest.
 fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> String {
     let mut figures: Vec<_> = runs.iter().map(figure).collect();
     figures.sort();
@@ -52,7 +52,7 @@ fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> 
     }
 }
 
-/// What became of the requests that weren't answered with 200.
+/// The results of the requests without a 200.
 fn others(runs: &[Outcome]) -> String {
     let counts = [
         ("got the 401", range(runs, |run| run.rejected)),
@@ -64,14 +64,14 @@ fn others(runs: &[Outcome]) -> String {
     if counts.is_empty() { "–".into() } else { counts.join(", ") }
 }
 
-/// The median.
+/// The median time.
 fn took(runs: &[Outcome]) -> Duration {
     let mut took: Vec<_> = runs.iter().map(|run| run.took).collect();
     took.sort();
     took[took.len() / 2]
 }
 
-/// The version that this was built with.
+/// The version of a crate in the lock file.
 fn version(krate: &str) -> &'static str {
     LOCK.split_once(&format!("name = \"{krate}\"\nversion = \""))
         .and_then(|(_, rest)| rest.split_once('"'))

@@ -14,12 +14,10 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 use tokio::sync::Mutex;
 use tower::BoxError;
 
-/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request
-/// again.
+/// The usual recipe: after a 401 lock, refresh, unlock, and send the request again.
 pub(crate) struct ReqwestMutex;
 
-/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether
-/// the token is still the one that was rejected.
+/// The careful recipe: under the lock, refresh only if the token is still the rejected one.
 pub(crate) struct ReqwestChecked;
 
 struct Recipe {
@@ -28,7 +26,7 @@ struct Recipe {
     checks: bool,
 }
 
-/// The end of the chain: reqwest itself sends nothing.
+/// The last middleware. It answers the request, so reqwest sends nothing.
 struct UpstreamMiddleware(Upstream);
 
 fn request() -> Request {
