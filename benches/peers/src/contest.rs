@@ -1,11 +1,12 @@
+use tokio::runtime::Runtime;
+use tower::BoxError;
+
 use crate::{
     fresh::{self, Pair, Times},
     herd::{self, Outcome},
     peer::{First, Peer},
     table::{self, Row},
 };
-use tokio::runtime::Runtime;
-use tower::BoxError;
 
 /// The effort of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +52,8 @@ impl Effort {
 
 impl Contest {
     pub(crate) fn new(effort: Effort) -> Result<Self, BoxError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { effort, entries: Vec::new(), runtime })
     }
 

@@ -1,14 +1,16 @@
-use crate::{
-    peer::{Client, First, Peer, World},
-    upstream::Upstream,
-};
-use http::StatusCode;
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
+
+use http::StatusCode;
 use tokio::runtime::Handle;
 use tower::BoxError;
+
+use crate::{
+    peer::{Client, First, Peer, World},
+    upstream::Upstream,
+};
 
 /// The number of requests in a sample, small enough that the next ones are still in the caches.
 const SAMPLE: u32 = 32;

@@ -1,8 +1,10 @@
-use crate::peer::{Client, First, Peer, World};
-use http::StatusCode;
 use std::time::{Duration, Instant};
+
+use http::StatusCode;
 use tokio::{task::JoinSet, time::timeout};
 use tower::BoxError;
+
+use crate::peer::{Client, First, Peer, World};
 
 /// The time after which a request counts as lost.
 const LIMIT: Duration = Duration::from_secs(30);
@@ -26,9 +28,9 @@ pub(crate) struct Outcome {
 
 /// Sends `n` requests at once, each from a task of its own, through clones of one client.
 ///
-/// If the first token is [`Good`](First::Good), the client has used it once, and cannot know that the
-/// upstream has revoked it. Otherwise the client has sent no request, and has no token or an expired
-/// one.
+/// If the first token is [`Good`](First::Good), the client has used it once, and cannot know that
+/// the upstream has revoked it. Otherwise the client has sent no request, and has no token or an
+/// expired one.
 pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
     let world = World::new(n, first).await?;
     let mut client = P::client(&world).await?;

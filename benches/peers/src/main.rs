@@ -19,7 +19,8 @@ mod upstream;
 use contest::{Contest, Effort};
 use lexopt::{Arg, Parser, ValueExt};
 use peers::{
-    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
+    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex,
+    TowerRefresh,
 };
 use tower::BoxError;
 

@@ -1,6 +1,7 @@
-use crate::{endpoint::Endpoint, issuer::Issuer, upstream::Upstream};
 use http::StatusCode;
 use tower::BoxError;
+
+use crate::{endpoint::Endpoint, issuer::Issuer, upstream::Upstream};
 
 /// A way to keep a credential fresh.
 pub(crate) trait Peer: 'static {
@@ -15,8 +16,8 @@ pub(crate) trait Peer: 'static {
     /// A request without headers of the peer.
     fn request() -> Self::Request;
 
-    /// A client whose clones share a token. The peer acquires the first token here or with the first
-    /// request.
+    /// A client whose clones share a token. The peer acquires the first token here or with the
+    /// first request.
     async fn client(world: &World) -> Result<impl Client<Self::Request>, BoxError>;
 
     /// A client of the same upstream without the peer.

@@ -1,5 +1,6 @@
-use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
 use std::{fmt::Display, time::Duration};
+
+use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
 
 /// The lock file, which names the versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
@@ -7,7 +8,8 @@ const LOCK: &str = include_str!("../Cargo.lock");
 /// The page with the tables.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
-const HERD: [&str; 6] = ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
+const HERD: [&str; 6] =
+    ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
 const FRESH: [&str; 2] = ["added to a fresh request", "without the peer"];
 
 pub(crate) struct Row {
@@ -25,7 +27,9 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
         println!("Everything once and small, to see that it runs: not a measurement.\n");
     }
     let n = effort.herd();
-    println!("{n} requests rejected together, because their token was revoked; and a request whose token is good:\n");
+    println!(
+        "{n} requests rejected together, because their token was revoked; and a request whose token is good:\n"
+    );
     let mut table = Table::new("peers, rejected", &[&HERD[..], &FRESH].concat());
     for row in rows {
         let Times { bare, added } = row.fresh;
@@ -33,7 +37,9 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
         table.row(row.herds(&row.revoked).into_iter().chain(fresh));
     }
     table.publish(PAGE, effort == Effort::Full);
-    println!("{n} requests sent together by a client that has no token, or one that has expired by its clock:\n");
+    println!(
+        "{n} requests sent together by a client that has no token, or one that has expired by its clock:\n"
+    );
     let mut table = Table::new("peers, expired", &HERD);
     for row in rows {
         table.row(row.herds(&row.expired));

@@ -1,19 +1,21 @@
-use crate::issuer::FIRST_TOKEN;
-use http::StatusCode;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+
+use http::StatusCode;
 use tokio::sync::Semaphore;
+
+use crate::issuer::FIRST_TOKEN;
 
 /// The challenge of a rejection.
 pub(crate) const CHALLENGE: &str = "Bearer error=\"invalid_token\"";
 
-/// An API in memory. It accepts every token of the issuer. After [`revoke`](Self::revoke), it rejects
-/// the first one.
+/// An API in memory. It accepts every token of the issuer. After [`revoke`](Self::revoke), it
+/// rejects the first one.
 ///
-/// Requests with the revoked token are answered once the whole herd has arrived, so that all of them
-/// are rejected together, before a client can react to the first rejection.
+/// Requests with the revoked token are answered once the whole herd has arrived, so that all of
+/// them are rejected together, before a client can react to the first rejection.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Inner>);
 

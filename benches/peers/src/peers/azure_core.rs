@@ -1,9 +1,5 @@
-use crate::{
-    issuer::{Issuer, LIFETIME},
-    peer::{Client, Peer, World},
-    request::{HEADERS, URL},
-    upstream::{CHALLENGE, Upstream},
-};
+use std::{convert::Infallible, sync::Arc};
+
 use async_trait::async_trait;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
@@ -18,8 +14,14 @@ use azure_core::{
     time::OffsetDateTime,
 };
 use bytes::Bytes;
-use std::{convert::Infallible, sync::Arc};
 use tower::BoxError;
+
+use crate::{
+    issuer::{Issuer, LIFETIME},
+    peer::{Client, Peer, World},
+    request::{HEADERS, URL},
+    upstream::{CHALLENGE, Upstream},
+};
 
 const SCOPE: &str = "https://api.example.com/.default";
 
@@ -29,8 +31,8 @@ pub(crate) struct AzureCore;
 /// The policy with a callback for challenges, with which it sends a request again.
 pub(crate) struct AzureCoreChallenged;
 
-/// A pipeline of the policy alone. The pipeline of `azure_core` adds policies for retries, telemetry
-/// and logs.
+/// A pipeline of the policy alone. The pipeline of `azure_core` adds policies for retries,
+/// telemetry and logs.
 #[derive(Clone)]
 struct Policies(Arc<[Arc<dyn Policy>]>);
 

@@ -1,11 +1,12 @@
+use retry::CloneAndRetry;
+use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
+use tower_http::auth::AddAuthorizationLayer;
+
 use crate::{
     peer::{Client, Peer, World},
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use retry::CloneAndRetry;
-use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
-use tower_http::auth::AddAuthorizationLayer;
 
 // The policy of the bench `overhead`.
 #[path = "../../../support/retry.rs"]

@@ -1,11 +1,12 @@
+use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
+use toolkit_http::HttpError;
+use tower::{BoxError, Layer};
+
 use crate::{
     peer::{Client, Peer, World},
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
-use toolkit_http::HttpError;
-use tower::{BoxError, Layer};
 
 /// The layer and its token provider, with their defaults. The provider fetches tokens from the
 /// endpoint on loopback with client credentials.

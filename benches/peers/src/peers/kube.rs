@@ -1,19 +1,21 @@
+use std::env;
+
+use kube_client::{
+    Config,
+    client::ConfigExt,
+    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
+};
+use tower::{BoxError, Layer};
+
 use crate::{
     peer::{Client, Peer, World},
     request::URL,
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use kube_client::{
-    Config,
-    client::ConfigExt,
-    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
-};
-use std::env;
-use tower::{BoxError, Layer};
 
-/// The layer for a kubeconfig with a credential plugin, as large providers use it. The plugin is this
-/// program: see [`exec_plugin`](crate::endpoint::exec_plugin).
+/// The layer for a kubeconfig with a credential plugin, as large providers use it. The plugin is
+/// this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
 pub(crate) struct Kube;
 
 // === impl Kube ===

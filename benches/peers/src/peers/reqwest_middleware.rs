@@ -1,9 +1,3 @@
-use crate::{
-    issuer::Issuer,
-    peer::{Client, Peer, World},
-    request::{URL, headers},
-    upstream::{CHALLENGE, Upstream},
-};
 use async_trait::async_trait;
 use http::Extensions;
 use reqwest::{
@@ -13,6 +7,13 @@ use reqwest::{
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
 use tokio::sync::Mutex;
 use tower::BoxError;
+
+use crate::{
+    issuer::Issuer,
+    peer::{Client, Peer, World},
+    request::{URL, headers},
+    upstream::{CHALLENGE, Upstream},
+};
 
 /// The usual recipe: after a 401 lock, refresh, unlock, and send the request again.
 pub(crate) struct ReqwestMutex;
@@ -148,7 +149,12 @@ impl Middleware for Recipe {
 
 #[async_trait]
 impl Middleware for UpstreamMiddleware {
-    async fn handle(&self, request: Request, _: &mut Extensions, _: Next<'_>) -> Result<Response, Error> {
+    async fn handle(
+        &self,
+        request: Request,
+        _: &mut Extensions,
+        _: Next<'_>,
+    ) -> Result<Response, Error> {
         let authorization = request.headers().get(AUTHORIZATION);
         let status = self.0.answer(authorization.map_or(b"", HeaderValue::as_bytes)).await;
         let mut response = http::Response::new("");
