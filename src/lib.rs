@@ -111,6 +111,7 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
@@ -134,6 +135,9 @@ pub mod client;
 pub mod cookies;
 pub mod credential;
 pub mod detect;
+#[cfg(feature = "exchange")]
+#[cfg_attr(docsrs, doc(cfg(feature = "exchange")))]
+pub mod exchange;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -147,8 +151,6 @@ pub mod session;
 pub mod testing;
 
 mod error;
-#[cfg(any(feature = "cookies", feature = "oauth2"))]
-mod exchange;
 mod identity;
 mod middleware;
 mod replay;
