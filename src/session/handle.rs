@@ -142,8 +142,9 @@ impl<C: Credential> Session<C> {
     /// Returns a credential that is good to use: the current one, or else one that the refresher
     /// brings.
     ///
-    /// A flight starts, or is joined, if the credential is absent or has expired, or if the last
-    /// flight failed. In a session without a login, the flight begins a new one
+    /// A flight in progress is joined. Otherwise one starts if the credential is absent, has
+    /// expired, or was rejected and could not be refreshed. The credential is still good after a
+    /// renewal that failed. In a session without a login, the flight begins a new one
     /// ([`Cause::Missing`](crate::refresher::Cause::Missing)). The flight is under way when this
     /// method returns; the future waits for it.
     ///
@@ -206,6 +207,30 @@ impl<C: Credential> Session<C> {
     pub fn refresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let now = self.0.settings().clock.now();
         self.acquired(self.join(|state| state.refresh(now)))
+    }
+
+    /// Ends the back-off after a failed refresh. Does nothing if there is none.
+    ///
+    /// For an application that knows more than the session: the network is back, or the user has
+    /// pressed a button. The next request that needs a newer credential starts a flight, and
+    /// [`keep_fresh`](Self::keep_fresh) starts a renewal that is due. To try at once without a
+    /// request, call [`refresh`](Self::refresh) or [`acquire`](Self::acquire) afterwards.
+    ///
+    /// If that flight fails as well, the next back-off is longer than the one that was ended. The
+    /// [`refresh_limit`](crate::session::SessionBuilder::refresh_limit) still applies.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// // The operating system has reported a network.
+    /// session.retry_now();
+    /// let token = session.acquire().await?;
+    /// # drop(token);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_now(&self) {
+        let now = self.0.settings().clock.now();
+        self.0.step_without_flight(|state| state.end_back_off(now));
     }
 
     /// A background task that renews the credential even while no request is sent. Spawn it.

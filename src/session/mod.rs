@@ -88,7 +88,8 @@
 //! | replace | Active, next generation | same; flight fenced, waiters go on | same | Active, next generation | refused |
 //! | logout | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
-//! | `acquire()` | current credential; if expired or absent: elect | join | join | elect (\*) | new login, elect |
+//! | `acquire()` | current credential; if expired or absent: elect | join | join | current credential; if expired, absent or rejected: elect (\*) | new login, elect |
+//! | `retry_now()` | – | – | – | ends the back-off | – |
 //!
 //! - *Elect*: start the one flight.
 //! - (\*) During the back-off: fail at once with the last failure.

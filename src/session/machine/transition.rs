@@ -258,7 +258,8 @@ impl<C> State<C> {
                     .map(|flight| Ok(next.acquisition(flight)))
             }
             (Phase::Refreshing(flight), _) => Step::stay(Ok(self.acquisition(flight.clone()))),
-            (Phase::Active, _) if usable => {
+            // A renewal that failed says nothing against the credential that it was to replace.
+            (Phase::Active | Phase::Failed(_), _) if self.is_good(now) => {
                 Step::stay(Ok(Acquisition { login: self.login, flight: None }))
             }
             (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
@@ -268,6 +269,14 @@ impl<C> State<C> {
                     .map(|flight| Ok(self.acquisition(flight)))
             }
         }
+    }
+
+    /// `Session::retry_now`: ends the back-off. The failures still count, so the next back-off is
+    /// longer.
+    pub(crate) fn end_back_off(&self, now: Now) -> Step<C, ()> {
+        let Some((failure, _)) = self.backing_off(now.instant) else { return Step::stay(()) };
+        let over = Failure { retry_at: now.instant.into_std(), ..failure.clone() };
+        Step::to(Self { phase: Phase::Failed(over), ..self.clone() }, ())
     }
 
     fn acquisition(&self, flight: Flight) -> Acquisition {
@@ -302,7 +311,8 @@ impl<C> State<C> {
                 self.leave(Self { history, ..self.renewed(entry) }, Outcome::Renewed)
             }
             Err(error) => {
-                let streak = current.streak.with_failure(self.rules.is_refusal(error));
+                let streak =
+                    current.streak.with_failure(self.rules.is_refusal(error), current.rejected);
                 // A refused renewal ends no login whose credential still works.
                 let needed = current.awaited || self.usable(|| now.wall).is_none();
                 if needed && streak.refusals >= self.rules.terminal_after {
