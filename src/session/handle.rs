@@ -118,8 +118,8 @@ impl<C: Credential> Session<C> {
     /// When the refresher of this session calls `logout`, the future completes at once, because the
     /// hook waits for that refresher.
     ///
-    /// The hook runs on the Tokio runtime of the caller, or else on the first one that the session
-    /// has seen.
+    /// The hook runs on the Tokio runtime of the caller, or else on one that the session has seen and
+    /// that is still running, or else in the returned future.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -379,6 +379,11 @@ impl<C: Credential> Session<C> {
 
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
         self.0.changes()
+    }
+
+    /// Remembers the runtime of the caller, for later calls from threads without one.
+    pub(crate) fn remember_runtime(&self) {
+        self.0.remember_runtime();
     }
 
     /// Whether the current task is a flight or a hook of this session. Requests from such a task

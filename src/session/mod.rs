@@ -120,9 +120,10 @@
 //!    panic, aborted task, runtime shut-down. No request waits forever.
 //! 6. **Callers may leave.** Dropping a request, all requests or every handle cancels no flight.
 //!    Only its time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one replay,
-//!    and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second rejection
-//!    goes to the caller unchanged. A refresher that returns the rejected credential has failed.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one
+//!    replay, and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second
+//!    rejection goes to the caller unchanged. A refresher that returns the rejected credential has
+//!    failed.
 //! 8. **One answer for all.** All waiters of a flight get its outcome, success or failure. None of
 //!    them tries again by itself.
 //! 9. **The end is the end.** After a terminal failure or a logout, no request is sent with this
@@ -141,8 +142,8 @@
 //! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
 //!     polled ready for it. A waiting request holds no readiness or permit of the inner service. It
 //!     reads the body of its rejected response, up to 64 KiB and for up to one second, and then
-//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that response
-//!     until the flight has settled.
+//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that
+//!     response until the flight has settled.
 //! 14. **Replays are exact.** A replay differs from its request in the credential alone. A request
 //!     that cannot be replayed gets its rejection at once, and the refresh still runs.
 //!
@@ -172,7 +173,7 @@
 //!
 //! A flight is a task on the Tokio runtime of the caller that causes it. That runtime needs a
 //! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
-//! the first runtime that the session has seen. Without any, the call fails with
+//! a runtime that the session has seen and that is still running. Without any, the call fails with
 //! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
 //! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
 //! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
@@ -189,6 +190,7 @@ mod flight;
 pub(crate) mod handle;
 mod hook;
 mod machine;
+mod runtimes;
 mod scope;
 mod watcher;
 
