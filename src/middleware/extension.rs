@@ -194,10 +194,9 @@ impl<C: Credential> ReportRejection for WeakSession<C> {
     fn rejected(&self, epoch: Epoch) {
         if let Some(session) = self.upgrade() {
             // The response has gone to its caller: the reaction is for later requests.
-            drop(
-                session
-                    .rejected(epoch, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())),
-            );
+            drop(session.rejected(epoch, true, || {
+                Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())
+            }));
         }
     }
 }

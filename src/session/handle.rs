@@ -399,10 +399,17 @@ impl<C: Credential> Session<C> {
         step.map_or_else(Admission::Fail, |(admission, _)| admission)
     }
 
-    /// Decides about a rejected request that was sent at `epoch`.
-    pub(crate) fn rejected(&self, epoch: Epoch, rejection: impl Fn() -> Rejection) -> Reaction {
+    /// Decides about a rejected request that was sent at `epoch`. `may_elect` is false if it had
+    /// waited before it was sent.
+    pub(crate) fn rejected(
+        &self,
+        epoch: Epoch,
+        may_elect: bool,
+        rejection: impl Fn() -> Rejection,
+    ) -> Reaction {
         let now = LazyNow::new(&self.0.settings().clock);
-        let step = self.step(Some(&now), |state| state.rejected(epoch, &rejection, || now.get()));
+        let step = self
+            .step(Some(&now), |state| state.rejected(epoch, may_elect, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
     }
 

@@ -79,7 +79,9 @@
 //! | rejection of this generation | elect (‡), wait | becomes awaited; wait | wait | the failure if it is newer than the request; else elect (\*‡), wait | error |
 //! | rejection of an older generation, same login | replay | replay | wait | replay | error |
 //! | rejection, other login | error | error | error | error | error |
-//! | rejection of a replay, or of a request that had waited before it was first sent | to the caller | to the caller | to the caller | to the caller | to the caller |
+//! | rejection of a request that had waited before it was first sent: of an older generation, same login | replay | replay | wait | replay | to the caller |
+//! | rejection of such a request, otherwise | to the caller | to the caller | to the caller | to the caller | to the caller |
+//! | rejection of a replay | to the caller | to the caller | to the caller | to the caller | to the caller |
 //! | settle: success | – | Active, next generation | Active, next generation | – | – |
 //! | settle: transient, ambiguous | – | Failed | Failed | – | – |
 //! | settle: terminal (§) | – | credential usable: Failed; else LoggedOut | LoggedOut | – | – |

@@ -175,18 +175,27 @@ impl<C> State<C> {
 
     /// A request that was sent at `epoch` was rejected.
     ///
+    /// `may_elect` is false for a request that had waited for a flight before it was sent. It
+    /// neither starts nor joins a flight (guarantee 7), but it is replayed if a newer generation has
+    /// arrived since, which costs nothing (guarantee 3). Otherwise its response goes to the caller.
+    ///
     /// `rejection` is only called where a flight starts: a herd copies one response head, not one
     /// for each request.
     pub(crate) fn rejected(
         &self,
         epoch: Epoch,
+        may_elect: bool,
         rejection: impl FnOnce() -> Rejection,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
+        let is_late = self.login == epoch.login && self.generation > epoch.generation;
+        let is_over = matches!(self.phase, Phase::LoggedOut(_));
+        if !may_elect && (!is_late || is_over) {
+            return Step::stay(Reaction::Respond);
+        }
         if self.login != epoch.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
         }
-        let is_late = self.generation > epoch.generation;
         match &self.phase {
             Phase::LoggedOut(reason) => Step::stay(Reaction::Fail(reason.to_error())),
             // The newer credential is about to be replaced as well. The replay waits for that.

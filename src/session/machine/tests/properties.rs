@@ -44,6 +44,7 @@ enum Event {
     },
     Reject {
         sent: Index,
+        may_elect: bool,
     },
     Accept {
         sent: Index,
@@ -258,7 +259,9 @@ impl Walk {
         match *event {
             Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
-            Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
+            Event::Reject { sent, may_elect } => {
+                self.reject(&sent.get(&self.sent).clone(), may_elect);
+            }
             Event::Accept { sent } => self.accept(&sent.get(&self.sent).clone()),
             Event::Settle { .. } if self.flights.is_empty() => {}
             Event::Settle { flight, result, wait } => {
@@ -324,12 +327,17 @@ impl Walk {
         assert_eq!(answer, decision);
     }
 
-    fn reject(&mut self, sent: &SentRequest) {
+    fn reject(&mut self, sent: &SentRequest, may_elect: bool) {
         let (epoch, now) = (sent.epoch, self.now());
         let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
-        let taken = take(&self.state, |state| state.rejected(epoch, rejection, || now));
+        let taken = take(&self.state, |state| state.rejected(epoch, may_elect, rejection, || now));
         let is_late = epoch.generation < self.model.generation;
         let (decision, expected) = match (self.model.flight, self.backing_off()) {
+            _ if !may_elect
+                && (!is_late || self.model.is_over || epoch.login != self.model.login) =>
+            {
+                (Decision::Respond, Expected::default())
+            }
             _ if epoch.login != self.model.login => {
                 (Decision::Fail(ErrorKind::LoginChanged), Expected::default())
             }
@@ -934,7 +942,8 @@ fn event() -> impl Strategy<Value = Event> {
     let rarely = || option::weighted(0.2, any::<Index>());
     prop_oneof![
         8 => (rarely(), any::<bool>()).prop_map(|(login, may_elect)| Event::Request { login, may_elect }),
-        6 => any::<Index>().prop_map(|sent| Event::Reject { sent }),
+        6 => (any::<Index>(), prop::bool::weighted(0.7))
+            .prop_map(|(sent, may_elect)| Event::Reject { sent, may_elect }),
         8 => (rarely(), result, wait).prop_map(|(flight, result, wait)| Event::Settle { flight, result, wait }),
         1 => lifetime().prop_map(|lifetime| Event::LogIn { lifetime }),
         1 => (rarely(), lifetime()).prop_map(|(login, lifetime)| Event::Replace { login, lifetime }),

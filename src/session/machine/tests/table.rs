@@ -1,8 +1,7 @@
 //! One test for each cell of the table in the docs of [`session`](crate::session), row by row.
 //!
-//! The tests in `time` cover back-off, limits, renewals and clocks. The row "rejection of a replay,
-//! or of a request that had waited" has no test here: the middleware answers such a rejection and
-//! does not report it to the session.
+//! The tests in `time` cover back-off, limits, renewals and clocks. The row "rejection of a replay"
+//! has no test here: the middleware answers such a rejection and does not report it to the session.
 
 mod time;
 
@@ -384,6 +383,37 @@ fn a_rejection_of_another_login_after_a_failure_fails() {
 fn a_rejection_of_another_login_after_the_end_fails() {
     assert_of_another_login(&refused());
     assert_of_another_login(&logged_out());
+}
+
+// ## A rejection of a request that had waited before it was first sent
+
+#[test]
+fn a_late_rejection_of_a_request_that_had_waited_is_replayed() {
+    for state in [active(), refreshing(), failed(), failed_until(both(105))] {
+        let taken = reject_waited(&state, older());
+        assert_eq!(reaction(&taken.answer), AnswerView::Replay);
+        taken.assert_unchanged();
+    }
+    let taken = reject_waited(&awaited(), older());
+    assert_eq!(reaction(&taken.answer), AnswerView::Wait(flight_view(&awaited())));
+    taken.assert_unchanged();
+}
+
+#[test]
+fn any_other_rejection_of_a_request_that_had_waited_goes_to_the_caller() {
+    let other_login = Epoch { login: Login::NONE.next(), ..older() };
+    for state in every_phase() {
+        for epoch in [epoch(), Epoch { flights_settled: 0, ..epoch() }, other_login] {
+            let taken = reject_waited(&state, epoch);
+            assert_eq!(reaction(&taken.answer), AnswerView::Respond);
+            taken.assert_unchanged();
+        }
+    }
+    for state in [refused(), logged_out()] {
+        let taken = reject_waited(&state, older());
+        assert_eq!(reaction(&taken.answer), AnswerView::Respond);
+        taken.assert_unchanged();
+    }
 }
 
 // ## A flight settles: success
@@ -1305,6 +1335,13 @@ fn late_request(state: &State<Key>) -> StepView<Admission<Key>> {
     take(state, |state| state.admit(state.login, true, late))
 }
 
+/// A rejection of a request that had waited before it was first sent.
+#[track_caller]
+fn reject_waited(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
+    let rejection = || -> Rejection { panic!("no flight starts, so no rejection is needed") };
+    take(state, |state| state.rejected(epoch, false, rejection, now))
+}
+
 #[track_caller]
 fn reject(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
     reject_at(state, epoch, now())
@@ -1315,7 +1352,7 @@ fn reject_at(state: &State<Key>, epoch: Epoch, now: Now) -> StepView<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
     let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, headers.clone());
-    take(state, |state| state.rejected(epoch, rejection, || now))
+    take(state, |state| state.rejected(epoch, true, rejection, || now))
 }
 
 #[track_caller]
