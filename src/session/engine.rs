@@ -47,6 +47,7 @@ pub(super) struct Settings<C> {
     pub(super) name: Option<Arc<str>>,
     pub(super) refresher: Box<dyn Refresher<C>>,
     pub(super) refresh_timeout: Duration,
+    pub(super) refresh_attempts: u32,
     pub(super) on_login_end: Option<Hook<C>>,
     pub(super) renewal: RenewalMargin,
     pub(super) backoff: Backoff,

@@ -60,6 +60,7 @@
 //! | generation | the sequence number of a credential in its session |
 //! | rejection | a response that says "this credential is not valid" |
 //! | flight | the one refresh in progress, in its own task; *awaited* if requests wait for it |
+//! | attempt | one call of the refresher; a flight makes one, or a few in a row |
 //! | waiter | a request that waits for a flight to settle |
 //! | settle | the end of a flight: success or failure, exactly once |
 //! | replay | sending a rejected request again, with a newer credential |
@@ -161,6 +162,7 @@
 //! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
+//! | [`refresh_attempts`](SessionBuilder::refresh_attempts) | 3 | A waiting request prefers a pause of a fraction of a second to a failure. Only after a failure that certainly changed nothing ([`RefreshError::unprocessed`](crate::RefreshError::unprocessed)), and only while requests wait. |
 //! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
 //! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh per request. No real token lives for six seconds. |
 //! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | Most lost answers are network failures before anything was sent, and many servers allow a grace period. Either choice costs a login when it is wrong. |

@@ -329,6 +329,11 @@ impl<C> State<C> {
         }
     }
 
+    /// Whether this flight is still in progress and requests wait for it.
+    pub(in crate::session) fn awaits(&self, flight: &Flight) -> bool {
+        matches!(&self.phase, Phase::Refreshing(it) if it.number == flight.number && it.awaited)
+    }
+
     /// How long requests may not start a flight: the rest of the back-off, or the time until the
     /// refresh limit allows another success.
     pub(in crate::session) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
