@@ -8,6 +8,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Obtains the next credential of a session.
 ///
 /// See the [module docs](crate::refresher) for examples.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a refresher of `{C}`",
+    label = "not a `Refresher<{C}>`",
+    note = "wrap an async closure: `refresher_fn(|context: RefreshContext<{C}>| async move {{ .. }})`",
+    note = "the closure and its future have to be `Send`, the closure `Sync`, and both `'static`",
+    note = "the session and its refresher have to agree on the credential"
+)]
 pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// Obtains a credential that replaces [`RefreshContext::current`].
     ///
