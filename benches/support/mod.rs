@@ -10,4 +10,5 @@ pub(crate) mod race;
 pub(crate) mod request;
 pub(crate) mod retry;
 pub(crate) mod stack;
+pub(crate) mod text;
 pub(crate) mod upstream;
