@@ -54,15 +54,9 @@ fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
 }
 
-<<<<<<< HEAD
 /// Sends a request whose first attempt is rejected. Returns the attempts that the upstream
 /// received, and the result for the caller.
-async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, AnyAnswer)
-=======
-/// Sends a request that is rejected, and answers with all that the upstream got and what the caller
-/// got.
 async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, ServiceResult)
->>>>>>> tests
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
@@ -207,15 +201,9 @@ async fn g14_a_replay_has_the_uri_of_the_first_attempt_in_every_form() {
 // === bodies ===
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn recording_stops_when_the_response_arrives() {
-    let (refresher, _flights) = by_hand();
-    let (inner, mut exchanges) = exchanging();
-=======
-async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
     let (refresher, _flights) = manual_refresher();
     let (inner, mut exchanges) = manual_service();
->>>>>>> tests
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let (feed, body) = stream(&["early"]);
@@ -518,13 +506,8 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn g14_an_upload_that_exceeds_the_limit_after_its_rejection_is_replayed() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Fed>(|layer| layer);
-=======
-async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_the_same() {
     let (client, _session, mut exchanges, mut flights) = by_hand_with::<ChannelBody>(|layer| layer);
->>>>>>> tests
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
@@ -589,18 +572,11 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
         vec![data("one"), Step::Wait, Step::Fail("gone")],
         vec![Step::Fail("gone")],
     ] {
-<<<<<<< HEAD
-        let (seen, answer) =
-            attempts(Request::post("/").body(Steps::of_unknown_length(steps.clone())).unwrap())
-                .await;
-        assert_eq!(seen.len(), 0, "{steps:?}: a part was taken for the whole");
-=======
         let (seen, answer) = attempts(
             Request::post("/").body(ScriptedBody::of_unknown_length(steps.clone())).unwrap(),
         )
         .await;
-        assert_eq!(seen.len(), 0, "{steps:?}: nobody takes it for the whole");
->>>>>>> tests
+        assert_eq!(seen.len(), 0, "{steps:?}: a part was taken for the whole");
         assert_eq!(answer.expect_err("the upload failed").to_string(), "the upload failed");
     }
 }
@@ -624,14 +600,9 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
 }
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn g14_a_body_that_fails_during_its_replay_fails_the_request() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-=======
-async fn g14_a_body_that_fails_during_its_replay_ends_that_with_an_error() {
     let (client, _session, mut exchanges, mut flights) =
         by_hand_with::<ScriptedBody>(|layer| layer);
->>>>>>> tests
     let answer = send(
         &client,
         ScriptedBody::of_unknown_length(vec![
@@ -709,15 +680,9 @@ async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_ser
 // === replays that are not sent ===
 
 #[tokio::test]
-<<<<<<< HEAD
 async fn g14_a_replay_is_not_sent_after_a_logout() {
-    let (client, session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-    let answer = send(&client, Steps::sized(vec![data("one")]));
-=======
-async fn g14_a_replay_that_may_not_be_sent_any_more_is_not_sent() {
     let (client, session, mut exchanges, mut flights) = by_hand_with::<ScriptedBody>(|layer| layer);
     let answer = send(&client, ScriptedBody::sized(vec![data("one")]));
->>>>>>> tests
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     let _flight = in_time(flights.next()).await;
     settle_tasks().await;
