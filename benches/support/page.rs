@@ -22,8 +22,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Prints the table. If the figures are measured, and `BENCH_WRITE` is set, replaces the table of
-    /// the same name in the page.
+    /// Prints the table. If the figures are measured, and `BENCH_WRITE` is set, replaces the table
+    /// of the same name in the page.
     pub(crate) fn publish(&self, page: &str, is_measured: bool) {
         let table = self.render();
         println!("{table}");
