@@ -23,6 +23,11 @@
 //! divan prints time and allocations of whole herds, and of what `waiting` requests take; then this
 //! bench the ratios, from samples taken in turns.
 
+/// The crate's own, which is not public.
+#[allow(dead_code, unused_imports, reason = "its tests don't run here")]
+#[path = "../src/replay/head.rs"]
+#[allow(dead_code, reason = "the bench copies and restores")]
+mod head;
 mod support;
 
 use std::{
@@ -39,6 +44,7 @@ use std::{
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box};
+use head::HeadCopy;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use support::{
@@ -46,7 +52,6 @@ use support::{
     poll::yield_once,
     race::{Effort, Race, median},
     request::{Head, TOKEN, full, token},
-    text::HeadText,
 };
 use tokio::{
     runtime::Runtime,
@@ -340,14 +345,14 @@ fn as_clone(request: Inbound) -> (Inbound, Inbound) {
     (request, kept)
 }
 
-fn as_text(request: Inbound) -> (Inbound, (HeadText, Full<Bytes>)) {
+fn as_text(request: Inbound) -> (Inbound, (HeadCopy, Full<Bytes>)) {
     let (head, body) = request.into_parts();
-    let kept = (HeadText::of(&head), body.clone());
+    let kept = (HeadCopy::of(&head), body.clone());
     (Request::from_parts(head, body), kept)
 }
 
-fn of_text((head, body): (HeadText, Full<Bytes>)) -> Inbound {
-    Request::from_parts(head.restore(), body)
+fn of_text((head, body): (HeadCopy, Full<Bytes>)) -> Inbound {
+    Request::from_parts(head.restore().0, body)
 }
 
 /// A service whose refresh is never over.

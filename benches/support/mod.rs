@@ -10,5 +10,4 @@ pub(crate) mod race;
 pub(crate) mod request;
 pub(crate) mod retry;
 pub(crate) mod stack;
-pub(crate) mod text;
 pub(crate) mod upstream;
