@@ -29,8 +29,6 @@ use std::{error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::credential::token::InvalidToken;
-
 /// A boxed error of any type: Tower's own alias, under a name of this crate.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
@@ -368,14 +366,6 @@ impl fmt::Display for RefreshError {
 impl error::Error for RefreshError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&*self.source)
-    }
-}
-
-/// A refresh endpoint that returns a token no header can carry is broken. It has not refused the
-/// login.
-impl From<InvalidToken> for RefreshError {
-    fn from(invalid: InvalidToken) -> Self {
-        Self::transient(invalid)
     }
 }
 

@@ -6,7 +6,10 @@ use std::{
 
 use http::{HeaderValue, header::AUTHORIZATION, request};
 
-use crate::credential::{Secret, contract::Credential};
+use crate::{
+    credential::{Secret, contract::Credential},
+    error::RefreshError,
+};
 
 const SCHEME: &str = "Bearer ";
 
@@ -277,6 +280,14 @@ impl fmt::Display for InvalidToken {
 }
 
 impl Error for InvalidToken {}
+
+/// A refresh endpoint that returns a token no header can carry is broken. It has not refused the
+/// login.
+impl From<InvalidToken> for RefreshError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::transient(invalid)
+    }
+}
 
 // === impl Redacted ===
 
