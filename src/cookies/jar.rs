@@ -254,7 +254,7 @@ impl Credential for Jar {
     }
 
     /// The expiry of the cookie that [`with_expiry_of`](Jar::with_expiry_of) named.
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _received_at: SystemTime) -> Option<SystemTime> {
         let name = self.upstream.expiring.as_deref()?;
         let contents = self.lock();
         let named = contents.cookies.iter_any().filter(|cookie| cookie.name() == name);
@@ -726,16 +726,16 @@ mod tests {
     fn the_expiry_is_that_of_the_cookie_that_was_named() {
         let cookies = ["a=1; Expires=Wed, 18 May 2033 03:33:20 GMT", "b=1; Max-Age=5", "c=1"];
         let jar = jar("https://a.example", &cookies);
-        assert_eq!(jar.expires_at(), None);
+        assert_eq!(jar.expires_at(SystemTime::now()), None);
         let jar = jar.with_expiry_of("a");
         assert_eq!(
-            jar.expires_at(),
+            jar.expires_at(SystemTime::now()),
             Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000))
         );
-        assert_eq!(jar.with_expiry_of("c").expires_at(), None);
+        assert_eq!(jar.with_expiry_of("c").expires_at(SystemTime::now()), None);
         let endless = self::jar("https://a.example", &["a=1; Max-Age=99999999999999999999"])
             .with_expiry_of("a");
-        assert!(endless.expires_at() > Some(SystemTime::now()));
+        assert!(endless.expires_at(SystemTime::now()) > Some(SystemTime::now()));
     }
 
     #[test]
@@ -814,7 +814,7 @@ mod tests {
             let answer = HeaderMap::from_iter([(SET_COOKIE, header)]);
             jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             if let Ok(next) = jar.renewed(&answer) {
-                next.expires_at();
+                next.expires_at(SystemTime::now());
                 jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             }
             let Ok(request) = Request::get(path).body(()) else { return Ok(()) };

@@ -251,6 +251,12 @@ impl<C: Credential> Session<C> {
         }
     }
 
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn name(&self) -> Option<&str> {
+        self.0.settings().name.as_deref()
+    }
+
     /// The current credential, even if it has expired.
     ///
     /// ```
