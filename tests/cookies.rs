@@ -304,7 +304,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
         .answer(StatusCode::UNAUTHORIZED, &["sid=; Path=/; Max-Age=0", "csrf=rolled; Path=/"]);
     let replay = sent.next().await;
     assert_eq!(
-        replay.head.headers[COOKIE], "csrf=rolled; sid=2",
+        replay.head.headers[COOKIE], "sid=2; csrf=rolled",
         "what the refresh did not set still rolls"
     );
     replay.answer(StatusCode::OK, &[]);
