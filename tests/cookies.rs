@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -40,7 +40,7 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session,
-    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint, StripSetCookieLayer},
     exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
@@ -610,6 +610,102 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
 }
 
 #[tokio::test]
+async fn a_page_does_not_end_the_login() {
+    use RefreshErrorKind::{Terminal, Transient};
+    let page = "\n<!DOCTYPE html><title>Request blocked</title>";
+    for (content_type, body, kind) in [
+        ("", "", Terminal),
+        ("application/json", r#"{"error":"session expired"}"#, Terminal),
+        ("text/plain", "session expired", Terminal),
+        ("text/html; charset=utf-8", "", Transient),
+        ("application/xhtml+xml", "session expired", Transient),
+        ("", page, Transient),
+        ("application/json", page, Transient),
+    ] {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            let (auth, mut calls) = by_hand();
+            let refresh = spawn_refresh(refresh_by(auth));
+            let mut answer = with_cookies(status, &[]).map(|_| Full::from(body));
+            if !content_type.is_empty() {
+                answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+            }
+            calls.next().await.answer_with(Ok(answer));
+            let error = in_time(refresh).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), kind, "{status} {content_type:?} {body:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_of_a_refusal_is_waited_for_and_its_end_is_not() {
+    for (start, kind) in [
+        ("<html>", RefreshErrorKind::Transient),
+        ("{}", RefreshErrorKind::Terminal),
+        ("  ", RefreshErrorKind::Terminal),
+    ] {
+        let http = tower::service_fn(move |_: Request<RequestBody>| async move {
+            let start =
+                tokio_stream::once(Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(start))));
+            let body =
+                StreamBody::new(tokio_stream::StreamExt::chain(start, tokio_stream::pending()));
+            Ok::<_, Infallible>(Response::builder().status(403).body(body).unwrap())
+        });
+        let endpoint = RefreshEndpoint::new(http, "/auth/refresh").unwrap();
+        let error = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), kind, "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_only_deletes_cookies_is_ambiguous() {
+    for deletion in
+        ["sid=; Path=/; Max-Age=0", "sid=; Path=/; Expires=Sun, 06 Nov 1994 08:49:37 UTC"]
+    {
+        let (auth, mut calls) = by_hand();
+        let refresh = spawn_refresh(refresh_by(auth));
+        calls.next().await.answer(StatusCode::OK, &[deletion]);
+        let error = in_time(refresh).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
+        assert!(!shown(&error).contains("no answer"), "{}", shown(&error));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_made_in_time_is_transient() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = kept.clone();
+    let connecting = tower::service_fn(move |request: Request<RequestBody>| {
+        keeping.lock().unwrap().push(request);
+        pending::<Result<Answer, BoxError>>()
+    });
+    let endpoint = RefreshEndpoint::new(connecting, "/auth/refresh").unwrap();
+    for (endpoint, seconds) in
+        [(endpoint.clone(), 10), (endpoint.connect_timeout(Duration::from_secs(3)), 3)]
+    {
+        let start = tokio::time::Instant::now();
+        let error = spawn_refresh(endpoint).await.unwrap().unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), seconds);
+        assert_eq!(error.kind(), RefreshErrorKind::Transient);
+        let request = kept.lock().unwrap().pop().unwrap();
+        assert!(request.into_body().collect().await.is_err(), "the request is not sent later");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_callers_do_not_get_the_cookies_of_the_session() {
+    let app = App::shared();
+    let session = app.session(app.log_in().await);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
+    let bare = client.clone().oneshot(post("/api/orders")).await.unwrap();
+    assert!(bare.headers().contains_key(SET_COOKIE));
+    let csrf = session.credential().unwrap().value("csrf");
+    let proxy = StripSetCookieLayer::new().layer(client);
+    let stripped = in_time(proxy.oneshot(post("/api/orders"))).await.unwrap();
+    assert!(!stripped.headers().contains_key(SET_COOKIE));
+    assert_ne!(session.credential().unwrap().value("csrf"), csrf, "the jar has taken the cookie");
+}
+
+#[tokio::test]
 async fn without_a_jar_there_is_nothing_to_refresh() {
     let session = builder(refresh_by(never())).build();
     let error = in_time(session.acquire()).await.unwrap_err();
@@ -658,6 +754,21 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
     in_time(session.logout()).await;
     assert_eq!(app.count("POST /auth/logout"), 1);
     assert!(app.sessions.lock().unwrap().refresh.is_none());
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_resolved_is_transient() {
+    let jar = Jar::new("https://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
+    // `https` over a connector without TLS fails before the connection, too.
+    let context = || RefreshContext::new(Cause::Forced);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+
+    let jar = Jar::new("http://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = endpoint.allow_cleartext(true);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
 }
 
 #[tokio::test]
