@@ -148,6 +148,7 @@ pub mod oauth2;
 pub mod refresher;
 pub mod respond;
 pub mod session;
+pub mod testing;
 
 mod error;
 mod identity;
@@ -159,7 +160,7 @@ pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
     extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
 };
-pub use refresher::{RefreshContext, Refresher, refresher_fn};
+pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::refresher_fn};
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 

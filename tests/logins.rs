@@ -1195,7 +1195,7 @@ impl Credential for Meddler {
         request.headers.insert("authorization", format!("Bearer {}", self.name).parse().unwrap());
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.look("expires_at");
         None
     }

@@ -67,7 +67,7 @@ impl Credential for Careless {
         request.headers.insert(header::COOKIE, HeaderValue::from_static(self.0));
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         Some(SystemTime::now() + Duration::from_secs(60))
     }
 }

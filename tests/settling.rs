@@ -594,7 +594,7 @@ use Touchy::{Bad, Mine};
 impl Credential for Touchy {
     fn apply(&self, _: &mut http::request::Parts) {}
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         match self {
             Mine => None,
             Bad => panic!("expires_at panics"),

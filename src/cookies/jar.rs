@@ -285,10 +285,16 @@ impl Credential for Jar {
     }
 
     /// The expiry of the cookie that [`with_expiry_of`](Jar::with_expiry_of) named.
-    fn expires_at(&self) -> Option<SystemTime> {
+    ///
+    /// The jar's clock says how much of the lifetime is left, and the session's clock when that
+    /// begins.
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
         let name = self.upstream.expiring.as_deref()?;
-        let contents = self.lock();
-        contents.cookies.named(name).filter_map(|cookie| cookie.expires_at).min()
+        let expires_at = self.lock().cookies.expires_at(name)?;
+        match expires_at.duration_since(self.upstream.clock.now()) {
+            Ok(left) => received_at.checked_add(left),
+            Err(_) => Some(received_at),
+        }
     }
 
     /// Takes the cookies of an answer of the upstream. A jar that a refresh has made of this one
@@ -746,19 +752,34 @@ mod tests {
     }
 
     #[test]
-    fn the_expiry_is_that_of_the_cookie_that_was_named() {
-        let cookies = ["a=1; Expires=Wed, 18 May 2033 03:33:20 GMT", "b=1; Max-Age=5", "c=1"];
-        let jar = jar("https://a.example", &cookies);
-        assert_eq!(jar.expires_at(), None);
+    fn the_expiry_is_that_of_the_named_cookie() {
+        let (jar, clock) = clocked();
+        jar.store(&answer(&[
+            "a=1; Expires=Wed, 18 May 2033 03:33:20 GMT",
+            "b=1; Max-Age=5",
+            "c=1",
+        ]));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst));
+        let seconds = |seconds| Duration::from_secs(seconds);
+        assert_eq!(jar.expires_at(now), None);
         let jar = jar.with_expiry_of("a");
-        assert_eq!(
-            jar.expires_at(),
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000))
-        );
-        assert_eq!(jar.with_expiry_of("c").expires_at(), None);
+        assert_eq!(jar.expires_at(now), Some(SystemTime::UNIX_EPOCH + seconds(2_000_000_000)));
+        let jar = jar.with_expiry_of("b");
+        for session in [now, now - seconds(3600), now + seconds(3600)] {
+            assert_eq!(
+                jar.expires_at(session),
+                Some(session + seconds(5)),
+                "by the session's clock"
+            );
+        }
+        clock.fetch_add(2, Ordering::SeqCst);
+        assert_eq!(jar.expires_at(now), Some(now + seconds(3)));
+        clock.fetch_add(7, Ordering::SeqCst);
+        assert_eq!(jar.expires_at(now), Some(now));
+        assert_eq!(jar.with_expiry_of("c").expires_at(now), None);
         let endless = self::jar("https://a.example", &["a=1; Max-Age=99999999999999999999"])
             .with_expiry_of("a");
-        assert!(endless.expires_at() > Some(SystemTime::now()));
+        assert!(endless.expires_at(SystemTime::now()) > Some(SystemTime::now()));
     }
 
     #[test]
@@ -870,8 +891,9 @@ mod tests {
             let (jar, clock) = clocked();
             jar.store(&dated(cookie, date));
             let now = clock.load(Ordering::SeqCst);
-            let expires_at = jar.with_expiry_of("sid").expires_at();
-            let expected = lifetime.map(|s| SystemTime::UNIX_EPOCH + Duration::from_secs(now + s));
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            let expires_at = jar.with_expiry_of("sid").expires_at(now);
+            let expected = lifetime.map(|lifetime| now + Duration::from_secs(lifetime));
             assert_eq!(expires_at, expected, "{cookie} {date}");
         }
     }
@@ -944,7 +966,7 @@ mod tests {
             let answer = HeaderMap::from_iter([(SET_COOKIE, header)]);
             jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             if let Ok(next) = jar.renewed(&answer) {
-                next.expires_at();
+                next.expires_at(SystemTime::now());
                 jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             }
             let Ok(request) = Request::get(path).body(()) else { return Ok(()) };

@@ -56,8 +56,8 @@ impl LogoutEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext) says for other requests.
-    /// Default: false, and the endpoint is not called.
+    /// [`Origins`](crate::Origins) says for other requests. Default: false, and the endpoint is not
+    /// called.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.endpoint.allows_cleartext = allow;

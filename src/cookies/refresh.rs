@@ -1,9 +1,4 @@
-use std::{
-    error::Error,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -16,7 +11,7 @@ use crate::{
     cookies::{csrf::Csrf, endpoint::Endpoint, jar::Jar},
     error::{BoxError, RefreshError},
     exchange::{Answer, InvalidUrl, RequestBody},
-    refresher::{BoxFuture, RefreshContext, Refresher},
+    refresher::{BoxFuture, context::RefreshContext, contract::Refresher},
 };
 
 /// A [`Refresher`] that POSTs to the refresh path of a web application with the cookies of the jar,
@@ -72,7 +67,7 @@ impl RefreshEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext) says for other
+    /// [`Origins`](crate::Origins) says for other
     /// requests. Default: false, and every refresh fails.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
@@ -139,11 +134,11 @@ impl RefreshEndpoint {
         self
     }
 
-    async fn renew(&self, jar: &Jar) -> Result<Jar, RefreshError> {
+    async fn renew(&self, jar: &Jar, context: &RefreshContext<Jar>) -> Result<Jar, RefreshError> {
         let mut answer = self.endpoint.post(jar).await?;
         match &self.classify {
             Some(classify) => classify(answer.status(), answer.headers())?,
-            None => by_default(&mut answer).await?,
+            None => by_default(&mut answer, context).await?,
         }
         let head = answer.skip().await;
         jar.renewed(&head.headers)
@@ -157,12 +152,15 @@ impl Refresher<Jar> for RefreshEndpoint {
     fn refresh(&self, context: RefreshContext<Jar>) -> BoxFuture<'_, Result<Jar, RefreshError>> {
         Box::pin(async move {
             let jar = context.current().ok_or_else(|| RefreshError::terminal(NoJar))?;
-            self.renew(jar).await
+            self.renew(jar, &context).await
         })
     }
 }
 
-async fn by_default(answer: &mut Answer) -> Result<(), RefreshError> {
+async fn by_default(
+    answer: &mut Answer,
+    context: &RefreshContext<Jar>,
+) -> Result<(), RefreshError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -173,7 +171,7 @@ async fn by_default(answer: &mut Answer) -> Result<(), RefreshError> {
     } else {
         error
     };
-    Err(match answer.retry_after(SystemTime::now()) {
+    Err(match answer.retry_after(context.now()) {
         Some(wait) => error.with_retry_after(wait),
         None => error,
     })

@@ -24,7 +24,7 @@ pub(super) struct Cookie {
     /// The cookie goes to its domain only, and not to the hosts below it.
     is_host_only: bool,
     is_secure: bool,
-    pub(super) expires_at: Option<SystemTime>,
+    expires_at: Option<SystemTime>,
 }
 
 /// The identity of a cookie: a later cookie with the same key replaces it.
@@ -80,9 +80,10 @@ impl CookieStore {
         named.next().map(|cookie| cookie.value.clone())
     }
 
-    /// The cookies of this name, also those that have expired.
-    pub(super) fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Cookie> {
-        self.cookies.iter().filter(move |cookie| cookie.key.name == name)
+    /// The earliest expiry of the cookies of this name, expired ones included.
+    pub(super) fn expires_at(&self, name: &str) -> Option<SystemTime> {
+        let named = self.cookies.iter().filter(|cookie| cookie.key.name == name);
+        named.filter_map(|cookie| cookie.expires_at).min()
     }
 
     pub(super) fn contains(&self, key: &CookieKey) -> bool {

@@ -47,14 +47,16 @@ pub trait Credential: Send + Sync + 'static {
     /// fail when the credential is made.
     fn apply(&self, request: &mut request::Parts);
 
-    /// When the upstream stops accepting the credential, if that is known.
+    /// The time at which the upstream stops accepting the credential, if it is known.
     ///
-    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended
-    /// machine. A time that has already passed by then counts as unknown: local clocks are wrong,
-    /// and the upstream decides.
+    /// Called once, when the session receives the credential. `received_at` is that moment by the
+    /// session's clock ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), for a
+    /// credential that knows its lifetime and not its end. An expiry that is not after
+    /// `received_at` counts as unknown: the local clock may be wrong, so the upstream decides.
     ///
     /// Unknown by default.
-    fn expires_at(&self) -> Option<SystemTime> {
+    #[expect(unused_variables, reason = "the name is documentation")]
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
         None
     }
 
@@ -157,7 +159,7 @@ mod tests {
 
     #[test]
     fn nothing_more_is_known_of_a_credential_unless_it_says_so() {
-        assert_eq!(Bare.expires_at(), None);
+        assert_eq!(Bare.expires_at(SystemTime::now()), None);
         assert!(!Bare.is_same(&Bare));
         assert!(Bare.unshared().is_none());
         Bare.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));

@@ -26,13 +26,13 @@ use crate::{
         drain::Drain,
         head::{HeadCopy, RestoredHead},
     },
-    session::{Admission, Flight, Held, Reaction, Stamped},
+    session::{Admission, Entry, Epoch, Flight, Reaction},
 };
 
 pin_project! {
     /// A request that is admitted by the session, waits for a flight, or is sent again.
     pub(super) struct Detour<S, F, C, B, ResBody> {
-        call: Call<S, C>,
+        call: CallContext<S, C>,
         #[pin]
         state: DetourState<S, F, C, B, ResBody>,
     }
@@ -49,9 +49,9 @@ pin_project! {
         Readying { service: S, pending: Option<Pending<B, ResBody>> },
         InFlight {
             #[pin] future: F,
-            held: Held<C>,
-            stamped: Stamped,
-            sent: Option<Sent<B>>,
+            entry: Arc<Entry<C>>,
+            epoch: Epoch,
+            sent: Option<SentCopy<B>>,
             // The body of the response to the attempt before this one.
             drain: Option<Drain<ResBody>>,
         },
@@ -62,7 +62,7 @@ pin_project! {
 pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, BoxError>, T>;
 
 /// The part of a request that is the same for all of its attempts.
-pub(super) struct Call<S, C> {
+pub(super) struct CallContext<S, C> {
     /// The snapshot in which the request was called. It fixes the login of the request.
     snapshot: Arc<Snapshot<S, C>>,
     /// Whether the request has waited for a flight. It starts no other flight then (guarantee 7).
@@ -95,19 +95,19 @@ enum Outgoing<B> {
 struct Attempt<B> {
     head: Parts,
     body: ReplayBody<B>,
-    next: Next<B>,
+    source: ReplaySource<B>,
 }
 
-/// What may follow an attempt.
-enum Next<B> {
-    /// A replay, if the body can be sent again.
-    Replay(Replay<B>),
-    /// Nothing: the attempt is the replay, and its response goes to the caller.
-    Nothing(RestoredHead),
+/// The source of a replay after this attempt.
+enum ReplaySource<B> {
+    Body(Replay<B>),
+    /// None: this attempt is the replay, and its response goes to the caller.
+    Spent(RestoredHead),
 }
 
-/// The copy of an attempt that is in flight.
-enum Sent<B> {
+/// The copy of an attempt in flight: of a first attempt for its replay, of a replay for the seams
+/// that ask which request it is.
+enum SentCopy<B> {
     First(ReplayCopy<B>),
     Replay(RestoredHead),
 }
@@ -135,12 +135,12 @@ where
 {
     /// Creates the detour of a request that was not sent at once.
     pub(super) fn admitting(
-        call: Call<S, C>,
+        call: CallContext<S, C>,
         head: Parts,
         body: ReplayBody<B>,
         replay: Replay<B>,
     ) -> Self {
-        let attempt = Attempt { head, body, next: Next::Replay(replay) };
+        let attempt = Attempt { head, body, source: ReplaySource::Body(replay) };
         let outgoing = Outgoing::Attempt(Box::new(attempt));
         let pending = Pending { outgoing, previous: PreviousResponse::Gone };
         Self { call, state: DetourState::Admitting { pending: Some(pending) } }
@@ -150,12 +150,12 @@ where
     /// response if that ends the request.
     pub(super) fn after(
         verdict: Verdict,
-        mut call: Call<S, C>,
+        mut call: CallContext<S, C>,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let stamped = call.snapshot.state.stamp();
-        let state = DetourState::after(verdict, &mut call, stamped, Sent::First(copy), response)?;
+        let epoch = call.snapshot.state.epoch();
+        let state = DetourState::after(verdict, &mut call, epoch, SentCopy::First(copy), response)?;
         ControlFlow::Continue(Self { call, state })
     }
 }
@@ -192,7 +192,7 @@ where
 {
     fn poll(
         self: Pin<&mut Self>,
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         cx: &mut Context<'_>,
     ) -> Poll<StepResult<Self, ResBody>> {
         Poll::Ready(match self.project() {
@@ -249,24 +249,24 @@ where
                 let Pending { outgoing, previous } = pending.take().expect(PENDING);
                 // Everything that may run foreign code and take time (clones and drops of
                 // extensions) is done before the session is asked for the last time.
-                let Attempt { mut head, body, next } = outgoing.into_attempt();
-                let sent = Sent::of(&head, next);
+                let Attempt { mut head, body, source } = outgoing.into_attempt();
+                let sent = SentCopy::of(&head, source);
                 match call.admit() {
-                    Admission::Send(held, stamped) => {
+                    Admission::Send(entry, epoch) => {
                         let binding = &call.snapshot.binding;
-                        binding.apply(held.credential(), || stamped, &mut head);
+                        binding.apply(entry.credential(), || epoch, &mut head);
                         let future = service.call(Request::from_parts(head, body));
                         let drain = previous.into_drain();
                         ControlFlow::Continue(Self::InFlight {
                             future,
-                            held,
-                            stamped,
+                            entry,
+                            epoch,
                             sent: Some(sent),
                             drain,
                         })
                     }
                     admission => {
-                        let attempt = Attempt { head, body, next: sent.into_next() };
+                        let attempt = Attempt { head, body, source: sent.into_source() };
                         let outgoing = Outgoing::Attempt(Box::new(attempt));
                         Self::admitted(call, admission, Pending { outgoing, previous })
                     }
@@ -276,7 +276,7 @@ where
             //
             // The rest of the previous response is read while the attempt is in flight. To drop it
             // unread would close an HTTP/1 connection, and reset a stream of an HTTP/2 connection.
-            DetourStateProj::InFlight { future, held, stamped, sent, drain } => {
+            DetourStateProj::InFlight { future, entry, epoch, sent, drain } => {
                 if drain.as_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
                     *drain = None;
                 }
@@ -284,11 +284,11 @@ where
                     Ok(response) => response,
                     Err(error) => return Poll::Ready(ControlFlow::Break(Err(error.into()))),
                 };
-                let stamped = *stamped;
+                let epoch = *epoch;
                 let sent = sent.take().expect(SENT);
                 let binding = &call.snapshot.binding;
-                let verdict = binding.inspect(held, || stamped, sent.request(), &mut response);
-                Self::after(verdict, call, stamped, sent, response)
+                let verdict = binding.inspect(entry, || epoch, sent.request(), &mut response);
+                Self::after(verdict, call, epoch, sent, response)
             }
         })
     }
@@ -300,7 +300,10 @@ where
     C: Credential,
     ResBody: Body,
 {
-    fn readying(call: &Call<S, C>, mut pending: Pending<B, ResBody>) -> StepResult<Self, ResBody> {
+    fn readying(
+        call: &CallContext<S, C>,
+        mut pending: Pending<B, ResBody>,
+    ) -> StepResult<Self, ResBody> {
         // The inner service may become ready only when that response is gone: a pool with a single
         // connection, a permit that is released with the body.
         pending.previous.start_drain();
@@ -309,7 +312,7 @@ where
     }
 
     fn waiting(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         flight: Flight,
         pending: Pending<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -319,7 +322,7 @@ where
 
     /// Continues with an admission that is not used at once.
     fn admitted(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         admission: Admission<C>,
         pending: Pending<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -333,16 +336,16 @@ where
     /// Continues after a response.
     fn after(
         verdict: Verdict,
-        call: &mut Call<S, C>,
-        stamped: Stamped,
-        sent: Sent<B>,
+        call: &mut CallContext<S, C>,
+        epoch: Epoch,
+        sent: SentCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         match (verdict, sent) {
-            (Verdict::Rejected, Sent::First(copy)) if copy.may_refresh() && !call.waited => {
-                Self::rejected(call, stamped, copy, response)
+            (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() && !call.waited => {
+                Self::rejected(call, epoch, copy, response)
             }
-            (Verdict::Retry, Sent::First(copy)) if !call.repeated => {
+            (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
                 Self::repeat(call, copy, response)
             }
             (Verdict::Accepted | Verdict::Rejected | Verdict::Retry, _) => {
@@ -354,13 +357,13 @@ where
     /// Reports a rejection to the session, and does what the session decides. If the body cannot be
     /// sent again, the response goes to the caller, and a refresh may still start.
     fn rejected(
-        call: &mut Call<S, C>,
-        stamped: Stamped,
+        call: &mut CallContext<S, C>,
+        epoch: Epoch,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = call.snapshot.binding.session.rejected(stamped, rejection);
+        let reaction = call.snapshot.binding.session.rejected(epoch, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let replay = match reaction {
@@ -381,7 +384,7 @@ where
 
     /// Sends the request again with the credential that there is.
     fn repeat(
-        call: &mut Call<S, C>,
+        call: &mut CallContext<S, C>,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
@@ -396,15 +399,15 @@ where
     }
 }
 
-// === impl Call ===
+// === impl CallContext ===
 
-impl<S, C> Call<S, C> {
+impl<S, C> CallContext<S, C> {
     pub(super) fn new(snapshot: Arc<Snapshot<S, C>>) -> Self {
         Self { snapshot, waited: false, repeated: false }
     }
 }
 
-impl<S, C: Credential> Call<S, C> {
+impl<S, C: Credential> CallContext<S, C> {
     /// Asks the session with which credential the request may be sent now.
     fn admit(&self) -> Admission<C> {
         let Snapshot { binding, state, .. } = &*self.snapshot;
@@ -437,7 +440,7 @@ impl<B> ReplayCopy<B> {
         let next = self.body.again();
         let body = self.body.take_over(may_interrupt)?;
         let (head, _) = self.head.restore();
-        Some(Attempt { head, body, next: Next::Replay(next) })
+        Some(Attempt { head, body, source: ReplaySource::Body(next) })
     }
 }
 
@@ -450,26 +453,26 @@ impl<B> Outgoing<B> {
             Self::Attempt(attempt) => *attempt,
             Self::Replay { head, body } => {
                 let (head, restored) = head.restore();
-                Attempt { head, body, next: Next::Nothing(restored) }
+                Attempt { head, body, source: ReplaySource::Spent(restored) }
             }
         }
     }
 }
 
-// === impl Sent ===
+// === impl SentCopy ===
 
-impl<B> Sent<B> {
-    fn of(head: &Parts, next: Next<B>) -> Self {
-        match next {
-            Next::Replay(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
-            Next::Nothing(head) => Self::Replay(head),
+impl<B> SentCopy<B> {
+    fn of(head: &Parts, source: ReplaySource<B>) -> Self {
+        match source {
+            ReplaySource::Body(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
+            ReplaySource::Spent(head) => Self::Replay(head),
         }
     }
 
-    fn into_next(self) -> Next<B> {
+    fn into_source(self) -> ReplaySource<B> {
         match self {
-            Self::First(copy) => Next::Replay(copy.body),
-            Self::Replay(head) => Next::Nothing(head),
+            Self::First(copy) => ReplaySource::Body(copy.body),
+            Self::Replay(head) => ReplaySource::Spent(head),
         }
     }
 

@@ -19,7 +19,7 @@ use crate::{
     error::{BoxError, Error},
     head::RequestHead,
     middleware::{
-        detour::{Call, Detour, ReplayCopy, StepResult},
+        detour::{CallContext, Detour, ReplayCopy, StepResult},
         snapshot::Snapshot,
     },
     replay::ReplayBody,
@@ -212,6 +212,6 @@ impl<S: Clone, C: Credential, B> FirstAttempt<S, C, B> {
         response: Response<ResBody>,
     ) -> StepResult<Detour<S, F, C, B, ResBody>, ResBody> {
         let Self { snapshot, copy } = self;
-        Detour::after(verdict, Call::new(snapshot), copy, response)
+        Detour::after(verdict, CallContext::new(snapshot), copy, response)
     }
 }

@@ -13,7 +13,7 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::{BoxError, Error},
     middleware::{
-        detour::{Call, Detour, ReplayCopy},
+        detour::{CallContext, Detour, ReplayCopy},
         extension::NoReplay,
         future::{FirstAttempt, ResponseFuture},
         policy::{Policy, Route},
@@ -234,11 +234,11 @@ where
                 return ResponseFuture::direct(future, FirstAttempt { snapshot, copy });
             }
             self.release_readiness();
-            let detour = Detour::admitting(Call::new(snapshot), head, body, copy.body);
+            let detour = Detour::admitting(CallContext::new(snapshot), head, body, copy.body);
             return ResponseFuture::detour(detour);
         }
         self.release_readiness();
-        ResponseFuture::detour(Detour::admitting(Call::new(snapshot), head, body, replay))
+        ResponseFuture::detour(Detour::admitting(CallContext::new(snapshot), head, body, replay))
     }
 }
 

@@ -2,7 +2,7 @@ use crate::{
     credential::token::Token,
     error::{RefreshError, RefreshErrorKind},
     oauth2::endpoint::TokenEndpoint,
-    refresher::{BoxFuture, RefreshContext, Refresher},
+    refresher::{BoxFuture, context::RefreshContext, contract::Refresher},
 };
 
 /// A [`Refresher`] that obtains each [`Token`], the first one included, for the client itself
@@ -31,9 +31,9 @@ impl ClientCredentialsGrant {
 }
 
 impl Refresher for ClientCredentialsGrant {
-    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+    fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async move {
-            match self.endpoint.ask(&[("grant_type", "client_credentials")]).await {
+            match self.endpoint.ask(&[("grant_type", "client_credentials")], &context).await {
                 Ok((token, _)) => Ok(token),
                 Err(mut error) => {
                     if error.kind == RefreshErrorKind::Terminal {
