@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [terminal](RefreshErrorKind::Terminal) | the login was refused: log in again | ends |
 //! | [transient](RefreshErrorKind::Transient) | unreachable, overloaded, broken: try later | goes on |
-//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, but not answered: it may have happened | goes on |
+//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, and perhaps done: no answer, or a success without a usable credential | goes on |
 //!
 //! The texts are for humans and may change. The kinds are stable. No text and no `Debug` output of
 //! this crate contains a credential. `Debug` and `source()` show the cause that a refresher passes
@@ -132,8 +132,8 @@ pub enum RefreshErrorKind {
     Terminal,
     /// The refresh did not happen, and the login was not refused. A later attempt may succeed.
     Transient,
-    /// The refresh was sent and not answered, so it may or may not have happened. This matters
-    /// where a refresh token is valid only once (RFC 9700 §4.14.2).
+    /// The refresh was sent and may have happened: it was not answered, or it succeeded without a
+    /// usable credential. This matters where a refresh token is valid only once (RFC 9700 §4.14.2).
     Ambiguous,
 }
 
@@ -263,7 +263,8 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Transient, cause.into())
     }
 
-    /// The refresh was sent and not answered.
+    /// The refresh was sent and may have happened: it was not answered, or it succeeded without a
+    /// usable credential.
     ///
     /// [`SessionBuilder::on_ambiguous`](crate::session::SessionBuilder::on_ambiguous) decides
     /// whether the login goes on.
@@ -371,8 +372,8 @@ impl error::Error for RefreshError {
     }
 }
 
-/// A refresh endpoint that returns a token no header can carry is broken. It has not refused the
-/// login.
+/// Ambiguous: the refresh has happened, although no header can carry the token that it brought. The
+/// refresh token may be used up.
 impl From<InvalidToken> for RefreshError {
     fn from(invalid: InvalidToken) -> Self {
         Self::ambiguous(invalid)
