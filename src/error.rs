@@ -389,3 +389,17 @@ impl fmt::Display for UnexpectedStatus {
 }
 
 impl error::Error for UnexpectedStatus {}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::token::Token;
+
+    #[test]
+    fn a_token_that_no_header_can_carry_is_ambiguous() {
+        let refreshed = || Ok::<_, RefreshError>(Token::bearer("two words")?);
+        let error = refreshed().unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
+        assert_eq!(error.to_string(), "the refresh may or may not have happened");
+    }
+}

@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, LOCATION, RETRY_AFTER, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -137,6 +137,53 @@ async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
     assert_eq!(call(&client, get("/api/user")).await.status(), StatusCode::OK);
     assert_eq!(app.count("POST /auth/refresh"), 1);
     assert_eq!(app.count("GET /api/user"), 2, "none was rejected");
+}
+
+/// The clock of this machine is an hour ahead of the server's, or behind it.
+#[tokio::test]
+async fn a_wrong_clock_costs_no_cookie_and_no_lifetime() {
+    let system = SystemTime::now();
+    let date = httpdate::fmt_http_date;
+    for (offset, jar_is_wrong) in
+        [(3600_i64, false), (3600, true), (-3600, false), (-3600, true), (0, true)]
+    {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => system + Duration::from_secs(ahead),
+            Err(_) => system - Duration::from_secs(3600),
+        };
+        for cookie in [
+            "sid=2; Path=/; Max-Age=300".to_owned(),
+            format!("sid=2; Path=/; Expires={}", date(system + Duration::from_secs(300))),
+        ] {
+            let (auth, mut calls) = by_hand();
+            let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+            let jar =
+                if jar_is_wrong { jar.with_clock(clock) } else { jar.with_clock(move || system) };
+            let session = builder(refresh_by(auth)).credential(jar).clock(clock).build();
+            let refresh = tokio::spawn(session.refresh());
+            let mut answer = with_cookies(StatusCode::OK, &[&cookie]);
+            answer.headers_mut().insert(DATE, date(system).parse().unwrap());
+            calls.next().await.answer_with(Ok(answer));
+            in_time(refresh).await.unwrap().unwrap();
+            let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+            assert!(left.as_secs().abs_diff(300) <= 1, "{offset} {cookie}: {left:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_without_a_date_goes_by_the_session_s_clock() {
+    // The application corrects the clock of a machine that is an hour behind.
+    let corrected = || SystemTime::now() + Duration::from_secs(3600);
+    let (auth, mut calls) = by_hand();
+    let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+    let session = builder(refresh_by(auth)).credential(jar).clock(corrected).build();
+    let refresh = tokio::spawn(session.refresh());
+    let expires = httpdate::fmt_http_date(corrected() + Duration::from_secs(300));
+    calls.next().await.answer(StatusCode::OK, &[&format!("sid=2; Path=/; Expires={expires}")]);
+    in_time(refresh).await.unwrap().unwrap();
+    let left = session.state().expires_at().unwrap().duration_since(corrected()).unwrap();
+    assert!(left.as_secs().abs_diff(300) <= 2, "{left:?}");
 }
 
 #[tokio::test]

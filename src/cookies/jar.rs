@@ -154,7 +154,8 @@ impl Jar {
         let headers = HeaderValue::from_bytes(set_cookie.as_bytes());
         let headers = headers.map(|value| HeaderMap::from_iter([(SET_COOKIE, value)]));
         let headers = headers.map_err(|_| InvalidCookie(()))?;
-        let stored = self.lock().set_all(&headers, &self.upstream);
+        let arrival = self.upstream.arrival(&headers);
+        let stored = self.lock().set_all(&headers, &self.upstream, arrival);
         if stored == 1 { Ok(self) } else { Err(InvalidCookie(())) }
     }
 
@@ -164,7 +165,8 @@ impl Jar {
     pub fn store(&self, headers: &HeaderMap) {
         let mut contents = self.lock();
         if !self.is_closed() {
-            contents.set_all(headers, &self.upstream);
+            let arrival = self.upstream.arrival(headers);
+            contents.set_all(headers, &self.upstream, arrival);
         }
     }
 
@@ -225,8 +227,19 @@ impl Jar {
     /// Ambiguous if the new jar would have no new cookie: the answer sets none that the jar may
     /// hold, only deletes cookies, or sets none for an empty jar.
     pub fn renewed(&self, answer: &HeaderMap) -> Result<Self, RefreshError> {
+        self.renewed_at(answer, self.upstream.clock.now())
+    }
+
+    /// `session_now` is the arrival of the answer by the session's clock.
+    pub(super) fn renewed_at(
+        &self,
+        answer: &HeaderMap,
+        session_now: SystemTime,
+    ) -> Result<Self, RefreshError> {
         let mut contents = self.lock();
-        let next = contents.renewed(answer, &self.upstream).map_err(RefreshError::ambiguous)?;
+        let arrival = self.upstream.arrival(answer).or_date(session_now);
+        let next = contents.renewed(answer, &self.upstream, arrival);
+        let next = next.map_err(RefreshError::ambiguous)?;
         let next = Arc::new(Mutex::new(next));
         // Under the same lock as the copy, so that each later answer goes to both jars.
         contents.next = Arc::downgrade(&next);
@@ -360,12 +373,16 @@ impl Clock {
 
 impl Contents {
     /// The contents of the jar that a refresh with this answer makes of this one.
-    fn renewed(&self, answer: &HeaderMap, upstream: &Upstream) -> Result<Self, NothingStored> {
+    fn renewed(
+        &self,
+        answer: &HeaderMap,
+        upstream: &Upstream,
+        arrival: Arrival,
+    ) -> Result<Self, NothingStored> {
         let mut next = Self { cookies: self.cookies.clone(), ..Self::default() };
-        let arrival = upstream.arrival(answer);
         let touched: HashSet<_> =
             upstream.cookies(answer, arrival).map(|cookie| cookie.key().clone()).collect();
-        let stored = next.set_all(answer, upstream);
+        let stored = next.set_all(answer, upstream, arrival);
         if stored == 0 && answer.contains_key(SET_COOKIE) {
             let deletes = !touched.is_empty();
             return Err(if deletes { NothingStored::Deleted } else { NothingStored::Refused });
@@ -390,7 +407,7 @@ impl Contents {
         if is_closed.load(Ordering::SeqCst) {
             return None;
         }
-        self.set_all(headers, upstream);
+        self.set_all(headers, upstream, upstream.arrival(headers));
         self.next.upgrade()
     }
 
@@ -417,8 +434,7 @@ impl Contents {
     }
 
     /// Takes the cookies of an answer. Returns how many of them are held then.
-    fn set_all(&mut self, headers: &HeaderMap, upstream: &Upstream) -> usize {
-        let arrival = upstream.arrival(headers);
+    fn set_all(&mut self, headers: &HeaderMap, upstream: &Upstream, arrival: Arrival) -> usize {
         // First, so that expired cookies take no room.
         self.cookies.forget_expired(arrival.now);
         let cookies = upstream.cookies(headers, arrival);

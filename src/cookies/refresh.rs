@@ -75,8 +75,8 @@ impl RefreshEndpoint {
         self
     }
 
-    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has a
-    /// cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
+    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has
+    /// a cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
         self.endpoint.csrf = Some(csrf);
@@ -141,7 +141,7 @@ impl RefreshEndpoint {
             None => by_default(&mut answer, context).await?,
         }
         let head = answer.skip().await;
-        jar.renewed(&head.headers)
+        jar.renewed_at(&head.headers, context.now())
     }
 }
 

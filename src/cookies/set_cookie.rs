@@ -109,6 +109,15 @@ fn canonical(domain: &str) -> String {
     Host::parse(domain).map_or_else(|_| domain.to_owned(), |host| host.to_string())
 }
 
+// === impl Arrival ===
+
+impl Arrival {
+    /// Takes `date` for the clock of the server if the answer does not tell it.
+    pub(super) fn or_date(self, date: SystemTime) -> Self {
+        Self { date: self.date.or(Some(date)), ..self }
+    }
+}
+
 // === impl MaxAge ===
 
 impl MaxAge {

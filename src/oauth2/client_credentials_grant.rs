@@ -11,9 +11,9 @@ use crate::{
 /// A refresh token in the answer is of no use here and is dropped.
 ///
 /// No failure ends the session, because no user could log in again: a refusal that is
-/// [terminal](RefreshErrorKind::Terminal) by the endpoint's [`Classify`](crate::oauth2::Classify) is
-/// transient here. The session backs off and tries again, so a service recovers by itself when its
-/// registration does.
+/// [terminal](RefreshErrorKind::Terminal) by the endpoint's [`Classify`](crate::oauth2::Classify)
+/// is transient here. The session backs off and tries again, so a service recovers by itself when
+/// its registration does.
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]

@@ -183,9 +183,9 @@ impl TokenEndpoint {
         self
     }
 
-    /// Limits the time until the HTTP client asks for the [`RequestBody`], which it does when it has
-    /// a connection. Default: 10 seconds. After that the refresh has failed transiently, and nothing
-    /// is sent.
+    /// Limits the time until the HTTP client asks for the [`RequestBody`], which it does when it
+    /// has a connection. Default: 10 seconds. After that the refresh has failed transiently, and
+    /// nothing is sent.
     ///
     /// After the connection is made,
     /// [`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout) limits

@@ -117,6 +117,23 @@ async fn a_session_works_with_every_lifetime() {
     }
 }
 
+#[tokio::test]
+async fn a_lifetime_counts_by_the_session_s_clock() {
+    for offset in [-3600_i64, 0, 3600, -1_000_000_000] {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => SystemTime::now() + Duration::from_secs(ahead),
+            Err(_) => SystemTime::now() - Duration::from_secs(offset.unsigned_abs()),
+        };
+        let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
+            .credential(stale())
+            .clock(clock)
+            .build();
+        session.refresh().await.unwrap();
+        let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+        assert!(left > Duration::from_secs(3500) && left <= Duration::from_secs(3600), "{offset}");
+    }
+}
+
 #[test]
 fn the_body_decides_and_not_its_content_type() {
     for content_type in

@@ -193,8 +193,8 @@ async fn a_redirect_is_not_followed() {
     assert_eq!((issued.redirected, issued.refreshes), (1, 0));
 }
 
-/// A token endpoint that closes each connection when a second request comes over it, as one does that
-/// is just closing an idle connection. Counts its connections.
+/// A token endpoint that closes each connection when a second request comes over it, as one does
+/// that is just closing an idle connection. Counts its connections.
 async fn closing_server() -> (EndpointUrl, Arc<AtomicUsize>) {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("http://{}/token", listener.local_addr().unwrap());
