@@ -100,7 +100,7 @@ async fn the_name_of_a_session_reaches_its_refresher_and_its_hook() {
     for name in [None, Some("user-7")] {
         let seen = Arc::new(Mutex::new(Vec::new()));
         let record = |name: Option<&str>| seen.lock().unwrap().push(name.map(str::to_owned));
-        let (refresher, mut flights) = by_hand();
+        let (refresher, mut flights) = manual_refresher();
         let (ended, mut end) = tokio::sync::mpsc::unbounded_channel();
         let mut builder = Session::builder(refresher).credential(token("at-1")).on_login_end(
             move |end: EndedLogin| {

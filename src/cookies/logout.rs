@@ -56,8 +56,8 @@ impl LogoutEndpoint {
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins`](crate::Origins) says for other requests. Default: false, and the endpoint is not
-    /// called.
+    /// [`Origins::any_with_cleartext`](crate::Origins::any_with_cleartext) says for other requests.
+    /// Default: false, and the endpoint is not called.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
         self.endpoint.allows_cleartext = allow;

@@ -87,7 +87,7 @@ impl<S: Clone, C: Credential> Snapshot<S, C> {
     fn at_present(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
-        let unshared = state.credential().and_then(|credential| credential.unshared());
+        let unshared = state.credential().and_then(|credential| C::unshared(credential));
         let pristine = Mutex::new(Some(inner.clone()));
         Arc::new(Self { binding: self.binding.clone(), state, unshared, changes, pristine })
     }
