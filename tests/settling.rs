@@ -239,7 +239,7 @@ fn g05_a_flight_on_a_runtime_that_is_shut_down_fails_at_once() {
     };
     let error = poll_without_runtime(session.refresh()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(&error), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
     assert!(session.credential().is_some());
 }
 

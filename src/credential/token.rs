@@ -387,7 +387,7 @@ mod tests {
             format!("{token:?}"),
             format!(
                 "Token {{ access_token: [redacted], refresh_token: Some([redacted]), \
-                 expiry: Some({time:?}) }}"
+                 expiry: Some(At({time:?})) }}"
             )
         );
         assert!(!format!("{token:#?}").contains("hush"));

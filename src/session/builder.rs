@@ -244,10 +244,12 @@ impl<C: Credential> SessionBuilder<C> {
     /// starts: a rejected request gets its rejection, and other requests go on with the credential
     /// that there is.
     ///
-    /// A second rule protects the window itself. A credential that a refresh brought, and that the
-    /// upstream has never accepted, causes no further refresh before the window is over. (A
-    /// response whose head was let pass is an acceptance, even if its
-    /// [`Stamp`](crate::extension::Stamp) rejects it later.)
+    /// Two more rules apply. A credential that a refresh brought, and that the upstream has never
+    /// accepted, causes no further refresh by its rejections before the window is over. (A response
+    /// that is neither a rejection nor a server error, 5xx, accepts the credential, even if its
+    /// [`Stamp`](crate::extension::Stamp) rejects it later.) And if an expired credential is sent
+    /// beyond the limit and the upstream accepts it, its expiry counts as unknown from then on: the
+    /// local clock is wrong, and refreshes by that clock would go on for nothing.
     ///
     /// [`Session::refresh`] and [`Session::acquire`] count towards the limit but are not limited.
     ///

@@ -152,6 +152,8 @@ struct SentRequest {
     epoch: Epoch,
     step: usize,
     entry: Arc<Entry<Key>>,
+    /// Whether the credential had expired.
+    expired: bool,
 }
 
 /// A flight, in progress or settled, with its expected fields.
@@ -253,7 +255,7 @@ impl Walk {
             Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
             Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
-            Event::Accept { sent } => self.accept(&sent.get(&self.sent).entry.clone()),
+            Event::Accept { sent } => self.accept(&sent.get(&self.sent).clone()),
             Event::Settle { .. } if self.flights.is_empty() => {}
             Event::Settle { flight, result, wait } => {
                 let latest = self.flights.len() - 1;
@@ -279,6 +281,7 @@ impl Walk {
 
     fn request(&mut self, login: Login, may_elect: bool) {
         let now = self.now();
+        let usable = self.is_usable();
         let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
         let (decision, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if login != self.model.login => {
@@ -307,7 +310,7 @@ impl Walk {
                 assert_eq!(Some(entry.credential().name), name);
                 let Model { login, generation, .. } = self.model;
                 assert_eq!(epoch, Epoch { login, generation, flights_settled: settled });
-                self.sent.push(SentRequest { epoch, step: self.step, entry });
+                self.sent.push(SentRequest { epoch, step: self.step, entry, expired: !usable });
                 Decision::Send
             }
             Admission::Wait(flight) => Decision::Wait(flight.number),
@@ -353,11 +356,14 @@ impl Walk {
         assert_eq!(answer, decision);
     }
 
-    fn accept(&mut self, entry: &Arc<Entry<Key>>) {
-        entry.accept();
-        let name = entry.credential().name;
+    fn accept(&mut self, sent: &SentRequest) {
+        sent.entry.accept();
+        let name = sent.entry.credential().name;
         if let Some(current) = self.model.key.as_mut().filter(|current| current.name == name) {
             current.accepted = true;
+            if sent.expired {
+                current.expires_at = None;
+            }
         }
     }
 
@@ -390,15 +396,8 @@ impl Walk {
                 OutcomeView::Failed(text.to_owned(), wait)
             }
         } else {
-            let before = self.model.key.and_then(|known| known.refreshed_at);
-            let too_fast =
-                before.is_some_and(|brought_at| self.elapsed - brought_at < self.setup.window);
             self.arrive(result.as_ref().expect("it succeeds"), Some(self.elapsed));
             self.model.successes.push(self.elapsed);
-            if flight.cause == Cause::Expiring && too_fast && self.limited().is_some() {
-                // A clock must be wrong.
-                self.model.key.as_mut().expect("it has arrived").expires_at = None;
-            }
             OutcomeView::Renewed
         };
         let ends = matches!(outcome, OutcomeView::Ended(_));
