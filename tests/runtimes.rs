@@ -27,7 +27,7 @@ fn build_on(runtime: &Runtime, builder: SessionBuilder) -> Session {
 fn g05_a_flight_is_transient_if_its_runtime_ends_before_the_refresher_is_polled() {
     for outcome in [AmbiguousOutcome::Retry, AmbiguousOutcome::EndLogin] {
         for enter_again in [false, true] {
-            let (refresher, mut flights) = by_hand();
+            let (refresher, mut flights) = manual_refresher();
             let ends = runtime();
             let builder = Session::builder(refresher).acquire_on_demand(true).on_ambiguous(outcome);
             let session = build_on(&ends, builder);
@@ -42,7 +42,7 @@ fn g05_a_flight_is_transient_if_its_runtime_ends_before_the_refresher_is_polled(
                 drop(ends);
                 session.refresh()
             };
-            let error = poll_alone(refreshed).unwrap_err();
+            let error = poll_without_runtime(refreshed).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::RefreshFailed);
             assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
             assert!(matches!(session.state().phase(), Phase::Failed(_)));
@@ -54,7 +54,7 @@ fn g05_a_flight_is_transient_if_its_runtime_ends_before_the_refresher_is_polled(
 
 #[test]
 fn g05_a_flight_is_ambiguous_if_its_runtime_ends_after_the_refresher_was_polled() {
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let ends = runtime();
     let session = build_on(&ends, Session::builder(refresher));
     let refreshed = {
@@ -63,13 +63,13 @@ fn g05_a_flight_is_ambiguous_if_its_runtime_ends_after_the_refresher_was_polled(
     };
     let flight = ends.block_on(flights.next());
     drop(ends);
-    assert_eq!(refresh_kind(&poll_alone(refreshed).unwrap_err()), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&poll_without_runtime(refreshed).unwrap_err()), RefreshErrorKind::Ambiguous);
     assert!(flight.is_dropped());
 }
 
 #[test]
 fn g05_a_flight_on_a_runtime_without_a_timer_is_transient() {
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let timeless = Builder::new_current_thread().build().unwrap();
     let session = build_on(&timeless, Session::builder(refresher));
     let error = timeless.block_on(session.refresh()).unwrap_err();
