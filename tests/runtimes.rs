@@ -42,7 +42,7 @@ fn g05_a_flight_is_transient_if_its_runtime_ends_before_the_refresher_is_polled(
                 drop(ends);
                 session.refresh()
             };
-            let error = spawn(refreshed).unwrap_err();
+            let error = poll_without_runtime(refreshed).unwrap_err();
             assert_eq!(error.kind(), ErrorKind::RefreshFailed);
             assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
             assert!(matches!(session.state().phase(), Phase::Failed(_)));
@@ -63,7 +63,7 @@ fn g05_a_flight_is_ambiguous_if_its_runtime_ends_after_the_refresher_was_polled(
     };
     let flight = ends.block_on(flights.next());
     drop(ends);
-    assert_eq!(refresh_kind(&spawn(refreshed).unwrap_err()), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&poll_without_runtime(refreshed).unwrap_err()), RefreshErrorKind::Ambiguous);
     assert!(flight.is_dropped());
 }
 
