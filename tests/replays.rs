@@ -19,8 +19,9 @@ use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use support::{
     stack::{
-        AnyAnswer, Endless, Exchange, Exchanges, Exchanging, Fed, Feed, Step, Steps, answer_with,
-        data, exchanging, fed, frame, frames, in_time, trailers,
+        BodySender, ChannelBody, EndlessBody, Exchange, Exchanges, ManualService, ScriptedBody,
+        ServiceResult, Step, answer_with, channel_body, data, frame, frames, in_time,
+        manual_service, trailers,
     },
     *,
 };
@@ -50,7 +51,8 @@ struct Marker(Vec<&'static str>);
 
 const LIMIT: usize = 64;
 
-const MAKERS: [fn(Vec<Step>) -> Steps; 2] = [Steps::sized, Steps::of_unknown_length];
+const MAKERS: [fn(Vec<Step>) -> ScriptedBody; 2] =
+    [ScriptedBody::sized, ScriptedBody::of_unknown_length];
 
 fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
@@ -58,7 +60,7 @@ fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
 
 /// Sends a request whose first attempt is rejected. Returns the attempts that the upstream
 /// received, and the result for the caller.
-async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, AnyAnswer)
+async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, ServiceResult)
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
@@ -106,16 +108,16 @@ fn session() -> Session {
     )
 }
 
-fn status(answer: &AnyAnswer) -> StatusCode {
+fn status(answer: &ServiceResult) -> StatusCode {
     answer.as_ref().expect("a response").status()
 }
 
 /// A client of which the test controls every attempt and every flight.
 fn by_hand_with<B>(
     set: impl FnOnce(RefreshLayer) -> RefreshLayer,
-) -> (Refresh<Exchanging<B>>, Session, Exchanges<B>, Flights) {
-    let (inner, exchanges) = exchanging();
-    let (refresher, flights) = by_hand();
+) -> (Refresh<ManualService<B>>, Session, Exchanges<B>, Flights) {
+    let (inner, exchanges) = manual_service();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     (
         set(RefreshLayer::new(session.clone(), Origins::any()).replay_limit(LIMIT)).layer(inner),
@@ -125,7 +127,7 @@ fn by_hand_with<B>(
     )
 }
 
-fn send<B>(client: &Refresh<Exchanging<B>>, body: B) -> JoinHandle<AnyAnswer>
+fn send<B>(client: &Refresh<ManualService<B>>, body: B) -> JoinHandle<ServiceResult>
 where
     B: Body + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
@@ -133,8 +135,8 @@ where
     tokio::spawn(client.clone().oneshot(Request::post("/upload").body(body).unwrap()))
 }
 
-fn stream(frames: &[&'static str]) -> (Feed, Fed) {
-    let (feed, body) = fed();
+fn stream(frames: &[&'static str]) -> (BodySender, ChannelBody) {
+    let (feed, body) = channel_body();
     for data in frames {
         feed.send(frame(data)).unwrap();
     }
@@ -204,8 +206,8 @@ async fn g14_a_replay_has_the_uri_of_the_first_attempt_in_every_form() {
 
 #[tokio::test]
 async fn recording_stops_when_the_response_arrives() {
-    let (refresher, _flights) = by_hand();
-    let (inner, mut exchanges) = exchanging();
+    let (refresher, _flights) = manual_refresher();
+    let (inner, mut exchanges) = manual_service();
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let (feed, body) = stream(&["early"]);
@@ -313,7 +315,8 @@ async fn g14_a_body_of_exactly_the_limit_is_replayed_and_one_byte_more_is_not() 
 async fn g14_a_body_beyond_the_limit_gets_its_rejection_at_once_and_the_refresh_runs() {
     let too_long = || vec![Step::Data(Bytes::from(vec![b'x'; LIMIT])), Step::Wait, data("x")];
     for make in MAKERS {
-        let (client, session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
+        let (client, session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
         let rejected = send(&client, make(too_long()));
         let exchange = exchanges.next().await;
         let (head, body) = exchange.request.into_parts();
@@ -328,7 +331,7 @@ async fn g14_a_body_beyond_the_limit_gets_its_rejection_at_once_and_the_refresh_
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "why");
         assert_eq!(session.waiters(), 0);
 
-        let next = send(&client, Steps::sized(vec![]));
+        let next = send(&client, ScriptedBody::sized(vec![]));
         exchanges.none().await;
         flight.succeed("at-2");
         let exchange = exchanges.next().await;
@@ -355,13 +358,13 @@ async fn g14_without_a_replay_limit_only_empty_bodies_are_replayed() {
 #[tokio::test]
 async fn g14_endless_tiny_frames_are_not_kept() {
     for piece in ["", "x"] {
-        let (inner, mut exchanges) = exchanging::<Endless>();
-        let (refresher, mut flights) = by_hand();
+        let (inner, mut exchanges) = manual_service::<EndlessBody>();
+        let (refresher, mut flights) = manual_refresher();
         let session = Session::new(token("at-1"), refresher);
         let client =
             RefreshLayer::new(session, Origins::any()).replay_limit(usize::MAX).layer(inner);
         let request =
-            Request::post("/").body(Endless(Bytes::from_static(piece.as_bytes()))).unwrap();
+            Request::post("/").body(EndlessBody(Bytes::from_static(piece.as_bytes()))).unwrap();
         let answer = tokio::spawn(client.oneshot(request));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         let _flight = in_time(flights.next()).await;
@@ -371,8 +374,9 @@ async fn g14_endless_tiny_frames_are_not_kept() {
 
 #[tokio::test]
 async fn g14_a_request_marked_no_replay_is_sent_once_and_its_body_is_not_kept() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-    let body = Steps::sized(vec![data("pay")]);
+    let (client, _session, mut exchanges, mut flights) =
+        by_hand_with::<ScriptedBody>(|layer| layer);
+    let body = ScriptedBody::sized(vec![data("pay")]);
     let polls = body.polls();
     let request = Request::post("/payments").extension(NoReplay).body(body).unwrap();
     let answer = tokio::spawn(client.clone().oneshot(request));
@@ -391,12 +395,13 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
         vec![data("one"), data("two")],
         vec![data("one"), Step::Wait, data("two"), trailers("x-sum", "1")],
     ] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let get = Request::get("/").body(Steps::sized(vec![])).unwrap();
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let get = Request::get("/").body(ScriptedBody::sized(vec![])).unwrap();
         let rejected = tokio::spawn(client.clone().oneshot(get));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         let flight = in_time(flights.next()).await;
-        let waited = send(&client, Steps::of_unknown_length(steps.clone()));
+        let waited = send(&client, ScriptedBody::of_unknown_length(steps.clone()));
         exchanges.none().await;
         flight.succeed("at-2");
         // The two requests arrive in any order.
@@ -494,8 +499,9 @@ async fn g14_a_body_that_was_rejected_before_it_was_read_is_replayed_whole() {
         &[data("one"), Step::Wait],
     ];
     for steps in bodies {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let answer = send(&client, Steps::sized(steps.to_vec()));
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let answer = send(&client, ScriptedBody::sized(steps.to_vec()));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         in_time(flights.next()).await.succeed("at-2");
         let replay = exchanges.next().await;
@@ -522,7 +528,8 @@ enum FirstCopy {
 #[tokio::test]
 async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an_error() {
     for fate in [FirstCopy::ReadThroughout, FirstCopy::ReadAfterwards, FirstCopy::Dropped] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Fed>(|layer| layer);
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ChannelBody>(|layer| layer);
         let (feed, body) = stream(&["one "]);
         let answer = send(&client, body);
         let Exchange { request, answer: first } = exchanges.next().await;
@@ -565,7 +572,7 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
 
 #[tokio::test]
 async fn g14_an_upload_that_exceeds_the_limit_after_its_rejection_is_replayed() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Fed>(|layer| layer);
+    let (client, _session, mut exchanges, mut flights) = by_hand_with::<ChannelBody>(|layer| layer);
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
@@ -583,7 +590,7 @@ async fn g14_an_upload_that_exceeds_the_limit_after_its_rejection_is_replayed() 
 #[tokio::test]
 async fn g14_an_upload_in_progress_is_not_interrupted_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
-        by_hand_with::<Fed>(|layer| layer.failure_mode(FailureMode::Response));
+        by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     let Exchange { request, answer: first } = exchanges.next().await;
@@ -606,7 +613,7 @@ async fn g14_an_upload_in_progress_is_not_interrupted_if_the_caller_may_get_the_
 #[tokio::test]
 async fn g14_an_upload_that_was_recorded_whole_is_replayed_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
-        by_hand_with::<Fed>(|layer| layer.failure_mode(FailureMode::Response));
+        by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     let Exchange { request, answer: first } = exchanges.next().await;
@@ -630,9 +637,10 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
         vec![data("one"), Step::Wait, Step::Fail("gone")],
         vec![Step::Fail("gone")],
     ] {
-        let (seen, answer) =
-            attempts(Request::post("/").body(Steps::of_unknown_length(steps.clone())).unwrap())
-                .await;
+        let (seen, answer) = attempts(
+            Request::post("/").body(ScriptedBody::of_unknown_length(steps.clone())).unwrap(),
+        )
+        .await;
         assert_eq!(seen.len(), 0, "{steps:?}: a part was taken for the whole");
         assert_eq!(answer.expect_err("the upload failed").to_string(), "the upload failed");
     }
@@ -643,8 +651,9 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
     for steps in
         [vec![data("one"), Step::Fail("gone")], vec![data("one"), Step::Wait, Step::Fail("gone")]]
     {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let answer = send(&client, Steps::of_unknown_length(steps));
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let answer = send(&client, ScriptedBody::of_unknown_length(steps));
         let Exchange { request, answer: first } = exchanges.next().await;
         assert_eq!(frames(request.into_body()).await, [data("one"), Step::Fail("failed")]);
         first.send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new())))).unwrap();
@@ -657,10 +666,16 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
 
 #[tokio::test]
 async fn g14_a_body_that_fails_during_its_replay_fails_the_request() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
+    let (client, _session, mut exchanges, mut flights) =
+        by_hand_with::<ScriptedBody>(|layer| layer);
     let answer = send(
         &client,
-        Steps::of_unknown_length(vec![data("one"), Step::Wait, data("two"), Step::Fail("gone")]),
+        ScriptedBody::of_unknown_length(vec![
+            data("one"),
+            Step::Wait,
+            data("two"),
+            Step::Fail("gone"),
+        ]),
     );
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     in_time(flights.next()).await.succeed("at-2");
@@ -684,7 +699,8 @@ async fn g14_the_error_of_a_body_is_the_caller_s_own() {
     impl std::error::Error for Mine {}
 
     for waits in [false, true] {
-        let (client, _session, mut exchanges, _flights) = by_hand_with::<Fed>(|layer| layer);
+        let (client, _session, mut exchanges, _flights) =
+            by_hand_with::<ChannelBody>(|layer| layer);
         let (feed, body) = stream(&["one"]);
         let fail = || feed.send(Err(Box::new(Mine))).unwrap();
         if !waits {
@@ -707,8 +723,9 @@ async fn g14_the_error_of_a_body_is_the_caller_s_own() {
 #[tokio::test]
 async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_service_does() {
     for steps in [vec![data("one"), data("two")], vec![Step::Wait, data("one"), data("two")]] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let body = Steps::sized(steps);
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let body = ScriptedBody::sized(steps);
         let polls: Arc<AtomicUsize> = body.polls();
         let request = Request::post("/").header(header::EXPECT, "100-continue").body(body).unwrap();
         let answer = tokio::spawn(client.clone().oneshot(request));
@@ -729,8 +746,8 @@ async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_ser
 
 #[tokio::test]
 async fn g14_a_replay_is_not_sent_after_a_logout() {
-    let (client, session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-    let answer = send(&client, Steps::sized(vec![data("one")]));
+    let (client, session, mut exchanges, mut flights) = by_hand_with::<ScriptedBody>(|layer| layer);
+    let answer = send(&client, ScriptedBody::sized(vec![data("one")]));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     let _flight = in_time(flights.next()).await;
     settle_tasks().await;

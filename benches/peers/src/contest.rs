@@ -1,22 +1,23 @@
+use tokio::runtime::Runtime;
+use tower::BoxError;
+
 use crate::{
     fresh::{self, Pair, Times},
     herd::{self, Outcome},
     peer::{First, Peer},
     table::{self, Row},
 };
-use tokio::runtime::Runtime;
-use tower::BoxError;
 
-/// How much a run is worth.
+/// The effort of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Figures.
+    /// A measurement.
     Full,
-    /// Everything once, to see that it still runs.
+    /// Everything once, as a test.
     Once,
 }
 
-/// The peers that have run their herds, and wait for the race.
+/// The peers that have run their herds and wait for the measurement of fresh requests.
 pub(crate) struct Contest {
     effort: Effort,
     entries: Vec<Entry>,
@@ -51,7 +52,8 @@ impl Effort {
 
 impl Contest {
     pub(crate) fn new(effort: Effort) -> Result<Self, BoxError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { effort, entries: Vec::new(), runtime })
     }
 

@@ -1,45 +1,47 @@
-use crate::{
-    peer::{Client, First, Peer, World},
-    upstream::Upstream,
-};
-use http::StatusCode;
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
+
+use http::StatusCode;
 use tokio::runtime::Handle;
 use tower::BoxError;
 
-/// How many requests are a sample. So few that the next ones to be sent still lie in the caches.
+use crate::{
+    peer::{Client, First, Peer, World},
+    upstream::Upstream,
+};
+
+/// The number of requests in a sample, small enough that the next ones are still in the caches.
 const SAMPLE: u32 = 32;
 
 /// A peer and its bare upstream, ready to be sampled.
 pub(crate) struct Pair {
     bare: Sampler,
     peer: Sampler,
-    /// The client needs what it met to go on.
+    /// Kept alive, because the client uses its servers.
     _world: World,
 }
 
-/// Of a single request, in nanoseconds.
+/// Times of a single request, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) bare: f64,
-    /// What the peer takes beyond that.
+    /// The difference that the peer makes.
     pub(crate) added: f64,
 }
 
 type Sampler = Box<dyn FnMut() -> Duration>;
 
-/// Samples all of them in turns, so that whatever else the machine does meets all of them.
+/// Samples all pairs in turns, so that other load on the machine affects all of them.
 pub(crate) fn race(pairs: &mut [&mut Pair], turns: usize) -> Vec<Times> {
     let mut samples = vec![Vec::with_capacity(turns); pairs.len()];
     for turn in 0..=turns {
-        // Who begins changes, so that nobody always meets the caches that the same one left behind.
+        // The first pair of a turn changes, so that no pair always follows the same other pair.
         for position in 0..pairs.len() {
             let index = (turn + position) % pairs.len();
             let sample = pairs[index].sample(turn % 2 == 0);
-            // The first turn warms up.
+            // The first turn warms the caches.
             if turn > 0 {
                 samples[index].push(sample);
             }
@@ -82,7 +84,7 @@ impl Pair {
     }
 }
 
-/// One request after the other, on the thread that asks.
+/// Sends requests one after the other on the calling thread.
 fn sampler<P: Peer>(runtime: Handle, mut client: impl Client<P::Request>) -> Sampler {
     let mut requests = Vec::new();
     Box::new(move || {

@@ -1,34 +1,36 @@
-use crate::peer::{Client, First, Peer, World};
-use http::StatusCode;
 use std::time::{Duration, Instant};
+
+use http::StatusCode;
 use tokio::{task::JoinSet, time::timeout};
 use tower::BoxError;
 
-/// After which the requests of a herd count as lost.
+use crate::peer::{Client, First, Peer, World};
+
+/// The time after which a request counts as lost.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What became of the requests of one herd.
+/// The results of one herd.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) refreshes: usize,
-    /// With 200.
+    /// Requests with a 200.
     pub(crate) answered: usize,
-    /// Got the 401 to see.
+    /// Requests whose caller got the 401.
     pub(crate) rejected: usize,
-    /// Got an error, or another status.
+    /// Requests with an error or another status.
     pub(crate) failed: usize,
-    /// Got nothing until [`LIMIT`].
+    /// Requests without a result after [`LIMIT`].
     pub(crate) lost: usize,
     pub(crate) took: Duration,
-    /// What one more request got, when all this was over.
+    /// The status of one more request after the herd.
     pub(crate) next: StatusCode,
 }
 
-/// `n` requests at once, each by a task of its own, through clones of one client.
+/// Sends `n` requests at once, each from a task of its own, through clones of one client.
 ///
-/// If the first token is [`Good`](First::Good), the client has used it once, and has no reason to
-/// doubt it when the upstream takes it no more. If not, the client has never sent anything, and has
-/// no token or one that it must know to be useless.
+/// If the first token is [`Good`](First::Good), the client has used it once, and cannot know that
+/// the upstream has revoked it. Otherwise the client has sent no request, and has no token or an
+/// expired one.
 pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
     let world = World::new(n, first).await?;
     let mut client = P::client(&world).await?;

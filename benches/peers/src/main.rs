@@ -19,7 +19,8 @@ mod upstream;
 use contest::{Contest, Effort};
 use lexopt::{Arg, Parser, ValueExt};
 use peers::{
-    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
+    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex,
+    TowerRefresh,
 };
 use tower::BoxError;
 
@@ -40,7 +41,7 @@ fn main() -> Result<(), BoxError> {
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("test") => effort = Effort::Once,
-            // How kube's layer calls this program back: see `endpoint::exec_plugin`.
+            // The kube peer starts this program with it: see `endpoint::exec_plugin`.
             Arg::Long("exec-plugin") => return endpoint::exec_plugin(&args.value()?.string()?),
             Arg::Short('h') | Arg::Long("help") => {
                 print!("{HELP}");

@@ -1,20 +1,21 @@
-use crate::issuer::FIRST_TOKEN;
-use http::StatusCode;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+
+use http::StatusCode;
 use tokio::sync::Semaphore;
 
-/// What a rejection says of itself.
+use crate::issuer::FIRST_TOKEN;
+
+/// The challenge of a rejection.
 pub(crate) const CHALLENGE: &str = "Bearer error=\"invalid_token\"";
 
-/// An API in memory. It takes every token of the issuer, until it is told to
-/// [`revoke`](Self::revoke) the first.
+/// An API in memory. It accepts every token of the issuer. After [`revoke`](Self::revoke), it
+/// rejects the first one.
 ///
-/// To the requests with a revoked token it answers once a whole herd of them has arrived, so that
-/// none of them can be late: they all are rejected, together, before anything can be done about the
-/// first of them.
+/// Requests with the revoked token are answered once the whole herd has arrived, so that all of
+/// them are rejected together, before a client can react to the first rejection.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Inner>);
 
@@ -24,7 +25,7 @@ struct Inner {
     revoked: AtomicBool,
     herd: usize,
     arrived: AtomicUsize,
-    /// Has no permits, ever: it is closed when the herd is complete, and stays closed.
+    /// A semaphore without permits. It is closed when the herd is complete.
     gate: Semaphore,
 }
 
@@ -35,7 +36,7 @@ impl Upstream {
         Self::with(herd, false)
     }
 
-    /// Takes requests without a token, too, so that it can be asked without a peer.
+    /// An upstream that accepts requests without a token, for measurements without a peer.
     pub(crate) fn open() -> Self {
         Self::with(0, true)
     }
@@ -50,12 +51,12 @@ impl Upstream {
         }))
     }
 
-    /// From now on, the issuer's first token is no good.
+    /// Rejects the issuer's first token from now on.
     pub(crate) fn revoke(&self) {
         self.0.revoked.store(true, Ordering::Release);
     }
 
-    /// To a request with this `Authorization`.
+    /// The status for a request with this `Authorization`.
     pub(crate) async fn answer(&self, authorization: &[u8]) -> StatusCode {
         let Some(token) = authorization.strip_prefix(b"Bearer ") else {
             return if self.0.takes_strangers { StatusCode::OK } else { StatusCode::UNAUTHORIZED };

@@ -1,9 +1,5 @@
-use crate::{
-    issuer::{Issuer, LIFETIME},
-    peer::{Client, Peer, World},
-    request::{HEADERS, URL},
-    upstream::{CHALLENGE, Upstream},
-};
+use std::{convert::Infallible, sync::Arc};
+
 use async_trait::async_trait;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
@@ -18,27 +14,33 @@ use azure_core::{
     time::OffsetDateTime,
 };
 use bytes::Bytes;
-use std::{convert::Infallible, sync::Arc};
 use tower::BoxError;
+
+use crate::{
+    issuer::{Issuer, LIFETIME},
+    peer::{Client, Peer, World},
+    request::{HEADERS, URL},
+    upstream::{CHALLENGE, Upstream},
+};
 
 const SCOPE: &str = "https://api.example.com/.default";
 
-/// The policy by itself.
+/// The policy without callbacks.
 pub(crate) struct AzureCore;
 
-/// The policy with a callback for challenges, which is what makes it send a request again.
+/// The policy with a callback for challenges, with which it sends a request again.
 pub(crate) struct AzureCoreChallenged;
 
-/// A pipeline with nothing but what is measured. `azure_core`'s own adds policies for retries,
+/// A pipeline of the policy alone. The pipeline of `azure_core` adds policies for retries,
 /// telemetry and logs.
 #[derive(Clone)]
 struct Policies(Arc<[Arc<dyn Policy>]>);
 
-/// Asks the issuer whenever it is asked. Those of `azure_identity` keep a cache of their own.
+/// A credential without a cache. The credentials of `azure_identity` have one.
 #[derive(Debug)]
 struct Credential(Issuer);
 
-/// Authorises the request anew.
+/// Authorises the request again.
 #[derive(Debug)]
 struct Authorize;
 
@@ -57,7 +59,7 @@ fn policy(world: &World) -> BearerTokenAuthorizationPolicy {
     BearerTokenAuthorizationPolicy::new(Arc::new(Credential(world.issuer.clone())), [SCOPE])
 }
 
-/// `Headers` can get a `str` by itself, but makes an error, with a backtrace, where there is none.
+/// The value of a header. `Headers::get_str` makes an error with a backtrace for a missing header.
 fn as_str(value: &HeaderValue) -> Result<&str, Infallible> {
     Ok(value.as_str())
 }

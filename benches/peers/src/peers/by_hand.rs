@@ -1,18 +1,18 @@
+use retry::CloneAndRetry;
+use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
+use tower_http::auth::AddAuthorizationLayer;
+
 use crate::{
     peer::{Client, Peer, World},
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use retry::CloneAndRetry;
-use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
-use tower_http::auth::AddAuthorizationLayer;
 
-// The policy that the bench `overhead` measures this crate's layer against.
+// The policy of the bench `overhead`.
 #[path = "../../../support/retry.rs"]
 mod retry;
 
-/// What one gets from Tower's own parts, without writing a middleware: it replays, and it can't
-/// refresh.
+/// A stack of Tower's own layers. It replays, and cannot refresh.
 pub(crate) struct ByHand;
 
 // === impl ByHand ===

@@ -1,14 +1,15 @@
+use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
+use toolkit_http::HttpError;
+use tower::{BoxError, Layer};
+
 use crate::{
     peer::{Client, Peer, World},
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
-use toolkit_http::HttpError;
-use tower::{BoxError, Layer};
 
-/// The layer with its defaults, and the provider that it can't do without. The provider fetches its
-/// tokens with client credentials, from the endpoint on loopback.
+/// The layer and its token provider, with their defaults. The provider fetches tokens from the
+/// endpoint on loopback with client credentials.
 pub(crate) struct CfGears;
 
 // === impl CfGears ===

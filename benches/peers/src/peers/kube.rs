@@ -1,19 +1,21 @@
+use std::env;
+
+use kube_client::{
+    Config,
+    client::ConfigExt,
+    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
+};
+use tower::{BoxError, Layer};
+
 use crate::{
     peer::{Client, Peer, World},
     request::URL,
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use kube_client::{
-    Config,
-    client::ConfigExt,
-    config::{AuthInfo, ExecConfig, ExecInteractiveMode},
-};
-use std::env;
-use tower::{BoxError, Layer};
 
-/// The layer for a kubeconfig with a credential plugin, which is how the large providers have it.
-/// The plugin is this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
+/// The layer for a kubeconfig with a credential plugin, as large providers use it. The plugin is
+/// this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
 pub(crate) struct Kube;
 
 // === impl Kube ===
@@ -43,7 +45,7 @@ impl Peer for Kube {
         };
         let mut config = Config::new(URL.parse()?);
         config.auth_info = AuthInfo { exec: Some(plugin), ..AuthInfo::default() };
-        // Runs the plugin for the first time, and blocks for as long as that takes.
+        // Runs the plugin for the first time, and blocks until it ends.
         let layer = tokio::task::spawn_blocking(move || config.auth_layer()).await??;
         let layer = layer.ok_or("a layer, since the plugin answers with a token")?;
         Ok(Stack(layer.layer(UpstreamService::new(world.upstream.clone()))))

@@ -1,4 +1,4 @@
-//! One peer a file, each used as its documentation says.
+//! The peers, one per file, each used as its documentation says.
 
 mod azure_core;
 mod by_hand;

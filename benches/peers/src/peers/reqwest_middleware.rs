@@ -1,9 +1,3 @@
-use crate::{
-    issuer::Issuer,
-    peer::{Client, Peer, World},
-    request::{URL, headers},
-    upstream::{CHALLENGE, Upstream},
-};
 use async_trait::async_trait;
 use http::Extensions;
 use reqwest::{
@@ -14,12 +8,17 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 use tokio::sync::Mutex;
 use tower::BoxError;
 
-/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request
-/// again.
+use crate::{
+    issuer::Issuer,
+    peer::{Client, Peer, World},
+    request::{URL, headers},
+    upstream::{CHALLENGE, Upstream},
+};
+
+/// The usual recipe: after a 401 lock, refresh, unlock, and send the request again.
 pub(crate) struct ReqwestMutex;
 
-/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether
-/// the token is still the one that was rejected.
+/// The careful recipe: under the lock, refresh only if the token is still the rejected one.
 pub(crate) struct ReqwestChecked;
 
 struct Recipe {
@@ -28,7 +27,7 @@ struct Recipe {
     checks: bool,
 }
 
-/// The end of the chain: reqwest itself sends nothing.
+/// The last middleware. It answers the request, so reqwest sends nothing.
 struct UpstreamMiddleware(Upstream);
 
 fn request() -> Request {
@@ -150,7 +149,12 @@ impl Middleware for Recipe {
 
 #[async_trait]
 impl Middleware for UpstreamMiddleware {
-    async fn handle(&self, request: Request, _: &mut Extensions, _: Next<'_>) -> Result<Response, Error> {
+    async fn handle(
+        &self,
+        request: Request,
+        _: &mut Extensions,
+        _: Next<'_>,
+    ) -> Result<Response, Error> {
         let authorization = request.headers().get(AUTHORIZATION);
         let status = self.0.answer(authorization.map_or(b"", HeaderValue::as_bytes)).await;
         let mut response = http::Response::new("");

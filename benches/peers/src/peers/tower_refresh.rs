@@ -1,11 +1,12 @@
+use tower::{BoxError, Layer};
+use tower_refresh::{Origins, RefreshContext, RefreshLayer, Session, Token, refresher_fn};
+
 use crate::{
     issuer::LIFETIME,
     peer::{Client, Peer, World},
     stack::{self, Outbound, Stack, UpstreamService},
     upstream::Upstream,
 };
-use tower::{BoxError, Layer};
-use tower_refresh::{Origins, refresher_fn, RefreshContext, RefreshLayer, Session, Token};
 
 /// This crate's layer.
 pub(crate) struct TowerRefresh;
@@ -29,7 +30,10 @@ impl Peer for TowerRefresh {
             async move { Ok(Token::bearer(issuer.issue().await.token)?.with_expires_in(LIFETIME)) }
         });
         let session = Session::builder(refresher).acquire_on_demand(true).build();
-        Ok(Stack(RefreshLayer::new(session, Origins::any()).layer(UpstreamService::new(world.upstream.clone()))))
+        Ok(Stack(
+            RefreshLayer::new(session, Origins::any())
+                .layer(UpstreamService::new(world.upstream.clone())),
+        ))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Outbound> {
