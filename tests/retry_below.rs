@@ -26,7 +26,7 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
 };
 use support::{
-    stack::{AnyBody, any, fed, frame, in_time},
+    stack::{BoxedBody, boxed, channel_body, frame, in_time},
     token,
 };
 use tokio::net::TcpListener;
@@ -53,7 +53,7 @@ struct Server {
     seen: Arc<Mutex<Vec<String>>>,
 }
 
-type HttpClient = Client<HttpConnector, ReplayBody<AnyBody>>;
+type HttpClient = Client<HttpConnector, ReplayBody<BoxedBody>>;
 
 struct Harness {
     client: Refresh<Retry<Reconnect, HttpClient>>,
@@ -99,7 +99,7 @@ async fn requests_without_a_body_are_retried_with_and_without_the_credential() {
 #[tokio::test]
 async fn an_upload_in_progress_is_not_retried() {
     let harness = Harness::new(&[1]).await;
-    let (feed, body) = fed();
+    let (feed, body) = channel_body();
     let answer = harness.send(Method::PUT, body);
     feed.send(frame("hello")).unwrap();
     drop(feed);
@@ -107,7 +107,7 @@ async fn an_upload_in_progress_is_not_retried() {
     assert_eq!(answer.await.unwrap().status(), StatusCode::OK);
 
     let harness = Harness::new(&[1]).await;
-    let (feed, body) = fed();
+    let (feed, body) = channel_body();
     let answer = tokio::spawn(harness.send(Method::PUT, body));
     tokio::task::yield_now().await;
     feed.send(frame("hello")).unwrap();
@@ -146,12 +146,12 @@ impl Harness {
         Self { client, address, server, refreshes }
     }
 
-    fn request<B>(&self, method: Method, body: B) -> Request<AnyBody>
+    fn request<B>(&self, method: Method, body: B) -> Request<BoxedBody>
     where
         B: Body<Data = Bytes, Error: Into<BoxError>> + Send + 'static,
     {
         let request = Request::builder().method(method).uri(format!("http://{}/", self.address));
-        request.body(any(body)).unwrap()
+        request.body(boxed(body)).unwrap()
     }
 
     fn send<B>(
