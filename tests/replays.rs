@@ -438,7 +438,7 @@ struct Drip {
 fn uploads_of_tiny_frames_hold_no_more_than_the_limit() {
     const UPLOADS: usize = 10;
     const REPLAY_LIMIT: usize = 64 * 1024;
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let reading = service_fn(|request: Request<ReplayBody<Drip>>| async {
         read_all(request.into_body()).await;
         std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>().await
