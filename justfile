@@ -22,7 +22,8 @@ interop:
 
 # Formats code, and groups imports (nightly).
 fmt:
-    cargo +nightly fmt --all -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
 # Runs clippy, the prose rules and the spell checker.
 lint:

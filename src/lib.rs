@@ -111,6 +111,7 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
@@ -134,6 +135,9 @@ pub mod client;
 pub mod cookies;
 pub mod credential;
 pub mod detect;
+#[cfg(feature = "exchange")]
+#[cfg_attr(docsrs, doc(cfg(feature = "exchange")))]
+pub mod exchange;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -144,10 +148,9 @@ pub mod oauth2;
 pub mod refresher;
 pub mod respond;
 pub mod session;
+pub mod testing;
 
 mod error;
-#[cfg(any(feature = "cookies", feature = "oauth2"))]
-mod exchange;
 mod identity;
 mod middleware;
 mod replay;
@@ -157,7 +160,7 @@ pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
     extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
 };
-pub use refresher::{RefreshContext, Refresher, refresher_fn};
+pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::refresher_fn};
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 

@@ -1,5 +1,5 @@
-//! A cookie session behind the layer: against an application in memory, step by step, and over real
-//! connections.
+//! Cookie sessions behind the layer: with an application in memory, with answers by hand, and over
+//! real connections.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -40,7 +40,8 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session,
-    cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint},
+    exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
 };
@@ -55,7 +56,7 @@ const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 #[derive(Default)]
 struct App {
     sessions: Mutex<Sessions>,
-    /// Holds up rejections until so many are there.
+    /// Delays rejections until this many have come.
     rejected_together: Option<Barrier>,
 }
 
@@ -69,11 +70,11 @@ struct Sessions {
     log: Vec<(String, HashMap<String, String>)>,
 }
 
-/// A service in memory: for every body, as the layer and the endpoints need it.
+/// A service in memory, for every body type.
 #[derive(Clone)]
 struct InMemory(Arc<dyn Fn(Parts) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync>);
 
-/// A service whose answers the test gives.
+/// The test's side of a service whose answers it gives.
 struct ByHand(mpsc::UnboundedReceiver<InHand>);
 
 struct InHand {
@@ -89,8 +90,8 @@ const _: fn() = || {
     is_clone::<Csrf>();
     is_error::<InvalidCookie>();
     is_error::<InvalidUrl>();
-    // Any HTTP client will do that can be cloned and sent.
-    let _ = |service: BoxCloneService<Request<Full<Bytes>>, Answer, BoxError>| {
+    // An HTTP client has to be `Clone` and `Send`, and no more.
+    let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>| {
         drop(LogoutEndpoint::new(service.clone(), "/"));
         RefreshEndpoint::new(service, "/")
     };
@@ -99,7 +100,7 @@ const _: fn() = || {
 // === against the application, in memory ===
 
 #[tokio::test]
-async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expired() {
+async fn a_refresh_replaces_the_expired_cookies_of_the_login() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
@@ -116,7 +117,7 @@ async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expire
 }
 
 #[tokio::test]
-async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on_it() {
+async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
     let app = App::shared();
     let later = Arc::new(AtomicU64::new(0));
     let clock = {
@@ -314,7 +315,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
 async fn a_late_answer_after_a_logout_stores_nothing() {
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
         .credential(jar(&["sid=1"]))
@@ -335,7 +336,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
 #[tokio::test]
 async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its_cookies() {
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth))
         .on_login_end(logout.into_hook())
         .credential(jar(&["rt=1; Path=/"]))
@@ -372,7 +373,7 @@ async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
     assert_eq!(session.credential().unwrap().value("sid").as_deref(), Some("1"));
 }
 
-// === what the refresh endpoint may answer ===
+// === answers of the refresh endpoint ===
 
 #[tokio::test]
 async fn the_status_of_the_refresh_endpoint_decides() {
@@ -407,10 +408,10 @@ async fn the_status_of_the_refresh_endpoint_decides() {
 }
 
 #[tokio::test]
-async fn the_rule_can_be_replaced() {
+async fn a_custom_classifier_decides() {
     let (auth, mut calls) = by_hand();
     let endpoint = refresh_by(auth).classify(|status, headers| match status {
-        StatusCode::FOUND if headers[LOCATION] == "/login" => {
+        StatusCode::FOUND if headers.get(LOCATION).is_some_and(|to| to == "/login") => {
             Err(RefreshError::terminal("sent to the login page"))
         }
         StatusCode::FORBIDDEN => Err(RefreshError::transient("a firewall")),
@@ -491,11 +492,11 @@ async fn an_endpoint_that_never_answers_is_ambiguous_when_the_time_is_over() {
     let error = request.await.unwrap().unwrap_err();
     let cause = error.source().unwrap().downcast_ref::<RefreshError>().unwrap();
     assert_eq!(cause.kind(), RefreshErrorKind::Ambiguous);
-    assert!(session.credential().is_some(), "nobody is logged out for it");
+    assert!(session.credential().is_some(), "the login goes on");
 }
 
 #[tokio::test]
-async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() {
+async fn an_unsent_refresh_is_transient_and_an_unanswered_one_is_ambiguous() {
     use RefreshErrorKind::{Ambiguous, Transient};
     for (error, kind) in [
         (BoxError::from(io::Error::from(io::ErrorKind::ConnectionRefused)), Transient),
@@ -513,13 +514,13 @@ async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() 
     calls.next().await.answer_with(Err("no name".into()));
     assert_eq!(in_time(refresh).await.unwrap().unwrap_err().kind(), Transient);
 
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(NeverReady, "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(NeverReady, "/auth/refresh").unwrap();
     assert_eq!(in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err().kind(), Transient);
 }
 
 #[tokio::test]
 async fn the_body_of_an_answer_is_not_waited_for() {
-    let endless = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let endless = tower::service_fn(|_: Request<RequestBody>| async {
         let body =
             StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
         Ok::<_, Infallible>(
@@ -530,7 +531,7 @@ async fn the_body_of_an_answer_is_not_waited_for() {
     let renewed = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap();
     assert_eq!(renewed.value("sid").as_deref(), Some("2"));
 
-    let huge = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let huge = tower::service_fn(|_: Request<RequestBody>| async {
         let frame = || Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(&[0; 1024])));
         let body = StreamBody::new(tokio_stream::iter(std::iter::repeat_with(frame)));
         Ok::<_, Infallible>(
@@ -543,9 +544,9 @@ async fn the_body_of_an_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_a_post_to_the_upstream_with_what_was_configured() {
+async fn a_refresh_is_a_post_to_the_upstream_with_the_configured_headers() {
     let (auth, mut calls) = by_hand();
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/refresh?client=web")
+    let endpoint = RefreshEndpoint::new(auth, "/auth/refresh?client=web")
         .unwrap()
         .header(http::header::REFERER, HeaderValue::from_static("https://app.example.com/"))
         .body(HeaderValue::from_static("application/json"), "{}");
@@ -566,7 +567,7 @@ async fn an_endpoint_may_have_a_csrf_check_of_its_own() {
     let (auth, mut calls) = by_hand();
     let jar = jar(&["csrf=c; Path=/", "csrf_refresh=r; Path=/"]).with_csrf(Csrf::new("csrf", CSRF));
     let own = Csrf::new("csrf_refresh", CSRF);
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth).csrf(own.clone()))
         .on_login_end(logout.csrf(own).into_hook())
         .credential(jar)
@@ -596,7 +597,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
         ErrorKind::Cleartext
     );
 
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session =
         builder(refresh_by(never())).on_login_end(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
@@ -617,7 +618,7 @@ async fn without_a_jar_there_is_nothing_to_refresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
@@ -665,7 +666,7 @@ async fn a_refused_connection_is_transient() {
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let jar = Jar::new(&base).unwrap().with_cookie("sid=1").unwrap();
-    let endpoint = RefreshEndpoint::new(http_client::<Full<Bytes>>(), "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
     let context = RefreshContext::new(Cause::Forced).with_current(Arc::new(jar));
     let error = in_time(endpoint.refresh(context)).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
@@ -673,11 +674,11 @@ async fn a_refused_connection_is_transient() {
 
 // === helpers ===
 
-/// It fails before a request can be given to it.
+/// A service that fails before it is given a request.
 #[derive(Clone)]
 struct NeverReady;
 
-impl Service<Request<Full<Bytes>>> for NeverReady {
+impl Service<Request<RequestBody>> for NeverReady {
     type Response = Answer;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Answer, BoxError>>;
@@ -686,7 +687,7 @@ impl Service<Request<Full<Bytes>>> for NeverReady {
         Poll::Ready(Err("closed".into()))
     }
 
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+    fn call(&mut self, _: Request<RequestBody>) -> Self::Future {
         unreachable!("it is never ready")
     }
 }
@@ -746,7 +747,7 @@ impl App {
 
     fn session_at<S, ResBody>(&self, jar: Jar, service: S) -> Session<Jar>
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>>
+        S: Service<Request<RequestBody>, Response = Response<ResBody>>
             + Clone
             + Send
             + Sync
@@ -754,10 +755,10 @@ impl App {
         S::Error: Into<BoxError>,
         S::Future: Send,
         ResBody: http_body::Body + Send + 'static,
+        ResBody::Error: Into<BoxError>,
     {
-        let refresh =
-            RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
-        let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
+        let refresh = RefreshEndpoint::new(service.clone(), "/auth/refresh").unwrap();
+        let logout = LogoutEndpoint::new(service, "/auth/logout").unwrap();
         builder(refresh).on_login_end(logout.into_hook()).credential(jar).build()
     }
 
@@ -780,7 +781,7 @@ impl App {
         jar
     }
 
-    /// The access cookie is good no more.
+    /// Invalidates the access cookie.
     fn expire(&self) {
         self.sessions.lock().unwrap().access = None;
     }
@@ -793,7 +794,7 @@ impl App {
         self.sessions.lock().unwrap().log.iter().filter(|(logged, _)| logged == line).count()
     }
 
-    /// The cookies of the last such request.
+    /// The cookies of the last request with this line.
     fn cookies_of(&self, line: &str) -> HashMap<String, String> {
         let sessions = self.sessions.lock().unwrap();
         sessions.log.iter().rfind(|(logged, _)| logged == line).expect(line).1.clone()
@@ -882,7 +883,7 @@ impl InHand {
     }
 
     fn answer_with(self, answer: Result<Answer, BoxError>) {
-        assert!(self.answer.send(answer).is_ok(), "somebody waits for the answer");
+        assert!(self.answer.send(answer).is_ok(), "the request is still waited for");
     }
 }
 
@@ -901,7 +902,7 @@ fn never() -> InMemory {
 }
 
 fn refresh_by(service: InMemory) -> RefreshEndpoint {
-    RefreshEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/refresh").unwrap()
+    RefreshEndpoint::new(service, "/auth/refresh").unwrap()
 }
 
 fn builder(refresher: RefreshEndpoint) -> SessionBuilder<Jar> {
@@ -912,7 +913,7 @@ fn jar(cookies: &[&str]) -> Jar {
     cookies.iter().fold(Jar::new(BASE).unwrap(), |jar, cookie| jar.with_cookie(cookie).unwrap())
 }
 
-/// The refresher alone, with a cookie to refresh.
+/// Runs the refresher without a session.
 fn spawn_refresh(endpoint: RefreshEndpoint) -> tokio::task::JoinHandle<Result<Jar, RefreshError>> {
     let context =
         RefreshContext::new(Cause::Forced).with_current(Arc::new(jar(&["sid=1; Path=/"])));
@@ -937,7 +938,7 @@ fn with_cookies(status: StatusCode, set_cookies: &[&str]) -> Answer {
 }
 
 fn cookies(headers: &HeaderMap) -> HashMap<String, String> {
-    assert!(headers.get_all(COOKIE).iter().count() <= 1, "one header at the most");
+    assert!(headers.get_all(COOKIE).iter().count() <= 1, "at most one header");
     let Some(header) = headers.get(COOKIE) else { return HashMap::new() };
     let pairs = header.to_str().unwrap().split("; ").map(|pair| pair.split_once('=').unwrap());
     let mut cookies = HashMap::new();
@@ -980,7 +981,7 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// All that may end up in a log.
+/// All texts that an error can be printed as.
 fn shown(error: &(dyn std::error::Error + 'static)) -> String {
     let mut shown = String::new();
     let mut next = Some(error);

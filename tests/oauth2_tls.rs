@@ -1,4 +1,4 @@
-//! The client that comes along, against a server with the certificate of a private authority.
+//! `client::HttpsClient` against a server with the certificate of a private authority.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -19,40 +19,40 @@ use tokio_rustls::TlsAcceptor;
 use tower_refresh::{
     RefreshContext, RefreshErrorKind, Refresher,
     client::Https,
-    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
     refresher::Cause,
 };
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
+async fn a_private_authority_is_trusted_only_when_it_was_added() {
     let (url, authority) = token_endpoint().await;
     let ask = |https: Https| {
         let url = EndpointUrl::new(&url).unwrap();
-        let endpoint = TokenEndpoint::new(https.build(), url, Client::basic("me", "hush"));
-        let refresher = ClientCredentials::new(endpoint);
+        let endpoint = TokenEndpoint::new(https.build(), url, ClientAuth::basic("me", "hush"));
+        let refresher = ClientCredentialsGrant::new(endpoint);
         async move {
             let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
             timeout(Duration::from_secs(60), answer).await.expect("it hangs")
         }
     };
-    for trusting in [Https::new(), Https::distrustful()] {
+    for trusting in [Https::new(), Https::with_no_roots()] {
         let token = ask(trusting.root(authority.clone()).unwrap()).await.unwrap();
         assert_eq!(token.access_token(), "at-1");
     }
-    for distrusting in [Https::new(), Https::distrustful()] {
+    for distrusting in [Https::new(), Https::with_no_roots()] {
         let error = ask(distrusting).await.unwrap_err();
         assert_eq!(error.kind(), RefreshErrorKind::Transient, "nothing was sent: {error:?}");
     }
 }
 
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn bytes_that_are_no_certificate_are_refused() {
     for der in [&b""[..], b"-----BEGIN CERTIFICATE-----", &[0x30, 0x80]] {
         assert!(Https::new().root(der).is_err());
     }
 }
 
-/// Its URL, and the certificate of its authority.
+/// Starts a token endpoint. Returns its URL and the certificate of its authority.
 async fn token_endpoint() -> (String, Vec<u8>) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
@@ -78,7 +78,7 @@ async fn token_endpoint() -> (String, Vec<u8>) {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // Whoever distrusts it hangs up.
+                // A client that does not trust the certificate hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
                 let answer = service_fn(|_: Request<Incoming>| async {
                     let body =

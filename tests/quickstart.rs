@@ -18,7 +18,7 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Origin, RefreshLayer, Session,
     client::Https,
-    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
 };
 
 const README: &str = include_str!("../README.md");
@@ -28,8 +28,8 @@ const THIS: &str = include_str!("quickstart.rs");
 async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
     // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
-    let service = Client::basic("my-service", "s3cr3t");
-    let refresher = ClientCredentials::new(TokenEndpoint::new(Https::new().build(), url, service));
+    let service = ClientAuth::basic("my-service", "s3cr3t");
+    let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, service));
     // The session holds the token. All clients that share the session share each refresh.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     // The layer adds the token to each request to this origin, and replays a rejected one with a new token.

@@ -28,7 +28,7 @@ use tower_refresh::{
     Token, extension::NoReplay, refresher_fn,
 };
 
-/// What an upstream got of one attempt.
+/// One attempt, as the upstream received it.
 #[derive(Debug)]
 struct Attempt {
     method: Method,
@@ -41,7 +41,7 @@ struct Attempt {
     frames: Vec<Step>,
 }
 
-/// What a caller may put into the extensions.
+/// An extension of the caller.
 #[derive(Clone, Debug, PartialEq)]
 struct Marker(Vec<&'static str>);
 
@@ -54,8 +54,8 @@ fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
 }
 
-/// Sends a request that is rejected, and answers with all that the upstream got and what the caller
-/// got.
+/// Sends a request whose first attempt is rejected. Returns the attempts that the upstream
+/// received, and the result for the caller.
 async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, ServiceResult)
 where
     B: Body + Unpin + Send + 'static,
@@ -90,13 +90,13 @@ where
         }
     });
     let client = RefreshLayer::new(session(), Origins::any()).replay_limit(LIMIT).layer(inner);
-    // Spawned: the future must be `Send`, whatever the body.
+    // Spawned, because the future must be `Send` for every body.
     let answer = in_time(tokio::spawn(client.oneshot(request))).await.unwrap();
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     (seen, answer)
 }
 
-/// One that refreshes to `at-2` at once.
+/// A session that refreshes to `at-2` at once.
 fn session() -> Session {
     Session::new(
         token("at-1"),
@@ -108,7 +108,7 @@ fn status(answer: &ServiceResult) -> StatusCode {
     answer.as_ref().expect("a response").status()
 }
 
-/// A request of which the test sees every attempt and every flight.
+/// A client of which the test controls every attempt and every flight.
 fn by_hand_with<B>(
     set: impl FnOnce(RefreshLayer) -> RefreshLayer,
 ) -> (Refresh<ManualService<B>>, Session, Exchanges<B>, Flights) {
@@ -188,7 +188,7 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
 }
 
 #[tokio::test]
-async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() {
+async fn g14_a_replay_has_the_uri_of_the_first_attempt_in_every_form() {
     for uri in ["/a?b", "*", "example.com:443", "http://[::1]:80?x", "://a", "://a:80/b?c"] {
         let (seen, answer) =
             attempts(Request::get(uri).body(Full::<Bytes>::default()).unwrap()).await;
@@ -201,7 +201,7 @@ async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() 
 // === bodies ===
 
 #[tokio::test]
-async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
+async fn recording_stops_when_the_response_arrives() {
     let (refresher, _flights) = manual_refresher();
     let (inner, mut exchanges) = manual_service();
     let mut service =
@@ -213,7 +213,7 @@ async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
     assert!(respond.send(Ok(answer_with(StatusCode::OK, Full::<Bytes>::default()))).is_ok());
     assert_eq!((&mut answer).await.unwrap().status(), StatusCode::OK);
 
-    // The response came before the upload was over, and its future is still there.
+    // The response came before the upload has ended, and its future is not dropped yet.
     let late = Bytes::from(vec![b'x'; 10]);
     feed.send(Ok(Frame::data(late.clone()))).unwrap();
     let mut upload = request.into_body();
@@ -302,13 +302,13 @@ async fn g14_a_body_of_exactly_the_limit_is_replayed_and_one_byte_more_is_not() 
             assert_eq!((seen.len(), status(&answer)), (1, StatusCode::UNAUTHORIZED), "{steps:?}");
             let expected: Vec<_> =
                 steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
-            assert_eq!(seen[0].frames, expected, "all of it is sent all the same");
+            assert_eq!(seen[0].frames, expected, "all of the body is sent");
         }
     }
 }
 
 #[tokio::test]
-async fn g14_what_is_too_long_gets_its_rejection_at_once_and_the_refresh_runs() {
+async fn g14_a_body_beyond_the_limit_gets_its_rejection_at_once_and_the_refresh_runs() {
     let too_long = || vec![Step::Data(Bytes::from(vec![b'x'; LIMIT])), Step::Wait, data("x")];
     for make in MAKERS {
         let (client, session, mut exchanges, mut flights) =
@@ -317,10 +317,10 @@ async fn g14_what_is_too_long_gets_its_rejection_at_once_and_the_refresh_runs() 
         let exchange = exchanges.next().await;
         let (head, body) = exchange.request.into_parts();
         assert_eq!(head.headers[header::AUTHORIZATION], "Bearer at-1");
-        assert_eq!(frames(body).await.len(), 2, "all of it");
+        assert_eq!(frames(body).await.len(), 2, "all of the body");
         let rejection = answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("why")));
         exchange.answer.send(Ok(rejection)).unwrap();
-        // The flight is under way, and it does not wait for it.
+        // The caller gets the rejection while the flight is still running.
         let flight = in_time(flights.next()).await;
         let answer = in_time(rejected).await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -400,7 +400,7 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
         let waited = send(&client, ScriptedBody::of_unknown_length(steps.clone()));
         exchanges.none().await;
         flight.succeed("at-2");
-        // In any order.
+        // The two requests arrive in any order.
         let both = [exchanges.next().await, exchanges.next().await];
         let (mut posted, mut got): (Vec<_>, Vec<_>) =
             both.into_iter().partition(|exchange| exchange.request.method() == Method::POST);
@@ -414,7 +414,11 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
             .answer
             .send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new()))))
             .unwrap();
-        assert_eq!(status(&waited.await.unwrap()), StatusCode::UNAUTHORIZED, "its one attempt");
+        assert_eq!(
+            status(&waited.await.unwrap()),
+            StatusCode::UNAUTHORIZED,
+            "a request that waited is not replayed"
+        );
         assert_eq!(status(&rejected.await.unwrap()), StatusCode::OK);
         flights.none_started().await;
     }
@@ -482,7 +486,11 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
         let replay = exchanges.next().await;
         let failed = [Step::Fail("failed")];
         if let Some(reader) = reader {
-            assert_eq!(in_time(reader).await.unwrap(), failed, "woken, and never a clean end");
+            assert_eq!(
+                in_time(reader).await.unwrap(),
+                failed,
+                "an interrupted copy ends with an error"
+            );
         }
         let rest = tokio::spawn(frames(replay.request.into_body()));
         feed.send(frame("three")).unwrap();
@@ -490,7 +498,7 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
         assert_eq!(in_time(rest).await.unwrap(), [data("one "), data("two "), data("three")]);
         if let Some(copy) = copy {
             assert!(!copy.is_end_stream());
-            assert_eq!(frames(copy).await, failed, "not even when all is over");
+            assert_eq!(frames(copy).await, failed, "an interrupted copy ends with an error");
         }
         replay.answer.send(Ok(answer_with(StatusCode::OK, Full::new(Bytes::new())))).unwrap();
         assert_eq!(status(&answer.await.unwrap()), StatusCode::OK);
@@ -498,7 +506,7 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
 }
 
 #[tokio::test]
-async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_the_same() {
+async fn g14_an_upload_that_exceeds_the_limit_after_its_rejection_is_replayed() {
     let (client, _session, mut exchanges, mut flights) = by_hand_with::<ChannelBody>(|layer| layer);
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
@@ -515,7 +523,7 @@ async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_th
 }
 
 #[tokio::test]
-async fn g14_an_upload_is_not_broken_where_its_rejection_may_still_be_needed() {
+async fn g14_an_upload_in_progress_is_not_interrupted_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
         by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
@@ -538,7 +546,7 @@ async fn g14_an_upload_is_not_broken_where_its_rejection_may_still_be_needed() {
 }
 
 #[tokio::test]
-async fn g14_a_recorded_upload_is_replayed_where_its_rejection_may_still_be_needed() {
+async fn g14_an_upload_that_was_recorded_whole_is_replayed_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
         by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
@@ -568,7 +576,7 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
             Request::post("/").body(ScriptedBody::of_unknown_length(steps.clone())).unwrap(),
         )
         .await;
-        assert_eq!(seen.len(), 0, "{steps:?}: nobody takes it for the whole");
+        assert_eq!(seen.len(), 0, "{steps:?}: a part was taken for the whole");
         assert_eq!(answer.expect_err("the upload failed").to_string(), "the upload failed");
     }
 }
@@ -592,7 +600,7 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
 }
 
 #[tokio::test]
-async fn g14_a_body_that_fails_during_its_replay_ends_that_with_an_error() {
+async fn g14_a_body_that_fails_during_its_replay_fails_the_request() {
     let (client, _session, mut exchanges, mut flights) =
         by_hand_with::<ScriptedBody>(|layer| layer);
     let answer = send(
@@ -657,11 +665,11 @@ async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_ser
         let request = Request::post("/").header(header::EXPECT, "100-continue").body(body).unwrap();
         let answer = tokio::spawn(client.clone().oneshot(request));
         let first = exchanges.next().await;
-        assert_eq!(polls.load(SeqCst), 0, "not before the upstream has agreed");
+        assert_eq!(polls.load(SeqCst), 0, "polled before the upstream has agreed");
         first.status(StatusCode::UNAUTHORIZED);
         in_time(flights.next()).await.succeed("at-2");
         let Exchange { request, answer: second } = exchanges.next().await;
-        assert_eq!(polls.load(SeqCst), 0, "and not before it agrees to the replay");
+        assert_eq!(polls.load(SeqCst), 0, "polled before the upstream has agreed to the replay");
         assert_eq!(request.headers()[header::EXPECT], "100-continue");
         assert_eq!(frames(request.into_body()).await, [data("one"), data("two")]);
         second.send(Ok(answer_with(StatusCode::OK, Full::new(Bytes::new())))).unwrap();
@@ -669,10 +677,10 @@ async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_ser
     }
 }
 
-// === what is not sent ===
+// === replays that are not sent ===
 
 #[tokio::test]
-async fn g14_a_replay_that_may_not_be_sent_any_more_is_not_sent() {
+async fn g14_a_replay_is_not_sent_after_a_logout() {
     let (client, session, mut exchanges, mut flights) = by_hand_with::<ScriptedBody>(|layer| layer);
     let answer = send(&client, ScriptedBody::sized(vec![data("one")]));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);

@@ -1,4 +1,4 @@
-//! Guarantee 12 for what the crates below write into a log.
+//! Guarantee 12 for the logs of the crates below.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -12,7 +12,7 @@ use tower_refresh::{
     cookies::{Csrf, Jar},
 };
 
-/// Takes everything down.
+/// A logger that keeps all lines.
 struct Lines(Mutex<String>);
 
 static LINES: Lines = Lines(Mutex::new(String::new()));

@@ -13,13 +13,10 @@ use http::{HeaderMap, HeaderValue, header::SET_COOKIE, request};
 use url::Url;
 
 use crate::{
-    cookies::{
-        base::{Base, InvalidUrl},
-        csrf::Csrf,
-        header,
-    },
+    cookies::{base::Base, csrf::Csrf, header},
     credential::{contract::Credential, origin::Origin},
     error::RefreshError,
+    exchange::InvalidUrl,
     head::ResponseHead,
 };
 

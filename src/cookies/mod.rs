@@ -16,12 +16,13 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use tower_refresh::{cookies::{Jar, LogoutEndpoint, RefreshEndpoint}, RefreshLayer, Session};
+//! use tower_refresh::{cookies::{Jar, LogoutEndpoint, RefreshEndpoint}, exchange::RequestBody};
+//! use tower_refresh::{RefreshLayer, Session};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
-//! let http = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-//! let login = Request::post("http://localhost:8080/auth/login").body(Full::from("user=ada&password=lovelace"))?;
+//! let http = Client::builder(TokioExecutor::new()).build_http();
+//! let login = Request::post("http://localhost:8080/auth/login").body(RequestBody::from("user=ada&password=lovelace"))?;
 //! let jar = Jar::new("http://localhost:8080")?;
 //! jar.store(http.request(login).await?.headers());
 //!
@@ -52,10 +53,11 @@
 //! use std::{convert::Infallible, time::Duration};
 //! use tower::service_fn;
 //! use tower_refresh::{cookies::{Csrf, Jar, RefreshEndpoint}, RefreshError, Session};
+//! # use tower_refresh::exchange::RequestBody;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
-//! # let http = service_fn(|request: Request<Full<Bytes>>| async move {
+//! # let http = service_fn(|request: Request<RequestBody>| async move {
 //! #     assert_eq!(request.headers()["x-csrftoken"], "6Qx2");
 //! #     assert_eq!(request.headers()["referer"], "https://app.example.com/");
 //! #     let answer = Response::builder().header(header::SET_COOKIE, "access=mF_9; Path=/; Secure; Max-Age=300");
@@ -66,7 +68,7 @@
 //!     .classify(|status, headers| match status {
 //!         status if status.is_success() => Ok(()),
 //!         StatusCode::FORBIDDEN => Err(RefreshError::transient("the firewall")),
-//!         StatusCode::FOUND if headers[header::LOCATION] == "/login" => {
+//!         StatusCode::FOUND if headers.get(header::LOCATION).is_some_and(|to| to == "/login") => {
 //!             Err(RefreshError::terminal("sent to the login page"))
 //!         }
 //!         status => Err(RefreshError::from_status(status)),
@@ -146,13 +148,12 @@
 
 mod base;
 mod csrf;
-mod exchange;
+mod endpoint;
 mod header;
 mod jar;
 mod logout;
 mod refresh;
 
-pub use base::InvalidUrl;
 pub use csrf::Csrf;
 pub use jar::{InvalidCookie, Jar};
 pub use logout::LogoutEndpoint;

@@ -10,16 +10,16 @@ use crate::credential::{Secret, contract::Credential};
 
 const SCHEME: &str = "Bearer ";
 
-/// A bearer token ([RFC 6750]), with the refresh token and the expiry that came with it.
+/// A bearer token ([RFC 6750]), with its refresh token and its expiry.
 ///
-/// It goes into the `Authorization` header ([RFC 6750 §2.1]) and takes the place of everything that
-/// was there. Clones are cheap and share the text.
+/// A token replaces the `Authorization` header of a request ([RFC 6750 §2.1]). Clones are cheap and
+/// share the text.
 ///
-/// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive,
+/// `Debug` shows neither token, and there is no `Display`. The header value is marked sensitive,
 /// which keeps it out of the `Debug` of a request and out of the HPACK table of an HTTP/2
-/// connection. The refresh token is kept in a [`Secret`], which wipes its memory with the feature
-/// `zeroize`. The access token is not wiped: each request has it, and so has the HTTP client that
-/// sends it.
+/// connection. The refresh token is a [`Secret`], which overwrites its memory with the feature
+/// `zeroize`. The access token is not overwritten, since every request and the HTTP client have
+/// copies of it.
 ///
 /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
 /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -47,10 +47,10 @@ pub struct Token {
     expires_at: Option<SystemTime>,
 }
 
-/// An access token can't be sent as a bearer token.
+/// The error of an access token that can't be sent as a bearer token.
 ///
-/// The text says which rule is broken, and where, without showing any of the token. Neither the
-/// text nor what `Debug` shows is stable.
+/// The message names the rule that is broken and the position, and shows nothing of the token. The
+/// text of the message and the output of `Debug` are not stable.
 ///
 /// # Examples
 ///
@@ -76,16 +76,15 @@ struct Redacted;
 // === impl Token ===
 
 impl Token {
-    /// The token to send as `Authorization: Bearer <access_token>`.
+    /// A token that is sent as `Authorization: Bearer <access_token>`.
     ///
-    /// Any visible ASCII is taken (0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the
-    /// space), which is more than the `b64token` of [RFC 6750 §2.1]: tokens outside of it are in
-    /// use.
+    /// All visible ASCII is accepted: 0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the
+    /// space. That is more than the `b64token` of [RFC 6750 §2.1], since other tokens are in use.
     ///
     /// # Errors
     ///
-    /// If the token is empty, or has any other character: a space, a line break, anything that is
-    /// not ASCII. It is not trimmed.
+    /// If the token is empty, or has any other character, such as a space or a line break. The
+    /// token is not trimmed.
     ///
     /// [RFC 6749 §A.12]: https://www.rfc-editor.org/rfc/rfc6749#appendix-A.12
     /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -119,11 +118,11 @@ impl Token {
         Ok(Self { header, refresh_token: None, expires_at: None })
     }
 
-    /// With the refresh token that belongs to it ([RFC 6749 §1.5]).
+    /// Adds the refresh token ([RFC 6749 §1.5]).
     ///
-    /// It is kept for the refresher and never put on a request. An empty one counts as none: some
-    /// token endpoints answer `""` where they mean nothing. Of a `String` the memory is taken over,
-    /// and wiped in the end if a [`Secret`] does so; of a `&str` it is a copy.
+    /// The refresh token is for the refresher, and is never put on a request. An empty one counts
+    /// as none, since some token endpoints answer `""` for no token. See [`Secret`] for the memory
+    /// of the text.
     ///
     /// [RFC 6749 §1.5]: https://www.rfc-editor.org/rfc/rfc6749#section-1.5
     ///
@@ -166,8 +165,8 @@ impl Token {
     }
 
     /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1].
-    /// With a clock of its own ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), use
-    /// [`with_expires_at`](Self::with_expires_at).
+    /// With a clock of its own ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)),
+    /// use [`with_expires_at`](Self::with_expires_at).
     ///
     /// A lifetime so long that the clock can't express its end makes the expiry unknown.
     ///
@@ -193,9 +192,7 @@ impl Token {
         self
     }
 
-    /// The access token, without the scheme.
-    ///
-    /// A secret: it belongs in no log.
+    /// The access token, without the scheme. It is a secret: do not log it.
     ///
     /// # Examples
     ///
@@ -216,9 +213,7 @@ impl Token {
             .expect("the header is the scheme and visible ASCII")
     }
 
-    /// The refresh token, if one came with it.
-    ///
-    /// A secret: it belongs in no log.
+    /// The refresh token, if there is one. It is a secret: do not log it.
     ///
     /// # Examples
     ///
@@ -245,14 +240,14 @@ impl Credential for Token {
         self.expires_at
     }
 
-    /// Without the refresh token, which is not applied.
+    /// A copy without the refresh token, which no request needs.
     fn unshared(&self) -> Option<Self> {
         let mut header = HeaderValue::from_bytes(self.header.as_bytes()).ok()?;
         header.set_sensitive(true);
         Some(Self { header, refresh_token: None, expires_at: self.expires_at })
     }
 
-    /// Whether the access tokens are equal: the upstream sees nothing else.
+    /// Whether the access tokens are equal, which is all that an upstream sees.
     fn is_same(&self, other: &Self) -> bool {
         self.header == other.header
     }
@@ -308,7 +303,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_header_could_not_carry_is_refused_without_being_shown() {
+    fn a_token_with_a_forbidden_byte_is_refused_and_not_shown() {
         let cases = [
             ("", "the access token is empty"),
             (" ", "the access token has a forbidden byte at position 0"),
@@ -347,7 +342,7 @@ mod tests {
     }
 
     #[test]
-    fn applying_replaces_every_authorization_there_was() {
+    fn applying_a_token_replaces_every_authorization_header() {
         let (mut request, ()) = Request::builder()
             .header("authorization", "Basic eDp5")
             .header("accept", "*/*")

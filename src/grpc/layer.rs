@@ -4,19 +4,18 @@ use tower_layer::Layer;
 
 use crate::grpc::service::Trailers;
 
-/// Finds the rejections of a credential that are not in the head of a response. See the [module
-/// docs](crate::grpc).
+/// Detects rejections in the trailers of a response. See the [module docs](crate::grpc).
 ///
-/// It belongs below the [`RefreshLayer`](crate::RefreshLayer), which must [expose its
-/// stamp](crate::RefreshLayer::expose_stamp): responses to requests without one pass untouched.
+/// This layer belongs below a [`RefreshLayer`](crate::RefreshLayer) that [exposes its
+/// stamp](crate::RefreshLayer::expose_stamp). Responses to requests without a stamp pass untouched.
 #[derive(Clone, Copy, Debug)]
 #[must_use]
 pub struct TrailersLayer {
     grace: Duration,
 }
 
-/// Headers and the trailers right after them are sent by one task, one after the other. What comes
-/// between them at the other end is scheduling and queues, not a round trip.
+/// A server sends headers and the trailers right after them from one task. Only scheduling and
+/// queues come between them, not a round trip.
 const GRACE: Duration = Duration::from_millis(20);
 
 // === impl TrailersLayer ===
@@ -27,12 +26,11 @@ impl TrailersLayer {
         Self { grace: GRACE }
     }
 
-    /// How long the headers of a response may be held back for the frame after them. Default: 20
-    /// milliseconds. See [trailers that are on their
-    /// way](crate::grpc#trailers-that-are-on-their-way).
+    /// The time for which the headers of a response are held until the frame after them. Default:
+    /// 20 milliseconds. See [held headers](crate::grpc#held-headers).
     ///
-    /// With zero nothing is held; what has arrived together with the headers is seen all the same.
-    /// Anything else needs a Tokio runtime with time enabled.
+    /// With zero no headers are held, and only trailers that arrive together with the headers are
+    /// seen. Any other value needs a Tokio runtime with time enabled.
     pub const fn grace(mut self, grace: Duration) -> Self {
         self.grace = grace;
         self

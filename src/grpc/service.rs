@@ -12,7 +12,7 @@ use crate::{
         future::ResponseFuture,
         request::RequestBody,
         response::ResponseBody,
-        watch::{Watch, is_grpc},
+        tracking::{TrackedCall, is_grpc},
     },
     middleware::extension::Stamp,
 };
@@ -32,17 +32,17 @@ impl<S> Trailers<S> {
         Self { inner, grace }
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// A mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes this service and returns the inner one.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -66,13 +66,10 @@ where
         let stamp =
             request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
         let Some(stamp) = stamp else {
-            return ResponseFuture::new(
-                self.inner.call(request.map(RequestBody::unfollowed)),
-                None,
-            );
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::untracked)), None);
         };
         let (head, body) = request.into_parts();
-        let (watch, body) = Watch::new(stamp, self.grace, body);
-        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some(watch))
+        let (call, body) = TrackedCall::new(stamp, self.grace, body);
+        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some(call))
     }
 }

@@ -26,7 +26,7 @@ use crate::{
         drain::Drain,
         head::{HeadCopy, RestoredHead},
     },
-    session::{Admission, Flight, Held, Reaction, Stamped},
+    session::{Admission, Entry, Epoch, Flight, Reaction},
 };
 
 pin_project! {
@@ -49,8 +49,8 @@ pin_project! {
         Readying { service: S, pending: Option<Pending<B, ResBody>> },
         InFlight {
             #[pin] future: F,
-            held: Held<C>,
-            stamped: Stamped,
+            entry: Arc<Entry<C>>,
+            epoch: Epoch,
             sent: Option<SentCopy<B>>,
             // The body of the response to the attempt before this one.
             drain: Option<Drain<ResBody>>,
@@ -154,9 +154,8 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let stamped = call.snapshot.state.stamp();
-        let state =
-            DetourState::after(verdict, &mut call, stamped, SentCopy::First(copy), response)?;
+        let epoch = call.snapshot.state.epoch();
+        let state = DetourState::after(verdict, &mut call, epoch, SentCopy::First(copy), response)?;
         ControlFlow::Continue(Self { call, state })
     }
 }
@@ -253,15 +252,15 @@ where
                 let Attempt { mut head, body, source } = outgoing.into_attempt();
                 let sent = SentCopy::of(&head, source);
                 match call.admit() {
-                    Admission::Send(held, stamped) => {
+                    Admission::Send(entry, epoch) => {
                         let binding = &call.snapshot.binding;
-                        binding.apply(held.credential(), || stamped, &mut head);
+                        binding.apply(entry.credential(), || epoch, &mut head);
                         let future = service.call(Request::from_parts(head, body));
                         let drain = previous.into_drain();
                         ControlFlow::Continue(Self::InFlight {
                             future,
-                            held,
-                            stamped,
+                            entry,
+                            epoch,
                             sent: Some(sent),
                             drain,
                         })
@@ -277,7 +276,7 @@ where
             //
             // The rest of the previous response is read while the attempt is in flight. To drop it
             // unread would close an HTTP/1 connection, and reset a stream of an HTTP/2 connection.
-            DetourStateProj::InFlight { future, held, stamped, sent, drain } => {
+            DetourStateProj::InFlight { future, entry, epoch, sent, drain } => {
                 if drain.as_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
                     *drain = None;
                 }
@@ -285,11 +284,11 @@ where
                     Ok(response) => response,
                     Err(error) => return Poll::Ready(ControlFlow::Break(Err(error.into()))),
                 };
-                let stamped = *stamped;
+                let epoch = *epoch;
                 let sent = sent.take().expect(SENT);
                 let binding = &call.snapshot.binding;
-                let verdict = binding.inspect(held, || stamped, sent.request(), &mut response);
-                Self::after(verdict, call, stamped, sent, response)
+                let verdict = binding.inspect(entry, || epoch, sent.request(), &mut response);
+                Self::after(verdict, call, epoch, sent, response)
             }
         })
     }
@@ -338,13 +337,13 @@ where
     fn after(
         verdict: Verdict,
         call: &mut CallContext<S, C>,
-        stamped: Stamped,
+        epoch: Epoch,
         sent: SentCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         match (verdict, sent) {
             (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() && !call.waited => {
-                Self::rejected(call, stamped, copy, response)
+                Self::rejected(call, epoch, copy, response)
             }
             (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
                 Self::repeat(call, copy, response)
@@ -359,12 +358,12 @@ where
     /// sent again, the response goes to the caller, and a refresh may still start.
     fn rejected(
         call: &mut CallContext<S, C>,
-        stamped: Stamped,
+        epoch: Epoch,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = call.snapshot.binding.session.rejected(stamped, rejection);
+        let reaction = call.snapshot.binding.session.rejected(epoch, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let replay = match reaction {

@@ -20,7 +20,7 @@ use http::{HeaderMap, StatusCode, Uri};
 use crate::{
     credential::contract::Credential,
     refresher::Rejection,
-    session::{Generation, Login, Stamped, WeakSession},
+    session::{Epoch, Generation, Login, WeakSession},
 };
 
 /// A request that passes the layer untouched: without a credential, a wait or a refresh.
@@ -125,13 +125,13 @@ pub struct TargetUri(pub Uri);
 /// ```
 #[derive(Clone)]
 pub struct Stamp {
-    stamped: Stamped,
+    epoch: Epoch,
     session: Arc<dyn ReportRejection>,
 }
 
 /// A session of any credential type, to which a stamp reports a rejection.
 pub(crate) trait ReportRejection: Send + Sync {
-    fn rejected(&self, stamped: Stamped);
+    fn rejected(&self, epoch: Epoch);
 }
 
 // === impl TargetUri ===
@@ -146,18 +146,18 @@ impl fmt::Debug for TargetUri {
 // === impl Stamp ===
 
 impl Stamp {
-    pub(crate) fn new(stamped: Stamped, session: Arc<dyn ReportRejection>) -> Self {
-        Self { stamped, session }
+    pub(crate) fn new(epoch: Epoch, session: Arc<dyn ReportRejection>) -> Self {
+        Self { epoch, session }
     }
 
     /// The login of the request.
     pub fn login(&self) -> Login {
-        self.stamped.login
+        self.epoch.login
     }
 
     /// The generation of the credential.
     pub fn generation(&self) -> Generation {
-        self.stamped.generation
+        self.epoch.generation
     }
 
     /// Reports a rejection that was found elsewhere than in the head of the response: in trailers,
@@ -169,15 +169,15 @@ impl Stamp {
     /// refreshes. The report has no effect if the login is over, the session is gone, or no Tokio
     /// runtime is known.
     pub fn reject(&self) {
-        self.session.rejected(self.stamped);
+        self.session.rejected(self.epoch);
     }
 }
 
 impl fmt::Debug for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stamp")
-            .field("login", &self.stamped.login)
-            .field("generation", &self.stamped.generation)
+            .field("login", &self.epoch.login)
+            .field("generation", &self.epoch.generation)
             .finish_non_exhaustive()
     }
 }
@@ -185,13 +185,12 @@ impl fmt::Debug for Stamp {
 // === impl ReportRejection ===
 
 impl<C: Credential> ReportRejection for WeakSession<C> {
-    fn rejected(&self, stamped: Stamped) {
+    fn rejected(&self, epoch: Epoch) {
         if let Some(session) = self.upgrade() {
             // The response has gone to its caller: the reaction is for later requests.
             drop(
-                session.rejected(stamped, || {
-                    Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())
-                }),
+                session
+                    .rejected(epoch, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())),
             );
         }
     }

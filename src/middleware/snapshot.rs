@@ -12,7 +12,7 @@ use crate::{
     detect::Verdict,
     head::RequestHead,
     middleware::{binding::Binding, policy::Policy},
-    session::{Held, State, handle::Session},
+    session::{Entry, State, handle::Session},
 };
 
 /// Everything that a call needs, behind one `Arc`: the state in which the request is sent, and the
@@ -60,8 +60,8 @@ enum Ownership {
 
 impl<S, C> Snapshot<S, C> {
     /// The credential of this state.
-    pub(super) fn held(&self) -> &Held<C> {
-        self.state.held().expect("no request is sent without a credential")
+    pub(super) fn entry(&self) -> &Entry<C> {
+        self.state.entry().expect("no request is sent without a credential")
     }
 
     /// Whether the session is still in this state: one atomic load.
@@ -87,7 +87,7 @@ impl<S: Clone, C: Credential> Snapshot<S, C> {
     fn at_present(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
-        let unshared = state.credential().and_then(|credential| credential.unshared());
+        let unshared = state.credential().and_then(|credential| C::unshared(credential));
         let pristine = Mutex::new(Some(inner.clone()));
         Arc::new(Self { binding: self.binding.clone(), state, unshared, changes, pristine })
     }
@@ -97,8 +97,8 @@ impl<S, C: Credential> Snapshot<S, C> {
     /// Applies the credential of this state to a request.
     #[inline]
     pub(super) fn apply(&self, head: &mut Parts) {
-        let credential = self.unshared.as_ref().unwrap_or_else(|| self.held().credential());
-        self.binding.apply(credential, || self.state.stamp(), head);
+        let credential = self.unshared.as_ref().unwrap_or_else(|| self.entry().credential());
+        self.binding.apply(credential, || self.state.epoch(), head);
     }
 
     /// Inspects the response to a request that was sent in this state.
@@ -108,7 +108,7 @@ impl<S, C: Credential> Snapshot<S, C> {
         request: RequestHead<'_>,
         response: &mut Response<ResBody>,
     ) -> Verdict {
-        self.binding.inspect(self.held(), || self.state.stamp(), request, response)
+        self.binding.inspect(self.entry(), || self.state.epoch(), request, response)
     }
 }
 

@@ -1,5 +1,4 @@
-//! What becomes of each frame of a response. The upstream is answered by hand, and time stands
-//! still.
+//! Tests of single frames of a response. The test answers as the upstream, and time is paused.
 
 use std::time::Duration;
 
@@ -45,7 +44,7 @@ async fn trailers_before_any_message_are_replayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_pass_as_they_came() {
+async fn other_frames_pass_unchanged_and_in_order() {
     let scripts: &[&[&str]] = &[
         &[],
         &["data a"],
@@ -115,7 +114,7 @@ async fn a_rejection_after_a_message_reaches_the_caller_and_the_next_call_refres
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_that_come_too_late_are_reported_too() {
+async fn trailers_after_the_grace_period_are_reported_to_the_session() {
     let issuer = Issuer::default();
     let session = issuer.session();
     let mut upstream = Upstream::below(TrailersLayer::new(), &session);
@@ -130,7 +129,7 @@ async fn trailers_that_come_too_late_are_reported_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_without_a_frame_are_passed_on() {
+async fn headers_without_a_frame_are_passed_on_after_the_grace_period() {
     const DEFAULT: Duration = Duration::from_millis(20);
     let (_client, sending) = streaming();
     let cases = [
@@ -149,7 +148,7 @@ async fn headers_without_a_frame_are_passed_on() {
         }
         let feed = exchange.answer_with_headers_to();
         let response = call.await.unwrap().unwrap();
-        // Tokio's timer counts in milliseconds, and rounds up.
+        // Tokio's timer has a resolution of one millisecond, and rounds up.
         assert!(
             (delay..=delay + Duration::from_millis(1)).contains(&start.elapsed()),
             "{:?}",
@@ -163,7 +162,7 @@ async fn headers_without_a_frame_are_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
+async fn headers_of_a_call_that_has_sent_everything_are_held_for_the_grace_period() {
     const GRACE: Duration = Duration::from_millis(50);
     let issuer = Issuer::default();
     let mut upstream =
@@ -203,7 +202,7 @@ async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
+async fn headers_of_a_call_that_is_still_sending_are_never_held() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(3600));
     let mut upstream = Upstream::below(layer, &issuer.session());
@@ -215,7 +214,7 @@ async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
     let response = call.await.unwrap().unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
 
-    // Only now does the client speak, and only then the server.
+    // The client sends after it has the headers, and the server after that.
     client.send(data("ping")).unwrap();
     assert_eq!(describe(exchange.request.body_mut().frame().await), Some("data ping".to_owned()));
     feed.send(data("pong")).unwrap();
@@ -223,7 +222,7 @@ async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_has_ended_its_upload_is_held_again() {
+async fn headers_are_held_once_an_upload_has_ended() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.expired_session());
@@ -242,13 +241,13 @@ async fn a_call_that_has_ended_its_upload_is_held_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_frame_of_an_upload_is_its_end() {
+async fn a_call_has_sent_everything_with_the_last_frame_of_its_body() {
     const GRACE: Duration = Duration::from_millis(50);
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.session());
     let call = upstream.call(unary());
     let mut exchange = upstream.next().await;
-    // Whoever sends it need not ask for another one, or drop the body.
+    // A client need not poll for another frame, or drop the body.
     assert_eq!(
         describe(exchange.request.body_mut().frame().await),
         Some("data message".to_owned())
@@ -291,7 +290,7 @@ async fn a_second_rejection_in_trailers_reaches_the_caller_with_all_its_metadata
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_replayed_gets_its_rejection_and_the_refresh_still_runs() {
+async fn a_call_that_cannot_be_replayed_gets_its_rejection_and_the_refresh_runs() {
     let issuer = Issuer::default();
     let session = issuer.expired_session();
     let mut upstream = Upstream::below(TrailersLayer::new(), &session);
@@ -343,7 +342,7 @@ async fn responses_that_are_not_grpc_are_not_read() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_not_grpc_are_not_followed() {
+async fn requests_that_are_not_grpc_are_not_tracked() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.session());
@@ -361,7 +360,7 @@ async fn requests_that_are_not_grpc_are_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
+async fn calls_without_the_session_s_credential_pass_unchanged() {
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
     let mut anonymous = unary();
@@ -381,7 +380,7 @@ async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
+async fn without_an_exposed_stamp_trailers_pass_unchanged() {
     let issuer = Issuer::default();
     let layer =
         RefreshLayer::new(issuer.expired_session(), Origins::any()).detect(GrpcUnauthenticated);
@@ -394,7 +393,7 @@ async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hints_of_a_body_count_what_was_read_ahead() {
+async fn the_size_hint_of_a_body_includes_peeked_frames() {
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
     let call = upstream.call(unary());
@@ -410,7 +409,7 @@ async fn the_hints_of_a_body_count_what_was_read_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_the_inner_service_stay_as_they_are() {
+async fn errors_of_the_inner_service_pass_unchanged() {
     #[derive(Debug)]
     struct Unreachable;
     impl std::fmt::Display for Unreachable {

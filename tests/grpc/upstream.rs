@@ -1,4 +1,4 @@
-//! A client whose upstream is answered by hand, frame by frame.
+//! A client whose upstream is the test, which answers frame by frame.
 
 use std::{
     pin::Pin,
@@ -47,7 +47,7 @@ pub struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 /// A body that must not be polled.
 pub struct Unreadable;
 
-/// A call that has said everything.
+/// A call with one message.
 pub fn unary() -> Request<AnyBody> {
     let message = Full::new(Bytes::from_static(b"message")).map_err(|never| match never {});
     Request::post("/echo")
@@ -56,7 +56,7 @@ pub fn unary() -> Request<AnyBody> {
         .unwrap()
 }
 
-/// A call that goes on until its feed is dropped.
+/// A call that is sending until its feed is dropped.
 pub fn streaming() -> (Feed, Request<AnyBody>) {
     let (feed, body) = fed();
     (feed, Request::post("/echo").header("content-type", "application/grpc").body(body).unwrap())
@@ -182,7 +182,7 @@ impl Exchange {
         self.request.headers()["authorization"].to_str().unwrap()
     }
 
-    /// Reads the request to its end, as a server would that answers after it.
+    /// Reads the request to its end.
     pub async fn read_request(mut self) -> Self {
         while in_time(self.request.body_mut().frame()).await.is_some() {}
         self

@@ -1,4 +1,4 @@
-//! What a refusal says about the login.
+//! Refusals of a token endpoint, and their kinds.
 
 use std::time::{Duration, SystemTime};
 
@@ -6,14 +6,14 @@ use http::HeaderMap;
 use tower_refresh::{
     RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
     Session,
-    oauth2::{Classify, RefreshToken, Refusal, Standard, classify_fn},
+    oauth2::{Classify, DefaultClassify, RefreshTokenGrant, Refusal, classify_fn},
 };
 
 use crate::hand::*;
 
 const WAF: &str = "<!DOCTYPE html><title>Request blocked</title>";
 
-/// Real answers, and the rules of DESIGN.md.
+/// Answers of real servers, and one for each rule of `DefaultClassify`.
 const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
     ("RFC 6749", 400, r#"{"error":"invalid_grant"}"#, Terminal),
     (
@@ -37,7 +37,7 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
         r#"{"error":"invalid_grant","access_token":"at"}"#,
         Terminal,
     ),
-    ("a firewall's page", 403, WAF, Terminal),
+    ("a firewall's page", 403, WAF, Transient),
     ("an empty 401", 401, "", Terminal),
     ("an empty 403", 403, "", Terminal),
     (
@@ -89,7 +89,11 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
 #[test]
 fn refusals_of_real_servers() {
     for &(who, code, body, kind) in VENDORS {
-        for result in [refresh(answering(code, body)), obtain(answering(code, body))] {
+        // No refusal ends a session of client credentials.
+        let of_a_client = if kind == Terminal { Transient } else { kind };
+        for (result, kind) in
+            [(refresh(answering(code, body)), kind), (obtain(answering(code, body)), of_a_client)]
+        {
             let error = result.expect_err(who);
             assert_eq!(error.kind(), kind, "{who}: {code} {body}");
             assert!(!all_texts(&error).contains("hush"), "{who}");
@@ -98,7 +102,7 @@ fn refusals_of_real_servers() {
 }
 
 #[test]
-fn the_code_is_told_and_the_description_is_not() {
+fn an_error_shows_the_code_and_not_the_description() {
     let body = r#"{"error":"invalid_grant","error_description":"hush-old-refresh is expired"}"#;
     let error = refresh(answering(400, body)).unwrap_err();
     assert_eq!(cause(&error), "the authorization server answered 400 Bad Request, invalid_grant");
@@ -118,7 +122,7 @@ fn the_code_is_told_and_the_description_is_not() {
 }
 
 #[test]
-fn a_classifier_of_ones_own_sees_everything_and_decides() {
+fn a_custom_classifier_sees_all_of_the_refusal() {
     let endpoint = at(http(|| {
         let mut answer = answer(418, r#"{"error":"tea","error_description":"time"}"#);
         answer.headers_mut().insert("x-pot", "short".parse().unwrap());
@@ -136,11 +140,11 @@ fn a_classifier_of_ones_own_sees_everything_and_decides() {
 }
 
 #[test]
-fn a_firewalls_page_can_be_softened() {
+fn a_refusal_without_an_error_can_be_softened() {
     let soft = |body: &'static str| {
         answering(403, body).classify(classify_fn(|refusal| match refusal.error() {
             None => Transient,
-            Some(_) => Standard.classify(refusal),
+            Some(_) => DefaultClassify.classify(refusal),
         }))
     };
     assert_eq!(refresh(soft(WAF)).unwrap_err().kind(), Transient);
@@ -148,10 +152,10 @@ fn a_firewalls_page_can_be_softened() {
 }
 
 #[test]
-fn the_standard_answers_for_every_status() {
+fn the_default_classifier_decides_for_every_status() {
     let headers = HeaderMap::new();
     for code in 100..=999 {
-        let kind = Standard.classify(&Refusal::new(status(code), &headers));
+        let kind = DefaultClassify.classify(&Refusal::new(status(code), &headers));
         let expected = match code {
             401 | 403 => Terminal,
             504 => Ambiguous,
@@ -162,13 +166,13 @@ fn the_standard_answers_for_every_status() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
+async fn nothing_is_sent_before_the_time_that_the_server_named() {
     let (http, log) = http(|| {
         let mut answer = answer(429, "");
         answer.headers_mut().insert("retry-after", "17".parse().unwrap());
         answer
     });
-    let session = Session::new(stale(), RefreshToken::new(at(http)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(at(http)));
     let error = session.refresh().await.unwrap_err();
     assert_eq!(error.retry_after(), Some(Duration::from_secs(17)));
     tokio::time::advance(Duration::from_millis(16_900)).await;
@@ -183,7 +187,7 @@ async fn until_the_time_that_the_server_has_named_nothing_is_sent() {
 fn retry_after_is_honoured() {
     let waits = |code: u16, value: String| {
         let endpoint = at(http(move || {
-            // Too long to be read, so that a success is none.
+            // Too long to be read, so a success fails, too.
             let mut answer = answer(code, " ".repeat(100_000));
             answer.headers_mut().insert("retry-after", value.parse().unwrap());
             answer

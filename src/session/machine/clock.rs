@@ -2,43 +2,39 @@ use std::{cell::OnceCell, fmt, time::SystemTime};
 
 use tokio::time::Instant;
 
-/// What time it is, by both clocks.
+/// The current time by both clocks.
 ///
-/// Credentials expire by the wall clock, which goes on while a machine sleeps, and which may jump.
-/// Back-off and limits go by the monotonic one, which does neither.
+/// Expiry goes by the wall clock, which continues while a machine sleeps but may jump. Back-off and
+/// limits go by the monotonic clock, which does neither.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) wall: SystemTime,
     pub(crate) instant: Instant,
 }
 
-/// What time it is, read when somebody asks for the first time.
+/// The current time, read on first use and constant from then on.
 pub(in crate::session) struct LazyNow<'a> {
     clock: &'a Clock,
-    read: OnceCell<Now>,
+    now: OnceCell<Now>,
 }
 
-/// The wall clock of a session: the one seam through which it is read.
+/// The wall clock of a session. The session reads the wall clock only through this type.
 pub(in crate::session) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
 
 // === impl LazyNow ===
 
 impl<'a> LazyNow<'a> {
     pub(in crate::session) fn new(clock: &'a Clock) -> Self {
-        Self { clock, read: OnceCell::new() }
-    }
-
-    /// So that it is not read later.
-    pub(in crate::session) fn read(&self) {
-        self.get();
+        Self { clock, now: OnceCell::new() }
     }
 
     pub(in crate::session) fn is_read(&self) -> bool {
-        self.read.get().is_some()
+        self.now.get().is_some()
     }
 
+    /// Reads the clock on the first call. This runs the user's code.
     pub(in crate::session) fn get(&self) -> Now {
-        *self.read.get_or_init(|| self.clock.now())
+        *self.now.get_or_init(|| self.clock.now())
     }
 }
 

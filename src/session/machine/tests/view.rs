@@ -1,4 +1,6 @@
-//! States, steps and what is in them, in a form that can be compared.
+//! Comparable views of states, steps and their parts.
+//!
+//! The types themselves implement no `PartialEq`: errors and credentials cannot be compared.
 
 use std::{
     error::Error as _,
@@ -8,63 +10,63 @@ use std::{
 use crate::{
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::Cause,
+    refresher::cause::Cause,
     session::machine::{
         outcome::Outcome,
-        state::{EndReason, Flight, Phase, Row, State},
+        state::{EndReason, Flight, Phase, State, Streak},
         tests::key::Key,
         transition::{Effects, Step},
     },
 };
 
-/// A state.
+/// A view of a `State`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Picture {
+pub(super) struct StateView {
     pub(super) login: Login,
     pub(super) generation: Generation,
     pub(super) key: Option<u32>,
     pub(super) expires_at: Option<SystemTime>,
-    pub(super) stand: Stand,
+    pub(super) phase: PhaseView,
     pub(super) flights_started: u64,
     pub(super) flights_settled: u64,
-    /// What `Debug` shows of it: it can't be looked into.
+    /// The `Debug` output. A history has no accessors.
     pub(super) history: String,
 }
 
-/// A phase.
+/// A view of a `Phase`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Stand {
+pub(super) enum PhaseView {
     Active,
-    Refreshing(Leg),
-    Failed(Setback),
+    Refreshing(FlightView),
+    Failed(FailureView),
     NeverLoggedIn,
     Logout,
     Refused(String),
 }
 
-/// A failure.
+/// A view of a `Failure`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Setback {
+pub(super) struct FailureView {
     pub(super) error: String,
-    pub(super) row: Row,
+    pub(super) streak: Streak,
     pub(super) retry_at: Instant,
 }
 
-/// A flight.
+/// A view of a `Flight`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) struct Leg {
+pub(super) struct FlightView {
     pub(super) number: u64,
     pub(super) cause: Cause,
     pub(super) awaited: bool,
     pub(super) rejected: bool,
-    pub(super) row: Row,
+    pub(super) streak: Streak,
     pub(super) started_at: Instant,
-    pub(super) outcome: Option<Told>,
+    pub(super) outcome: Option<OutcomeView>,
 }
 
-/// An outcome.
+/// A view of an `Outcome`.
 #[derive(Clone, Debug, PartialEq)]
-pub(super) enum Told {
+pub(super) enum OutcomeView {
     Renewed,
     Replaced,
     Failed(String, Duration),
@@ -72,50 +74,51 @@ pub(super) enum Told {
     LoginChanged,
 }
 
-/// A step that was taken, and the state that it led to.
-pub(super) struct Taken<A> {
+/// A `Step`, with views of the states before and after it.
+pub(super) struct StepView<A> {
     pub(super) answer: A,
-    pub(super) before: Picture,
-    /// None when nothing changes.
-    pub(super) after: Option<Picture>,
+    pub(super) before: StateView,
+    /// `None` when nothing changes.
+    pub(super) after: Option<StateView>,
     pub(super) next: Option<State<Key>>,
     pub(super) effects: Effects<Key>,
 }
 
-/// Takes a step, which must leave the state that it starts from as it is.
+/// Runs a transition, and checks that it leaves its state unchanged.
 #[track_caller]
 pub(super) fn take<A>(
     state: &State<Key>,
     event: impl FnOnce(&State<Key>) -> Step<Key, A>,
-) -> Taken<A> {
-    let before = Picture::of(state);
+) -> StepView<A> {
+    let before = StateView::of(state);
     let Step { answer, next, effects } = event(state);
-    assert_eq!(Picture::of(state), before, "a transition is pure");
-    Taken { answer, before, after: next.as_ref().map(Picture::of), next, effects }
+    assert_eq!(StateView::of(state), before, "a transition is pure");
+    StepView { answer, before, after: next.as_ref().map(StateView::of), next, effects }
 }
 
-/// What the cause of a failed refresh says.
-pub(super) fn said(error: &RefreshError) -> String {
+/// The text of the cause of a refresh error.
+pub(super) fn cause_text(error: &RefreshError) -> String {
     error.source().expect("it has a cause").to_string()
 }
 
-/// What a request is told: the kind, and what the cause says.
-pub(super) fn told(error: &Error) -> (ErrorKind, Option<String>) {
-    let cause =
-        error.source().map(|source| said(source.downcast_ref().expect("it is a refresh error")));
+/// A view of an `Error`: its kind, and the text of its innermost cause.
+pub(super) fn error_view(error: &Error) -> (ErrorKind, Option<String>) {
+    let cause = error
+        .source()
+        .map(|source| cause_text(source.downcast_ref().expect("it is a refresh error")));
     (error.kind(), cause)
 }
 
-// === impl Picture ===
+// === impl StateView ===
 
-impl Picture {
+impl StateView {
     pub(super) fn of(state: &State<Key>) -> Self {
         Self {
             login: state.login,
             generation: state.generation,
             key: state.credential().map(|key| key.name),
             expires_at: state.expires_at(),
-            stand: Stand::of(&state.phase),
+            phase: PhaseView::of(&state.phase),
             flights_started: state.flights_started,
             flights_settled: state.flights_settled,
             history: format!("{:?}", state.history),
@@ -123,68 +126,68 @@ impl Picture {
     }
 }
 
-// === impl Stand ===
+// === impl PhaseView ===
 
-impl Stand {
+impl PhaseView {
     fn of(phase: &Phase) -> Self {
         match phase {
             Phase::Active => Self::Active,
-            Phase::Refreshing(flight) => Self::Refreshing(Leg::of(flight)),
-            Phase::Failed(failure) => Self::Failed(Setback {
-                error: said(&failure.error),
-                row: failure.row,
+            Phase::Refreshing(flight) => Self::Refreshing(FlightView::of(flight)),
+            Phase::Failed(failure) => Self::Failed(FailureView {
+                error: cause_text(&failure.error),
+                streak: failure.streak,
                 retry_at: failure.retry_at,
             }),
-            Phase::LoggedOut(reason) => Self::over(reason),
+            Phase::LoggedOut(reason) => Self::logged_out(reason),
         }
     }
 
-    pub(super) fn over(reason: &EndReason) -> Self {
+    pub(super) fn logged_out(reason: &EndReason) -> Self {
         match reason {
             EndReason::NeverLoggedIn => Self::NeverLoggedIn,
             EndReason::Logout => Self::Logout,
-            EndReason::Refused(error) => Self::Refused(said(error)),
+            EndReason::Refused(error) => Self::Refused(cause_text(error)),
         }
     }
 }
 
-// === impl Leg ===
+// === impl FlightView ===
 
-impl Leg {
+impl FlightView {
     pub(super) fn of(flight: &Flight) -> Self {
         Self {
             number: flight.number,
             cause: flight.cause,
             awaited: flight.awaited,
             rejected: flight.rejected,
-            row: flight.row,
+            streak: flight.streak,
             started_at: flight.started_at,
-            outcome: flight.outcome.get().as_ref().map(Told::of),
+            outcome: flight.outcome.get().as_ref().map(OutcomeView::of),
         }
     }
 }
 
-// === impl Told ===
+// === impl OutcomeView ===
 
-impl Told {
+impl OutcomeView {
     pub(super) fn of(outcome: &Outcome) -> Self {
         match outcome {
             Outcome::Renewed => Self::Renewed,
             Outcome::Replaced => Self::Replaced,
-            Outcome::Failed(error, wait) => Self::Failed(said(error), *wait),
-            Outcome::Ended(cause) => Self::Ended(cause.as_ref().map(said)),
+            Outcome::Failed(error, wait) => Self::Failed(cause_text(error), *wait),
+            Outcome::Ended(cause) => Self::Ended(cause.as_ref().map(cause_text)),
             Outcome::LoginChanged => Self::LoginChanged,
         }
     }
 }
 
-// === impl Taken ===
+// === impl StepView ===
 
-impl<A> Taken<A> {
-    /// Nothing has changed, and nothing is to be done.
+impl<A> StepView<A> {
+    /// Asserts that nothing changes and there are no effects.
     #[track_caller]
-    pub(super) fn assert_nothing(&self) {
-        assert_eq!(self.after, None, "no other state");
+    pub(super) fn assert_unchanged(&self) {
+        assert_eq!(self.after, None, "the state does not change");
         self.assert_no_effects();
     }
 
@@ -195,19 +198,19 @@ impl<A> Taken<A> {
         assert!(self.effects.ended.is_none(), "no login ends");
     }
 
-    /// The state differs from the one before in what `change` changes.
+    /// Asserts that the next state is the one before plus `change`.
     #[track_caller]
-    pub(super) fn assert_state(&self, change: impl FnOnce(&mut Picture)) {
+    pub(super) fn assert_state(&self, change: impl FnOnce(&mut StateView)) {
         let mut expected = self.before.clone();
         change(&mut expected);
         assert_eq!(self.after.as_ref(), Some(&expected));
     }
 
-    /// A flight was told this, and nothing else is to be done but what `ended` says.
+    /// Asserts that this flight settles with this outcome and no flight starts.
     #[track_caller]
-    pub(super) fn assert_settled(&self, number: u64, outcome: Told) {
-        let (flight, told) = self.effects.settled.as_ref().expect("a flight settles");
-        assert_eq!((flight.number, Told::of(told)), (number, outcome));
+    pub(super) fn assert_settled(&self, number: u64, outcome: OutcomeView) {
+        let (flight, settled) = self.effects.settled.as_ref().expect("a flight settles");
+        assert_eq!((flight.number, OutcomeView::of(settled)), (number, outcome));
         assert!(self.effects.launch.is_none(), "no flight starts");
     }
 }

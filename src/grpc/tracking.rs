@@ -8,28 +8,28 @@ use http_body::Body;
 
 use crate::{grpc::request::RequestBody, middleware::extension::Stamp};
 
-/// What is remembered of a call of the session until its response comes.
-pub(super) struct Watch {
+/// A call that carries the session's credential, until its response head arrives.
+pub(super) struct TrackedCall {
     pub(super) stamp: Stamp,
-    pub(super) grace: Grace,
+    pub(super) grace: GracePeriod,
 }
 
-/// How long the headers may be held back.
-pub(super) struct Grace {
+/// The time for which the headers of a response may be held back.
+pub(super) struct GracePeriod {
     limit: Duration,
-    /// Alive while the call is sending.
+    /// Owned by the request body. Dropped when the call has sent everything.
     sending: Weak<()>,
 }
 
-/// Whether there is anything to look for after the head: a gRPC response that hasn't had its status
-/// yet.
-pub(super) fn is_of_interest<B: Body>(response: &Response<B>) -> bool {
+/// Whether a response may still bring a status: it is a gRPC response without a status in its head,
+/// and its body has not ended.
+pub(super) fn awaits_status<B: Body>(response: &Response<B>) -> bool {
     let headers = response.headers();
     is_grpc(headers) && !headers.contains_key("grpc-status") && !response.body().is_end_stream()
 }
 
-/// `application/grpc`, `application/grpc+proto`, `application/grpc; charset=…`. Not gRPC-Web, whose
-/// trailers are data.
+/// Whether the content type is `application/grpc`, with or without a suffix such as `+proto` and
+/// parameters. False for gRPC-Web, whose trailers are data.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     const NAME: &[u8] = b"application/grpc";
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
@@ -38,28 +38,28 @@ pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     })
 }
 
-// === impl Watch ===
+// === impl TrackedCall ===
 
-impl Watch {
+impl TrackedCall {
     pub(super) fn new<B: Body>(stamp: Stamp, limit: Duration, body: B) -> (Self, RequestBody<B>) {
         if limit.is_zero() {
-            let grace = Grace { limit, sending: Weak::new() };
-            return (Self { stamp, grace }, RequestBody::unfollowed(body));
+            let grace = GracePeriod { limit, sending: Weak::new() };
+            return (Self { stamp, grace }, RequestBody::untracked(body));
         }
         let sending = Arc::new(());
-        let grace = Grace { limit, sending: Arc::downgrade(&sending) };
-        (Self { stamp, grace }, RequestBody::followed(body, sending))
+        let grace = GracePeriod { limit, sending: Arc::downgrade(&sending) };
+        (Self { stamp, grace }, RequestBody::tracked(body, sending))
     }
 }
 
-// === impl Grace ===
+// === impl GracePeriod ===
 
-impl Grace {
-    /// None for a call that is still sending: its client may wait for the headers before it goes
-    /// on.
+impl GracePeriod {
+    /// `None` while the call is still sending: its client may wait for the headers before it sends
+    /// more.
     pub(super) fn limit(&self) -> Option<Duration> {
-        let is_over = self.sending.strong_count() == 0;
-        (is_over && !self.limit.is_zero()).then_some(self.limit)
+        let has_sent_all = self.sending.strong_count() == 0;
+        (has_sent_all && !self.limit.is_zero()).then_some(self.limit)
     }
 }
 
@@ -70,7 +70,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn grpc_is_told_by_its_content_type() {
+    fn grpc_is_recognised_by_its_content_type() {
         let is_grpc = |value| {
             is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
         };
