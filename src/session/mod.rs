@@ -118,9 +118,9 @@
 //!    panic, aborted task, runtime shut-down. No request waits forever.
 //! 6. **Callers may leave.** Dropping a request, all requests or every handle cancels no flight.
 //!    Only its time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal and one
-//!    replay. A second rejection goes to the caller unchanged. A refresher that returns the
-//!    rejected credential has failed.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one replay,
+//!    and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second rejection
+//!    goes to the caller unchanged. A refresher that returns the rejected credential has failed.
 //! 8. **One answer for all.** All waiters of a flight get its outcome, success or failure. None of
 //!    them tries again by itself.
 //! 9. **The end is the end.** After a terminal failure or a logout, no request is sent with this
@@ -134,10 +134,13 @@
 //!     own session: they pass through untouched. Session methods that would wait for the flight
 //!     fail there. Tasks and flights that a flight causes inherit this.
 //! 12. **Credentials stay home.** Only the layer's origins ever receive a credential, and in
-//!     cleartext only where that is allowed. No secret is in `Debug`, `Display` or errors.
+//!     cleartext only those that are listed as `http://…` and loopback. A `TRACE` request never
+//!     carries one. No secret is in `Debug`, `Display` or errors.
 //! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
-//!     polled ready for it. A waiting request holds no readiness, permit, response or connection of
-//!     the inner service.
+//!     polled ready for it. A waiting request holds no readiness or permit of the inner service. It
+//!     reads the body of its rejected response, up to 64 KiB and for up to one second, and then
+//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that response
+//!     until the flight has settled.
 //! 14. **Replays are exact.** A replay differs from its request in the credential alone. A request
 //!     that cannot be replayed gets its rejection at once, and the refresh still runs.
 //!
