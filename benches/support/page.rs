@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-/// The variable that asks for the tables to be written.
+/// The environment variable that makes a bench write its tables.
 const WRITE: &str = "BENCH_WRITE";
 
 /// A table that a page has between `<!-- bench: NAME -->` and `<!-- end -->`.
