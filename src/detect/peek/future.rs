@@ -11,7 +11,7 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use crate::{
-    detect::peek::{body::PeekBody, layer::Predicates, start::BodyStart},
+    detect::peek::{body::PeekBody, predicates::Predicates, start::BodyStart},
     head::{RequestHead, ResponseHead},
     middleware::extension::Rejected,
     replay::head::RestoredHead,

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use crate::{
-    detect::peek::{service::Peek, start::BodyStart},
+    detect::peek::{predicates::Predicates, service::Peek, start::BodyStart},
     head::ResponseHead,
 };
 
@@ -12,12 +12,6 @@ use crate::{
 pub struct PeekLayer<H, D> {
     predicates: Arc<Predicates<H, D>>,
     limit: usize,
-}
-
-/// The predicates of a layer, which all of its services share.
-pub(super) struct Predicates<H, D> {
-    pub(super) should_read: H,
-    pub(super) is_rejection: D,
 }
 
 // === impl PeekLayer ===

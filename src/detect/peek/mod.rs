@@ -80,6 +80,7 @@
 mod body;
 mod future;
 mod layer;
+mod predicates;
 mod service;
 mod start;
 

@@ -13,7 +13,7 @@ use crate::{
     detect::peek::{
         body::PeekBody,
         future::{PeekedRequest, ResponseFuture},
-        layer::Predicates,
+        predicates::Predicates,
         start::BodyStart,
     },
     head::ResponseHead,
