@@ -767,10 +767,11 @@ async fn renewals_ahead_stay_within_the_limit_so_that_no_request_is_rejected() {
         (3, 60 * MINUTE, 25 * MINUTE),
     ] {
         for margin in [Duration::ZERO, SECOND, 4 * SECOND, MINUTE, Duration::MAX] {
-            let (rejected, _) = rejections(lifetime, SECOND.max(lifetime / 10), 20 * lifetime, |b| {
-                b.refresh_limit(refreshes, window).refresh_ahead(margin)
-            })
-            .await;
+            let (rejected, _) =
+                rejections(lifetime, SECOND.max(lifetime / 10), 20 * lifetime, |b| {
+                    b.refresh_limit(refreshes, window).refresh_ahead(margin)
+                })
+                .await;
             assert_eq!(rejected, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
         }
     }
