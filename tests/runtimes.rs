@@ -63,7 +63,10 @@ fn g05_a_flight_is_ambiguous_if_its_runtime_ends_after_the_refresher_was_polled(
     };
     let flight = ends.block_on(flights.next());
     drop(ends);
-    assert_eq!(refresh_kind(&poll_without_runtime(refreshed).unwrap_err()), RefreshErrorKind::Ambiguous);
+    assert_eq!(
+        refresh_kind(&poll_without_runtime(refreshed).unwrap_err()),
+        RefreshErrorKind::Ambiguous
+    );
     assert!(flight.is_dropped());
 }
 

@@ -166,7 +166,8 @@ impl TokenAnswer {
             "error" if value.is_nothing() => {}
             "error" => {
                 self.is_refused = true;
-                self.error = value.text().map(str::to_owned).or(self.error.take());
+                let code = value.text().map(str::trim).filter(|code| !code.is_empty());
+                self.error = code.map(str::to_owned).or(self.error.take());
             }
             "error_description" => {
                 let text = value.text().map(str::to_owned);
