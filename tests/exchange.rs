@@ -41,7 +41,7 @@ const _: fn() = || {
     is_send::<Answer>();
 };
 
-/// What an HTTP client does with the body before it fails.
+/// The treatment of the body by an HTTP client that then fails.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Client {
     FailsAtOnce,
