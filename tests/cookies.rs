@@ -205,7 +205,7 @@ async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
 }
 
 #[tokio::test]
-async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_overwritten() {
+async fn a_request_with_an_authorization_header_passes_untouched_unless_overwritten() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let request = || {
@@ -221,7 +221,7 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
 }
 
 #[tokio::test]
-async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
+async fn an_ordinary_answer_updates_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
@@ -236,7 +236,7 @@ async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
 }
 
 #[tokio::test]
-async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
+async fn the_refresh_and_the_replay_carry_the_current_csrf_header() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
@@ -336,7 +336,7 @@ async fn the_cookies_of_a_late_answer_never_reach_a_newer_login() {
 }
 
 #[tokio::test]
-async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
+async fn an_answer_that_a_refresh_overtook_does_not_undo_the_refresh() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
@@ -408,7 +408,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
+async fn another_host_gets_no_cookie_and_sets_none() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);

@@ -112,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_an_http_url_without_secrets_and_without_a_query() {
+    fn a_base_with_user_information_or_a_query_is_refused() {
         assert_eq!(reason("app.example.com"), "the text is not an absolute URL");
         assert_eq!(reason("/app"), "the text is not an absolute URL");
         assert_eq!(

@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn requests_that_change_something_have_the_header() {
+    fn requests_with_unsafe_methods_have_the_header() {
         let csrf = Csrf::new("csrf", HEADER);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(applied(&csrf, method, "t").unwrap(), "t");
@@ -118,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_decoded_only_where_asked_and_never_into_a_line_break() {
+    fn a_token_is_decoded_only_if_configured_and_never_to_a_line_break() {
         let csrf = Csrf::new("csrf", HEADER);
         assert_eq!(applied(&csrf, Method::POST, "a%3D").unwrap(), "a%3D");
         let decoding = csrf.percent_decoded(true);

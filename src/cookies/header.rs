@@ -64,7 +64,7 @@ mod tests {
     }
 
     #[test]
-    fn the_callers_own_cookies_stay_and_none_is_sent_twice() {
+    fn the_callers_cookies_are_kept_and_no_name_is_sent_twice() {
         assert_eq!(merged(&[], &[]), [""; 0]);
         assert_eq!(merged(&["theme=dark"], &[]), ["theme=dark"]);
         assert_eq!(merged(&[], &[("sid", "1")]), ["sid=1"]);

@@ -528,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_without_a_domain_goes_to_its_host_alone() {
+    fn a_cookie_without_a_domain_goes_to_its_host_only() {
         let jar = jar("https://app.example.com", &["sid=1; Path=/"]);
         assert_eq!(sent(&jar, "https://app.example.com/x"), "sid=1");
         assert_eq!(sent(&jar, "https://APP.example.com:8443/x"), "sid=1");
@@ -553,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_for_a_domain_that_is_not_the_upstreams_is_not_taken() {
+    fn a_cookie_for_another_domain_is_refused() {
         let foreign = [
             "sid=1; Domain=evil.org",
             "sid=1; Domain=other.example.com",
@@ -585,7 +585,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secure_cookie_travels_encrypted_or_stays_on_this_machine() {
+    fn a_secure_cookie_is_sent_over_tls_or_to_this_machine_only() {
         let jar = jar("https://a.example", &["sid=1; Secure; Path=/", "b=2; Path=/"]);
         assert_eq!(sent(&jar, "http://a.example/"), "b=2");
         assert_eq!(sent(&jar, "ws://a.example/"), "b=2");
@@ -606,7 +606,7 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_can_delete_a_cookie_and_none_is_remembered_for_it() {
+    fn a_deleted_cookie_leaves_nothing_in_the_jar() {
         let jar = jar("https://a.example", &["a=1; Path=/", "b=1; Path=/"]);
         observe(&jar, &["a=; Path=/; Max-Age=0", "c=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT"]);
         assert_eq!(sent(&jar, "/"), "b=1");
@@ -614,7 +614,7 @@ mod tests {
     }
 
     #[test]
-    fn what_can_not_be_read_is_left_out() {
+    fn an_unreadable_cookie_is_ignored() {
         let headers = [
             &b"sid=\xff"[..],
             b"",
@@ -634,7 +634,7 @@ mod tests {
     }
 
     #[test]
-    fn a_jar_has_bounds_as_in_a_browser_and_still_rolls_when_it_is_full() {
+    fn a_full_jar_takes_no_new_cookie_and_still_updates_old_ones() {
         let jar = jar("https://a.example", &["sid=1; Path=/"]);
         observe(&jar, &[&format!("long={}", "x".repeat(LONGEST_COOKIE))]);
         assert_eq!(jar.value("long"), None);
@@ -655,7 +655,7 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_of_others_are_not_taken_for_the_upstreams() {
+    fn an_answer_of_another_host_sets_no_cookie() {
         for elsewhere in ["https://evil.org/", "http://a.example/", "https://b.a.example/"] {
             let jar = jar("https://a.example", &["sid=1; Path=/"]);
             assert_eq!(sent(&jar, "https://a.example/"), "sid=1");
@@ -669,7 +669,7 @@ mod tests {
     }
 
     #[test]
-    fn a_renewed_jar_has_what_rolled_meanwhile_and_is_one_of_its_own() {
+    fn a_renewed_jar_starts_with_the_current_cookies_and_changes_by_itself() {
         let csrf = Csrf::new("csrf", http::HeaderName::from_static("x-csrf"));
         let old = jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/"]).with_csrf(csrf);
         observe(&old, &["csrf=2; Path=/"]);
@@ -682,7 +682,7 @@ mod tests {
     }
 
     #[test]
-    fn a_late_answer_rolls_what_no_refresh_has_touched_and_deletes_nothing() {
+    fn a_late_answer_updates_only_cookies_that_no_refresh_has_changed() {
         let first =
             jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/", "theme=dark; Path=/"]);
         let second = first.renewed(&answer(&["sid=2; Path=/"])).unwrap();
@@ -702,7 +702,7 @@ mod tests {
     }
 
     #[test]
-    fn jars_of_a_login_may_be_used_from_everywhere_at_once() {
+    fn jars_of_a_login_can_be_used_on_several_threads() {
         let jar = Arc::new(jar("https://a.example", &["sid=0; Path=/"]));
         let stop = AtomicBool::new(false);
         let mut last: Option<Jar> = None;
@@ -759,7 +759,7 @@ mod tests {
     }
 
     #[test]
-    fn jars_are_the_same_that_hold_the_same_for_as_long() {
+    fn jars_with_equal_cookies_and_expiries_are_the_same() {
         let base = "https://a.example";
         assert!(jar(base, &["a=1", "b=2"]).is_same(&jar(base, &["b=2", "a=1"])));
         assert!(!jar(base, &["a=1"]).is_same(&jar(base, &["a=2"])));
@@ -799,7 +799,7 @@ mod tests {
     }
 
     #[test]
-    fn a_closed_jar_takes_nothing_and_sends_nothing_nor_do_those_of_its_login() {
+    fn closing_a_jar_empties_and_closes_all_jars_of_its_login() {
         let old = jar("https://a.example", &["sid=1; Path=/"]);
         let new = old.renewed(&answer(&["sid=2; Path=/"])).unwrap();
         new.close();
@@ -824,7 +824,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_names_nor_values_are_shown() {
+    fn debug_shows_neither_names_nor_values_of_cookies() {
         let jar = jar("https://a.example", &["n4me=s3cr3t"]);
         assert_eq!(
             format!("{jar:?}"),
@@ -965,7 +965,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_an_answer_sets_a_request_can_carry(
+        fn a_request_can_carry_any_cookie_that_an_answer_sets(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..60),
                 "[a-c]{0,2}=[ -~]{0,8}(; ?(Path|Domain|Max-Age|Expires|Secure|é)=[ -~éß]{0,12}){0,3}"

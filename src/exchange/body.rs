@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_was_read_was_sent() {
+    fn a_body_that_was_read_counts_as_sent() {
         let (mut body, gate) = RequestBody::from("a=b").gated();
         assert!(!body.is_end_stream() && body.size_hint().exact() == Some(3));
         assert_eq!(poll(&mut body).unwrap().unwrap(), "a=b");

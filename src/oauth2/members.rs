@@ -96,13 +96,13 @@ impl Value {
 }
 
 fn is_constant(word: &str) -> bool {
-    ["true", "false", "null", "undefined"]
+    ["true", "false", "null", "none", "nil", "undefined"]
         .iter()
         .any(|constant| word.eq_ignore_ascii_case(constant))
 }
 
 fn is_nothing(word: &str) -> bool {
-    let words = ["", "false", "null", "none", "undefined"];
+    let words = ["", "false", "null", "none", "nil", "undefined"];
     words.iter().any(|nothing| word.eq_ignore_ascii_case(nothing))
         || word.parse::<f64>().is_ok_and(|number| number == 0.0 || number.is_nan())
 }

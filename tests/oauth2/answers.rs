@@ -261,6 +261,8 @@ const ODD_TOKENS: &[&str] = &[
     r#"{"access_token":"at-2" "refresh_token":"rt-2"}"#,
     r#"{'access_token':'at-2','refresh_token':'rt-2'}"#,
     r#"{access_token:"at-2",refresh_token:"rt-2"}"#,
+    r#"{'access_token': 'at-2', 'refresh_token': 'rt-2', 'error': None, 'token_type': None}"#,
+    r#"{" access_token ":"at-2","refresh_token " : "rt-2" /* two spaces */ , "error":nil}"#,
     r#"[{"access_token":"at-2","refresh_token":"rt-2"}]"#,
     r#""{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}""#,
     ")]}',\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
@@ -294,7 +296,7 @@ fn an_odd_answer_loses_no_token() {
             refresh(answering(200, *body)).unwrap_or_else(|error| panic!("{body}: {error:?}"));
         assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some("rt-2")), "{body}");
     }
-    for refresh_token in ["false", "7", "null", "[]", r#"{"a":"b"}"#, r#""""#] {
+    for refresh_token in ["false", "7", "null", "None", "NaN", "[]", r#"{"a":"b"}"#, r#""""#] {
         let body = format!(r#"{{"access_token":"at-2","refresh_token":{refresh_token}}}"#);
         let token = refresh(answering(200, body)).unwrap();
         assert_eq!(token.refresh_token(), Some(OLD_REFRESH), "{refresh_token}");
