@@ -23,7 +23,7 @@ const GRACE: Duration = Duration::from_millis(20);
 // === impl TrailersLayer ===
 
 impl TrailersLayer {
-    /// All settings at their defaults.
+    /// Creates a layer with default settings.
     pub const fn new() -> Self {
         Self { grace: GRACE, detect: None }
     }
@@ -38,7 +38,8 @@ impl TrailersLayer {
         self
     }
 
-    /// Which trailers reject the credential. Default: those with status 16 (UNAUTHENTICATED).
+    /// Sets the detector of trailers that reject the credential. Default: status 16
+    /// (UNAUTHENTICATED).
     ///
     /// The detector gets the trailers in place of the headers of the response. The same detector is
     /// usually right for the [`RefreshLayer`](crate::RefreshLayer), since a server that sends no
