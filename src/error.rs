@@ -19,7 +19,7 @@
 //! |---|---|---|
 //! | [terminal](RefreshErrorKind::Terminal) | the login was refused: log in again | ends |
 //! | [transient](RefreshErrorKind::Transient) | unreachable, overloaded, broken: try later | goes on |
-//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, but not answered: it may have happened | goes on |
+//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, without a usable answer: it may have happened | goes on |
 //!
 //! The texts are for humans and may change. The kinds are stable. No text and no `Debug` output of
 //! this crate contains a credential. `Debug` and `source()` show the cause that a refresher passes
@@ -132,8 +132,8 @@ pub enum RefreshErrorKind {
     Terminal,
     /// The refresh did not happen, and the login was not refused. A later attempt may succeed.
     Transient,
-    /// The refresh was sent and not answered, so it may or may not have happened. This matters
-    /// where a refresh token is valid only once (RFC 9700 §4.14.2).
+    /// The refresh may or may not have happened: it was sent, and no usable answer came. This
+    /// matters where a refresh token is valid only once (RFC 9700 §4.14.2).
     Ambiguous,
 }
 
@@ -263,7 +263,8 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Transient, cause.into())
     }
 
-    /// The refresh was sent and not answered.
+    /// The refresh was sent, and no usable answer came: the connection broke, the answer was cut
+    /// off, or it holds no usable credential.
     ///
     /// [`SessionBuilder::on_ambiguous`](crate::session::SessionBuilder::on_ambiguous) decides
     /// whether the login goes on.
@@ -281,7 +282,8 @@ impl RefreshError {
 
     /// The error for a response of the refresh endpoint, classified by its status alone: 401 and
     /// 403 (RFC 9110 §15.5.2, §15.5.4) are terminal. 504 (§15.6.5) is ambiguous, because a gateway
-    /// has passed the refresh on and got no answer. Every other status is transient.
+    /// has passed the refresh on and got no answer. So is a success (2xx), whose body then held no
+    /// usable credential. Every other status is transient.
     ///
     /// This suits endpoints of cookie sessions. An OAuth token endpoint puts its error code into
     /// the body instead, usually `invalid_grant` with a 400 (RFC 6749 §5.2). Look for that first,
@@ -298,6 +300,7 @@ impl RefreshError {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefreshErrorKind::Terminal,
             StatusCode::GATEWAY_TIMEOUT => RefreshErrorKind::Ambiguous,
+            status if status.is_success() => RefreshErrorKind::Ambiguous,
             _ => RefreshErrorKind::Transient,
         };
         Self::new(kind, UnexpectedStatus(status).into())
@@ -360,7 +363,7 @@ impl fmt::Display for RefreshError {
         f.write_str(match self.kind {
             RefreshErrorKind::Terminal => "the refresh was refused",
             RefreshErrorKind::Transient => "the refresh failed",
-            RefreshErrorKind::Ambiguous => "the refresh got no answer",
+            RefreshErrorKind::Ambiguous => "the outcome of the refresh is unknown",
         })
     }
 }
@@ -371,11 +374,11 @@ impl error::Error for RefreshError {
     }
 }
 
-/// A refresh endpoint that returns a token no header can carry is broken. It has not refused the
-/// login.
+/// [Ambiguous](RefreshErrorKind::Ambiguous): the endpoint has answered the refresh with a token that
+/// no header can carry, so the refresh token may be used up.
 impl From<InvalidToken> for RefreshError {
     fn from(invalid: InvalidToken) -> Self {
-        Self::transient(invalid)
+        Self::ambiguous(invalid)
     }
 }
 

@@ -61,12 +61,16 @@ pub fn error(
 ///
 /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
 /// let token = Arc::new(Token::bearer("at-1")?);
-/// assert!(revokes(&testing::ended_login(EndReason::Logout, Some(token))));
-/// assert!(!revokes(&testing::ended_login(EndReason::Logout, None)));
+/// assert!(revokes(&testing::ended_login(None, EndReason::Logout, Some(token))));
+/// assert!(!revokes(&testing::ended_login(None, EndReason::Logout, None)));
 /// # Ok(()) }
 /// ```
-pub fn ended_login<C>(reason: EndReason, credential: Option<Arc<C>>) -> EndedLogin<C> {
-    EndedLogin::new(login(1), reason, credential)
+pub fn ended_login<C>(
+    session_name: Option<&str>,
+    reason: EndReason,
+    credential: Option<Arc<C>>,
+) -> EndedLogin<C> {
+    EndedLogin::new(session_name.map(Arc::from), login(1), reason, credential)
 }
 
 /// A state of the first login, in this phase.

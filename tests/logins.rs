@@ -579,7 +579,7 @@ async fn g09_a_transient_failure_keeps_the_credential_and_the_login() {
         (status_of(500), RefreshErrorKind::Transient),
         (status_of(429), RefreshErrorKind::Transient),
         (status_of(400), RefreshErrorKind::Transient),
-        (garbage().unwrap_err(), RefreshErrorKind::Transient),
+        (garbage().unwrap_err(), RefreshErrorKind::Ambiguous),
         (RefreshError::ambiguous("connection reset"), RefreshErrorKind::Ambiguous),
     ] {
         let journal = Journal::default();
@@ -1194,7 +1194,7 @@ impl Credential for ReentrantCredential {
         request.headers.insert("authorization", format!("Bearer {}", self.name).parse().unwrap());
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.read("expires_at");
         None
     }

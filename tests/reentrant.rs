@@ -269,7 +269,7 @@ impl Credential for Key {
         request.extensions.insert(self.name);
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.expires_at
     }
 

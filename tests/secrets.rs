@@ -66,7 +66,7 @@ impl Credential for DerivedDebug {
         request.headers.insert(header::COOKIE, HeaderValue::from_static(self.0));
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         Some(SystemTime::now() + Duration::from_secs(60))
     }
 }

@@ -239,7 +239,7 @@ fn g05_a_flight_on_a_runtime_that_is_shut_down_fails_at_once() {
     };
     let error = poll_without_runtime(session.refresh()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(&error), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
     assert!(session.credential().is_some());
 }
 
@@ -596,7 +596,7 @@ use PanickingCredential::{Harmless, Panicking};
 impl Credential for PanickingCredential {
     fn apply(&self, _: &mut http::request::Parts) {}
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         match self {
             Harmless => None,
             Panicking => panic!("expires_at panics"),

@@ -678,3 +678,101 @@ async fn keep_fresh_continues_after_a_failure_a_logout_and_a_login() {
     drop(flights.next().await);
     assert!(!keeper.is_finished());
 }
+
+/// Sends a request every `step` for `span`, while a refresher brings tokens of this lifetime. All
+/// tokens are good until they expire. Returns the number of requests that got a 401, and how many
+/// states had no expiry.
+async fn rejections(
+    lifetime: Duration,
+    step: Duration,
+    span: Duration,
+    configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
+) -> (usize, usize) {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let first = wall.expiring_in("at-1", lifetime);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| configure(b.credential(first).refresh_ahead_jitter(0.0)));
+    let endpoint = tokio::spawn({
+        let (upstream, wall) = (upstream.clone(), wall.clone());
+        async move {
+            for number in 2.. {
+                let name = format!("at-{number}");
+                let flight = flights.next().await;
+                upstream.accept_only(&[&name, flight.context.current().unwrap().access_token()]);
+                flight.answer(Ok(wall.expiring_in(&name, lifetime)));
+            }
+        }
+    });
+    let (mut rejected, mut of_unknown_expiry) = (0, 0);
+    let mut expiry = wall.now() + lifetime;
+    let mut elapsed = Duration::ZERO;
+    while elapsed < span {
+        if let Some(at) = session.state().expires_at() {
+            expiry = at;
+        } else {
+            of_unknown_expiry += 1;
+        }
+        if expiry <= wall.now() {
+            upstream.accept_only(&[]);
+        }
+        rejected += usize::from(send(&client).await.unwrap() == StatusCode::UNAUTHORIZED);
+        settle_tasks().await;
+        wall.pass(step).await;
+        elapsed += step;
+    }
+    endpoint.abort();
+    (rejected, of_unknown_expiry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sound_expiry_is_kept_when_the_limit_is_reached_within_a_longer_window() {
+    for (refreshes, window, lifetime, margin) in [
+        (3, 60 * MINUTE, 30 * MINUTE, 5 * MINUTE),
+        (3, 60 * MINUTE, 30 * MINUTE, Duration::ZERO),
+        (3, 60 * MINUTE, 15 * MINUTE, MINUTE),
+        (1, 60 * MINUTE, 30 * MINUTE, MINUTE),
+        (5, 24 * 60 * MINUTE, 60 * MINUTE, 2 * MINUTE),
+        (1000, 30 * SECOND, 2 * MINUTE, MINUTE),
+    ] {
+        let (_, of_unknown_expiry) = rejections(lifetime, MINUTE / 2, 6 * 60 * MINUTE, |b| {
+            b.refresh_limit(refreshes, window).refresh_ahead(margin)
+        })
+        .await;
+        assert_eq!(of_unknown_expiry, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_rejected_while_the_limit_allows_each_renewal() {
+    for (refreshes, window, lifetime, margin) in
+        [(3, 60 * MINUTE, 30 * MINUTE, 5 * MINUTE), (3, 60 * MINUTE, 30 * MINUTE, Duration::ZERO)]
+    {
+        let (rejected, _) = rejections(lifetime, MINUTE / 2, 12 * 60 * MINUTE, |b| {
+            b.refresh_limit(refreshes, window).refresh_ahead(margin)
+        })
+        .await;
+        assert_eq!(rejected, 0, "{lifetime:?}, {margin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_ahead_stay_within_the_limit_so_that_no_request_is_rejected() {
+    for (refreshes, window, lifetime) in [
+        (5, 30 * SECOND, 7 * SECOND),
+        (5, 30 * SECOND, 8 * SECOND),
+        (5, 30 * SECOND, 11 * SECOND),
+        (5, 30 * SECOND, 20 * SECOND),
+        (1, 30 * SECOND, 45 * SECOND),
+        (2, 60 * SECOND, 40 * SECOND),
+        (3, 60 * MINUTE, 25 * MINUTE),
+    ] {
+        for margin in [Duration::ZERO, SECOND, 4 * SECOND, MINUTE, Duration::MAX] {
+            let (rejected, _) =
+                rejections(lifetime, SECOND.max(lifetime / 10), 20 * lifetime, |b| {
+                    b.refresh_limit(refreshes, window).refresh_ahead(margin)
+                })
+                .await;
+            assert_eq!(rejected, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
+        }
+    }
+}

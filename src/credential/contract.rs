@@ -52,14 +52,16 @@ pub trait Credential: Send + Sync + 'static {
     /// fail belongs into the constructor of the credential.
     fn apply(&self, request: &mut request::Parts);
 
-    /// When the upstream stops accepting the credential, if that is known.
+    /// The time at which the upstream stops accepting the credential, if it is known.
     ///
-    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended
-    /// machine. A time that has already passed by then counts as unknown: local clocks are wrong,
-    /// and the upstream decides.
+    /// Called once, when the session receives the credential. `received_at` is that moment by the
+    /// session's clock ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), for a
+    /// credential that knows its lifetime and not its end. An expiry that is not after
+    /// `received_at` counts as unknown: the local clock may be wrong, so the upstream decides.
     ///
     /// Unknown by default.
-    fn expires_at(&self) -> Option<SystemTime> {
+    #[expect(unused_variables, reason = "the name is documentation")]
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
         None
     }
 
@@ -143,8 +145,8 @@ impl<C: Credential> Credential for Arc<C> {
         (**self).apply(request);
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
-        (**self).expires_at()
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        (**self).expires_at(received_at)
     }
 
     fn is_present(request: &request::Parts) -> bool {
@@ -169,8 +171,8 @@ impl<C: Credential> Credential for Box<C> {
         (**self).apply(request);
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
-        (**self).expires_at()
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        (**self).expires_at(received_at)
     }
 
     fn is_present(request: &request::Parts) -> bool {
@@ -220,7 +222,7 @@ mod tests {
             request.headers.insert("x-name", self.name.parse().unwrap());
         }
 
-        fn expires_at(&self) -> Option<SystemTime> {
+        fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
             Some(SystemTime::UNIX_EPOCH)
         }
 
@@ -252,7 +254,7 @@ mod tests {
             one.apply(&mut request);
             assert!(C::is_present(&request));
             assert_eq!(request.headers["x-name"], "a");
-            assert_eq!(one.expires_at(), Some(SystemTime::UNIX_EPOCH));
+            assert_eq!(one.expires_at(SystemTime::now()), Some(SystemTime::UNIX_EPOCH));
             assert!(one.is_same(&one.unshared().unwrap()) && !one.is_same(&other));
             one.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));
             assert_eq!(observed.load(Ordering::SeqCst), 1);
@@ -274,7 +276,7 @@ mod tests {
 
     #[test]
     fn by_default_a_credential_neither_expires_nor_equals_another() {
-        assert_eq!(Bare.expires_at(), None);
+        assert_eq!(Bare.expires_at(SystemTime::now()), None);
         assert!(!Bare.is_same(&Bare));
         assert!(Bare.unshared().is_none());
         Bare.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));

@@ -44,7 +44,7 @@ pub struct Token {
     /// `Bearer ` and the access token: visible ASCII, and sensitive.
     header: HeaderValue,
     refresh_token: Option<Secret>,
-    expires_at: Option<SystemTime>,
+    expiry: Option<Expiry>,
 }
 
 /// The error of an access token that can't be sent as a bearer token.
@@ -69,6 +69,14 @@ pub struct InvalidToken {
 enum InvalidTokenKind {
     Empty,
     Forbidden { position: usize },
+}
+
+/// The expiry of a token, as its issuer stated it.
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    At(SystemTime),
+    /// Counted from the arrival of the token in its session.
+    In(Duration),
 }
 
 struct Redacted;
@@ -115,7 +123,7 @@ impl Token {
         let mut header = HeaderValue::try_from(format!("{SCHEME}{access_token}"))
             .expect("visible ASCII is a header value");
         header.set_sensitive(true);
-        Ok(Self { header, refresh_token: None, expires_at: None })
+        Ok(Self { header, refresh_token: None, expiry: None })
     }
 
     /// Adds the refresh token ([RFC 6749 §1.5]).
@@ -154,41 +162,41 @@ impl Token {
     /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let exp = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_at(exp);
-    /// assert_eq!(token.expires_at(), Some(exp));
+    /// assert_eq!(token.expires_at(SystemTime::now()), Some(exp));
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn with_expires_at(mut self, expires_at: SystemTime) -> Self {
-        self.expires_at = Some(expires_at);
+        self.expiry = Some(Expiry::At(expires_at));
         self
     }
 
-    /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1].
-    /// With a clock of its own ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)),
-    /// use [`with_expires_at`](Self::with_expires_at).
+    /// Sets the lifetime of the token: the `expires_in` of [RFC 6749 §5.1].
     ///
-    /// A lifetime so long that the clock can't express its end makes the expiry unknown.
+    /// The lifetime starts when the session receives the token, by the session's clock. A lifetime
+    /// so long that the clock cannot represent its end makes the expiry unknown.
     ///
     /// [RFC 6749 §5.1]: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
     ///
     /// # Examples
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, SystemTime};
     /// use tower_refresh::{Credential, Token};
     ///
     /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_in(Duration::from_secs(3600));
-    /// assert!(token.expires_at().is_some());
+    /// let now = SystemTime::now();
+    /// assert_eq!(token.expires_at(now), Some(now + Duration::from_secs(3600)));
     ///
-    /// assert_eq!(token.with_expires_in(Duration::MAX).expires_at(), None);
+    /// assert_eq!(token.with_expires_in(Duration::MAX).expires_at(now), None);
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn with_expires_in(mut self, lifetime: Duration) -> Self {
-        self.expires_at = SystemTime::now().checked_add(lifetime);
+        self.expiry = Some(Expiry::In(lifetime));
         self
     }
 
@@ -236,15 +244,18 @@ impl Credential for Token {
         request.headers.insert(AUTHORIZATION, self.header.clone());
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
-        self.expires_at
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        match self.expiry? {
+            Expiry::At(expires_at) => Some(expires_at),
+            Expiry::In(lifetime) => received_at.checked_add(lifetime),
+        }
     }
 
     /// A copy without the refresh token, which no request needs.
     fn unshared(&self) -> Option<Self> {
         let mut header = HeaderValue::from_bytes(self.header.as_bytes()).ok()?;
         header.set_sensitive(true);
-        Some(Self { header, refresh_token: None, expires_at: self.expires_at })
+        Some(Self { header, refresh_token: None, expiry: self.expiry })
     }
 
     /// Whether the access tokens are equal, which is all that an upstream sees.
@@ -258,7 +269,7 @@ impl fmt::Debug for Token {
         f.debug_struct("Token")
             .field("access_token", &Redacted)
             .field("refresh_token", &self.refresh_token().map(|_| Redacted))
-            .field("expires_at", &self.expires_at)
+            .field("expiry", &self.expiry)
             .finish()
     }
 }
@@ -367,7 +378,7 @@ mod tests {
         let token = Token::bearer("hush-access").unwrap();
         assert_eq!(
             format!("{token:?}"),
-            "Token { access_token: [redacted], refresh_token: None, expires_at: None }"
+            "Token { access_token: [redacted], refresh_token: None, expiry: None }"
         );
 
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
@@ -376,7 +387,7 @@ mod tests {
             format!("{token:?}"),
             format!(
                 "Token {{ access_token: [redacted], refresh_token: Some([redacted]), \
-                 expires_at: Some({time:?}) }}"
+                 expiry: Some(At({time:?})) }}"
             )
         );
         assert!(!format!("{token:#?}").contains("hush"));
@@ -405,11 +416,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_counts_from_now() {
-        let before = SystemTime::now();
-        let token = Token::bearer("t").unwrap().with_expires_in(Duration::from_secs(60));
-        let lifetime = token.expires_at().unwrap().duration_since(before).unwrap();
-        assert!(lifetime >= Duration::from_secs(60) && lifetime < Duration::from_secs(120));
+    fn a_lifetime_counts_from_the_arrival() {
+        let lifetime = Duration::from_secs(60);
+        let token = Token::bearer("t").unwrap().with_expires_in(lifetime);
+        for arrival in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+            assert_eq!(token.expires_at(arrival), Some(arrival + lifetime));
+        }
     }
 
     #[test]
@@ -418,7 +430,7 @@ mod tests {
             .unwrap()
             .with_expires_at(SystemTime::UNIX_EPOCH)
             .with_expires_in(Duration::MAX);
-        assert_eq!(token.expires_at(), None);
+        assert_eq!(token.expires_at(SystemTime::now()), None);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Arc, time::SystemTime};
 
 use crate::{
     credential::token::Token,
@@ -34,6 +34,9 @@ pub struct RefreshContext<C = Token> {
     previous_error: Option<RefreshError>,
     /// `None` for a context that a test made: no flight, so nothing can overtake it.
     fence: Option<Arc<dyn Fence>>,
+    session_name: Option<Arc<str>>,
+    /// `None`: the system's clock.
+    clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
 }
 
 // === impl RefreshContext ===
@@ -59,6 +62,8 @@ impl<C> RefreshContext<C> {
             generation: Generation::NONE,
             previous_error: None,
             fence: None,
+            session_name: None,
+            clock: None,
         }
     }
 
@@ -83,6 +88,20 @@ impl<C> RefreshContext<C> {
         self
     }
 
+    /// Sets the name of the session.
+    #[must_use]
+    pub fn with_session_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.session_name = Some(name.into());
+        self
+    }
+
+    /// Sets the clock. Default: [`SystemTime::now`].
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
     /// The credential to replace. `None` when the refresher is to acquire the first one.
     pub fn current(&self) -> Option<&Arc<C>> {
         self.current.as_ref()
@@ -95,6 +114,10 @@ impl<C> RefreshContext<C> {
 
     /// The response that rejected the credential. Its headers may hold a claims challenge or a
     /// nonce (RFC 9449 §9).
+    ///
+    /// `None` if no rejection caused the flight, or if [`Stamp::reject`] reported it.
+    ///
+    /// [`Stamp::reject`]: crate::extension::Stamp::reject
     pub fn rejection(&self) -> Option<&Rejection> {
         self.rejection.as_deref()
     }
@@ -115,6 +138,21 @@ impl<C> RefreshContext<C> {
         self.previous_error.as_ref()
     }
 
+    /// The current time by the session's clock, read at each call
+    /// ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)).
+    ///
+    /// A refresher that computes an expiry, or compares a date of the server with the present,
+    /// needs this clock and not the system's.
+    pub fn now(&self) -> SystemTime {
+        self.clock.as_ref().map_or_else(SystemTime::now, |clock| clock())
+    }
+
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn session_name(&self) -> Option<&str> {
+        self.session_name.as_deref()
+    }
+
     /// Whether a login, a logout or a replacement has overtaken this flight. The session then
     /// ignores its result, so there is nothing to store.
     ///
@@ -133,6 +171,17 @@ impl<C> RefreshContext<C> {
         self.login = login;
         self.generation = generation;
         self.fence = Some(fence);
+        self
+    }
+
+    /// Sets what all flights of a session share.
+    pub(crate) fn for_session(
+        mut self,
+        name: Option<Arc<str>>,
+        clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    ) -> Self {
+        self.session_name = name;
+        self.clock = Some(clock);
         self
     }
 
@@ -159,6 +208,8 @@ impl<C> Clone for RefreshContext<C> {
             generation: self.generation,
             previous_error: self.previous_error.clone(),
             fence: self.fence.clone(),
+            session_name: self.session_name.clone(),
+            clock: self.clock.clone(),
         }
     }
 }
@@ -166,6 +217,7 @@ impl<C> Clone for RefreshContext<C> {
 impl<C> fmt::Debug for RefreshContext<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RefreshContext")
+            .field("session_name", &self.session_name)
             .field("cause", &self.cause)
             .field("rejection", &self.rejection)
             .field("login", &self.login)

@@ -93,6 +93,7 @@ impl<C: Credential> SessionBuilder<C> {
             acquire_on_demand: false,
             rules: Rules::DEFAULT,
             settings: Settings {
+                name: None,
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
                 on_login_end: None,
@@ -102,6 +103,23 @@ impl<C: Credential> SessionBuilder<C> {
                 clock: Clock::new(SystemTime::now),
             },
         }
+    }
+
+    /// The name of the session, for logs and stores. Default: none.
+    ///
+    /// The name is not a secret. Refreshers get it in
+    /// [`RefreshContext::session_name`](crate::RefreshContext::session_name), hooks in
+    /// [`EndedLogin::session_name`].
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.name("billing");
+    /// # builder }
+    /// ```
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
     }
 
     /// Starts the session logged in with this credential.
@@ -162,7 +180,9 @@ impl<C: Credential> SessionBuilder<C> {
     /// The first request within this margin starts the refresh
     /// ([`Cause::Expiring`](crate::refresher::Cause::Expiring)). An idle session does not renew
     /// anything, unless [`Session::keep_fresh`] runs. The margin is at most half the lifetime of
-    /// the credential. A credential of unknown expiry is never renewed ahead.
+    /// the credential. A renewal also comes no sooner than the
+    /// [`refresh_limit`](Self::refresh_limit) allows on average: after 6 seconds by default. A
+    /// credential of unknown expiry is never renewed ahead.
     ///
     /// A minute or two suit tokens that live for an hour.
     ///
@@ -226,10 +246,12 @@ impl<C: Credential> SessionBuilder<C> {
     /// starts: a rejected request gets its rejection, and other requests go on with the credential
     /// that there is.
     ///
-    /// A second rule protects the window itself. A credential that a refresh brought, and that the
-    /// upstream has never accepted, causes no further refresh before the window is over. (A
-    /// response whose head was let pass is an acceptance, even if its
-    /// [`Stamp`](crate::extension::Stamp) rejects it later.)
+    /// Two more rules apply. A credential that a refresh brought, and that the upstream has never
+    /// accepted, causes no further refresh by its rejections before the window is over. (A response
+    /// that is neither a rejection nor a server error, 5xx, accepts the credential, even if its
+    /// [`Stamp`](crate::extension::Stamp) rejects it later.) And if an expired credential is sent
+    /// beyond the limit and the upstream accepts it, its expiry counts as unknown from then on: the
+    /// local clock is wrong, and refreshes by that clock would go on for nothing.
     ///
     /// [`Session::refresh`] and [`Session::acquire`] count towards the limit but are not limited.
     ///
@@ -314,9 +336,11 @@ impl<C: Credential> SessionBuilder<C> {
 
     /// The wall clock of the session. Default: [`SystemTime::now`].
     ///
-    /// For tests, and for hosts with a better source of time than their system clock. The session
-    /// reads it when a service is polled for readiness and the credential has a known expiry, and
-    /// at each step of the state machine that depends on the time.
+    /// For tests, and for hosts with a better source of time than their system clock. Lifetimes of
+    /// credentials count by this clock, and refreshers read it with
+    /// [`RefreshContext::now`](crate::RefreshContext::now). The session reads it when a service is
+    /// polled for readiness and the credential has a known expiry, and at each step of the state
+    /// machine that depends on the time.
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
@@ -332,7 +356,8 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// Builds the session.
-    pub fn build(self) -> Session<C> {
+    pub fn build(mut self) -> Session<C> {
+        self.settings.renewal.min_age = self.rules.limit.pace();
         let on_demand = self.acquire_on_demand && self.credential.is_none();
         let state =
             if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
@@ -347,6 +372,7 @@ impl<C: Credential> SessionBuilder<C> {
 impl<C> fmt::Debug for SessionBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionBuilder")
+            .field("name", &self.settings.name)
             .field("has_credential", &self.credential.is_some())
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)

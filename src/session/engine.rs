@@ -44,6 +44,7 @@ pub(super) struct Engine<C> {
 
 /// The settings of a session that never change.
 pub(super) struct Settings<C> {
+    pub(super) name: Option<Arc<str>>,
     pub(super) refresher: Box<dyn Refresher<C>>,
     pub(super) refresh_timeout: Duration,
     pub(super) on_login_end: Option<Hook<C>>,
@@ -201,7 +202,10 @@ impl<C: Credential> Engine<C> {
 
     fn run_hook(&self, ended: Option<LoginEnd<C>>, runtime: Option<&Handle>) -> Logout {
         match (ended, &self.settings.on_login_end) {
-            (Some(ended), Some(hook)) => hook::start(hook.clone(), self.id, ended, runtime),
+            (Some(ended), Some(hook)) => {
+                let name = self.settings.name.clone();
+                hook::start(hook.clone(), self.id, name, ended, runtime)
+            }
             _ => Logout::done(),
         }
     }

@@ -35,6 +35,8 @@ struct FlightGuard<C: Credential> {
     flight: Flight,
     current: Option<Arc<C>>,
     token: FlightToken<C>,
+    /// Whether the refresher was called. Before that nothing can have been sent.
+    called: bool,
     settled: bool,
 }
 
@@ -42,9 +44,13 @@ struct FlightGuard<C: Credential> {
 #[derive(Debug)]
 struct TimedOut(Duration);
 
-/// The task of the flight ended without a result.
+/// The task of the flight ended while the refresher was running.
 #[derive(Debug)]
 struct Interrupted;
+
+/// The task of the flight ended before the refresher was called.
+#[derive(Debug)]
+struct NotStarted;
 
 /// The refresher returned the rejected credential.
 #[derive(Debug)]
@@ -52,18 +58,21 @@ struct Unchanged;
 
 /// Starts the flight in its own task, so that no caller can cancel it (guarantee 6).
 pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, runtime: &Handle) {
+    let settings = engine.settings();
+    let context = launch.context.for_session(settings.name.clone(), settings.clock.as_fn());
     let guard = FlightGuard {
         engine: engine.clone(),
         flight: launch.flight,
-        current: launch.context.current().cloned(),
+        current: context.current().cloned(),
         token: launch.token,
+        called: false,
         settled: false,
     };
     // Entered here and not in the new task, so that the flight inherits the scopes of the task that
     // causes it.
     let scope = Scope::enter(engine.id(), Role::Flight);
     // If the runtime is shutting down, `spawn` drops the task, and the guard settles the flight.
-    drop(runtime.spawn(scope.run(fly(guard, launch.context))));
+    drop(runtime.spawn(scope.run(fly(guard, context))));
 }
 
 /// Waits for the outcome of a flight.
@@ -96,17 +105,23 @@ pub(super) fn settled<C: Credential>(
 }
 
 /// The task of a flight.
-async fn fly<C: Credential>(guard: FlightGuard<C>, context: RefreshContext<C>) {
+async fn fly<C: Credential>(mut guard: FlightGuard<C>, context: RefreshContext<C>) {
     if context.is_fenced() {
         // Fenced before the first poll. The refresh token has a successor now, and using it would
         // look like theft to the server.
         return;
     }
-    let settings = guard.engine.settings();
-    let limit = settings.refresh_timeout;
+    let engine = guard.engine.clone();
+    let limit = engine.settings().refresh_timeout;
+    let called = &mut guard.called;
+    // `timeout` panics on a runtime without a timer, so `called` is set inside of it.
+    let refresh = async {
+        *called = true;
+        engine.settings().refresher.refresh(context).await
+    };
     // The future of the refresher is dropped at the end of this statement. When the waiters learn
     // about a time-out, no part of the refresher is running any more.
-    let result = time::timeout(limit, async { settings.refresher.refresh(context).await }).await;
+    let result = time::timeout(limit, refresh).await;
     guard.settle(result.unwrap_or_else(|_| Err(RefreshError::ambiguous(TimedOut(limit)))));
 }
 
@@ -156,7 +171,12 @@ impl<C: Credential> Drop for FlightGuard<C> {
             // time serves as well: no credential has expired by then, so an interrupted renewal
             // ends no login.
             let now = Now { wall: SystemTime::UNIX_EPOCH, instant: Instant::now() };
-            self.finish(Err(RefreshError::ambiguous(Interrupted)), None, now);
+            let error = if self.called {
+                RefreshError::ambiguous(Interrupted)
+            } else {
+                RefreshError::transient(NotStarted)
+            };
+            self.finish(Err(error), None, now);
         }
     }
 }
@@ -175,11 +195,21 @@ impl error::Error for TimedOut {}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the refresher panicked, or its runtime has shut down or has no timer")
+        f.write_str("the refresher panicked, or its runtime has shut down")
     }
 }
 
 impl error::Error for Interrupted {}
+
+// === impl NotStarted ===
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime of the refresh has shut down, or has no timer")
+    }
+}
+
+impl error::Error for NotStarted {}
 
 // === impl Unchanged ===
 

@@ -251,6 +251,12 @@ impl<C: Credential> Session<C> {
         }
     }
 
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn name(&self) -> Option<&str> {
+        self.0.settings().name.as_deref()
+    }
+
     /// The current credential, even if it has expired.
     ///
     /// ```
@@ -364,7 +370,11 @@ impl<C: Credential> Session<C> {
     }
 
     /// Decides about a rejected request that was sent at `epoch`.
-    pub(crate) fn rejected(&self, epoch: Epoch, rejection: impl Fn() -> Rejection) -> Reaction {
+    pub(crate) fn rejected(
+        &self,
+        epoch: Epoch,
+        rejection: impl Fn() -> Option<Rejection>,
+    ) -> Reaction {
         let now = LazyNow::new(&self.0.settings().clock);
         let step = self.step(Some(&now), |state| state.rejected(epoch, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)

@@ -35,6 +35,7 @@ use crate::{
 /// }
 /// ```
 pub struct EndedLogin<C = Token> {
+    session_name: Option<Arc<str>>,
     login: Login,
     reason: EndReason,
     credential: Option<Arc<C>>,
@@ -86,6 +87,7 @@ enum HookRun {
 pub(super) fn start<C: Send + Sync + 'static>(
     hook: Hook<C>,
     session: SessionId,
+    session_name: Option<Arc<str>>,
     ended: LoginEnd<C>,
     runtime: Option<&Handle>,
 ) -> Logout {
@@ -95,7 +97,7 @@ pub(super) fn start<C: Send + Sync + 'static>(
         // newest, and the one to revoke.
         let late = ended.tracker.wait().await;
         let LoginEnd { login, reason, credential, .. } = ended;
-        hook(EndedLogin::new(login, reason, late.or(credential))).await;
+        hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
     });
     Logout(match runtime {
         Some(runtime) => HookRun::Task(runtime.spawn(run)),
@@ -106,8 +108,19 @@ pub(super) fn start<C: Send + Sync + 'static>(
 // === impl EndedLogin ===
 
 impl<C> EndedLogin<C> {
-    pub(crate) fn new(login: Login, reason: EndReason, credential: Option<Arc<C>>) -> Self {
-        Self { login, reason, credential }
+    pub(crate) fn new(
+        session_name: Option<Arc<str>>,
+        login: Login,
+        reason: EndReason,
+        credential: Option<Arc<C>>,
+    ) -> Self {
+        Self { session_name, login, reason, credential }
+    }
+
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn session_name(&self) -> Option<&str> {
+        self.session_name.as_deref()
     }
 
     /// The login that is over.
@@ -131,13 +144,19 @@ impl<C> EndedLogin<C> {
 
 impl<C> Clone for EndedLogin<C> {
     fn clone(&self) -> Self {
-        Self { login: self.login, reason: self.reason.clone(), credential: self.credential.clone() }
+        Self {
+            session_name: self.session_name.clone(),
+            login: self.login,
+            reason: self.reason.clone(),
+            credential: self.credential.clone(),
+        }
     }
 }
 
 impl<C> fmt::Debug for EndedLogin<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndedLogin")
+            .field("session_name", &self.session_name)
             .field("login", &self.login)
             .field("reason", &self.reason)
             .field("has_credential", &self.credential.is_some())

@@ -98,8 +98,9 @@
 //! - (§) After as many refusals in a row as [`SessionBuilder::terminal_after`] says. Ambiguous
 //!   failures count as refusals if [`SessionBuilder::on_ambiguous`] says so.
 //!
-//! A credential that has already expired when it arrives counts as one of unknown expiry: the local
-//! clock may be wrong, so the upstream decides.
+//! The expiry of a credential counts as unknown if it has already passed when the credential
+//! arrives, or if the upstream accepts a request that was sent after it: the expiry or the local
+//! clock is wrong, so the upstream decides.
 //!
 //! # Guarantees
 //!
@@ -153,7 +154,7 @@
 //!
 //! | setting | default | reason |
 //! |---|---|---|
-//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time. |
+//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
 //! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
@@ -172,9 +173,10 @@
 //! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
 //! the first runtime that the session has seen. Without any, the call fails with
 //! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
-//! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures. A current-thread runtime
-//! runs flights and time-outs only while a thread drives it. Do not let such a runtime cause
-//! flights that requests on other runtimes wait for.
+//! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
+//! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
+//! current-thread runtime runs flights and time-outs only while a thread drives it. Do not let such
+//! a runtime cause flights that requests on other runtimes wait for.
 //!
 //! Two sessions whose refreshers send requests through each other's clients could wait for each
 //! other if both refresh at once. Where one flight causes the other, guarantee 11 prevents this.

@@ -1,4 +1,4 @@
-use std::{cell::OnceCell, fmt, time::SystemTime};
+use std::{cell::OnceCell, fmt, sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
 
@@ -19,7 +19,8 @@ pub(in crate::session) struct LazyNow<'a> {
 }
 
 /// The wall clock of a session. The session reads the wall clock only through this type.
-pub(in crate::session) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
+#[derive(Clone)]
+pub(in crate::session) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 // === impl LazyNow ===
 
@@ -42,7 +43,12 @@ impl<'a> LazyNow<'a> {
 
 impl Clock {
     pub(in crate::session) fn new(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Box::new(wall))
+        Self(Arc::new(wall))
+    }
+
+    /// The clock as a function, for the context of a refresher.
+    pub(in crate::session) fn as_fn(&self) -> Arc<dyn Fn() -> SystemTime + Send + Sync> {
+        self.0.clone()
     }
 
     pub(in crate::session) fn wall(&self) -> SystemTime {

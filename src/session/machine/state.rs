@@ -242,8 +242,8 @@ impl<C> State<C> {
 
     /// The expiry of the current credential, if it is known.
     ///
-    /// The expiry counts as unknown if it had passed when the credential arrived: the local clock
-    /// may be wrong, so the upstream decides.
+    /// The expiry counts as unknown if it had passed when the credential arrived, or if the upstream
+    /// has accepted the credential after it: the expiry or the local clock is wrong.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.entry().and_then(Entry::expires_at)
     }
@@ -285,8 +285,7 @@ impl<C> State<C> {
     #[inline]
     pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Arc<Entry<C>>> {
         let entry = self.entry.as_ref()?;
-        let expired = entry.expires_at().is_some_and(|at| at <= wall());
-        (!expired).then_some(entry)
+        (!entry.is_expired(wall)).then_some(entry)
     }
 
     /// The credential for a request that need not wait. The fresh path uses it.

@@ -139,14 +139,14 @@ impl<C> State<C> {
         if self.login != login {
             return Step::stay(Admission::Fail(Error::login_changed()));
         }
-        let send = |entry: &Arc<Entry<C>>| Admission::Send(entry.clone(), self.epoch());
+        let send = |entry: Arc<Entry<C>>| Admission::Send(entry, self.epoch());
         match &self.phase {
             Phase::LoggedOut(reason) => Step::stay(Admission::Fail(reason.to_error())),
             Phase::Refreshing(flight) if flight.awaited => {
                 Step::stay(Admission::Wait(flight.clone()))
             }
             phase => match (self.usable(|| now().wall), phase, &self.entry) {
-                (Some(usable), _, _) => Step::stay(send(usable)),
+                (Some(usable), _, _) => Step::stay(send(usable.clone())),
                 (None, Phase::Refreshing(flight), _) => {
                     self.await_flight(flight, false).map(Admission::Wait)
                 }
@@ -154,15 +154,16 @@ impl<C> State<C> {
                 // since. Send it, and let the upstream decide. A login that a flight has renewed
                 // always has a credential, so a request that may not elect never gets to `elect`
                 // below.
-                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
+                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired.sent_expired())),
                 (None, _, entry) => match (self.backing_off(now().instant), entry) {
                     (Some((failure, wait)), _) => {
                         Step::stay(Admission::Fail(failure.to_error(wait)))
                     }
                     // The refresh limit is reached, and the newest credential has expired as well.
-                    // Either the clock or the issuer is wrong. Let the upstream decide.
+                    // Let the upstream decide. If it accepts the credential, the clock is wrong, and
+                    // the expiry no longer counts.
                     (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
-                        Step::stay(send(expired))
+                        Step::stay(send(expired.sent_expired()))
                     }
                     (None, _) => self
                         .elect(self.due(Cause::Expiring), true, None, now())
@@ -179,7 +180,7 @@ impl<C> State<C> {
     pub(crate) fn rejected(
         &self,
         epoch: Epoch,
-        rejection: impl FnOnce() -> Rejection,
+        rejection: impl FnOnce() -> Option<Rejection>,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
         if self.login != epoch.login {
@@ -207,7 +208,7 @@ impl<C> State<C> {
                 Step::stay(Reaction::Respond)
             }
             Phase::Active | Phase::Failed(_) => self
-                .elect(Cause::Rejected, true, Some(Arc::new(rejection())), now())
+                .elect(Cause::Rejected, true, rejection().map(Arc::new), now())
                 .map(Reaction::Wait),
         }
     }
@@ -298,11 +299,7 @@ impl<C> State<C> {
         match result {
             Ok(entry) => {
                 let history = self.history.with(now.instant, self.rules.limit);
-                let doubtful = (current.cause == Cause::Expiring
-                    && self.expire_too_fast(&history, now))
-                .then(|| Arc::new(entry.of_unknown_expiry()));
-                let next = self.renewed(doubtful.as_ref().unwrap_or(entry));
-                self.leave(Self { history, ..next }, Outcome::Renewed)
+                self.leave(Self { history, ..self.renewed(entry) }, Outcome::Renewed)
             }
             Err(error) => {
                 let streak = current.streak.with_failure(self.rules.is_refusal(error));
@@ -321,14 +318,6 @@ impl<C> State<C> {
             }
         }
         .map(Ok)
-    }
-
-    /// Whether the credentials of this login expire so fast that a clock must be wrong: the last
-    /// one lasted less than a window, and the refresh limit is reached.
-    fn expire_too_fast(&self, history: &RefreshHistory, now: Now) -> bool {
-        let brought_at = self.entry().and_then(Entry::refreshed_at);
-        let within = |at| now.instant.saturating_duration_since(at) < self.rules.limit.window();
-        brought_at.is_some_and(within) && history.wait(self.rules.limit, now.instant).is_some()
     }
 
     /// Starts the one flight. Callers make sure that none is in progress.

@@ -65,7 +65,7 @@ pub(super) fn key_with(
 impl Credential for Key {
     fn apply(&self, _: &mut Parts) {}
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.expires_at
     }
 }

@@ -152,6 +152,8 @@ struct SentRequest {
     epoch: Epoch,
     step: usize,
     entry: Arc<Entry<Key>>,
+    /// Whether the credential had expired.
+    expired: bool,
 }
 
 /// A flight, in progress or settled, with its expected fields.
@@ -253,7 +255,7 @@ impl Walk {
             Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
             Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
-            Event::Accept { sent } => self.accept(&sent.get(&self.sent).entry.clone()),
+            Event::Accept { sent } => self.accept(&sent.get(&self.sent).clone()),
             Event::Settle { .. } if self.flights.is_empty() => {}
             Event::Settle { flight, result, wait } => {
                 let latest = self.flights.len() - 1;
@@ -279,6 +281,7 @@ impl Walk {
 
     fn request(&mut self, login: Login, may_elect: bool) {
         let now = self.now();
+        let usable = self.is_usable();
         let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
         let (decision, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if login != self.model.login => {
@@ -307,7 +310,7 @@ impl Walk {
                 assert_eq!(Some(entry.credential().name), name);
                 let Model { login, generation, .. } = self.model;
                 assert_eq!(epoch, Epoch { login, generation, flights_settled: settled });
-                self.sent.push(SentRequest { epoch, step: self.step, entry });
+                self.sent.push(SentRequest { epoch, step: self.step, entry, expired: !usable });
                 Decision::Send
             }
             Admission::Wait(flight) => Decision::Wait(flight.number),
@@ -318,7 +321,7 @@ impl Walk {
 
     fn reject(&mut self, sent: &SentRequest) {
         let (epoch, now) = (sent.epoch, self.now());
-        let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
+        let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
         let taken = take(&self.state, |state| state.rejected(epoch, rejection, || now));
         let is_late = epoch.generation < self.model.generation;
         let (decision, expected) = match (self.model.flight, self.backing_off()) {
@@ -353,11 +356,14 @@ impl Walk {
         assert_eq!(answer, decision);
     }
 
-    fn accept(&mut self, entry: &Arc<Entry<Key>>) {
-        entry.accept();
-        let name = entry.credential().name;
+    fn accept(&mut self, sent: &SentRequest) {
+        sent.entry.accept();
+        let name = sent.entry.credential().name;
         if let Some(current) = self.model.key.as_mut().filter(|current| current.name == name) {
             current.accepted = true;
+            if sent.expired {
+                current.expires_at = None;
+            }
         }
     }
 
@@ -390,15 +396,8 @@ impl Walk {
                 OutcomeView::Failed(text.to_owned(), wait)
             }
         } else {
-            let before = self.model.key.and_then(|known| known.refreshed_at);
-            let too_fast =
-                before.is_some_and(|brought_at| self.elapsed - brought_at < self.setup.window);
             self.arrive(result.as_ref().expect("it succeeds"), Some(self.elapsed));
             self.model.successes.push(self.elapsed);
-            if flight.cause == Cause::Expiring && too_fast && self.limited().is_some() {
-                // A clock must be wrong.
-                self.model.key.as_mut().expect("it has arrived").expires_at = None;
-            }
             OutcomeView::Renewed
         };
         let ends = matches!(outcome, OutcomeView::Ended(_));
@@ -721,7 +720,7 @@ impl Walk {
             name: entry.credential().name,
             expires_at: entry
                 .credential()
-                .expires_at()
+                .expires_at(self.wall)
                 .filter(|expires_at| *expires_at > self.wall),
             refreshed_at,
             accepted: false,
@@ -740,6 +739,12 @@ impl Walk {
         let unproven =
             self.model.key.filter(|known| !known.accepted).and_then(|known| known.refreshed_at);
         unproven.is_some_and(|since| self.elapsed - since < self.setup.window)
+    }
+
+    /// The shortest time from the arrival of a credential to its renewal.
+    fn pace(&self) -> Duration {
+        let refreshes = self.setup.refreshes.clamp(1, 1000);
+        self.setup.window / u32::try_from(refreshes).expect("the number is clamped")
     }
 
     /// The rest of the back-off.
@@ -768,7 +773,8 @@ impl Walk {
             self.model.key.filter(|_| self.model.flight.is_none())?;
         let expires_at = expires_at?;
         let lifetime = expires_at.duration_since(arrival).expect("it has not arrived expired");
-        let renew_at = expires_at - self.setup.margin.min(lifetime / 2);
+        let margin = self.setup.margin.min(lifetime / 2);
+        let renew_at = expires_at - margin.min(lifetime.saturating_sub(self.pace()));
         let due = renew_at.duration_since(self.wall).unwrap_or(Duration::ZERO);
         Some(due.max(self.backing_off().or_else(|| self.limited()).unwrap_or(Duration::ZERO)))
     }
@@ -839,7 +845,7 @@ impl Walk {
     fn new_key(&mut self, lifetime: Option<i64>, login: Login, refreshed: bool) -> Arc<Entry<Key>> {
         let name = u32::try_from(self.keys.len()).expect("a walk is short");
         self.keys.push(login);
-        let margin = RenewalMargin { margin: self.setup.margin, jitter: 0.0 };
+        let margin = RenewalMargin { margin: self.setup.margin, jitter: 0.0, min_age: self.pace() };
         let expires_at = lifetime.map(|lifetime| shifted(self.wall, lifetime));
         key_with(name, expires_at, self.wall, refreshed.then(|| self.now().instant), margin)
     }

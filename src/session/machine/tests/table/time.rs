@@ -493,29 +493,41 @@ fn a_window_of_zero_disables_the_limit_and_a_maximal_one_never_ends() {
 }
 
 #[test]
-fn credentials_that_expire_too_fast_count_as_of_unknown_expiry() {
-    let before = burst(now());
-    let long_ago = Now { instant: now().instant - 30 * SECOND, ..now() };
-    for (cause, brought_at, expires_at) in [
-        (Cause::Expiring, before[4], None),
-        (Cause::Expiring, long_ago, Some(at(400))),
-        (Cause::Forced, before[4], Some(at(400))),
-    ] {
-        let flying = unproven(state(Phase::Refreshing(new_flight(cause, true))), brought_at);
-        let brought = key_with(NEW, Some(at(400)), now().wall, Some(now().instant), MARGIN);
-        let taken = settle(&with_successes(flying, &before[1..]), &Ok(brought.clone()), None);
-        let after = taken.next.expect("it succeeds");
-        assert_eq!(after.expires_at(), expires_at);
-        assert!(Arc::ptr_eq(after.credential().expect("it has one"), brought.credential()));
-        let later = Now { instant: both(127).instant, ..now() };
-        assert_eq!(
-            reaction(&reject_at(&after, after.epoch(), later).answer),
-            AnswerView::Respond,
-            "the credential is unproven even after the limit has passed"
-        );
+fn an_expired_credential_that_the_upstream_accepts_counts_as_of_unknown_expiry() {
+    for (state, may_elect) in
+        [(with_successes(active(), &burst(late())), true), (active(), false), (failed(), false)]
+    {
+        let sent = take(&state, |state| state.admit(login(), may_elect, late));
+        let Admission::Send(entry, _) = sent.answer else { panic!("the request is sent") };
+        assert!(state.usable(|| late().wall).is_none());
+        assert_eq!(state.expires_at(), Some(at(200)));
+
+        entry.accept();
+        assert_eq!(state.expires_at(), None);
+        assert!(state.sendable(|| late().wall).is_some());
+        assert_eq!(state.renewal_in(late()), None);
+        assert_eq!(admission(&late_request(&state).answer), AnswerView::Send(KEY, epoch()));
     }
-    let below = settle(&with_successes(awaited(), &before[2..]), &Ok(new_key()), None);
-    assert_eq!(below.next.expect("it succeeds").expires_at(), Some(at(400)));
+}
+
+#[test]
+fn a_credential_that_the_upstream_accepts_before_its_expiry_keeps_its_expiry() {
+    let state = with_successes(active(), &burst(now()));
+    let Admission::Send(entry, _) = request(&state).answer else { panic!("it is sent") };
+    entry.accept();
+    assert_eq!(state.expires_at(), Some(at(200)));
+    assert!(state.sendable(|| late().wall).is_none());
+}
+
+#[test]
+fn a_credential_keeps_its_expiry_however_often_the_limit_is_reached() {
+    let before = burst(now());
+    for cause in [Cause::Expiring, Cause::Forced, Cause::Rejected] {
+        let flying = unproven(state(Phase::Refreshing(new_flight(cause, true))), before[4]);
+        let brought = key_with(NEW, Some(at(400)), now().wall, Some(now().instant), MARGIN);
+        let taken = settle(&with_successes(flying, &before[1..]), &Ok(brought), None);
+        assert_eq!(taken.next.expect("it succeeds").expires_at(), Some(at(400)));
+    }
 }
 
 // ## A credential that was never accepted
@@ -824,7 +836,7 @@ fn extreme_times_do_not_overflow() {
     for margin in [Duration::ZERO, SECOND, Duration::MAX] {
         for arrival in [first, at(0), last] {
             for expires_at in [first, at(0), at(1), last] {
-                let margin = RenewalMargin { margin, jitter: 1.0 };
+                let margin = RenewalMargin { margin, jitter: 1.0, ..RenewalMargin::DEFAULT };
                 let entry = key_with(KEY, Some(expires_at), arrival, Some(now().instant), margin);
                 let state = State { entry: Some(entry), ..active() };
                 for wall in [first, at(0), last] {
@@ -848,7 +860,8 @@ fn extreme_times_do_not_overflow() {
 // === States and events ===
 
 const SECOND: Duration = Duration::from_secs(1);
-const MARGIN: RenewalMargin = RenewalMargin { margin: Duration::from_secs(100), jitter: 0.0 };
+const MARGIN: RenewalMargin =
+    RenewalMargin { margin: Duration::from_secs(100), jitter: 0.0, min_age: Duration::ZERO };
 
 /// The expected flight of a renewal.
 fn renewal() -> Elected {
