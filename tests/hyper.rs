@@ -225,8 +225,8 @@ async fn g13_failure_mode_response_returns_a_rejection_with_its_body() {
     }
 }
 
-/// The first rejection is larger than the buffers of the client, so the connection becomes ready only
-/// when its body is read. The requests behind it fill the `Buffer` meanwhile.
+/// The first rejection is larger than the buffers of the client, so the connection becomes ready
+/// only when its body is read. The requests behind it fill the `Buffer` meanwhile.
 #[tokio::test]
 async fn g13_failure_mode_response_replays_through_a_buffer_over_the_only_connection() {
     let server = serve(Protocol::Http1, |request| async move {

@@ -838,8 +838,8 @@ async fn g13_failure_mode_response_still_replays_when_the_refresh_succeeds() {
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
-/// A pool that gives each request a permit, and takes the permit back once the response body is read
-/// to its end or dropped.
+/// A pool that gives each request a permit, and takes the permit back once the response body is
+/// read to its end or dropped.
 struct PermitPool<S> {
     inner: S,
     permits: Arc<Semaphore>,
