@@ -93,11 +93,10 @@ pub struct Rejected;
 /// response. A response from an origin that gets no credential passes the layer untouched: the 401
 /// of a foreign host starts no refresh.
 ///
-/// reqwest follows redirects by default. Either build its client with
-/// `redirect::Policy::none()` and put tower-http's `FollowRedirect` around the layer, or let the
-/// adapter between the two insert `TargetUri` with the URL that `reqwest::Response::url` returns.
-/// Without either, the layer takes the 401 of any host at the end of a redirect for a rejection, and
-/// refreshes.
+/// reqwest follows redirects by default. Either build its client with `redirect::Policy::none()`
+/// and put tower-http's `FollowRedirect` around the layer, or let the adapter between the two
+/// insert `TargetUri` with the URL that `reqwest::Response::url` returns. Without either, the layer
+/// takes the 401 of any host at the end of a redirect for a rejection, and refreshes.
 ///
 /// ```
 /// use http::{Response, Uri};
