@@ -27,9 +27,9 @@ use support::{
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_refresh::{
     FailureMode, Origins, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
-    detect::peek::{BodyStart, PeekLayer},
     extension::{Anonymous, Rejected, Stamp},
     head::ResponseHead,
+    peek::{BodyStart, PeekLayer},
     refresher_fn,
 };
 
@@ -284,7 +284,7 @@ async fn peek<B>(
     response: Response<B>,
     is_rejection: impl Fn(&BodyStart<'_>) -> bool + Send + Sync + 'static,
     limit: usize,
-) -> Response<tower_refresh::detect::peek::PeekBody<B>>
+) -> Response<tower_refresh::peek::PeekBody<B>>
 where
     B: Body<Data = Bytes> + Unpin,
 {
