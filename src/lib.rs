@@ -66,6 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
+//! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees
 //!

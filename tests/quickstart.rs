@@ -32,7 +32,7 @@ async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxErro
     let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, service));
     // The session holds the token. All clients that share the session share each refresh.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
-    // The layer adds the token to each request to this origin, and replays a rejected one with a new token.
+    // The layer adds the token to requests to this origin, and replays a rejected one once.
     let api = Origin::try_from(origin)?;
     let client = RefreshLayer::new(session, api).layer(Https::new().build());
 

@@ -754,3 +754,25 @@ async fn no_request_is_rejected_while_the_limit_allows_each_renewal() {
         assert_eq!(rejected, 0, "{lifetime:?}, {margin:?}");
     }
 }
+
+#[tokio::test(start_paused = true)]
+async fn renewals_ahead_stay_within_the_limit_so_that_no_request_is_rejected() {
+    for (refreshes, window, lifetime) in [
+        (5, 30 * SECOND, 7 * SECOND),
+        (5, 30 * SECOND, 8 * SECOND),
+        (5, 30 * SECOND, 11 * SECOND),
+        (5, 30 * SECOND, 20 * SECOND),
+        (1, 30 * SECOND, 45 * SECOND),
+        (2, 60 * SECOND, 40 * SECOND),
+        (3, 60 * MINUTE, 25 * MINUTE),
+    ] {
+        for margin in [Duration::ZERO, SECOND, 4 * SECOND, MINUTE, Duration::MAX] {
+            let (rejected, _) =
+                rejections(lifetime, SECOND.max(lifetime / 10), 20 * lifetime, |b| {
+                    b.refresh_limit(refreshes, window).refresh_ahead(margin)
+                })
+                .await;
+            assert_eq!(rejected, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
+        }
+    }
+}

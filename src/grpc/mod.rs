@@ -101,9 +101,18 @@
 //! replayed. In the third case the frames pass unchanged, and the rejection is [reported to the
 //! session](crate::extension::Stamp::reject).
 //!
-//! All other frames pass unchanged and in order. The layer looks only at responses of type
-//! `application/grpc` to calls that carry the session's credential. It does not look at gRPC-Web,
-//! where trailers are data.
+//! All other frames pass unchanged and in order. The layer looks only at calls and responses of type
+//! `application/grpc` that carry the session's credential. A server with a status of its own for an
+//! expired token needs a [detector](TrailersLayer::detect) of its own.
+//!
+//! # gRPC-Web
+//!
+//! The trailers of gRPC-Web are data on the wire. `tonic_web::GrpcWebClientLayer` turns them into
+//! trailers, so it belongs *below* the [`TrailersLayer`]:
+//!
+//! ```text
+//! generated client ─► RefreshLayer ─► TrailersLayer ─► GrpcWebClientLayer ─► HTTP client
+//! ```
 //!
 //! # Held headers
 //!

@@ -362,7 +362,7 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let rejection = || Rejection::new(response.status(), response.headers().clone());
+        let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
         let reaction = call.snapshot.binding.session.rejected(epoch, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.

@@ -121,7 +121,7 @@ pub struct TargetUri(pub Uri);
 /// use http::Response;
 /// use tower_refresh::extension::Stamp;
 ///
-/// /// The last line of a body says that the token has expired, which is too late for a replay.
+/// /// The last line of a body says that the token has expired, too late for a replay.
 /// fn rejected_late<B>(response: &Response<B>) {
 ///     if let Some(stamp) = response.extensions().get::<Stamp>() {
 ///         stamp.reject();
@@ -137,7 +137,7 @@ pub struct Stamp {
 
 /// A session of any credential type, to which a stamp reports a rejection.
 pub(crate) trait ReportRejection: Send + Sync {
-    fn rejected(&self, epoch: Epoch);
+    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>);
 }
 
 // === impl TargetUri ===
@@ -166,8 +166,8 @@ impl Stamp {
         self.epoch.generation
     }
 
-    /// Reports a rejection that was found elsewhere than in the head of the response: in trailers,
-    /// in a body.
+    /// Reports a rejection that is not in the head of the response but, for example, in its body.
+    /// The refresher gets no [`Rejection`](crate::refresher::Rejection).
     ///
     /// A refresh starts, and later requests wait for it, under the conditions that hold for a
     /// rejection which the layer finds. No refresh starts if a newer credential has arrived or a
@@ -175,7 +175,14 @@ impl Stamp {
     /// refreshes. The report has no effect if the login is over, the session is gone, or no Tokio
     /// runtime is known.
     pub fn reject(&self) {
-        self.session.rejected(self.epoch);
+        self.session.rejected(self.epoch, None);
+    }
+
+    /// Like [`reject`](Self::reject), with the status of the response and the headers or trailers
+    /// that reject the credential. The refresher gets them as
+    /// [`RefreshContext::rejection`](crate::RefreshContext::rejection).
+    pub fn reject_with(&self, status: StatusCode, headers: HeaderMap) {
+        self.session.rejected(self.epoch, Some(Rejection::new(status, headers)));
     }
 }
 
@@ -191,13 +198,10 @@ impl fmt::Debug for Stamp {
 // === impl ReportRejection ===
 
 impl<C: Credential> ReportRejection for WeakSession<C> {
-    fn rejected(&self, epoch: Epoch) {
+    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>) {
         if let Some(session) = self.upgrade() {
             // The response has gone to its caller: the reaction is for later requests.
-            drop(
-                session
-                    .rejected(epoch, || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())),
-            );
+            drop(session.rejected(epoch, || rejection.clone()));
         }
     }
 }

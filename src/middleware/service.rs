@@ -55,7 +55,9 @@ use crate::{
 ///
 /// # If it does not compile
 ///
-/// "the method `oneshot` exists … but its trait bounds were not satisfied" has one of three causes:
+/// "the method `oneshot` exists … but its trait bounds were not satisfied" does not name the bound.
+/// A call that names the request type does: `ServiceExt::<Request<B>>::oneshot(client, request)`.
+/// There are three causes:
 ///
 /// - The inner service takes the caller's body type. It receives a [`ReplayBody`] around that type:
 ///   `Service<Request<ReplayBody<B>>>`. For a client with one fixed body type, convert the body

@@ -8,6 +8,13 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 /// Obtains the next credential of a session.
 ///
 /// See the [module docs](crate::refresher) for examples.
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot refresh a credential of type `{C}`",
+    label = "not a `Refresher<{C}>`",
+    note = "wrap an async closure with `tower_refresh::refresher_fn`, and write the type of its \
+            argument: `context: RefreshContext`",
+    note = "or implement `tower_refresh::Refresher`"
+)]
 pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// Obtains a credential that replaces [`RefreshContext::current`].
     ///

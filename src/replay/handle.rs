@@ -53,7 +53,7 @@ where
         may_poll_early: impl FnOnce() -> bool,
     ) -> (Self, Replay<B>) {
         let start = body.size_hint();
-        let hint = RemainingHint::new(start.clone());
+        let hint = RemainingHint::new(start);
         if body.is_end_stream() {
             return match Framing::of(&start, 0) {
                 Some(framing) => (Self::ended(framing), Replay(SecondAttempt::Ended(framing))),

@@ -151,7 +151,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// One part with its length in front, and the text behind it. The length is `more` than the part's.
+/// Splits the first part from the text behind it. Its length stands before it, and is `more` than
+/// that of the part.
 fn part(mut text: &[u8], more: usize) -> (&[u8], &[u8]) {
     let len = (text.get_u64_ne() as usize).saturating_sub(more);
     text.split_at(len)

@@ -44,7 +44,7 @@ pub struct HttpAnswer {
 // === impl HttpAnswer ===
 
 impl HttpAnswer {
-    /// All settings at their defaults.
+    /// Creates an answer with default settings.
     pub const fn new() -> Self {
         Self {
             challenge: HeaderValue::from_static("Bearer"),

@@ -180,7 +180,9 @@ impl<C: Credential> SessionBuilder<C> {
     /// The first request within this margin starts the refresh
     /// ([`Cause::Expiring`](crate::refresher::Cause::Expiring)). An idle session does not renew
     /// anything, unless [`Session::keep_fresh`] runs. The margin is at most half the lifetime of
-    /// the credential. A credential of unknown expiry is never renewed ahead.
+    /// the credential. A renewal also comes no sooner than the
+    /// [`refresh_limit`](Self::refresh_limit) allows on average: after 6 seconds by default. A
+    /// credential of unknown expiry is never renewed ahead.
     ///
     /// A minute or two suit tokens that live for an hour.
     ///
@@ -354,7 +356,8 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// Builds the session.
-    pub fn build(self) -> Session<C> {
+    pub fn build(mut self) -> Session<C> {
+        self.settings.renewal.min_age = self.rules.limit.pace();
         let on_demand = self.acquire_on_demand && self.credential.is_none();
         let state =
             if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };

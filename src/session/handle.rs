@@ -370,7 +370,11 @@ impl<C: Credential> Session<C> {
     }
 
     /// Decides about a rejected request that was sent at `epoch`.
-    pub(crate) fn rejected(&self, epoch: Epoch, rejection: impl Fn() -> Rejection) -> Reaction {
+    pub(crate) fn rejected(
+        &self,
+        epoch: Epoch,
+        rejection: impl Fn() -> Option<Rejection>,
+    ) -> Reaction {
         let now = LazyNow::new(&self.0.settings().clock);
         let step = self.step(Some(&now), |state| state.rejected(epoch, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)

@@ -154,7 +154,7 @@
 //!
 //! | setting | default | reason |
 //! |---|---|---|
-//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time. |
+//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
 //! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |

@@ -30,6 +30,11 @@ impl RefreshLimit {
     pub(in crate::session) fn window(self) -> Duration {
         self.window
     }
+
+    /// The time between two refreshes that the limit allows for any length of time.
+    pub(in crate::session) fn pace(self) -> Duration {
+        self.window / u32::try_from(self.refreshes).expect("the number of refreshes is clamped")
+    }
 }
 
 // === impl RefreshHistory ===

@@ -8,6 +8,9 @@ pub(in crate::session) struct RenewalMargin {
     pub(in crate::session) margin: Duration,
     /// The fraction of the margin over which the start is spread.
     pub(in crate::session) jitter: f64,
+    /// The shortest time between the arrival of a credential and its renewal: the pace that the
+    /// refresh limit allows.
+    pub(in crate::session) min_age: Duration,
 }
 
 /// How long a failed flight delays the next one.
@@ -24,16 +27,19 @@ const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
 // === impl RenewalMargin ===
 
 impl RenewalMargin {
-    pub(in crate::session) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
+    pub(in crate::session) const DEFAULT: Self =
+        Self { margin: Duration::ZERO, jitter: 0.2, min_age: Duration::ZERO };
 
-    /// The start of the renewal of a credential. It is never in the first half of its lifetime.
+    /// The start of the renewal of a credential: never in the first half of its lifetime, and never
+    /// before its minimum age. Renewals that used the refresh limit up would leave none for the
+    /// expiry itself.
     pub(in crate::session) fn renew_at(
         self,
         arrival: SystemTime,
         expires_at: SystemTime,
     ) -> SystemTime {
         let lifetime = expires_at.duration_since(arrival).unwrap_or_default();
-        let margin = self.margin.min(lifetime / 2);
+        let margin = self.margin.min(lifetime / 2).min(lifetime.saturating_sub(self.min_age));
         let jitter = margin.mul_f64(self.jitter * fastrand::f64());
         expires_at - margin + jitter
     }
@@ -78,7 +84,7 @@ mod tests {
     fn renewals_start_within_the_margin_and_spread_over_its_fraction() {
         let arrival = SystemTime::UNIX_EPOCH;
         let expires_at = arrival + 60 * MINUTE;
-        let margin = RenewalMargin { margin: 10 * MINUTE, jitter: 0.5 };
+        let margin = RenewalMargin { margin: 10 * MINUTE, jitter: 0.5, ..RenewalMargin::DEFAULT };
         let due: Vec<_> = (0..1000).map(|_| margin.renew_at(arrival, expires_at)).collect();
         let (first, last) = (*due.iter().min().unwrap(), *due.iter().max().unwrap());
         assert!(first >= arrival + 50 * MINUTE && last < arrival + 55 * MINUTE);
@@ -88,10 +94,21 @@ mod tests {
     #[test]
     fn the_margin_is_at_most_half_the_lifetime() {
         let arrival = SystemTime::UNIX_EPOCH;
-        let margin = RenewalMargin { margin: Duration::MAX, jitter: 0.0 };
+        let margin = RenewalMargin { margin: Duration::MAX, jitter: 0.0, ..RenewalMargin::DEFAULT };
         assert_eq!(margin.renew_at(arrival, arrival + MINUTE), arrival + MINUTE / 2);
         // The expiry is before the arrival: the clock has jumped back, or the credential is old.
         assert_eq!(margin.renew_at(arrival + MINUTE, arrival), arrival);
+    }
+
+    #[test]
+    fn a_renewal_never_starts_before_the_minimum_age() {
+        let arrival = SystemTime::UNIX_EPOCH;
+        let of_age = |min_age| RenewalMargin { margin: Duration::MAX, jitter: 0.0, min_age };
+        let renew_at = |min_age| of_age(min_age).renew_at(arrival, arrival + MINUTE);
+        assert_eq!(renew_at(MINUTE / 3), arrival + MINUTE / 2);
+        assert_eq!(renew_at(MINUTE / 3 * 2), arrival + MINUTE / 3 * 2);
+        assert_eq!(renew_at(MINUTE), arrival + MINUTE);
+        assert_eq!(renew_at(Duration::MAX), arrival + MINUTE);
     }
 
     #[test]

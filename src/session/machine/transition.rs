@@ -180,7 +180,7 @@ impl<C> State<C> {
     pub(crate) fn rejected(
         &self,
         epoch: Epoch,
-        rejection: impl FnOnce() -> Rejection,
+        rejection: impl FnOnce() -> Option<Rejection>,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
         if self.login != epoch.login {
@@ -208,7 +208,7 @@ impl<C> State<C> {
                 Step::stay(Reaction::Respond)
             }
             Phase::Active | Phase::Failed(_) => self
-                .elect(Cause::Rejected, true, Some(Arc::new(rejection())), now())
+                .elect(Cause::Rejected, true, rejection().map(Arc::new), now())
                 .map(Reaction::Wait),
         }
     }

@@ -321,7 +321,7 @@ impl Walk {
 
     fn reject(&mut self, sent: &SentRequest) {
         let (epoch, now) = (sent.epoch, self.now());
-        let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
+        let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
         let taken = take(&self.state, |state| state.rejected(epoch, rejection, || now));
         let is_late = epoch.generation < self.model.generation;
         let (decision, expected) = match (self.model.flight, self.backing_off()) {
@@ -741,6 +741,12 @@ impl Walk {
         unproven.is_some_and(|since| self.elapsed - since < self.setup.window)
     }
 
+    /// The shortest time from the arrival of a credential to its renewal.
+    fn pace(&self) -> Duration {
+        let refreshes = self.setup.refreshes.clamp(1, 1000);
+        self.setup.window / u32::try_from(refreshes).expect("the number is clamped")
+    }
+
     /// The rest of the back-off.
     fn backing_off(&self) -> Option<Duration> {
         let failed = self.model.failed?;
@@ -767,7 +773,8 @@ impl Walk {
             self.model.key.filter(|_| self.model.flight.is_none())?;
         let expires_at = expires_at?;
         let lifetime = expires_at.duration_since(arrival).expect("it has not arrived expired");
-        let renew_at = expires_at - self.setup.margin.min(lifetime / 2);
+        let margin = self.setup.margin.min(lifetime / 2);
+        let renew_at = expires_at - margin.min(lifetime.saturating_sub(self.pace()));
         let due = renew_at.duration_since(self.wall).unwrap_or(Duration::ZERO);
         Some(due.max(self.backing_off().or_else(|| self.limited()).unwrap_or(Duration::ZERO)))
     }
@@ -838,7 +845,7 @@ impl Walk {
     fn new_key(&mut self, lifetime: Option<i64>, login: Login, refreshed: bool) -> Arc<Entry<Key>> {
         let name = u32::try_from(self.keys.len()).expect("a walk is short");
         self.keys.push(login);
-        let margin = RenewalMargin { margin: self.setup.margin, jitter: 0.0 };
+        let margin = RenewalMargin { margin: self.setup.margin, jitter: 0.0, min_age: self.pace() };
         let expires_at = lifetime.map(|lifetime| shifted(self.wall, lifetime));
         key_with(name, expires_at, self.wall, refreshed.then(|| self.now().instant), margin)
     }

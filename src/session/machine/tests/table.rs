@@ -1289,7 +1289,7 @@ fn reject(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
 fn reject_at(state: &State<Key>, epoch: Epoch, now: Now) -> StepView<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
-    let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, headers.clone());
+    let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, headers.clone()));
     take(state, |state| state.rejected(epoch, rejection, || now))
 }
 

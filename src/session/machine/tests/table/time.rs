@@ -836,7 +836,7 @@ fn extreme_times_do_not_overflow() {
     for margin in [Duration::ZERO, SECOND, Duration::MAX] {
         for arrival in [first, at(0), last] {
             for expires_at in [first, at(0), at(1), last] {
-                let margin = RenewalMargin { margin, jitter: 1.0 };
+                let margin = RenewalMargin { margin, jitter: 1.0, ..RenewalMargin::DEFAULT };
                 let entry = key_with(KEY, Some(expires_at), arrival, Some(now().instant), margin);
                 let state = State { entry: Some(entry), ..active() };
                 for wall in [first, at(0), last] {
@@ -860,7 +860,8 @@ fn extreme_times_do_not_overflow() {
 // === States and events ===
 
 const SECOND: Duration = Duration::from_secs(1);
-const MARGIN: RenewalMargin = RenewalMargin { margin: Duration::from_secs(100), jitter: 0.0 };
+const MARGIN: RenewalMargin =
+    RenewalMargin { margin: Duration::from_secs(100), jitter: 0.0, min_age: Duration::ZERO };
 
 /// The expected flight of a renewal.
 fn renewal() -> Elected {
