@@ -18,7 +18,7 @@ use crate::{
         tracking::{GracePeriod, TrackedCall, is_grpc},
     },
     middleware::extension::Stamp,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
 };
 
 /// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module
@@ -74,7 +74,7 @@ where
             return ResponseFuture::new(self.inner.call(request.map(RequestBody::untracked)), None);
         };
         let (head, body) = request.into_parts();
-        let call = TrackedCall::new(stamp, RestoredHead::of(&head), self.detect.clone());
+        let call = TrackedCall::new(stamp, HeadSummary::of(&head), self.detect.clone());
         let (grace, body) = GracePeriod::start(self.grace, body);
         ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some((call, grace)))
     }

@@ -11,13 +11,13 @@ use crate::{
     grpc::request::RequestBody,
     head::{RequestHead, ResponseHead},
     middleware::extension::Stamp,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
 };
 
 /// A call that carries the session's credential, until its status is known.
 pub(super) struct TrackedCall {
     stamp: Stamp,
-    request: RestoredHead,
+    request: HeadSummary,
     /// `None` for status 16.
     detect: Option<Arc<dyn Detect>>,
 }
@@ -62,11 +62,7 @@ fn strip_prefix_ignoring_case<'a>(value: &'a [u8], prefix: &[u8]) -> Option<&'a 
 // === impl TrackedCall ===
 
 impl TrackedCall {
-    pub(super) fn new(
-        stamp: Stamp,
-        request: RestoredHead,
-        detect: Option<Arc<dyn Detect>>,
-    ) -> Self {
+    pub(super) fn new(stamp: Stamp, request: HeadSummary, detect: Option<Arc<dyn Detect>>) -> Self {
         Self { stamp, request, detect }
     }
 

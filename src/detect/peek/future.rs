@@ -14,7 +14,7 @@ use crate::{
     detect::peek::{body::PeekBody, predicates::Predicates, start::BodyStart},
     head::{RequestHead, ResponseHead},
     middleware::extension::Rejected,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
 };
 
 pin_project! {
@@ -44,7 +44,7 @@ pin_project! {
 
 /// A request that carries the session's credential, until its response head arrives.
 pub(super) struct PeekedRequest<H, D> {
-    pub(super) head: RestoredHead,
+    pub(super) head: HeadSummary,
     pub(super) predicates: Arc<Predicates<H, D>>,
     pub(super) limit: usize,
 }

@@ -18,7 +18,7 @@ use crate::{
     },
     head::ResponseHead,
     middleware::extension::Stamp,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
 };
 
 /// The service of a [`PeekLayer`](crate::detect::peek::PeekLayer). See the [module
@@ -73,7 +73,7 @@ where
         }
         let (head, body) = request.into_parts();
         let peeked = PeekedRequest {
-            head: RestoredHead::of(&head),
+            head: HeadSummary::of(&head),
             predicates: self.predicates.clone(),
             limit: self.limit,
         };
