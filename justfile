@@ -25,10 +25,11 @@ fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
     cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
-# Runs clippy, the prose rules and the spell checker.
+# Runs clippy, the spell checker, and the rules for prose and imports.
 lint:
     cargo clippy --all-targets --all-features --locked -- -D warnings
     .ci/prose
+    .ci/rooms
     .ci/tool typos
 
 # Opens the documentation.

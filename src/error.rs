@@ -29,8 +29,6 @@ use std::{error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::credential::token::InvalidToken;
-
 /// A boxed error of any type: Tower's own alias, under a name of this crate.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
@@ -420,14 +418,6 @@ impl fmt::Display for RefreshError {
 impl error::Error for RefreshError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&*self.source)
-    }
-}
-
-/// [Ambiguous](RefreshErrorKind::Ambiguous): the endpoint has answered the refresh with a token
-/// that no header can carry, so the refresh token may be used up.
-impl From<InvalidToken> for RefreshError {
-    fn from(invalid: InvalidToken) -> Self {
-        Self::ambiguous(invalid)
     }
 }
 

@@ -66,6 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
+//! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees
 //!
@@ -145,6 +146,7 @@ pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
+pub mod peek;
 pub mod refresher;
 pub mod respond;
 pub mod session;

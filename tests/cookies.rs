@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, LOCATION, RETRY_AFTER, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -40,7 +40,7 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session,
-    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint, StripSetCookieLayer},
     exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
@@ -139,6 +139,53 @@ async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
     assert_eq!(app.count("GET /api/user"), 2, "none was rejected");
 }
 
+/// The clock of this machine is an hour ahead of the server's, or behind it.
+#[tokio::test]
+async fn a_wrong_clock_costs_no_cookie_and_no_lifetime() {
+    let system = SystemTime::now();
+    let date = httpdate::fmt_http_date;
+    for (offset, jar_is_wrong) in
+        [(3600_i64, false), (3600, true), (-3600, false), (-3600, true), (0, true)]
+    {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => system + Duration::from_secs(ahead),
+            Err(_) => system - Duration::from_secs(3600),
+        };
+        for cookie in [
+            "sid=2; Path=/; Max-Age=300".to_owned(),
+            format!("sid=2; Path=/; Expires={}", date(system + Duration::from_secs(300))),
+        ] {
+            let (auth, mut calls) = by_hand();
+            let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+            let jar =
+                if jar_is_wrong { jar.with_clock(clock) } else { jar.with_clock(move || system) };
+            let session = builder(refresh_by(auth)).credential(jar).clock(clock).build();
+            let refresh = tokio::spawn(session.refresh());
+            let mut answer = with_cookies(StatusCode::OK, &[&cookie]);
+            answer.headers_mut().insert(DATE, date(system).parse().unwrap());
+            calls.next().await.answer_with(Ok(answer));
+            in_time(refresh).await.unwrap().unwrap();
+            let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+            assert!(left.as_secs().abs_diff(300) <= 1, "{offset} {cookie}: {left:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_without_a_date_goes_by_the_session_s_clock() {
+    // The application corrects the clock of a machine that is an hour behind.
+    let corrected = || SystemTime::now() + Duration::from_secs(3600);
+    let (auth, mut calls) = by_hand();
+    let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+    let session = builder(refresh_by(auth)).credential(jar).clock(corrected).build();
+    let refresh = tokio::spawn(session.refresh());
+    let expires = httpdate::fmt_http_date(corrected() + Duration::from_secs(300));
+    calls.next().await.answer(StatusCode::OK, &[&format!("sid=2; Path=/; Expires={expires}")]);
+    in_time(refresh).await.unwrap().unwrap();
+    let left = session.state().expires_at().unwrap().duration_since(corrected()).unwrap();
+    assert!(left.as_secs().abs_diff(300) <= 2, "{left:?}");
+}
+
 #[tokio::test]
 async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
     let app = App::shared();
@@ -158,7 +205,7 @@ async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
 }
 
 #[tokio::test]
-async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_overwritten() {
+async fn a_request_with_an_authorization_header_passes_untouched_unless_overwritten() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let request = || {
@@ -174,7 +221,7 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
 }
 
 #[tokio::test]
-async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
+async fn an_ordinary_answer_updates_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
@@ -189,7 +236,7 @@ async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
 }
 
 #[tokio::test]
-async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
+async fn the_refresh_and_the_replay_carry_the_current_csrf_header() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
@@ -289,7 +336,7 @@ async fn the_cookies_of_a_late_answer_never_reach_a_newer_login() {
 }
 
 #[tokio::test]
-async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
+async fn an_answer_that_a_refresh_overtook_does_not_undo_the_refresh() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
@@ -304,7 +351,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
         .answer(StatusCode::UNAUTHORIZED, &["sid=; Path=/; Max-Age=0", "csrf=rolled; Path=/"]);
     let replay = sent.next().await;
     assert_eq!(
-        replay.head.headers[COOKIE], "csrf=rolled; sid=2",
+        replay.head.headers[COOKIE], "sid=2; csrf=rolled",
         "what the refresh did not set still rolls"
     );
     replay.answer(StatusCode::OK, &[]);
@@ -361,7 +408,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
+async fn another_host_gets_no_cookie_and_sets_none() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
@@ -610,6 +657,102 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
 }
 
 #[tokio::test]
+async fn a_page_does_not_end_the_login() {
+    use RefreshErrorKind::{Terminal, Transient};
+    let page = "\n<!DOCTYPE html><title>Request blocked</title>";
+    for (content_type, body, kind) in [
+        ("", "", Terminal),
+        ("application/json", r#"{"error":"session expired"}"#, Terminal),
+        ("text/plain", "session expired", Terminal),
+        ("text/html; charset=utf-8", "", Transient),
+        ("application/xhtml+xml", "session expired", Transient),
+        ("", page, Transient),
+        ("application/json", page, Transient),
+    ] {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            let (auth, mut calls) = by_hand();
+            let refresh = spawn_refresh(refresh_by(auth));
+            let mut answer = with_cookies(status, &[]).map(|_| Full::from(body));
+            if !content_type.is_empty() {
+                answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+            }
+            calls.next().await.answer_with(Ok(answer));
+            let error = in_time(refresh).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), kind, "{status} {content_type:?} {body:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_of_a_refusal_is_waited_for_and_its_end_is_not() {
+    for (start, kind) in [
+        ("<html>", RefreshErrorKind::Transient),
+        ("{}", RefreshErrorKind::Terminal),
+        ("  ", RefreshErrorKind::Terminal),
+    ] {
+        let http = tower::service_fn(move |_: Request<RequestBody>| async move {
+            let start =
+                tokio_stream::once(Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(start))));
+            let body =
+                StreamBody::new(tokio_stream::StreamExt::chain(start, tokio_stream::pending()));
+            Ok::<_, Infallible>(Response::builder().status(403).body(body).unwrap())
+        });
+        let endpoint = RefreshEndpoint::new(http, "/auth/refresh").unwrap();
+        let error = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), kind, "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_only_deletes_cookies_is_ambiguous() {
+    for deletion in
+        ["sid=; Path=/; Max-Age=0", "sid=; Path=/; Expires=Sun, 06 Nov 1994 08:49:37 UTC"]
+    {
+        let (auth, mut calls) = by_hand();
+        let refresh = spawn_refresh(refresh_by(auth));
+        calls.next().await.answer(StatusCode::OK, &[deletion]);
+        let error = in_time(refresh).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
+        assert!(!shown(&error).contains("no answer"), "{}", shown(&error));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_made_in_time_is_transient() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = kept.clone();
+    let connecting = tower::service_fn(move |request: Request<RequestBody>| {
+        keeping.lock().unwrap().push(request);
+        pending::<Result<Answer, BoxError>>()
+    });
+    let endpoint = RefreshEndpoint::new(connecting, "/auth/refresh").unwrap();
+    for (endpoint, seconds) in
+        [(endpoint.clone(), 10), (endpoint.connect_timeout(Duration::from_secs(3)), 3)]
+    {
+        let start = tokio::time::Instant::now();
+        let error = spawn_refresh(endpoint).await.unwrap().unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), seconds);
+        assert_eq!(error.kind(), RefreshErrorKind::Transient);
+        let request = kept.lock().unwrap().pop().unwrap();
+        assert!(request.into_body().collect().await.is_err(), "the request is not sent later");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_callers_do_not_get_the_cookies_of_the_session() {
+    let app = App::shared();
+    let session = app.session(app.log_in().await);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
+    let bare = client.clone().oneshot(post("/api/orders")).await.unwrap();
+    assert!(bare.headers().contains_key(SET_COOKIE));
+    let csrf = session.credential().unwrap().value("csrf");
+    let proxy = StripSetCookieLayer::new().layer(client);
+    let stripped = in_time(proxy.oneshot(post("/api/orders"))).await.unwrap();
+    assert!(!stripped.headers().contains_key(SET_COOKIE));
+    assert_ne!(session.credential().unwrap().value("csrf"), csrf, "the jar has taken the cookie");
+}
+
+#[tokio::test]
 async fn without_a_jar_there_is_nothing_to_refresh() {
     let session = builder(refresh_by(never())).build();
     let error = in_time(session.acquire()).await.unwrap_err();
@@ -658,6 +801,21 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
     in_time(session.logout()).await;
     assert_eq!(app.count("POST /auth/logout"), 1);
     assert!(app.sessions.lock().unwrap().refresh.is_none());
+}
+
+#[tokio::test]
+async fn a_name_that_is_not_resolved_is_transient() {
+    let jar = Jar::new("https://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
+    // `https` over a connector without TLS fails before the connection, too.
+    let context = || RefreshContext::new(Cause::Forced);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+
+    let jar = Jar::new("http://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = endpoint.allow_cleartext(true);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
 }
 
 #[tokio::test]

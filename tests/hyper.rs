@@ -60,6 +60,10 @@ struct Server {
 /// and fails if that response was dropped earlier.
 struct OneConnection<B>(Arc<tokio::sync::Mutex<SendRequest<ReplayBody<B>>>>);
 
+/// One HTTP/1 connection as a service. It becomes ready once the last response body was read to its
+/// end.
+struct DirectConnection<B>(SendRequest<ReplayBody<B>>);
+
 /// Reports the read progress of every rejection to the test.
 #[derive(Clone)]
 struct RejectionTracker<S> {
@@ -219,6 +223,39 @@ async fn g13_failure_mode_response_returns_a_rejection_with_its_body() {
             assert_eq!(in_time(body_text(answer.into_body())).await, body);
         }
     }
+}
+
+/// The first rejection is larger than the buffers of the client, so the connection becomes ready
+/// only when its body is read. The requests behind it fill the `Buffer` meanwhile.
+#[tokio::test]
+async fn g13_failure_mode_response_replays_through_a_buffer_over_the_only_connection() {
+    let server = serve(Protocol::Http1, |request| async move {
+        if bearer(&request) == Some("at-2") {
+            return answer_with(StatusCode::OK, request.into_body());
+        }
+        let rejection = Full::new(Bytes::from(vec![b'x'; 50_000]));
+        answer_with(StatusCode::UNAUTHORIZED, rejection)
+    })
+    .await;
+    let (refresher, mut flights) = manual_refresher();
+    let client = ServiceBuilder::new()
+        .layer(
+            RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+                .failure_mode(FailureMode::Response),
+        )
+        .buffer(1)
+        .service(DirectConnection::<Full<Bytes>>::open(&server).await);
+    let requests: Vec<_> = (0..6)
+        .map(|n| tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}")))))
+        .collect();
+    in_time(flights.next()).await.succeed("at-2");
+    for (n, request) in requests.into_iter().enumerate() {
+        let answer = in_time(request).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(in_time(body_text(answer.into_body())).await, format!("body {n}"));
+    }
+    assert_eq!(server.accepted(), 1);
+    flights.none_started().await;
 }
 
 #[tokio::test]
@@ -593,6 +630,21 @@ impl Server {
     fn post(&self, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
         post(&self.uri(path), body)
     }
+
+    /// Opens an HTTP/1 connection.
+    async fn connect<B>(&self) -> SendRequest<B>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
 }
 
 impl<B> OneConnection<B>
@@ -602,12 +654,7 @@ where
     B::Error: Into<BoxError>,
 {
     async fn open(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Self(Arc::new(tokio::sync::Mutex::new(sender)))
+        Self(Arc::new(tokio::sync::Mutex::new(server.connect().await)))
     }
 }
 
@@ -638,6 +685,37 @@ where
             sender.ready().await?;
             Ok(sender.send_request(request).await?)
         })
+    }
+}
+
+impl<B> DirectConnection<B>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    async fn open(server: &Server) -> Self {
+        Self(server.connect().await)
+    }
+}
+
+impl<B> Service<Request<ReplayBody<B>>> for DirectConnection<B>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<ReplayBody<B>>) -> Self::Future {
+        let response = self.0.send_request(request);
+        Box::pin(async move { Ok(response.await?) })
     }
 }
 

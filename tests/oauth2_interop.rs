@@ -211,7 +211,7 @@ async fn client_credentials_cost_one_request_each_expiry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
-async fn a_wrong_client_secret_is_no_logout() {
+async fn a_wrong_client_secret_ends_no_login() {
     let provider = Provider::start();
     let refresh_token = provider.say("login").await;
     let session = Session::builder(RefreshTokenGrant::new(provider.tokens("wrong")))

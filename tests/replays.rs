@@ -4,13 +4,17 @@
 
 mod support;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use support::{
@@ -421,6 +425,67 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
         );
         assert_eq!(status(&rejected.await.unwrap()), StatusCode::OK);
         flights.none_started().await;
+    }
+}
+
+/// Each frame is a slice of a read buffer of its own, like that of a slow and careful stranger.
+struct Drip {
+    frames: usize,
+    has_waited: bool,
+}
+
+#[test]
+fn uploads_of_tiny_frames_hold_no_more_than_the_limit() {
+    const UPLOADS: usize = 10;
+    const REPLAY_LIMIT: usize = 64 * 1024;
+    let (refresher, _flights) = manual_refresher();
+    let reading = service_fn(|request: Request<ReplayBody<Drip>>| async {
+        read_all(request.into_body()).await;
+        std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>().await
+    });
+    let session = Session::new(token("at-1"), refresher);
+    let client =
+        RefreshLayer::new(session, Origins::any()).replay_limit(REPLAY_LIMIT).layer(reading);
+    let mut uploads = Vec::with_capacity(UPLOADS);
+    let held = allocation_counter::measure(|| {
+        for _ in 0..UPLOADS {
+            let body = Drip { frames: 1000, has_waited: false };
+            let request = Request::post("/").body(body).unwrap();
+            let mut upload = Box::pin(client.clone().oneshot(request));
+            let mut cx = Context::from_waker(Waker::noop());
+            // Each frame has to be waited for once.
+            (0..1001).for_each(|_| assert!(upload.as_mut().poll(&mut cx).is_pending()));
+            uploads.push(upload);
+        }
+    });
+    let held = held.bytes_current;
+    assert!(held < (UPLOADS * REPLAY_LIMIT) as i64, "{UPLOADS} uploads hold {held} bytes");
+}
+
+async fn read_all(mut body: ReplayBody<Drip>) {
+    let mut read = 0;
+    while body.frame().await.is_some() {
+        read += 1;
+    }
+    assert_eq!(read, 1000);
+}
+
+impl Body for Drip {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.has_waited = !self.has_waited;
+        if self.has_waited {
+            return Poll::Pending;
+        }
+        let Some(left) = self.frames.checked_sub(1) else { return Poll::Ready(None) };
+        self.frames = left;
+        let read_buffer = Bytes::from(vec![b'x'; 16 * 1024]);
+        Poll::Ready(Some(Ok(Frame::data(read_buffer.slice(7..8)))))
     }
 }
 

@@ -21,7 +21,7 @@ use tower_refresh::{
     Token,
     head::RequestHead,
     refresher_fn,
-    respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
+    respond::{Answer, AnswerBody, HttpAnswer, RespondLayer, answer_fn},
 };
 
 const SECRETS: [&str; 2] = ["at-secret", "rt-secret"];
@@ -169,7 +169,7 @@ async fn a_custom_answer_becomes_the_response() {
 }
 
 #[tokio::test]
-async fn an_answer_sees_the_request_also_behind_a_pointer() {
+async fn an_answer_sees_the_request_also_behind_a_pointer_and_in_a_closure() {
     #[derive(Clone, Debug, PartialEq)]
     struct Marker;
 
@@ -192,7 +192,9 @@ async fn an_answer_sees_the_request_also_behind_a_pointer() {
     let plain = RespondLayer::new(Echo).layer(rejecting(&session)).oneshot(request()).await;
     let boxed = RespondLayer::new(boxed).layer(rejecting(&session)).oneshot(request()).await;
     let shared = RespondLayer::new(shared).layer(rejecting(&session)).oneshot(request()).await;
-    for response in [plain, boxed, shared] {
+    let closure = answer_fn(|error, request| Echo.answer(error, request));
+    let closure = RespondLayer::new(closure).layer(rejecting(&session)).oneshot(request()).await;
+    for response in [plain, boxed, shared, closure] {
         assert_eq!(text(response.unwrap()).await, expected);
     }
 }

@@ -6,26 +6,27 @@ mod support;
 
 use std::{
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
+use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
 use support::{
     stack::{
-        BoxedBody, EndlessBody, Exchanges, ManualService, Probe, ServiceResult, TrackedBody,
-        answer_with, body_text, channel_body, frame, in_time, manual_service,
+        BoxedBody, EndlessBody, Exchanges, ManualService, Probe, ScriptedBody, ServiceResult, Step,
+        TrackedBody, answer_with, body_text, boxed, channel_body, frame, in_time, manual_service,
     },
     *,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
@@ -53,7 +54,7 @@ fn poll_ready<S: Service<R>, R>(service: &mut S) -> Poll<Result<(), S::Error>> {
     service.poll_ready(&mut Context::from_waker(Waker::noop()))
 }
 
-async fn ready<S: Service<Call, Error = BoxError>>(service: &mut S) -> &mut S {
+async fn wait_ready<S: Service<Call, Error = BoxError>>(service: &mut S) -> &mut S {
     service.ready().await.expect("the service has no error")
 }
 
@@ -81,7 +82,7 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         // Fresh requests through one instance.
         for _ in 0..3 {
             assert_eq!(
-                ready(&mut kept).await.call(get("/")).await.unwrap().status(),
+                wait_ready(&mut kept).await.call(get("/")).await.unwrap().status(),
                 StatusCode::OK
             );
         }
@@ -95,11 +96,11 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         // after it.
         upstream.accept_only(&[]);
         let mut early = client.clone();
-        ready(&mut early).await;
+        wait_ready(&mut early).await;
         let mut passing = client.clone();
-        ready(&mut passing).await;
+        wait_ready(&mut passing).await;
         let mut refused = client.clone();
-        ready(&mut refused).await;
+        wait_ready(&mut refused).await;
         let rejected: Vec<_> =
             (0..10).map(|_| tokio::spawn(client.clone().oneshot(get("/")))).collect();
         let flight = in_time(flights.next()).await;
@@ -125,7 +126,7 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
 
         // Logged out.
         let mut ended = client.clone();
-        ready(&mut ended).await;
+        wait_ready(&mut ended).await;
         session.logout().await;
         assert_eq!(kind(ended.call(get("/")).await), ErrorKind::LoggedOut);
         assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
@@ -146,7 +147,7 @@ async fn g13_an_inner_service_swapped_in_after_poll_ready_is_polled_ready_before
     let (refresher, _flights) = manual_refresher();
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(probe);
-    ready(&mut service).await;
+    wait_ready(&mut service).await;
     let other = service.get_ref().clone();
     drop(mem::replace(service.get_mut(), other));
     assert_eq!(service.call(get("/")).await.unwrap().status(), StatusCode::OK);
@@ -388,7 +389,7 @@ async fn g13_a_logout_gives_up_the_place_in_the_queue_for_a_permit() {
     let mut second = RefreshLayer::new(ended.clone(), Origins::any()).layer(inner.clone());
     let mut third = RefreshLayer::new(other, Origins::any()).layer(inner);
 
-    let sent = tokio::spawn(ready(&mut first).await.call(get("/")));
+    let sent = tokio::spawn(wait_ready(&mut first).await.call(get("/")));
     let exchange = exchanges.next().await;
     assert!(not_ready::<_, Call>(&mut second), "queued");
     assert!(not_ready::<_, Call>(&mut third), "queued behind it");
@@ -575,7 +576,7 @@ async fn rejected_with<B>(
     body: B,
 ) -> (tokio::task::JoinHandle<ServiceResult>, PendingFlight, Exchanges<Full<Bytes>>)
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
     let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
@@ -638,7 +639,7 @@ async fn g13_a_rejection_is_read_to_its_end_while_its_request_waits() {
     let (body, reading) = TrackedBody::new(body);
     let (request, flight, exchanges) = rejected_with(body).await;
     for n in 1..=16 {
-        feed.send(Ok(http_body::Frame::data(Bytes::from(vec![b'x'; 4096])))).unwrap();
+        feed.send(Ok(Frame::data(Bytes::from(vec![b'x'; 4096])))).unwrap();
         settle_tasks().await;
         assert_eq!(reading.bytes(), n * 4096, "every frame is read at once");
         assert!(!reading.is_dropped());
@@ -837,6 +838,152 @@ async fn g13_failure_mode_response_still_replays_when_the_refresh_succeeds() {
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
+/// A pool that gives each request a permit, and takes the permit back once the response body is
+/// read to its end or dropped.
+struct PermitPool<S> {
+    inner: S,
+    permits: Arc<Semaphore>,
+    acquiring: Option<BoxFuture<'static, OwnedSemaphorePermit>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A response body that holds the permit of its request.
+struct PermitBody {
+    inner: BoxedBody,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<S> PermitPool<S> {
+    fn new(inner: S, permits: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(permits));
+        Self { inner, permits, acquiring: None, permit: None }
+    }
+}
+
+impl<S: Clone> Clone for PermitPool<S> {
+    fn clone(&self) -> Self {
+        let (inner, permits) = (self.inner.clone(), self.permits.clone());
+        Self { inner, permits, acquiring: None, permit: None }
+    }
+}
+
+impl<S, R> Service<R> for PermitPool<S>
+where
+    S: Service<R, Response = Response<BoxedBody>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<BoxedBody>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, ServiceResult>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.permit.is_none() {
+            let permits = self.permits.clone();
+            let acquiring = self.acquiring.get_or_insert_with(|| {
+                Box::pin(async { permits.acquire_owned().await.expect("the pool is open") })
+            });
+            self.permit = Some(ready!(acquiring.as_mut().poll(cx)));
+            self.acquiring = None;
+        }
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let permit = self.permit.take();
+        let response = self.inner.call(request);
+        Box::pin(
+            async move { Ok(response.await?.map(|inner| boxed(PermitBody { inner, permit }))) },
+        )
+    }
+}
+
+impl Body for PermitBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.permit = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_replays_through_a_pool_whose_permit_returns_with_the_body() {
+    let (_sender, unfinished) = channel_body();
+    let bodies = [
+        boxed(Full::new(Bytes::from("read to its end"))),
+        boxed(EndlessBody(Bytes::from(vec![b'x'; 1000]))),
+        boxed(ScriptedBody::of_unknown_length(vec![Step::Wait, Step::Fail("reset")])),
+        boxed(unfinished),
+    ];
+    for body in bodies {
+        let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+        let (refresher, mut flights) = manual_refresher();
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .failure_mode(FailureMode::Response)
+            .layer(PermitPool::new(inner, 1));
+        let request = tokio::spawn(client.oneshot(get("/")));
+        exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
+        in_time(flights.next()).await.succeed("at-2");
+        let replay = exchanges.next().await;
+        assert_eq!(replay.bearer(), Some("at-2"));
+        replay.status(StatusCode::OK);
+        assert_eq!(in_time(request).await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+}
+
+/// Two permits are held by rejections when the flight settles, and the replays need both.
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_replays_a_herd_through_a_pool_of_two() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
+    let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .layer(PermitPool::new(inner, 2));
+    let requests: Vec<_> = (0..10)
+        .map(|_| {
+            let request = client.clone().oneshot(get("/"));
+            // The task drops the response, and with it the permit.
+            tokio::spawn(async move { request.await.unwrap().status() })
+        })
+        .collect();
+    for exchange in [exchanges.next().await, exchanges.next().await] {
+        exchange.answer(rejection("held"));
+    }
+    let flight = in_time(flights.next()).await;
+    settle_tasks().await;
+    exchanges.none().await;
+    flight.succeed("at-2");
+    for _ in 0..requests.len() {
+        let exchange = exchanges.next().await;
+        assert_eq!(exchange.bearer(), Some("at-2"));
+        exchange.status(StatusCode::OK);
+    }
+    for request in requests {
+        assert_eq!(in_time(request).await.unwrap(), StatusCode::OK);
+    }
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_returns_the_whole_rejection_through_a_pool_of_one() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
+    let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .layer(PermitPool::new(inner, 1));
+    let request = tokio::spawn(client.oneshot(get("/")));
+    exchanges.next().await.answer(rejection("no"));
+    in_time(flights.next()).await.answer(Err(RefreshError::transient("busy")));
+    assert_rejection(in_time(request).await.unwrap(), "no").await;
+}
+
 #[tokio::test]
 async fn g13_failure_mode_response_returns_the_rejection_of_a_request_that_waited_twice() {
     let (client, _session, mut exchanges, mut flights) = client_with_failure_mode_response();
@@ -911,7 +1058,7 @@ async fn g13_a_rejection_returned_to_the_caller_is_unread() {
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
 }
 
-fn poll_once<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 

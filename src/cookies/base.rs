@@ -46,6 +46,14 @@ impl Base {
         &self.url
     }
 
+    /// The path of cookies that name none (RFC 6265 §5.1.4).
+    pub(super) fn default_path(&self) -> &str {
+        match self.url.path().rfind('/') {
+            None | Some(0) => "/",
+            Some(end) => &self.url.path()[..end],
+        }
+    }
+
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
@@ -73,8 +81,8 @@ impl Base {
         Url::parse(&format!("{scheme}://{authority}{}", uri.path())).ok()
     }
 
-    /// Whether an answer to a request to `url` may set cookies: it comes from the upstream, or from a
-    /// host that gets the upstream's cookies, over a connection as safe as the jar's own.
+    /// Whether an answer to a request to `url` may set cookies: it comes from the upstream, or from
+    /// a host that gets the upstream's cookies, over a connection as safe as the jar's own.
     pub(super) fn trusts(&self, url: &Url, got_cookies: bool) -> bool {
         let is_known = got_cookies || url.host() == self.url.host();
         is_known && (url.scheme() == "https" || self.url.scheme() == "http")
@@ -84,9 +92,7 @@ impl Base {
     /// list of public suffixes: `com` is refused, `co.uk` is not. The store checks whether the
     /// domain is the upstream's.
     pub(super) fn allows_domain(&self, domain: &str) -> bool {
-        let domain = domain.trim();
-        domain.contains('.')
-            || self.url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(domain))
+        domain.contains('.') || self.url.host_str() == Some(domain)
     }
 }
 
@@ -106,7 +112,7 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_an_http_url_without_secrets_and_without_a_query() {
+    fn a_base_with_user_information_or_a_query_is_refused() {
         assert_eq!(reason("app.example.com"), "the text is not an absolute URL");
         assert_eq!(reason("/app"), "the text is not an absolute URL");
         assert_eq!(

@@ -17,8 +17,8 @@ use crate::{
 /// A hook that POSTs to the logout path of a web application, with the last cookies of the login,
 /// and closes its jar.
 ///
-/// For [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). See the [module
-/// docs](crate::cookies) for an example.
+/// For [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). See the
+/// [module docs](crate::cookies) for an example.
 #[derive(Clone)]
 pub struct LogoutEndpoint {
     endpoint: Endpoint,
@@ -64,8 +64,8 @@ impl LogoutEndpoint {
         self
     }
 
-    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has a
-    /// cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
+    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has
+    /// a cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
         self.endpoint.csrf = Some(csrf);
@@ -106,7 +106,7 @@ impl LogoutEndpoint {
 
     async fn log_out(&self, jar: Arc<Jar>) {
         let jar = Closing(jar);
-        // The login is over, whatever comes of this.
+        // The login is over even if this request fails.
         let _ = time::timeout(self.timeout, async {
             if let Ok(answer) = self.endpoint.post(&jar.0).await {
                 answer.skip().await;

@@ -1,9 +1,4 @@
-use std::{
-    error::Error,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use bytes::Bytes;
 use http::{
@@ -80,8 +75,8 @@ impl RefreshEndpoint {
         self
     }
 
-    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has a
-    /// cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
+    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has
+    /// a cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
         self.endpoint.csrf = Some(csrf);
@@ -139,14 +134,14 @@ impl RefreshEndpoint {
         self
     }
 
-    async fn renew(&self, jar: &Jar) -> Result<Jar, RefreshError> {
+    async fn renew(&self, jar: &Jar, context: &RefreshContext<Jar>) -> Result<Jar, RefreshError> {
         let mut answer = self.endpoint.post(jar).await?;
         match &self.classify {
             Some(classify) => classify(answer.status(), answer.headers())?,
-            None => by_default(&mut answer).await?,
+            None => by_default(&mut answer, context).await?,
         }
         let head = answer.skip().await;
-        jar.renewed(&head.headers)
+        jar.renewed_at(&head.headers, context.now())
     }
 }
 
@@ -157,12 +152,15 @@ impl Refresher<Jar> for RefreshEndpoint {
     fn refresh(&self, context: RefreshContext<Jar>) -> BoxFuture<'_, Result<Jar, RefreshError>> {
         Box::pin(async move {
             let jar = context.current().ok_or_else(|| RefreshError::terminal(NoJar))?;
-            self.renew(jar).await
+            self.renew(jar, &context).await
         })
     }
 }
 
-async fn by_default(answer: &mut Answer) -> Result<(), RefreshError> {
+async fn by_default(
+    answer: &mut Answer,
+    context: &RefreshContext<Jar>,
+) -> Result<(), RefreshError> {
     let status = answer.status();
     if status.is_success() {
         return Ok(());
@@ -173,7 +171,7 @@ async fn by_default(answer: &mut Answer) -> Result<(), RefreshError> {
     } else {
         error
     };
-    Err(match answer.retry_after(SystemTime::now()) {
+    Err(match answer.retry_after(context.now()) {
         Some(wait) => error.with_retry_after(wait),
         None => error,
     })

@@ -33,6 +33,7 @@ pub struct Origins {
     base: Option<Arc<Uri>>,
 }
 
+/// The origins of absolute URIs that may carry the credential.
 #[derive(Clone)]
 enum Allowed {
     Any { cleartext: bool },
@@ -68,8 +69,8 @@ impl Origins {
         Self { allowed: Allowed::Any { cleartext: true }, base: None }
     }
 
-    /// No origin: the credential goes with URIs without an authority alone, which the inner service
-    /// completes.
+    /// No origin. Only URIs without an authority, which the inner service completes, carry the
+    /// credential.
     pub fn relative_only() -> Self {
         Self::from([])
     }
@@ -94,7 +95,7 @@ impl Origins {
         self
     }
 
-    /// The URI that completes those without an authority.
+    /// The scheme and authority for URIs that have none.
     pub(crate) fn base(&self) -> Option<&Uri> {
         self.base.as_deref()
     }

@@ -6,7 +6,10 @@ use std::{
 
 use http::{HeaderValue, header::AUTHORIZATION, request};
 
-use crate::credential::{Secret, contract::Credential};
+use crate::{
+    credential::{Secret, contract::Credential},
+    error::RefreshError,
+};
 
 const SCHEME: &str = "Bearer ";
 
@@ -288,6 +291,14 @@ impl fmt::Display for InvalidToken {
 }
 
 impl Error for InvalidToken {}
+
+/// [Ambiguous](crate::RefreshErrorKind::Ambiguous): the endpoint has answered the refresh with a
+/// token that no header can carry, so the refresh token may be used up.
+impl From<InvalidToken> for RefreshError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::ambiguous(invalid)
+    }
+}
 
 // === impl Redacted ===
 

@@ -56,10 +56,11 @@ pub enum Verdict {
     Accepted,
     /// The response rejects the credential, and a newer one may be accepted.
     Rejected,
-    /// The request is sent again with the same credential: the response has told the credential
-    /// what was missing, through [`Credential::observe`](crate::Credential::observe). An example is
-    /// a DPoP nonce (RFC 9449 §8). One request is repeated once, beside the replay after a refresh,
-    /// and only before that replay.
+    /// The request is sent again with the session's current credential, without a refresh. The
+    /// response has told the credential what was missing, through
+    /// [`Credential::observe`](crate::Credential::observe). An example is a DPoP nonce (RFC 9449
+    /// §8). One request is repeated once, beside the replay after a refresh, and only before that
+    /// replay.
     Retry,
 }
 

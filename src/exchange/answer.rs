@@ -77,6 +77,10 @@ impl Answer {
     pub async fn read(&mut self, content: &mut Vec<u8>, limit: usize) -> Result<(), ReadError> {
         let status = self.head.status;
         let too_long = || ReadError { status, kind: ReadErrorKind::TooLong { limit } };
+        // Room for the announced length, so that a secret is not copied when the buffer grows.
+        content.reserve(
+            usize::try_from(self.body.size_hint().lower()).map_or(limit, |n| n.min(limit)),
+        );
         let start = mem::take(&mut self.start);
         let mut left = limit;
         if !start.is_empty() {
@@ -99,13 +103,12 @@ impl Answer {
                 sleep(PATIENCE).await;
             }
         });
+        let mut frames = 0;
         poll_fn(|cx| {
-            while !self.start.iter().any(|byte| !byte.is_ascii_whitespace())
-                && self.start.len() < START
-            {
+            let is_blank = |start: &[u8]| start.iter().all(u8::is_ascii_whitespace);
+            // A limit for the frames, too, so that endless empty ones end.
+            while is_blank(&self.start) && self.start.len().max(frames) < START {
                 match self.poll_data(cx) {
-                    // An empty frame counts too, so that endless ones end.
-                    Poll::Ready(Some(Ok(data))) if data.is_empty() => self.start.push(b' '),
                     Poll::Ready(Some(Ok(data))) => self.start.extend_from_slice(&data),
                     Poll::Ready(_) => break,
                     Poll::Pending => {
@@ -113,6 +116,7 @@ impl Answer {
                         break;
                     }
                 }
+                frames += 1;
             }
             Poll::Ready(())
         })

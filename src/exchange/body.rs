@@ -59,7 +59,7 @@ struct SecretContent(Secret);
 const CLOSED: u8 = 0;
 /// The content was given out.
 const TAKEN: u8 = 1;
-/// The content was not asked for and is given out no more.
+/// The request was given up before the content was read, and the content stays closed.
 const SHUT: u8 = 2;
 
 // === impl RequestBody ===
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn a_body_that_was_read_was_sent() {
+    fn a_body_that_was_read_counts_as_sent() {
         let (mut body, gate) = RequestBody::from("a=b").gated();
         assert!(!body.is_end_stream() && body.size_hint().exact() == Some(3));
         assert_eq!(poll(&mut body).unwrap().unwrap(), "a=b");

@@ -36,7 +36,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_and_dates_are_read_and_nonsense_is_not() {
+    fn seconds_and_dates_are_read_and_other_values_are_ignored() {
         let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
         let cases = [
             ("120", Some(120)),

@@ -39,7 +39,7 @@ pub struct GrpcAnswer {
 // === impl GrpcAnswer ===
 
 impl GrpcAnswer {
-    /// All settings at their defaults.
+    /// Creates an answer with default settings.
     pub const fn new() -> Self {
         Self { causes: true }
     }

@@ -5,17 +5,21 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Response,
+    Response,
     header::{CONTENT_LENGTH, HeaderName},
     response::Parts,
 };
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::grpc::{
-    response::ResponseBody,
-    timer::PeekTimer,
-    tracking::{TrackedCall, awaits_status},
+use crate::{
+    detect::Verdict,
+    grpc::{
+        response::{PeekedTrailers, ResponseBody},
+        timer::PeekTimer,
+        tracking::{GracePeriod, TrackedCall, awaits_status},
+    },
+    middleware::extension::Rejected,
 };
 
 pin_project! {
@@ -27,14 +31,14 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B: Body> {
         #[pin]
-        stage: Stage<F, B>,
+        state: CallState<F, B>,
     }
 }
 
 pin_project! {
-    #[project = StageProj]
-    enum Stage<F, B: Body> {
-        Calling { #[pin] future: F, call: Option<TrackedCall> },
+    #[project = CallStateProj]
+    enum CallState<F, B: Body> {
+        Calling { #[pin] future: F, call: Option<(TrackedCall, GracePeriod)> },
         Peeking { response: Option<Response<ResponseBody<B>>>, timer: PeekTimer },
     }
 }
@@ -42,8 +46,8 @@ pin_project! {
 // === impl ResponseFuture ===
 
 impl<F, B: Body> ResponseFuture<F, B> {
-    pub(super) fn new(future: F, call: Option<TrackedCall>) -> Self {
-        Self { stage: Stage::Calling { future, call } }
+    pub(super) fn new(future: F, call: Option<(TrackedCall, GracePeriod)>) -> Self {
+        Self { state: CallState::Calling { future, call } }
     }
 }
 
@@ -55,20 +59,22 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut stage = self.project().stage;
+        let mut state = self.project().state;
         loop {
-            let next = match stage.as_mut().project() {
+            let next = match state.as_mut().project() {
                 // ## Calling => (Peeking | done)
                 //
                 // The response passes at once if the call is not the session's, if its head has
                 // a status, or if it is no gRPC response.
-                StageProj::Calling { future, call } => {
+                CallStateProj::Calling { future, call } => {
                     let response = ready!(future.poll(cx))?;
-                    let Some(call) = call.take().filter(|_| awaits_status(&response)) else {
-                        return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))));
+                    let call = call.take().filter(|_| awaits_status(&response));
+                    let status = response.status();
+                    let Some((call, grace)) = call else {
+                        return Poll::Ready(Ok(response.map(ResponseBody::untracked)));
                     };
-                    let response = response.map(|body| ResponseBody::new(body, Some(call.stamp)));
-                    Stage::Peeking { response: Some(response), timer: PeekTimer::new(call.grace) }
+                    let response = response.map(|body| ResponseBody::tracked(body, status, call));
+                    CallState::Peeking { response: Some(response), timer: PeekTimer::new(grace) }
                 }
                 // ## Peeking => done
                 //
@@ -76,23 +82,23 @@ where
                 // credential become part of the head, where the layer above replays the call. For
                 // trailers that come after the timer it is too late: `ResponseBody` reports them,
                 // and the caller gets them.
-                StageProj::Peeking { response: taken, timer } => {
+                CallStateProj::Peeking { response: taken, timer } => {
                     let response = taken.as_mut().expect("polled after its end");
-                    let rejected = match response.body_mut().peek(cx) {
-                        Poll::Ready(rejected) => rejected,
+                    let peeked = match response.body_mut().peek(cx) {
+                        Poll::Ready(peeked) => peeked,
                         Poll::Pending => {
                             ready!(timer.poll(cx));
                             None
                         }
                     };
                     let response = taken.take().expect("peeking has a response");
-                    return Poll::Ready(Ok(match rejected {
+                    return Poll::Ready(Ok(match peeked {
                         Some(trailers) => trailers_only(response.into_parts().0, trailers),
                         None => response,
                     }));
                 }
             };
-            stage.set(next);
+            state.set(next);
         }
     }
 }
@@ -104,7 +110,14 @@ impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
 }
 
 /// A response without a message as gRPC's `Trailers-Only`: head and trailers in one.
-fn trailers_only<B: Body>(mut head: Parts, trailers: HeaderMap) -> Response<ResponseBody<B>> {
+fn trailers_only<B: Body>(
+    mut head: Parts,
+    PeekedTrailers { trailers, verdict }: PeekedTrailers,
+) -> Response<ResponseBody<B>> {
+    if verdict == Verdict::Rejected {
+        // The detector of the layer above may be another one.
+        head.extensions.insert(Rejected);
+    }
     head.headers.remove(CONTENT_LENGTH);
     let mut last: Option<HeaderName> = None;
     for (name, value) in trailers {

@@ -5,10 +5,10 @@ use std::{
 };
 
 use bytes::Buf;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{detect::is_unauthenticated, middleware::extension::Stamp};
+use crate::{detect::Verdict, grpc::tracking::TrackedCall};
 
 /// The body of a response: the frames of `B` as they are.
 ///
@@ -17,8 +17,14 @@ pub struct ResponseBody<B: Body> {
     /// `None` for a response that ended with its head.
     body: Option<B>,
     peeked: PeekedFrames<B>,
-    /// The stamp of the call, until a rejection was reported with it.
-    stamp: Option<Stamp>,
+    /// The call and the status of its response, until its trailers were inspected.
+    call: Option<(TrackedCall, StatusCode)>,
+}
+
+/// Trailers that belong into the head of their response.
+pub(super) struct PeekedTrailers {
+    pub(super) trailers: HeaderMap,
+    pub(super) verdict: Verdict,
 }
 
 /// The frames that were read before the caller got the body, and were not yielded yet.
@@ -34,40 +40,54 @@ type PeekedItem<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>
 // === impl ResponseBody ===
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn new(body: B, stamp: Option<Stamp>) -> Self {
-        Self { body: Some(body), peeked: PeekedFrames::default(), stamp }
+    pub(super) fn untracked(body: B) -> Self {
+        Self { body: Some(body), peeked: PeekedFrames::default(), call: None }
+    }
+
+    pub(super) fn tracked(body: B, status: StatusCode, call: TrackedCall) -> Self {
+        Self { call: Some((call, status)), ..Self::untracked(body) }
     }
 
     /// The body of a response that ended with its head.
     pub(super) fn ended() -> Self {
-        Self { body: None, peeked: PeekedFrames::default(), stamp: None }
+        Self { body: None, peeked: PeekedFrames::default(), call: None }
     }
 }
 
 impl<B: Body + Unpin> ResponseBody<B> {
-    /// Reads up to the first frame that is not empty. `Ready` with the trailers if they reject the
-    /// credential. Everything else is kept for the caller.
-    pub(super) fn peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<HeaderMap>> {
+    /// Reads up to the first frame that is not empty. `Ready` with the trailers if these are the
+    /// first, and the call may be sent again. Everything else is kept for the caller.
+    pub(super) fn peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeekedTrailers>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         loop {
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
                 Some(Ok(frame)) if self.peeked.empty.is_none() && is_empty(&frame) => {
                     self.peeked.empty = Some(frame);
                 }
-                Some(Ok(frame)) => match frame.into_trailers() {
-                    Ok(trailers) if is_unauthenticated(&trailers) => {
-                        return Poll::Ready(Some(trailers));
-                    }
-                    Ok(trailers) => return self.keep(Some(Ok(Frame::trailers(trailers)))),
-                    Err(frame) => return self.keep(Some(Ok(frame))),
-                },
+                Some(Ok(frame)) => {
+                    return match frame.into_trailers() {
+                        Ok(trailers) => Poll::Ready(self.peeked_trailers(trailers)),
+                        Err(frame) => self.keep(Some(Ok(frame))),
+                    };
+                }
                 failed_or_ended => return self.keep(failed_or_ended),
             }
         }
     }
 
-    fn keep(&mut self, output: PeekedItem<B>) -> Poll<Option<HeaderMap>> {
-        self.peeked.next = Some(output);
+    fn peeked_trailers(&mut self, trailers: HeaderMap) -> Option<PeekedTrailers> {
+        if let Some((call, status)) = self.call.take() {
+            let verdict = call.inspect(status, &trailers);
+            if verdict != Verdict::Accepted {
+                return Some(PeekedTrailers { trailers, verdict });
+            }
+        }
+        self.peeked.next = Some(Some(Ok(Frame::trailers(trailers))));
+        None
+    }
+
+    fn keep(&mut self, item: PeekedItem<B>) -> Poll<Option<PeekedTrailers>> {
+        self.peeked.next = Some(item);
         Poll::Ready(None)
     }
 
@@ -79,10 +99,11 @@ impl<B: Body + Unpin> ResponseBody<B> {
     }
 
     fn report(&mut self, frame: &Frame<B::Data>) {
-        if frame.trailers_ref().is_some_and(is_unauthenticated)
-            && let Some(stamp) = self.stamp.take()
+        if let Some(trailers) = frame.trailers_ref()
+            && let Some((call, status)) = self.call.take()
+            && call.inspect(status, trailers) == Verdict::Rejected
         {
-            stamp.reject();
+            call.reject(status, trailers);
         }
     }
 }
@@ -122,7 +143,7 @@ impl<B: Body + Unpin> Unpin for ResponseBody<B> {}
 /// Required by generated tonic clients that take an interceptor.
 impl<B: Body + Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(B::default(), None)
+        Self::untracked(B::default())
     }
 }
 

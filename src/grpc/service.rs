@@ -1,4 +1,6 @@
 use std::{
+    fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -8,28 +10,31 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
+    detect::Detect,
     grpc::{
         future::ResponseFuture,
         request::RequestBody,
         response::ResponseBody,
-        tracking::{TrackedCall, is_grpc},
+        tracking::{GracePeriod, TrackedCall, is_grpc},
     },
     middleware::extension::Stamp,
+    replay::head::HeadSummary,
 };
 
 /// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module
 /// docs](crate::grpc).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trailers<S> {
     inner: S,
     grace: Duration,
+    detect: Option<Arc<dyn Detect>>,
 }
 
 // === impl Trailers ===
 
 impl<S> Trailers<S> {
-    pub(super) fn new(inner: S, grace: Duration) -> Self {
-        Self { inner, grace }
+    pub(super) fn new(inner: S, grace: Duration, detect: Option<Arc<dyn Detect>>) -> Self {
+        Self { inner, grace, detect }
     }
 
     /// A reference to the inner service.
@@ -69,7 +74,17 @@ where
             return ResponseFuture::new(self.inner.call(request.map(RequestBody::untracked)), None);
         };
         let (head, body) = request.into_parts();
-        let (call, body) = TrackedCall::new(stamp, self.grace, body);
-        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some(call))
+        let call = TrackedCall::new(stamp, HeadSummary::of(&head), self.detect.clone());
+        let (grace, body) = GracePeriod::start(self.grace, body);
+        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some((call, grace)))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Trailers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trailers")
+            .field("inner", &self.inner)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
     }
 }

@@ -3,21 +3,29 @@ use std::{
     time::Duration,
 };
 
-use http::{HeaderMap, Response, header::CONTENT_TYPE};
+use http::{HeaderMap, Response, StatusCode, header::CONTENT_TYPE};
 use http_body::Body;
 
-use crate::{grpc::request::RequestBody, middleware::extension::Stamp};
+use crate::{
+    detect::{Detect, Verdict, is_unauthenticated},
+    grpc::request::RequestBody,
+    head::{RequestHead, ResponseHead},
+    middleware::extension::Stamp,
+    replay::head::HeadSummary,
+};
 
-/// A call that carries the session's credential, until its response head arrives.
+/// A call that carries the session's credential, until its status is known.
 pub(super) struct TrackedCall {
-    pub(super) stamp: Stamp,
-    pub(super) grace: GracePeriod,
+    stamp: Stamp,
+    request: HeadSummary,
+    /// `None` for status 16.
+    detect: Option<Arc<dyn Detect>>,
 }
 
-/// The time for which the headers of a response may be held back.
+/// The time for which the headers of a response may be held.
 pub(super) struct GracePeriod {
     limit: Duration,
-    /// Owned by the request body. Dropped when the call has sent everything.
+    /// Owned by the request body, which drops it when the call has sent everything.
     sending: Weak<()>,
 }
 
@@ -28,33 +36,64 @@ pub(super) fn awaits_status<B: Body>(response: &Response<B>) -> bool {
     is_grpc(headers) && !headers.contains_key("grpc-status") && !response.body().is_end_stream()
 }
 
-/// Whether the content type is `application/grpc`, with or without a suffix such as `+proto` and
-/// parameters. False for gRPC-Web, whose trailers are data.
+/// Whether the content type is `application/grpc` or `application/grpc-web`, with or without a
+/// suffix such as `+proto` and parameters.
+///
+/// The trailers of gRPC-Web are data on the wire. But a client's gRPC-Web layer below this one
+/// turns them into trailers, and leaves the content type as it is.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
-    const NAME: &[u8] = b"application/grpc";
+    const GRPC: &[u8] = b"application/grpc";
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());
-    content_type.and_then(|value| value.split_at_checked(NAME.len())).is_some_and(|(name, rest)| {
-        name.eq_ignore_ascii_case(NAME) && matches!(rest.first(), None | Some(b'+' | b';' | b' '))
+    let suffix = content_type.and_then(|value| strip_prefix_ignoring_case(value, GRPC));
+    suffix.is_some_and(|suffix| {
+        let suffix = [&b"-web-text"[..], b"-web"]
+            .into_iter()
+            .find_map(|web| strip_prefix_ignoring_case(suffix, web))
+            .unwrap_or(suffix);
+        matches!(suffix.first(), None | Some(b'+' | b';' | b' '))
     })
+}
+
+fn strip_prefix_ignoring_case<'a>(value: &'a [u8], prefix: &[u8]) -> Option<&'a [u8]> {
+    let (start, rest) = value.split_at_checked(prefix.len())?;
+    start.eq_ignore_ascii_case(prefix).then_some(rest)
 }
 
 // === impl TrackedCall ===
 
 impl TrackedCall {
-    pub(super) fn new<B: Body>(stamp: Stamp, limit: Duration, body: B) -> (Self, RequestBody<B>) {
-        if limit.is_zero() {
-            let grace = GracePeriod { limit, sending: Weak::new() };
-            return (Self { stamp, grace }, RequestBody::untracked(body));
+    pub(super) fn new(stamp: Stamp, request: HeadSummary, detect: Option<Arc<dyn Detect>>) -> Self {
+        Self { stamp, request, detect }
+    }
+
+    pub(super) fn inspect(&self, status: StatusCode, trailers: &HeaderMap) -> Verdict {
+        match &self.detect {
+            None => is_unauthenticated(trailers).into(),
+            Some(detect) => {
+                let request = RequestHead::restored(&self.request);
+                detect.inspect(&ResponseHead::new(status, trailers).with_request(request))
+            }
         }
-        let sending = Arc::new(());
-        let grace = GracePeriod { limit, sending: Arc::downgrade(&sending) };
-        (Self { stamp, grace }, RequestBody::tracked(body, sending))
+    }
+
+    /// Reports a rejection for which it is too late to replay the call.
+    pub(super) fn reject(&self, status: StatusCode, trailers: &HeaderMap) {
+        self.stamp.reject_with(status, trailers.clone());
     }
 }
 
 // === impl GracePeriod ===
 
 impl GracePeriod {
+    pub(super) fn start<B: Body>(limit: Duration, body: B) -> (Self, RequestBody<B>) {
+        if limit.is_zero() {
+            return (Self { limit, sending: Weak::new() }, RequestBody::untracked(body));
+        }
+        let sending = Arc::new(());
+        let grace = Self { limit, sending: Arc::downgrade(&sending) };
+        (grace, RequestBody::tracked(body, sending))
+    }
+
     /// `None` while the call is still sending: its client may wait for the headers before it sends
     /// more.
     pub(super) fn limit(&self) -> Option<Duration> {
@@ -74,14 +113,24 @@ mod tests {
         let is_grpc = |value| {
             is_grpc(&HeaderMap::from_iter([(CONTENT_TYPE, HeaderValue::from_static(value))]))
         };
-        for yes in ["application/grpc", "application/grpc+proto", "Application/gRPC; charset=utf-8"]
-        {
+        for yes in [
+            "application/grpc",
+            "application/grpc+proto",
+            "Application/gRPC; charset=utf-8",
+            "application/grpc-web",
+            "application/grpc-web+proto",
+            "application/gRPC-Web+thrift; charset=utf-8",
+            "application/grpc-web-text",
+            "application/grpc-web-text+proto",
+        ] {
             assert!(is_grpc(yes), "{yes}");
         }
         for no in [
-            "application/grpc-web",
-            "application/grpc-web+proto",
             "application/grp",
+            "application/grpcx",
+            "application/grpc-webx",
+            "application/grpc-web-texts",
+            "application/grpc-we",
             "text/html",
             "",
         ] {

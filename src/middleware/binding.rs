@@ -59,9 +59,11 @@ impl<C: Credential> Binding<C> {
         if let Some(reporter) = &self.reporter {
             response.extensions_mut().insert(Stamp::new(epoch(), reporter.clone()));
         }
+        // Removed, since it is about this credential: a layer above may have another session.
+        let is_marked = response.extensions_mut().remove::<Rejected>().is_some();
         let head = ResponseHead::of(response, request.relative_to(self.policy.origins.base()));
         entry.credential().observe(&head);
-        if response.extensions().get::<Rejected>().is_some() {
+        if is_marked {
             return Verdict::Rejected;
         }
         let verdict = self.policy.detect.inspect(&head);
@@ -81,8 +83,8 @@ impl<C: Credential> Binding<C> {
         })
     }
 
-    /// Whether a replay may interrupt the upload of its first attempt. Not if the response may still
-    /// go to the caller, since it arrives on the connection of that upload.
+    /// Whether a replay may interrupt the upload of its first attempt. Not if the response may
+    /// still go to the caller, since it arrives on the connection of that upload.
     pub(super) fn may_interrupt(&self) -> bool {
         self.policy.failure_mode == FailureMode::Error
     }

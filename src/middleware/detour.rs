@@ -1,5 +1,5 @@
-//! The way of a request that is not sent at once, or whose credential is rejected. Boxed by the
-//! response future, so that a request on the direct way takes no memory for it.
+//! The path of a request that is not sent at once, or whose credential is rejected. The response
+//! future boxes it, so that a request on the direct path takes no memory for it.
 
 use std::{
     mem,
@@ -24,7 +24,7 @@ use crate::{
     replay::{
         Replay, ReplayBody,
         drain::Drain,
-        head::{HeadCopy, RestoredHead},
+        head::{HeadCopy, HeadSummary},
     },
     session::{Admission, Entry, Epoch, Flight, Reaction},
 };
@@ -41,12 +41,12 @@ pin_project! {
 pin_project! {
     #[project = DetourStateProj]
     enum DetourState<S, F, C, B, ResBody> {
-        Admitting { pending: Option<Pending<B, ResBody>> },
+        Admitting { pending: Option<PendingRequest<B, ResBody>> },
         Waiting {
             flight: BoxFuture<'static, Result<(), Error>>,
-            pending: Option<Pending<B, ResBody>>,
+            pending: Option<PendingRequest<B, ResBody>>,
         },
-        Readying { service: S, pending: Option<Pending<B, ResBody>> },
+        Readying { service: S, pending: Option<PendingRequest<B, ResBody>> },
         InFlight {
             #[pin] future: F,
             entry: Arc<Entry<C>>,
@@ -61,7 +61,7 @@ pin_project! {
 /// The result of a step: the next state, or the response of the whole request.
 pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, BoxError>, T>;
 
-/// The part of a request that is the same for all of its attempts.
+/// The state of one call across its attempts: its snapshot, and the budgets that it has spent.
 pub(super) struct CallContext<S, C> {
     /// The snapshot in which the request was called. It fixes the login of the request.
     snapshot: Arc<Snapshot<S, C>>,
@@ -77,22 +77,22 @@ pub(super) struct ReplayCopy<B> {
     pub(super) body: Replay<B>,
 }
 
-/// A request that is to be sent, and the response to the attempt before it.
-struct Pending<B, ResBody> {
+/// A request that is not in flight, and the previous response whose body it still reads or holds.
+struct PendingRequest<B, ResBody> {
     outgoing: Outgoing<B>,
     previous: PreviousResponse<ResBody>,
 }
 
 /// A request before it is sent.
 enum Outgoing<B> {
-    /// Boxed, since it is much larger than a replay. Replays come in herds.
-    Attempt(Box<Attempt<B>>),
+    /// Boxed, because it is much larger than a replay, and many replays wait at once.
+    Complete(Box<CompleteRequest<B>>),
     /// The head is restored when the replay is sent: the text takes less memory while it waits.
-    Replay { head: HeadCopy, body: ReplayBody<B> },
+    Compact { head: HeadCopy, body: ReplayBody<B> },
 }
 
-/// An attempt with all of its head.
-struct Attempt<B> {
+/// A request with its head as [`Parts`], ready to be sent.
+struct CompleteRequest<B> {
     head: Parts,
     body: ReplayBody<B>,
     source: ReplaySource<B>,
@@ -101,15 +101,15 @@ struct Attempt<B> {
 /// The source of a replay after this attempt.
 enum ReplaySource<B> {
     Body(Replay<B>),
-    /// None: this attempt is the replay, and its response goes to the caller.
-    Spent(RestoredHead),
+    /// This attempt is the replay. No other follows, and its response goes to the caller.
+    Spent(HeadSummary),
 }
 
 /// The copy of an attempt in flight: of a first attempt for its replay, of a replay for the seams
 /// that ask which request it is.
 enum SentCopy<B> {
     First(ReplayCopy<B>),
-    Replay(RestoredHead),
+    Replay(HeadSummary),
 }
 
 /// The response to the attempt before the next one.
@@ -140,9 +140,9 @@ where
         body: ReplayBody<B>,
         replay: Replay<B>,
     ) -> Self {
-        let attempt = Attempt { head, body, source: ReplaySource::Body(replay) };
-        let outgoing = Outgoing::Attempt(Box::new(attempt));
-        let pending = Pending { outgoing, previous: PreviousResponse::Gone };
+        let attempt = CompleteRequest { head, body, source: ReplaySource::Body(replay) };
+        let outgoing = Outgoing::Complete(Box::new(attempt));
+        let pending = PendingRequest { outgoing, previous: PreviousResponse::Gone };
         Self { call, state: DetourState::Admitting { pending: Some(pending) } }
     }
 
@@ -246,31 +246,7 @@ where
                         return Poll::Ready(Self::admitted(call, admission, pending));
                     }
                 }
-                let Pending { outgoing, previous } = pending.take().expect(PENDING);
-                // Everything that may run foreign code and take time (clones and drops of
-                // extensions) is done before the session is asked for the last time.
-                let Attempt { mut head, body, source } = outgoing.into_attempt();
-                let sent = SentCopy::of(&head, source);
-                match call.admit() {
-                    Admission::Send(entry, epoch) => {
-                        let binding = &call.snapshot.binding;
-                        binding.apply(entry.credential(), || epoch, &mut head);
-                        let future = service.call(Request::from_parts(head, body));
-                        let drain = previous.into_drain();
-                        ControlFlow::Continue(Self::InFlight {
-                            future,
-                            entry,
-                            epoch,
-                            sent: Some(sent),
-                            drain,
-                        })
-                    }
-                    admission => {
-                        let attempt = Attempt { head, body, source: sent.into_source() };
-                        let outgoing = Outgoing::Attempt(Box::new(attempt));
-                        Self::admitted(call, admission, Pending { outgoing, previous })
-                    }
-                }
+                Self::send(service, call, pending.take().expect(PENDING))
             }
             // ## InFlight => (Waiting | Readying | done)
             //
@@ -292,6 +268,34 @@ where
             }
         })
     }
+
+    /// Sends a request through an instance of the inner service that is ready, if the session still
+    /// admits it.
+    fn send(
+        service: &mut S,
+        call: &mut CallContext<S, C>,
+        pending: PendingRequest<B, ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        let PendingRequest { outgoing, previous } = pending;
+        let CompleteRequest { mut head, body, source } = outgoing.complete();
+        let sent = SentCopy::of(&head, source);
+        // Asked last. The clones and drops above may run user code and take time, and a login or a
+        // logout may complete meanwhile (guarantee 4).
+        match call.admit() {
+            Admission::Send(entry, epoch) => {
+                let binding = &call.snapshot.binding;
+                binding.apply(entry.credential(), || epoch, &mut head);
+                let future = service.call(Request::from_parts(head, body));
+                let (sent, drain) = (Some(sent), previous.into_drain());
+                ControlFlow::Continue(Self::InFlight { future, entry, epoch, sent, drain })
+            }
+            admission => {
+                let request = CompleteRequest { head, body, source: sent.into_source() };
+                let outgoing = Outgoing::Complete(Box::new(request));
+                Self::admitted(call, admission, PendingRequest { outgoing, previous })
+            }
+        }
+    }
 }
 
 impl<S, F, C, B, ResBody> DetourState<S, F, C, B, ResBody>
@@ -302,7 +306,7 @@ where
 {
     fn readying(
         call: &CallContext<S, C>,
-        mut pending: Pending<B, ResBody>,
+        mut pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         // The inner service may become ready only when that response is gone: a pool with a single
         // connection, a permit that is released with the body.
@@ -314,7 +318,7 @@ where
     fn waiting(
         call: &mut CallContext<S, C>,
         flight: Flight,
-        pending: Pending<B, ResBody>,
+        pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         let flight = call.wait(flight);
         ControlFlow::Continue(Self::Waiting { flight, pending: Some(pending) })
@@ -324,7 +328,7 @@ where
     fn admitted(
         call: &mut CallContext<S, C>,
         admission: Admission<C>,
-        pending: Pending<B, ResBody>,
+        pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         match admission {
             Admission::Send(..) => Self::readying(call, pending),
@@ -362,7 +366,7 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let rejection = || Rejection::new(response.status(), response.headers().clone());
+        let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
         let session = &call.snapshot.binding.session;
         let reaction = session.rejected(epoch, !call.waited, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
@@ -376,14 +380,16 @@ where
         let previous = PreviousResponse::new(response, mode);
         match reaction {
             Reaction::Respond | Reaction::Replay => {
-                Self::readying(call, Pending { outgoing, previous })
+                Self::readying(call, PendingRequest { outgoing, previous })
             }
-            Reaction::Wait(flight) => Self::waiting(call, flight, Pending { outgoing, previous }),
+            Reaction::Wait(flight) => {
+                Self::waiting(call, flight, PendingRequest { outgoing, previous })
+            }
             Reaction::Fail(error) => ControlFlow::Break(previous.or(error)),
         }
     }
 
-    /// Sends the request again with the credential that there is.
+    /// Sends the request again with the current credential, without a report to the session.
     fn repeat(
         call: &mut CallContext<S, C>,
         copy: ReplayCopy<B>,
@@ -394,9 +400,9 @@ where
             return ControlFlow::Break(Ok(response));
         };
         call.repeated = true;
-        let outgoing = Outgoing::Attempt(Box::new(attempt));
+        let outgoing = Outgoing::Complete(Box::new(attempt));
         let previous = PreviousResponse::new(response, FailureMode::Error);
-        Self::readying(call, Pending { outgoing, previous })
+        Self::readying(call, PendingRequest { outgoing, previous })
     }
 }
 
@@ -425,7 +431,7 @@ impl<S, C: Credential> CallContext<S, C> {
 // === impl ReplayCopy ===
 
 impl<B> ReplayCopy<B> {
-    /// Whether a rejection is the session's business, and not the caller's alone.
+    /// Whether a rejection may start a refresh: not if the request is marked [`NoRefresh`].
     fn may_refresh(&self) -> bool {
         self.head.extensions().get::<NoRefresh>().is_none()
     }
@@ -433,15 +439,15 @@ impl<B> ReplayCopy<B> {
     /// The replay after a refresh. `None` if the body cannot be sent again.
     fn take_over(self, may_interrupt: bool) -> Option<Outgoing<B>> {
         let body = self.body.take_over(may_interrupt)?;
-        Some(Outgoing::Replay { head: self.head, body })
+        Some(Outgoing::Compact { head: self.head, body })
     }
 
     /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.
-    fn repeat(self, may_interrupt: bool) -> Option<Attempt<B>> {
+    fn repeat(self, may_interrupt: bool) -> Option<CompleteRequest<B>> {
         let next = self.body.again();
         let body = self.body.take_over(may_interrupt)?;
         let (head, _) = self.head.restore();
-        Some(Attempt { head, body, source: ReplaySource::Body(next) })
+        Some(CompleteRequest { head, body, source: ReplaySource::Body(next) })
     }
 }
 
@@ -449,12 +455,12 @@ impl<B> ReplayCopy<B> {
 
 impl<B> Outgoing<B> {
     /// Restores the head of a replay.
-    fn into_attempt(self) -> Attempt<B> {
+    fn complete(self) -> CompleteRequest<B> {
         match self {
-            Self::Attempt(attempt) => *attempt,
-            Self::Replay { head, body } => {
+            Self::Complete(request) => *request,
+            Self::Compact { head, body } => {
                 let (head, restored) = head.restore();
-                Attempt { head, body, source: ReplaySource::Spent(restored) }
+                CompleteRequest { head, body, source: ReplaySource::Spent(restored) }
             }
         }
     }

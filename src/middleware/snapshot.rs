@@ -37,9 +37,10 @@ pub(super) struct Snapshot<S, C> {
 }
 
 /// The latest snapshot that one instance of the service knows. Its own calls have `&mut self` and
-/// take no lock; the lock is for [`clone`](Self::borrow), which has `&self`.
+/// take no lock; the lock is for [`borrow`](Self::borrow), which has `&self`.
 pub(super) struct LatestSnapshot<S, C>(Mutex<Latest<S, C>>);
 
+/// The content of a [`LatestSnapshot`].
 struct Latest<S, C> {
     snapshot: Arc<Snapshot<S, C>>,
     ownership: Ownership,
@@ -66,9 +67,9 @@ impl<S, C> Snapshot<S, C> {
 
     /// Whether the session is still in this state: one atomic load.
     ///
-    /// The session writes a new state before it raises the version that this load reads, and the
-    /// load happens after the state of this snapshot was read. So `true` means that no login,
-    /// logout or settlement had completed when the load was made (guarantee 4).
+    /// The load pairs with the version that the channel raises under its lock, together with the
+    /// new state. `true` means that no login, logout or settlement had completed when the load was
+    /// made (guarantee 4). A change after the load overlaps the call, and counts as later.
     #[inline]
     pub(super) fn is_current(&self) -> bool {
         // The channel cannot be closed, since the binding holds the session.
@@ -161,7 +162,7 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
         if !latest.is_current() {
             latest.make(inner);
             // Dropped outside the lock: this may be the last handle of a credential, whose `Drop`
-            // may be anything.
+            // is user code and may call this service.
             let displaced = mem::replace(&mut *self.lock(), latest.clone());
             drop(displaced);
         }
@@ -170,7 +171,7 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
 }
 
 impl<S, C> LatestSnapshot<S, C> {
-    /// Forgets the instance of the inner service, which the caller may have replaced.
+    /// Makes the next call take a new snapshot, with a clone of the service that `get_mut` left.
     pub(super) fn invalidate(&mut self) {
         self.get_mut().ownership = Ownership::Outdated;
     }

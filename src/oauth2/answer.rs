@@ -155,7 +155,7 @@ impl TokenAnswer {
     /// Takes a member. Returns whether it is of interest.
     fn take(&mut self, name: &str, value: &Value) -> bool {
         let secret = || value.text().map(Secret::from);
-        match name {
+        match name.trim() {
             "access_token" => self.access_token = secret().or(self.access_token.take()),
             "refresh_token" => self.refresh_token = secret().or(self.refresh_token.take()),
             "expires_in" => self.expires_in = lifetime(value).or(self.expires_in),
@@ -166,7 +166,8 @@ impl TokenAnswer {
             "error" if value.is_nothing() => {}
             "error" => {
                 self.is_refused = true;
-                self.error = value.text().map(str::to_owned).or(self.error.take());
+                let code = value.text().map(str::trim).filter(|code| !code.is_empty());
+                self.error = code.map(str::to_owned).or(self.error.take());
             }
             "error_description" => {
                 let text = value.text().map(str::to_owned);

@@ -58,8 +58,8 @@ impl ClientAuth {
     }
 
     /// HTTP basic authentication without the form encoding of name and secret that [RFC 6749
-    /// §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1) asks for. It makes a difference
-    /// for special characters, on servers that do not decode them.
+    /// §2.3.1](https://www.rfc-editor.org/rfc/rfc6749#section-2.3.1) asks for. It makes a
+    /// difference for special characters, on servers that do not decode them.
     pub fn basic_raw(id: impl Into<String>, secret: impl Into<Secret>) -> Self {
         let method = Method::Basic { secret: secret.into(), is_encoded: false };
         Self { id: id.into(), method }

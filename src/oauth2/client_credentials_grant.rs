@@ -11,9 +11,9 @@ use crate::{
 /// A refresh token in the answer is of no use here and is dropped.
 ///
 /// No failure ends the session, because no user could log in again: a refusal that is
-/// [terminal](RefreshErrorKind::Terminal) by the endpoint's [`Classify`](crate::oauth2::Classify) is
-/// transient here. The session backs off and tries again, so a service recovers by itself when its
-/// registration does.
+/// [terminal](RefreshErrorKind::Terminal) by the endpoint's [`Classify`](crate::oauth2::Classify)
+/// is transient here. The session backs off and tries again, so a service recovers by itself when
+/// its registration does.
 ///
 /// See the [module docs](crate::oauth2) for an example.
 #[derive(Clone, Debug)]
@@ -31,9 +31,9 @@ impl ClientCredentialsGrant {
 }
 
 impl Refresher for ClientCredentialsGrant {
-    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+    fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async move {
-            match self.endpoint.ask(&[("grant_type", "client_credentials")]).await {
+            match self.endpoint.ask(&[("grant_type", "client_credentials")], &context).await {
                 Ok((token, _)) => Ok(token),
                 Err(mut error) => {
                     if error.kind == RefreshErrorKind::Terminal {

@@ -1,12 +1,7 @@
-use std::{
-    error::Error,
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderMap, HeaderValue, Request, Response,
+    HeaderValue, Request, Response,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use http_body::Body;
@@ -24,6 +19,7 @@ use crate::{
         encode::Encoding,
         error::{Failure, TokenError},
     },
+    refresher::context::RefreshContext,
 };
 
 /// A token endpoint and the request to it. [`RefreshTokenGrant`] and [`ClientCredentialsGrant`] are
@@ -187,9 +183,9 @@ impl TokenEndpoint {
         self
     }
 
-    /// Limits the time until the HTTP client asks for the [`RequestBody`], which it does when it has
-    /// a connection. Default: 10 seconds. After that the refresh has failed transiently, and nothing
-    /// is sent.
+    /// Limits the time until the HTTP client asks for the [`RequestBody`], which it does when it
+    /// has a connection. Default: 10 seconds. After that the refresh has failed transiently, and
+    /// nothing is sent.
     ///
     /// After the connection is made,
     /// [`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout) limits
@@ -221,6 +217,7 @@ impl TokenEndpoint {
     pub(super) async fn ask(
         &self,
         grant: &[(&str, &str)],
+        context: &RefreshContext,
     ) -> Result<(Token, TokenAnswer), TokenError> {
         let request = self.request(grant).map_err(TokenError::transient)?;
         let mut answer = self.exchange.send(request).await?;
@@ -238,7 +235,9 @@ impl TokenEndpoint {
         };
         match asked {
             Ok(token) => Ok((token, content)),
-            Err(error) => Err(waiting(error, headers)),
+            Err(error) => {
+                Err(TokenError { retry_after: retry_after(headers, context.now()), ..error })
+            }
         }
     }
 
@@ -284,11 +283,6 @@ impl TokenEndpoint {
         let kind = self.classify.classify(&refusal);
         TokenError::new(kind, Failure::refused(raw.status(), answer.error()))
     }
-}
-
-fn waiting(mut error: TokenError, headers: &HeaderMap) -> TokenError {
-    error.retry_after = retry_after(headers, SystemTime::now());
-    error
 }
 
 impl fmt::Debug for TokenEndpoint {

@@ -1,8 +1,8 @@
 //! OAuth 2: credentials from a token endpoint.
 //!
 //! [`RefreshTokenGrant`] renews a token by its refresh token ([RFC 6749 §6]).
-//! [`ClientCredentialsGrant`] obtains one for the client itself ([§4.4]). Both send through any HTTP
-//! client that is a Tower service, so the application's connector, proxy and TLS apply:
+//! [`ClientCredentialsGrant`] obtains one for the client itself ([§4.4]). Both send through any
+//! HTTP client that is a Tower service, so the application's connector, proxy and TLS apply:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -62,8 +62,8 @@
 //! # Answers
 //!
 //! - A refresh token in the answer replaces the old one, which is kept otherwise.
-//! - `expires_in` is a number, or a string of one. A value that is missing, negative, zero or beyond
-//!   every clock leaves the expiry unknown, and the upstream decides.
+//! - `expires_in` is a number, or a string of one. A value that is missing, negative, zero or
+//!   beyond every clock leaves the expiry unknown, and the upstream decides.
 //! - An `error` makes an answer a refusal, whatever its status. The values `null`, `false`, `0`,
 //!   `""`, `{}` and `[]` are no error.
 //! - A token without a type is a bearer token. Other types than `Bearer` are refused, unless
@@ -75,8 +75,8 @@
 //!   neither a token nor a refusal. An answer that is cut off has no token.
 //! - [`TokenEndpoint::read_answer`] reads answers of another form: nested, in camel case.
 //! - At most 64 KiB are read ([`TokenEndpoint::answer_limit`]).
-//! - Redirects are not followed. The HTTP client must not follow them either, because the body holds
-//!   the refresh token.
+//! - Redirects are not followed. The HTTP client must not follow them either, because the body
+//!   holds the refresh token.
 //!
 //! # Failures
 //!
@@ -97,10 +97,10 @@
 //!
 //! # Secrets
 //!
-//! Client secrets are kept in a [`Secret`], and so is the refresh token of a [`Token`]. The body of a
-//! request is a [`RequestBody`](crate::exchange::RequestBody). All of them wipe their memory when
-//! they are dropped. Access tokens, the values of [`TokenEndpoint::param`] and the copies of the HTTP
-//! client and of TLS are not wiped.
+//! Client secrets are kept in a [`Secret`], and so is the refresh token of a [`Token`]. The body of
+//! a request is a [`RequestBody`](crate::exchange::RequestBody). All of them wipe their memory when
+//! they are dropped. Access tokens, the values of [`TokenEndpoint::param`] and the copies of the
+//! HTTP client and of TLS are not wiped.
 //!
 //! No secret is in a URL, in an error or in a `Debug` output. An error shows the code of a refusal,
 //! and not its description, where some servers repeat the token.

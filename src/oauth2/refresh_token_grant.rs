@@ -33,7 +33,7 @@ impl Refresher for RefreshTokenGrant {
             let refresh_token =
                 refresh_token.ok_or_else(|| RefreshError::terminal(Failure::NoRefreshToken))?;
             let grant = [("grant_type", "refresh_token"), ("refresh_token", refresh_token)];
-            let (token, answer) = self.endpoint.ask(&grant).await?;
+            let (token, answer) = self.endpoint.ask(&grant, &context).await?;
             Ok(token.with_refresh_token(answer.refresh_token().unwrap_or(refresh_token)))
         })
     }

@@ -77,8 +77,8 @@ impl Revocation {
         self
     }
 
-    /// A hook for [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). The
-    /// hook tries once and ignores a failure. A hook that has to know calls
+    /// A hook for [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end).
+    /// The hook tries once and ignores a failure. A hook that has to know calls
     /// [`revoke`](Self::revoke).
     pub fn into_hook(
         self,

@@ -123,6 +123,10 @@ impl<C> RefreshContext<C> {
 
     /// The response that rejected the credential. Its headers may hold a claims challenge or a
     /// nonce (RFC 9449 §9).
+    ///
+    /// `None` if no rejection caused the flight, or if [`Stamp::reject`] reported it.
+    ///
+    /// [`Stamp::reject`]: crate::extension::Stamp::reject
     pub fn rejection(&self) -> Option<&Rejection> {
         self.rejection.as_deref()
     }

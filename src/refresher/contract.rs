@@ -9,11 +9,11 @@ pub type BoxFuture<'a, T> = Pin<Box<dyn Future<Output = T> + Send + 'a>>;
 ///
 /// See the [module docs](crate::refresher) for examples.
 #[diagnostic::on_unimplemented(
-    message = "`{Self}` is not a refresher of `{C}`",
+    message = "`{Self}` cannot refresh a credential of type `{C}`",
     label = "not a `Refresher<{C}>`",
-    note = "wrap an async closure: `refresher_fn(|context: RefreshContext<{C}>| async move {{ .. }})`",
-    note = "the closure and its future have to be `Send`, the closure `Sync`, and both `'static`",
-    note = "the session and its refresher have to agree on the credential"
+    note = "wrap an async closure with `tower_refresh::refresher_fn`, and write the type of its \
+            argument: `context: RefreshContext`",
+    note = "or implement `tower_refresh::Refresher`"
 )]
 pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// Obtains a credential that replaces [`RefreshContext::current`].

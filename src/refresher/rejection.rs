@@ -2,6 +2,8 @@ use std::fmt;
 
 use http::{HeaderMap, StatusCode};
 
+use crate::detect::Challenges;
+
 /// The head of the response that rejected the credential.
 ///
 /// `Debug` shows the status and the header names, never a header value.
@@ -10,12 +12,13 @@ use http::{HeaderMap, StatusCode};
 /// use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 /// use tower_refresh::{refresher::{Cause, Rejection}, RefreshContext, Token};
 ///
-/// let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token""#); // RFC 6750 §3
+/// let challenge = HeaderValue::from_static(r#"Bearer error="invalid_token", scope="read""#);
 /// let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, challenge)]);
 /// let rejection = Rejection::new(StatusCode::UNAUTHORIZED, headers);
 /// let context = RefreshContext::<Token>::new(Cause::Rejected).with_rejection(rejection);
 ///
-/// assert!(context.rejection().unwrap().headers().contains_key(WWW_AUTHENTICATE));
+/// let challenge = context.rejection().unwrap().challenges().next().unwrap();
+/// assert_eq!(challenge.scope().as_deref(), Some("read"));
 /// ```
 #[derive(Clone)]
 pub struct Rejection {
@@ -39,6 +42,11 @@ impl Rejection {
     /// The headers of the response.
     pub fn headers(&self) -> &HeaderMap {
         &self.headers
+    }
+
+    /// The challenges of the response: why it rejected the credential, and which one it asks for.
+    pub fn challenges(&self) -> Challenges<'_> {
+        Challenges::of(&self.headers)
     }
 }
 

@@ -19,7 +19,7 @@ pub(crate) struct HeadCopy {
 }
 
 /// The copy of a request's head after its replay was made: enough to tell which request it was.
-pub(crate) struct RestoredHead {
+pub(crate) struct HeadSummary {
     text: Bytes,
     extensions: Extensions,
 }
@@ -87,19 +87,19 @@ impl HeadCopy {
     }
 
     /// Makes the head of the replay, and keeps the part of the copy that says which request it is.
-    pub(crate) fn restore(self) -> (Parts, RestoredHead) {
+    pub(crate) fn restore(self) -> (Parts, HeadSummary) {
         let (mut head, ()) = Request::new(()).into_parts();
         head.version = self.version;
         head.extensions = self.extensions.clone();
         let first;
         (first, head.method, head.uri, head.headers) = self.text.restore();
-        (head, RestoredHead { text: first, extensions: self.extensions })
+        (head, HeadSummary { text: first, extensions: self.extensions })
     }
 }
 
-// === impl RestoredHead ===
+// === impl HeadSummary ===
 
-impl RestoredHead {
+impl HeadSummary {
     /// The method, the URI and the extensions alone, for a request that is not sent again.
     pub(crate) fn of(head: &Parts) -> Self {
         let mut text = HeadText { full: Vec::new(), last: Vec::new() };
@@ -151,7 +151,8 @@ impl<'a> RequestLine<'a> {
     }
 }
 
-/// One part with its length in front, and the text behind it. The length is `more` than the part's.
+/// Splits the first part from the text behind it. Its length stands before it, and is `more` than
+/// that of the part.
 fn part(mut text: &[u8], more: usize) -> (&[u8], &[u8]) {
     let len = (text.get_u64_ne() as usize).saturating_sub(more);
     text.split_at(len)

@@ -40,7 +40,8 @@ use crate::{error::Error, head::RequestHead};
 #[diagnostic::on_unimplemented(
     message = "`{Self}` cannot answer the errors of a session",
     label = "not an `Answer`",
-    note = "use `HttpAnswer`, `grpc::GrpcAnswer`, or implement `tower_refresh::respond::Answer`"
+    note = "wrap a closure with `tower_refresh::respond::answer_fn`, use `HttpAnswer` or \
+            `grpc::GrpcAnswer`, or implement `tower_refresh::respond::Answer`"
 )]
 pub trait Answer: Send + Sync + 'static {
     /// The response for the caller, with its whole body.

@@ -11,7 +11,7 @@ use pin_project_lite::pin_project;
 use crate::{
     error::{BoxError, Error},
     head::RequestHead,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
     respond::{answer::Answer, body::AnswerBody},
 };
 
@@ -26,14 +26,14 @@ pin_project! {
         #[pin]
         future: F,
         answer: Arc<A>,
-        request: RestoredHead,
+        request: HeadSummary,
     }
 }
 
 // === impl ResponseFuture ===
 
 impl<F, A> ResponseFuture<F, A> {
-    pub(super) fn new(future: F, answer: Arc<A>, request: RestoredHead) -> Self {
+    pub(super) fn new(future: F, answer: Arc<A>, request: HeadSummary) -> Self {
         Self { future, answer, request }
     }
 }

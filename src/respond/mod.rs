@@ -3,8 +3,9 @@
 //!
 //! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). It turns each
 //! [`Error`](crate::Error) of a session into a response, which an [`Answer`] makes: [`HttpAnswer`]
-//! for plain HTTP, `grpc::GrpcAnswer` for gRPC. All other errors and all responses pass unchanged.
-//! The extensions of the response have the error itself, for layers above that log or count.
+//! for plain HTTP, `grpc::GrpcAnswer` for gRPC, [`answer_fn()`] for a closure. All other errors and
+//! all responses pass unchanged. The extensions of the response have the error itself, for layers
+//! above that log or count.
 //!
 //! # Examples
 //!
@@ -62,6 +63,7 @@
 //! ```
 
 mod answer;
+mod answer_fn;
 mod body;
 mod class;
 mod future;
@@ -71,6 +73,7 @@ mod service;
 mod text;
 
 pub use answer::Answer;
+pub use answer_fn::{AnswerFn, answer_fn};
 pub use body::AnswerBody;
 pub use future::ResponseFuture;
 pub use http::HttpAnswer;

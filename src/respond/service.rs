@@ -9,7 +9,7 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
-    replay::head::RestoredHead,
+    replay::head::HeadSummary,
     respond::{answer::Answer, body::AnswerBody, future::ResponseFuture},
 };
 
@@ -59,7 +59,7 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = request.into_parts();
-        let copy = RestoredHead::of(&head);
+        let copy = HeadSummary::of(&head);
         let future = self.inner.call(Request::from_parts(head, body));
         ResponseFuture::new(future, self.answer.clone(), copy)
     }

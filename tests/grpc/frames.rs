@@ -3,15 +3,17 @@
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    Origins, RefreshLayer,
-    detect::GrpcUnauthenticated,
+    Error, ErrorKind, Origin, Origins, RefreshContext, RefreshLayer, Session, Token,
+    detect::{GrpcUnauthenticated, Verdict, detect_fn},
     extension::{Anonymous, NoReplay},
-    grpc::TrailersLayer,
+    grpc::{self, TrailersLayer},
+    refresher::Cause,
+    refresher_fn,
 };
 
 use crate::{in_time, issuer::Issuer, upstream::*};
@@ -327,7 +329,7 @@ async fn responses_that_are_not_grpc_are_not_read() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.session());
-    for content_type in [None, Some("text/html"), Some("application/grpc-web+proto")] {
+    for content_type in [None, Some("text/html"), Some("application/json")] {
         let start = Instant::now();
         let call = upstream.call(unary());
         let mut response = Response::new(Unreadable.boxed_unsync());
@@ -338,6 +340,121 @@ async fn responses_that_are_not_grpc_are_not_read() {
         let response = call.await.unwrap().unwrap();
         assert_eq!(response.body().size_hint().exact(), Some(4711));
         assert_eq!(start.elapsed(), Duration::ZERO);
+    }
+}
+
+/// As with `tonic_web::GrpcWebClientLayer` below: that layer turns the last data of a response into
+/// trailers, leaves the content type, and may report the end of its body before the trailers.
+#[tokio::test(start_paused = true)]
+async fn trailers_of_a_grpc_web_layer_below_are_inspected() {
+    for content_type in ["application/grpc-web+proto", "application/grpc-web"] {
+        let issuer = Issuer::default();
+        let session = issuer.expired_session();
+        let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+        let call = upstream.call(unary());
+        for frames in [&["trailers 16"][..], &["data hello", "trailers 0"]] {
+            let mut response = grpc_response(ends_early(frames));
+            let content_type = HeaderValue::from_static(content_type);
+            response.headers_mut().insert("content-type", content_type);
+            upstream.next().await.answer.send(Ok(response)).ok().unwrap();
+        }
+        let body = call.await.unwrap().unwrap().into_body();
+        assert_eq!(frames(body).await, ["data hello", "trailers 0"]);
+        assert_eq!(issuer.refreshes(), 1);
+
+        // A rejection after a message.
+        issuer.expire();
+        let call = upstream.call(unary());
+        let mut response = grpc_response(ends_early(&["data hello", "trailers 16"]));
+        response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        upstream.next().await.answer.send(Ok(response)).ok().unwrap();
+        let body = call.await.unwrap().unwrap().into_body();
+        assert_eq!(frames(body).await, ["data hello", "trailers 16"]);
+        in_time(session.subscribe().wait_for(|state| state.flights_settled() == 2)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detector_decides_about_trailers() {
+    // The layer above has the default detector of gRPC, which knows nothing of this status.
+    let detect = || {
+        detect_fn(|trailers| {
+            assert_eq!(trailers.status(), StatusCode::OK);
+            assert_eq!(trailers.request().uri().path(), "/echo");
+            assert_eq!(trailers.request().method(), Method::POST);
+            match trailers.headers().get("grpc-status").map(HeaderValue::as_bytes) {
+                Some(b"3") => Verdict::Rejected,
+                Some(b"9") => Verdict::Retry,
+                _ => Verdict::Accepted,
+            }
+        })
+    };
+    let issuer = Issuer::default();
+    let session = issuer.expired_session();
+    let mut upstream = Upstream::below(TrailersLayer::new().detect(detect()), &session);
+    let call = upstream.call(unary());
+    upstream.next().await.answer_with_headers().send(trailers("3")).unwrap();
+    let second = upstream.next().await;
+    assert_eq!(second.bearer(), "Bearer at-1");
+    let feed = second.answer_with_headers();
+    feed.send(data("hello")).unwrap();
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    // Status 16 is no rejection to this detector.
+    let body = call.await.unwrap().unwrap().into_body();
+    assert_eq!(frames(body).await, ["data hello", "trailers 16"]);
+    assert_eq!(issuer.refreshes(), 1);
+
+    // After a message.
+    issuer.expire();
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.answer_with_headers();
+    feed.send(data("hello")).unwrap();
+    feed.send(trailers("3")).unwrap();
+    drop(feed);
+    let body = call.await.unwrap().unwrap().into_body();
+    assert_eq!(frames(body).await, ["data hello", "trailers 3"]);
+    in_time(session.subscribe().wait_for(|state| state.flights_settled() == 2)).await.unwrap();
+    assert_eq!(issuer.refreshes(), 2);
+
+    // For a retry, the layer above decides by the head that has the trailers.
+    let call = upstream.call(unary());
+    upstream.next().await.answer_with_headers().send(trailers("9")).unwrap();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.headers()["grpc-status"], "9");
+    assert_eq!(issuer.refreshes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refresher_gets_the_status_and_the_trailers_of_a_rejection() {
+    for has_message in [false, true] {
+        let (seen, mut rejections) = tokio::sync::mpsc::unbounded_channel();
+        let refresher = refresher_fn(move |context: RefreshContext| {
+            let rejection = context.rejection().cloned();
+            seen.send((context.cause(), rejection)).unwrap();
+            async { Ok(Token::bearer("at-1")?) }
+        });
+        let session = Session::new(Token::bearer("at-0").unwrap(), refresher);
+        let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+        let call = upstream.call(unary());
+        let feed = upstream.next().await.answer_with_headers();
+        if has_message {
+            feed.send(data("hello")).unwrap();
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("16"));
+        trailers.insert("claims", HeaderValue::from_static("e30="));
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        drop(feed);
+        if has_message {
+            frames(call.await.unwrap().unwrap().into_body()).await;
+        }
+        let (cause, rejection) = in_time(rejections.recv()).await.unwrap();
+        assert_eq!(cause, Cause::Rejected);
+        let rejection = rejection.unwrap();
+        assert_eq!(rejection.status(), StatusCode::OK);
+        assert_eq!(rejection.headers()["claims"], "e30=");
+        assert_eq!(rejection.headers()["grpc-status"], "16");
     }
 }
 
@@ -390,6 +507,26 @@ async fn without_an_exposed_stamp_trailers_pass_unchanged() {
     feed.send(trailers("16")).unwrap();
     drop(feed);
     assert_eq!(frames(call.await.unwrap().unwrap().into_body()).await, ["trailers 16"]);
+}
+
+/// A generated client sends URIs without an authority, which the channel completes.
+#[tokio::test(start_paused = true)]
+async fn a_relative_uri_carries_the_credential_in_cleartext_only_to_a_listed_origin() {
+    let origin = Origin::from_static("http://api.example.com");
+    let issuer = Issuer::default();
+    let unlisted = Origins::any().relative_to(origin.clone());
+    let layer = RefreshLayer::new(issuer.session(), unlisted);
+    let call = Upstream::below_layer(TrailersLayer::new(), layer).call(unary());
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::Cleartext);
+
+    let layer = grpc::refresh_layer(issuer.session(), origin);
+    let mut upstream = Upstream::below_layer(TrailersLayer::new(), layer);
+    let call = upstream.call(unary());
+    let sent = upstream.next().await;
+    assert_eq!(sent.bearer(), "Bearer at-0");
+    drop(sent.answer_with_headers());
+    call.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

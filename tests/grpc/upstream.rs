@@ -1,6 +1,7 @@
 //! A client whose upstream is the test, which answers frame by frame.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -47,6 +48,12 @@ pub struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 /// A body that must not be polled.
 pub struct Unreadable;
 
+/// A body that reports its end as soon as its data was read, before it yields its trailers.
+pub struct EndsEarly {
+    frames: VecDeque<Result<Frame<Bytes>, BoxError>>,
+    is_read: bool,
+}
+
 /// A call with one message.
 pub fn unary() -> Request<AnyBody> {
     let message = Full::new(Bytes::from_static(b"message")).map_err(|never| match never {});
@@ -60,6 +67,11 @@ pub fn unary() -> Request<AnyBody> {
 pub fn streaming() -> (Feed, Request<AnyBody>) {
     let (feed, body) = fed();
     (feed, Request::post("/echo").header("content-type", "application/grpc").body(body).unwrap())
+}
+
+pub fn ends_early(frames: &[&'static str]) -> AnyBody {
+    let frames = frames.iter().map(|description| frame(description)).collect();
+    EndsEarly { frames, is_read: false }.boxed_unsync()
 }
 
 pub fn fed() -> (Feed, AnyBody) {
@@ -225,6 +237,23 @@ impl Body for Fed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(cx)
+    }
+}
+
+impl Body for EndsEarly {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.is_read = true;
+        Poll::Ready(self.frames.pop_front())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_read
     }
 }
 

@@ -117,6 +117,23 @@ async fn a_session_works_with_every_lifetime() {
     }
 }
 
+#[tokio::test]
+async fn a_lifetime_counts_by_the_session_s_clock() {
+    for offset in [-3600_i64, 0, 3600, -1_000_000_000] {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => SystemTime::now() + Duration::from_secs(ahead),
+            Err(_) => SystemTime::now() - Duration::from_secs(offset.unsigned_abs()),
+        };
+        let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
+            .credential(stale())
+            .clock(clock)
+            .build();
+        session.refresh().await.unwrap();
+        let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+        assert!(left > Duration::from_secs(3500) && left <= Duration::from_secs(3600), "{offset}");
+    }
+}
+
 #[test]
 fn the_body_decides_and_not_its_content_type() {
     for content_type in
@@ -221,6 +238,98 @@ fn a_success_without_a_usable_token_is_ambiguous() {
     assert_ambiguous(200, &deep);
 }
 
+/// Answers with the tokens `at-2` and `rt-2` that a person can read.
+const ODD_TOKENS: &[&str] = &[
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":null}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":""}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":{}}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":[]}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":0,"error_description":false}"#,
+    r#"{"error":"","access_token":"at-2","refresh_token":"rt-2","error":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","token_type":"","expires_in":"soon"}"#,
+    r#"{"access_token":"at-1","access_token":"at-2","refresh_token":"rt-1","refresh_token":"rt-2"}"#,
+    r#"{"access_token":"at-2","access_token":null,"refresh_token":"rt-2","refresh_token":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":1,"expires_in":2}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":1e400,"scope":[{"a":[]}]}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":NaN,"x":undefined,"y":-.5}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","scope":"\ud800","x":"\q","y":"\u00"}"#,
+    "\u{feff}{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+    " \r\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}\0\0\0\0",
+    "{\"scope\":\"a\nb\tc\",\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}\n",
+    r#"{"access_token":"at-2","refresh_token":"rt-2",}"#,
+    r#"{"access_token":"at-2" "refresh_token":"rt-2"}"#,
+    r#"{'access_token':'at-2','refresh_token':'rt-2'}"#,
+    r#"{access_token:"at-2",refresh_token:"rt-2"}"#,
+    r#"{'access_token': 'at-2', 'refresh_token': 'rt-2', 'error': None, 'token_type': None}"#,
+    r#"{" access_token ":"at-2","refresh_token " : "rt-2" /* two spaces */ , "error":nil}"#,
+    r#"[{"access_token":"at-2","refresh_token":"rt-2"}]"#,
+    r#""{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}""#,
+    ")]}',\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+    "Notice: undefined index in auth.php\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+];
+
+/// Answers with a refusal that a person can read.
+const ODD_REFUSALS: &[&str] = &[
+    r#"{"error":"invalid_grant","access_token":"at-2"}"#,
+    r#"{"access_token":"at-2","error":"invalid_grant","error":null}"#,
+    r#"{"error":false,"error":"invalid_grant"}"#,
+    r#"{"error":"invalid_grant","error_description":false,"error_uri":7}"#,
+    r#"{"error":"invalid_grant","error_description":{"a":["}"]}}"#,
+    r#"{"error":"invalid_grant","token_type":"","refresh_token":false,"expires_in":[]}"#,
+    r#"{"error":"invalid_grant","error_description":"cut o"#,
+    r#"{"error":"invalid_grant","error_description":"\ud800\q"}"#,
+    r#"{"error":"invalid_grant",}"#,
+    r#"{"error":invalid_grant}"#,
+    r#"{'error':'invalid_grant'}"#,
+    r#"[{"error":"invalid_grant"}]"#,
+    "\u{feff}{\"error\":\"invalid_grant\"}\0",
+    "{\"error_description\":\"two\nlines\",\"error\":\"invalid_grant\"}",
+    "Notice: undefined index in auth.php\n{\"error\":\"invalid_grant\"}",
+    "{\"error\":\"invalid_grant\"}\n{\"access_token\":\"at-2\"}",
+];
+
+#[test]
+fn an_odd_answer_loses_no_token() {
+    for body in ODD_TOKENS {
+        let token =
+            refresh(answering(200, *body)).unwrap_or_else(|error| panic!("{body}: {error:?}"));
+        assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some("rt-2")), "{body}");
+    }
+    for refresh_token in ["false", "7", "null", "None", "NaN", "[]", r#"{"a":"b"}"#, r#""""#] {
+        let body = format!(r#"{{"access_token":"at-2","refresh_token":{refresh_token}}}"#);
+        let token = refresh(answering(200, body)).unwrap();
+        assert_eq!(token.refresh_token(), Some(OLD_REFRESH), "{refresh_token}");
+    }
+    let latin = b"{\"scope\":\"\xfc\",\"access_token\":\"at-2\"}";
+    assert_eq!(refresh(answering(200, &latin[..])).unwrap().access_token(), "at-2");
+}
+
+#[test]
+fn an_odd_answer_hides_no_refusal() {
+    for body in ODD_REFUSALS {
+        for code in [200, 400, 401] {
+            let error = refresh(answering(code, *body)).expect_err(body);
+            assert!(error.is_terminal(), "{body}: {error:?}");
+        }
+    }
+    let latin = b"{\"error_description\":\"ung\xfcltig\",\"error\":\"invalid_grant\"}";
+    assert!(refresh(answering(400, &latin[..])).unwrap_err().is_terminal());
+    // Without a code, a refusal is still none of a token.
+    for error in ["true", "400", r#"{"message":"expired"}"#, r#"["expired"]"#, r#"{"code":{}}"#] {
+        let body = format!(r#"{{"access_token":"at-2","error":{error}}}"#);
+        refresh(answering(200, body)).expect_err(error);
+    }
+}
+
+#[test]
+fn a_refusal_that_breaks_off_or_is_too_long_is_seen() {
+    for code in [200, 400] {
+        let long = format!(r#"{{"error":"invalid_grant","x":"{}"}}"#, "x".repeat(100_000));
+        assert!(refresh(answering(code, long)).unwrap_err().is_terminal(), "{code}");
+    }
+}
+
 #[test]
 fn every_truncated_answer_is_ambiguous() {
     for end in 0..GOOD.len() {
@@ -291,6 +400,40 @@ proptest! {
         let token = refresh(answering(200, body)).unwrap();
         prop_assert_eq!(token.refresh_token(), Some("rt-2"));
         prop_assert!(token.expires_at(SystemTime::now()).is_none_or(|at| at > before));
+    }
+
+    /// Members that say nothing, anywhere between those that do, in any order.
+    #[test]
+    fn no_odd_member_loses_a_token_or_hides_a_refusal(
+        mut members in prop::collection::vec(
+            (
+                prop_oneof!["scope|id_token|x|error_uri|data|\\\\u0041", "(token_type|error|refresh_token|expires_in)"],
+                json(),
+            )
+                .prop_filter("these mean something", |(name, value)| match &**name {
+                    "token_type" | "refresh_token" => !value.starts_with('"') || value == "\"\"",
+                    "error" => matches!(&**value, "null" | "false" | "0" | "\"\"" | "[]"),
+                    _ => true,
+                })
+                .prop_map(|(name, value)| format!(r#""{name}":{value}"#)),
+            0..6,
+        ),
+        place: prop::sample::Index,
+        is_refused: bool,
+        start in prop::sample::select(vec!["", "\u{feff}", " \n", "\0", ")]}'\n", "[", "while(1);"]),
+        end in prop::sample::select(vec!["", "\0\0", " \n", "]", ";", "<!-- 7 -->", "\n{}", "{"]),
+        separator in prop::sample::select(vec![",", " , ", ",\n", ",,"]),
+    ) {
+        let member = if is_refused { r#""error":"invalid_grant""# } else { r#""access_token":"at-2""# };
+        members.insert(place.index(members.len() + 1), member.to_owned());
+        let body = format!("{start}{{{}}}{end}", members.join(separator));
+        match refresh(answering(200, body.clone())) {
+            Ok(token) => {
+                prop_assert!(!is_refused, "{}", body);
+                prop_assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some(OLD_REFRESH)));
+            }
+            Err(error) => prop_assert!(is_refused && error.is_terminal(), "{}: {:?}", body, error),
+        }
     }
 
     #[test]

@@ -4,7 +4,10 @@ use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -188,6 +191,49 @@ async fn a_redirect_is_not_followed() {
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
     let issued = server.issued.lock().unwrap();
     assert_eq!((issued.redirected, issued.refreshes), (1, 0));
+}
+
+/// A token endpoint that closes each connection when a second request comes over it, as one does
+/// that is just closing an idle connection. Counts its connections.
+async fn closing_server() -> (EndpointUrl, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counting = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counting.fetch_add(1, SeqCst);
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while !String::from_utf8_lossy(&read).contains("rt-") {
+                    if stream.read_buf(&mut read).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                let body = r#"{"access_token":"at-1","refresh_token":"rt-1"}"#;
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let _ = stream.read_buf(&mut read).await;
+            });
+        }
+    });
+    (EndpointUrl::new(&url).unwrap(), connections)
+}
+
+#[tokio::test]
+async fn a_refresh_meets_no_connection_that_the_server_is_closing() {
+    for _ in 0..5 {
+        let (url, connections) = closing_server().await;
+        let refresher = RefreshTokenGrant::new(TokenEndpoint::new(pool(), url, me()));
+        for count in 1..=3 {
+            let refreshed = refresher.refresh(context());
+            let token = tokio::time::timeout(PATIENCE, refreshed).await.expect("it hangs").unwrap();
+            assert_eq!(token.access_token(), "at-1");
+            assert_eq!(connections.load(SeqCst), count);
+        }
+    }
 }
 
 impl Server {

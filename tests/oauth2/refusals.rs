@@ -1,12 +1,22 @@
 //! Refusals of a token endpoint, and their kinds.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
+};
 
 use http::HeaderMap;
 use tower_refresh::{
+    ErrorKind, RefreshContext,
     RefreshErrorKind::{self, Ambiguous, Terminal, Transient},
-    Session,
-    oauth2::{Classify, DefaultClassify, RefreshTokenGrant, Refusal, classify_fn},
+    Refresher, Session, Token,
+    oauth2::{
+        Classify, ClientCredentialsGrant, DefaultClassify, RefreshTokenGrant, Refusal, classify_fn,
+    },
+    refresher::Cause,
 };
 
 use crate::hand::*;
@@ -38,6 +48,34 @@ const VENDORS: &[(&str, u16, &str, RefreshErrorKind)] = &[
         Terminal,
     ),
     ("a firewall's page", 403, WAF, Transient),
+    ("a firewall's page, 401", 401, WAF, Transient),
+    ("a page behind blanks", 403, "\u{feff}\r\n <html>no</html>", Transient),
+    ("a page as XML", 401, "<?xml version='1.0'?><Error/>", Transient),
+    ("a text", 403, "Forbidden", Terminal),
+    (
+        "Salesforce",
+        400,
+        r#"{"error":"invalid_grant","error_description":"token request is already being processed"}"#,
+        Transient,
+    ),
+    (
+        "Salesforce, expired",
+        400,
+        r#"{"error":"invalid_grant","error_description":"expired access/refresh token"}"#,
+        Terminal,
+    ),
+    (
+        "a token that was processed before",
+        400,
+        r#"{"error":"invalid_grant","error_description":"token has already been processed"}"#,
+        Terminal,
+    ),
+    (
+        "PHP's notice before an error",
+        400,
+        "<br />\n<b>Notice</b>: x\n{\"error\":\"invalid_grant\"}",
+        Terminal,
+    ),
     ("an empty 401", 401, "", Terminal),
     ("an empty 403", 403, "", Terminal),
     (
@@ -162,6 +200,131 @@ fn the_default_classifier_decides_for_every_status() {
             _ => Transient,
         };
         assert_eq!(kind, expected, "{code}");
+    }
+}
+
+#[test]
+fn a_page_is_known_by_its_content_type_too() {
+    for (content_type, kind) in [
+        ("text/html", Transient),
+        ("Text/HTML;charset=utf-8", Transient),
+        ("application/xhtml+xml", Transient),
+        ("text/plain", Terminal),
+    ] {
+        for code in [401, 403] {
+            let page = |body: &'static str| {
+                at(http(move || {
+                    let mut answer = answer(code, body);
+                    answer.headers_mut().insert("content-type", content_type.parse().unwrap());
+                    answer
+                })
+                .0)
+            };
+            assert_eq!(refresh(page("blocked")).unwrap_err().kind(), kind, "{content_type}");
+            let named = page(r#"{"error":"invalid_grant"}"#);
+            assert_eq!(refresh(named).unwrap_err().kind(), Terminal, "an error decides");
+        }
+    }
+}
+
+#[test]
+fn dead_logins_that_only_the_body_tells_are_easy_to_classify() {
+    let classify = || {
+        classify_fn(|refusal| match refusal.body() {
+            body if body.contains(r#""errorType":"invalid_grant""#) => Terminal,
+            body if body.contains(r#""BAD_REFRESH_TOKEN""#) => Terminal,
+            _ => DefaultClassify.classify(refusal),
+        })
+    };
+    for (body, kind) in [
+        (
+            r#"{"errors":[{"errorType":"invalid_grant","message":"hush"}],"success":false}"#,
+            Terminal,
+        ),
+        (r#"{"status":"BAD_REFRESH_TOKEN","message":"hush"}"#, Terminal),
+        (r#"{"status":"BAD_CLIENT_ID"}"#, Transient),
+        (r#"{"error":"invalid_grant"}"#, Terminal),
+        ("", Transient),
+    ] {
+        if body.contains("hush") {
+            let error = refresh(answering(400, body)).unwrap_err();
+            assert_eq!(error.kind(), Transient, "the default does not know it");
+        }
+        let error = refresh(answering(400, body).classify(classify())).unwrap_err();
+        assert_eq!(error.kind(), kind, "{body}");
+        assert!(!all_texts(&error).contains("hush"));
+        let boxed: Box<dyn Classify> = Box::new(classify());
+        assert_eq!(refresh(answering(400, body).classify(boxed)).unwrap_err().kind(), kind);
+    }
+}
+
+#[test]
+fn the_body_of_a_refusal_is_bounded_and_not_shown() {
+    let long = format!(r#"{{"x":"{}"}}"#, "hush".repeat(100));
+    let seen = classify_fn(|refusal| {
+        assert_eq!(refusal.body().len(), 100);
+        assert!(!format!("{refusal:?} {refusal:#?}").contains("hush"));
+        Ambiguous
+    });
+    let error = refresh(answering(400, long).answer_limit(100).classify(seen)).unwrap_err();
+    assert_eq!(error.kind(), Ambiguous);
+    let bytes = classify_fn(|refusal| {
+        assert_eq!(refusal.body(), "a\u{fffd}b");
+        Ambiguous
+    });
+    let error = refresh(answering(400, &b"a\xffb"[..]).classify(bytes)).unwrap_err();
+    assert_eq!(error.kind(), Ambiguous);
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_refusal_ends_a_session_of_client_credentials() {
+    for (code, body) in [
+        (401, ""),
+        (403, WAF),
+        (400, r#"{"error":"invalid_grant"}"#),
+        (401, r#"{"error":"invalid_client"}"#),
+        (403, r#"{"error":"access_denied"}"#),
+    ] {
+        let is_up = Arc::new(AtomicBool::new(false));
+        let up = is_up.clone();
+        let (http, log) = http(move || match up.load(SeqCst) {
+            true => answer(200, GOOD),
+            false => answer(code, body),
+        });
+        let endpoint = at(http).classify(classify_fn(|_| Terminal));
+        let session = Session::<Token>::builder(ClientCredentialsGrant::new(endpoint))
+            .acquire_on_demand(true)
+            .build();
+        for _ in 0..5 {
+            assert_eq!(session.acquire().await.unwrap_err().kind(), ErrorKind::RefreshFailed);
+            tokio::time::advance(Duration::from_secs(3600)).await;
+        }
+        assert!(log.len() >= 5);
+        is_up.store(true, SeqCst);
+        assert_eq!(session.acquire().await.unwrap().access_token(), NEW_ACCESS, "{code} {body}");
+    }
+}
+
+#[tokio::test]
+async fn a_date_to_retry_after_goes_by_the_session_s_clock() {
+    let now = SystemTime::UNIX_EPOCH + Duration::from_secs(784_111_777);
+    let endpoint = || {
+        at(http(|| {
+            let mut answer = answer(503, "");
+            let date = "Sun, 06 Nov 1994 08:50:37 GMT".parse().unwrap();
+            answer.headers_mut().insert("retry-after", date);
+            answer
+        })
+        .0)
+    };
+    for (clock, wait) in
+        [(now, Some(60)), (now + Duration::from_secs(50), Some(10)), (SystemTime::now(), None)]
+    {
+        let context = RefreshContext::new(Cause::Rejected)
+            .with_current(Arc::new(stale()))
+            .with_clock(move || clock);
+        let error = RefreshTokenGrant::new(endpoint()).refresh(context).await.unwrap_err();
+        assert_eq!(error.retry_after(), wait.map(Duration::from_secs));
     }
 }
 

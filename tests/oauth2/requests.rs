@@ -64,7 +64,7 @@ fn scopes_resources_audience_and_parameters_are_sent() {
 }
 
 #[test]
-fn basic_authentication_is_in_a_sensitive_header_alone() {
+fn basic_authentication_is_in_a_sensitive_header_only() {
     let (endpoint, log) = with(ClientAuth::basic("m e", "a:b%"));
     refresh(endpoint).unwrap();
     let seen = log.only();
@@ -75,7 +75,7 @@ fn basic_authentication_is_in_a_sensitive_header_alone() {
 }
 
 #[test]
-fn post_authentication_is_in_the_body_alone() {
+fn post_authentication_is_in_the_body_only() {
     let (endpoint, log) = with(ClientAuth::post("me", CLIENT_SECRET));
     obtain(endpoint).unwrap();
     let seen = log.only();

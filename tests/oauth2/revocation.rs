@@ -43,7 +43,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 }
 
 #[tokio::test]
-async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
+async fn a_token_that_a_refresh_brings_after_the_logout_is_revoked() {
     let (arrived, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (arrival, release) = (arrived.clone(), released.clone());
     let slow = service_fn(move |_: Request<RequestBody>| {
@@ -105,7 +105,7 @@ async fn a_client_assertion_is_sent_along() {
 }
 
 #[tokio::test]
-async fn any_success_is_one_and_anything_else_is_none() {
+async fn a_token_is_revoked_by_a_success_only() {
     for (status, body) in [(200, ""), (200, "<html>"), (204, ""), (200, r#"{"error":"whatever"}"#)]
     {
         revoking(status, body).0.revoke(&stale()).await.expect(body);
@@ -127,7 +127,7 @@ async fn any_success_is_one_and_anything_else_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowed() {
+async fn a_server_that_never_answers_delays_a_logout_by_its_time_limit_only() {
     let never = service_fn(|_: Request<RequestBody>| pending::<Result<Answer, BoxError>>());
     let never = BoxCloneSyncService::new(never);
     let started = tokio::time::Instant::now();

@@ -244,8 +244,8 @@ async fn a_client_that_uses_the_session_sends_the_refresh() {
         request.into_body().collect().await.map_err(|error| BoxError::from(error.to_string()))?;
         Ok::<_, BoxError>(answer(200, GOOD))
     });
-    let wearing = RefreshLayer::new(session.clone(), Origins::any()).overwrite(true).layer(server);
-    let buffered = Buffer::new(BoxService::new(wearing), 8);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).overwrite(true).layer(server);
+    let buffered = Buffer::new(BoxService::new(client), 8);
     assert!(slot.set(BoxCloneSyncService::new(buffered)).is_ok());
     assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);
 }

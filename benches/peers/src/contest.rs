@@ -2,22 +2,15 @@ use tokio::runtime::Runtime;
 use tower::BoxError;
 
 use crate::{
+    effort::Effort,
     fresh::{self, Pair, Times},
     herd::{self, Outcome},
-    peer::{First, Peer},
+    issuer::FirstToken,
+    peer::Peer,
     table::{self, Row},
 };
 
-/// The effort of a run.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effort {
-    /// A measurement.
-    Full,
-    /// Everything once, as a test.
-    Once,
-}
-
-/// The peers that have run their herds and wait for the measurement of fresh requests.
+/// The peers, with the outcomes of their herds. Their fresh requests are measured together.
 pub(crate) struct Contest {
     effort: Effort,
     entries: Vec<Entry>,
@@ -30,22 +23,6 @@ struct Entry {
     revoked: Vec<Outcome>,
     expired: Vec<Outcome>,
     fresh: Pair,
-}
-
-// === impl Effort ===
-
-impl Effort {
-    pub(crate) fn herd(self) -> usize {
-        if self == Self::Full { 1_000 } else { 20 }
-    }
-
-    fn runs(self) -> usize {
-        if self == Self::Full { 3 } else { 1 }
-    }
-
-    fn turns(self) -> usize {
-        if self == Self::Full { 1_500 } else { 1 }
-    }
 }
 
 // === impl Contest ===
@@ -66,8 +43,8 @@ impl Contest {
         self.entries.push(Entry {
             krate: P::CRATE,
             part: P::PART,
-            revoked: herds(First::Good)?,
-            expired: herds(First::Expired)?,
+            revoked: herds(FirstToken::Valid)?,
+            expired: herds(FirstToken::Expired)?,
             fresh: self.runtime.block_on(Pair::new::<P>(self.runtime.handle()))?,
         });
         Ok(())

@@ -1,4 +1,4 @@
-//! The issuer on loopback, for peers that fetch tokens themselves.
+//! The issuer over HTTP on loopback, for peers that fetch tokens themselves.
 
 use std::{
     convert::Infallible,
@@ -20,12 +20,12 @@ use tower::BoxError;
 
 use crate::issuer::{Issued, Issuer, LIFETIME};
 
-/// The path of a token in the shape of RFC 6749.
+/// The path that responds as RFC 6749 says.
 const TOKEN: &str = "/token";
-/// The path of a token in the shape that Kubernetes expects from a credential plugin.
+/// The path that responds with the credential that Kubernetes expects from a plugin.
 const EXEC_CREDENTIAL: &str = "/exec-credential";
 
-/// The deadline of the plugin's request.
+/// The time-out of the plugin.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Endpoint {
@@ -33,7 +33,7 @@ pub(crate) struct Endpoint {
     server: AbortHandle,
 }
 
-/// Fetches a token and prints it, as the program that a kubeconfig names under `exec`.
+/// Fetches a token and prints it, like the program that a kubeconfig names under `exec`.
 pub(crate) fn exec_plugin(address: &str) -> Result<(), BoxError> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PLUGIN_TIMEOUT))?;
@@ -74,16 +74,16 @@ impl Drop for Endpoint {
 }
 
 async fn accept(listener: TcpListener, issuer: Issuer) {
-    // Its connections close when this task drops it.
+    // Dropping the set with this task closes all connections.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let issuer = issuer.clone();
-        let service = service_fn(move |request| answer(issuer.clone(), request));
+        let service = service_fn(move |request| respond(issuer.clone(), request));
         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-async fn answer(
+async fn respond(
     issuer: Issuer,
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {

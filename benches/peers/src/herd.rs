@@ -4,44 +4,47 @@ use http::StatusCode;
 use tokio::{task::JoinSet, time::timeout};
 use tower::BoxError;
 
-use crate::peer::{Client, First, Peer, World};
+use crate::{
+    issuer::FirstToken,
+    peer::{Client, Environment, Peer},
+};
 
-/// The time after which a request counts as lost.
+/// The time after which unanswered requests count as lost.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// The results of one herd.
+/// The outcome of one herd.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) refreshes: usize,
-    /// Requests with a 200.
+    /// Requests that got 200.
     pub(crate) answered: usize,
-    /// Requests whose caller got the 401.
+    /// Requests that got 401.
     pub(crate) rejected: usize,
-    /// Requests with an error or another status.
+    /// Requests that got an error or another status.
     pub(crate) failed: usize,
-    /// Requests without a result after [`LIMIT`].
+    /// Requests without a response after [`LIMIT`].
     pub(crate) lost: usize,
     pub(crate) took: Duration,
-    /// The status of one more request after the herd.
+    /// The status of one more request, sent after the herd.
     pub(crate) next: StatusCode,
 }
 
-/// Sends `n` requests at once, each from a task of its own, through clones of one client.
+/// Sends `n` requests at once through clones of one client, each in a task of its own.
 ///
-/// If the first token is [`Good`](First::Good), the client has used it once, and cannot know that
-/// the upstream has revoked it. Otherwise the client has sent no request, and has no token or an
-/// expired one.
-pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
-    let world = World::new(n, first).await?;
-    let mut client = P::client(&world).await?;
-    if first == First::Good {
+/// If the first token is [`Valid`](FirstToken::Valid), the client has used it once before the
+/// upstream revokes it, and cannot know that it is revoked. Otherwise the client has sent no
+/// request, and has no token or an expired one.
+pub(crate) async fn run<P: Peer>(n: usize, first: FirstToken) -> Result<Outcome, BoxError> {
+    let environment = Environment::new(n, first).await?;
+    let mut client = P::client(&environment).await?;
+    if first == FirstToken::Valid {
         let status = client.send(P::request()).await?;
         if status != StatusCode::OK {
-            return Err(format!("{} got {status} for a good token", P::CRATE).into());
+            return Err(format!("{} got {status} for a valid token", P::CRATE).into());
         }
     }
-    world.upstream.revoke();
-    world.issuer.begin_herd();
+    environment.upstream.revoke();
+    environment.issuer.begin_herd();
 
     let start = Instant::now();
     let mut requests = JoinSet::new();
@@ -73,7 +76,7 @@ pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxE
     }
     outcome.lost = requests.len();
     outcome.took = start.elapsed();
-    outcome.refreshes = world.issuer.refreshes();
+    outcome.refreshes = environment.issuer.refreshes();
     outcome.next = timeout(LIMIT, client.send(P::request())).await??;
     Ok(outcome)
 }

@@ -6,30 +6,39 @@ use std::{
     time::Duration,
 };
 
-use crate::peer::First;
-
-/// The first token, as long as a usual access token.
+/// The token before a herd begins, as long as usual access tokens.
 pub(crate) const FIRST_TOKEN: &str =
     "eyJhbGciOiJFUzI1NiIsInR5cCI6ImF0K2p3dCJ9.eyJzdWIiOiJwZWVycyJ9.c2lnbmF0dXJl-0";
 
-/// The lifetime of a token, far longer than a run.
+/// The lifetime of a token, which is longer than any run.
 pub(crate) const LIFETIME: Duration = Duration::from_secs(3600);
 
-/// The time to issue a token. It is short, because some peers refresh a thousand times in sequence.
+/// The time to issue a token. It is short, because some peers refresh a thousand times one after
+/// another.
 const DELAY: Duration = Duration::from_millis(5);
 
-/// The issuer of tokens. Until a herd begins, it issues the first token. Then it issues a new one
-/// for each request, and counts them.
+/// Issues the first token until a herd begins, and then a new one for each call. New tokens are
+/// counted.
 #[derive(Clone, Debug)]
 pub(crate) struct Issuer(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    first: First,
+    first: FirstToken,
     herd_began: AtomicBool,
     refreshes: AtomicUsize,
 }
 
+/// The expiry that the issuer reports for the first token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum FirstToken {
+    /// The token expires after [`LIFETIME`].
+    Valid,
+    /// The token has expired.
+    Expired,
+}
+
+/// A token and the expiry that the issuer reports for it.
 #[derive(Debug)]
 pub(crate) struct Issued {
     pub(crate) token: String,
@@ -39,7 +48,7 @@ pub(crate) struct Issued {
 // === impl Issuer ===
 
 impl Issuer {
-    pub(crate) fn new(first: First) -> Self {
+    pub(crate) fn new(first: FirstToken) -> Self {
         Self(Arc::new(Inner {
             first,
             herd_began: AtomicBool::new(false),
@@ -55,7 +64,7 @@ impl Issuer {
         if !self.0.herd_began.load(Ordering::Acquire) {
             return Issued {
                 token: FIRST_TOKEN.into(),
-                has_expired: self.0.first == First::Expired,
+                has_expired: self.0.first == FirstToken::Expired,
             };
         }
         let number = self.0.refreshes.fetch_add(1, Ordering::Relaxed) + 1;

@@ -1,8 +1,8 @@
-//! The content of every request, for all request types.
+//! The URL and the headers of every request, for all request types.
 
 pub(crate) const URL: &str = "https://api.example.com/v1/items?page=2";
 
-/// Headers whose names are not among the standard ones.
+/// Headers with custom names.
 pub(crate) const HEADERS: [(&str, &str); 4] = [
     ("x-custom-header-00", "the value of header number 00"),
     ("x-custom-header-01", "the value of header number 01"),
@@ -10,7 +10,7 @@ pub(crate) const HEADERS: [(&str, &str); 4] = [
     ("x-custom-header-03", "the value of header number 03"),
 ];
 
-/// The headers as a client makes them: each value has its own buffer.
+/// The headers, with a buffer per value, as in a client.
 pub(crate) fn headers() -> http::HeaderMap {
     let name = |name: &str| name.parse::<http::HeaderName>().expect("lower case");
     let value = |value: &str| value.parse::<http::HeaderValue>().expect("visible ASCII");

@@ -1,8 +1,8 @@
 use std::{fmt::Display, time::Duration};
 
-use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
+use crate::{effort::Effort, fresh::Times, herd::Outcome, support::page::Table};
 
-/// The lock file, which names the versions of the peers.
+/// The versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// The page with the tables.
@@ -24,11 +24,11 @@ pub(crate) struct Row {
 
 pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     if effort == Effort::Once {
-        println!("Everything once and small, to see that it runs: not a measurement.\n");
+        println!("Everything once and small, to check that it runs: not a measurement.\n");
     }
     let n = effort.herd();
     println!(
-        "{n} requests rejected together, because their token was revoked; and a request whose token is good:\n"
+        "{n} requests rejected together, because their token was revoked; and a request whose token is valid:\n"
     );
     let mut table = Table::new("peers, rejected", &[&HERD[..], &FRESH].concat());
     for row in rows {
@@ -47,7 +47,7 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     table.publish(PAGE, effort == Effort::Full);
 }
 
-/// The figure of all runs, or the range from the least to the greatest.
+/// The figure of all runs, as a range if they differ.
 fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> String {
     let mut figures: Vec<_> = runs.iter().map(figure).collect();
     figures.sort();
@@ -58,7 +58,7 @@ fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> 
     }
 }
 
-/// The results of the requests without a 200.
+/// The counts of the requests that did not get 200.
 fn others(runs: &[Outcome]) -> String {
     let counts = [
         ("got the 401", range(runs, |run| run.rejected)),
@@ -70,7 +70,7 @@ fn others(runs: &[Outcome]) -> String {
     if counts.is_empty() { "–".into() } else { counts.join(", ") }
 }
 
-/// The median time.
+/// The median duration.
 fn took(runs: &[Outcome]) -> Duration {
     let mut took: Vec<_> = runs.iter().map(|run| run.took).collect();
     took.sort();

@@ -8,20 +8,20 @@ use tokio::sync::Semaphore;
 
 use crate::issuer::FIRST_TOKEN;
 
-/// The challenge of a rejection.
+/// The `WWW-Authenticate` of a rejection.
 pub(crate) const CHALLENGE: &str = "Bearer error=\"invalid_token\"";
 
-/// An API in memory. It accepts every token of the issuer. After [`revoke`](Self::revoke), it
-/// rejects the first one.
+/// An API in memory. It accepts every token of the issuer, except a
+/// [revoked](Self::revoke) first one.
 ///
-/// Requests with the revoked token are answered once the whole herd has arrived, so that all of
-/// them are rejected together, before a client can react to the first rejection.
+/// Requests with the revoked token are rejected together, once a whole herd of them has arrived. No
+/// rejection can therefore be late.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    takes_strangers: bool,
+    accepts_anonymous: bool,
     revoked: AtomicBool,
     herd: usize,
     arrived: AtomicUsize,
@@ -36,14 +36,14 @@ impl Upstream {
         Self::with(herd, false)
     }
 
-    /// An upstream that accepts requests without a token, for measurements without a peer.
+    /// An upstream that also accepts requests without a token, for clients without a peer.
     pub(crate) fn open() -> Self {
         Self::with(0, true)
     }
 
-    fn with(herd: usize, takes_strangers: bool) -> Self {
+    fn with(herd: usize, accepts_anonymous: bool) -> Self {
         Self(Arc::new(Inner {
-            takes_strangers,
+            accepts_anonymous,
             revoked: AtomicBool::new(false),
             herd,
             arrived: AtomicUsize::new(0),
@@ -51,15 +51,19 @@ impl Upstream {
         }))
     }
 
-    /// Rejects the issuer's first token from now on.
+    /// Revokes the first token.
     pub(crate) fn revoke(&self) {
         self.0.revoked.store(true, Ordering::Release);
     }
 
     /// The status for a request with this `Authorization`.
-    pub(crate) async fn answer(&self, authorization: &[u8]) -> StatusCode {
+    pub(crate) async fn respond(&self, authorization: &[u8]) -> StatusCode {
         let Some(token) = authorization.strip_prefix(b"Bearer ") else {
-            return if self.0.takes_strangers { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            return if self.0.accepts_anonymous {
+                StatusCode::OK
+            } else {
+                StatusCode::UNAUTHORIZED
+            };
         };
         if self.0.revoked.load(Ordering::Acquire) && token == FIRST_TOKEN.as_bytes() {
             self.wait_for_the_herd().await;

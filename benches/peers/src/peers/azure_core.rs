@@ -18,21 +18,22 @@ use tower::BoxError;
 
 use crate::{
     issuer::{Issuer, LIFETIME},
-    peer::{Client, Peer, World},
+    peer::{Client, Environment, Peer},
     request::{HEADERS, URL},
     upstream::{CHALLENGE, Upstream},
 };
 
 const SCOPE: &str = "https://api.example.com/.default";
 
-/// The policy without callbacks.
+/// The policy by itself.
 pub(crate) struct AzureCore;
 
-/// The policy with a callback for challenges, with which it sends a request again.
+/// The policy with a callback for challenges. With the callback it sends a request again after a
+/// 401.
 pub(crate) struct AzureCoreChallenged;
 
-/// A pipeline of the policy alone. The pipeline of `azure_core` adds policies for retries,
-/// telemetry and logs.
+/// A pipeline of the measured policy and the transport. The pipeline of `azure_core` adds policies
+/// for retries, telemetry and logs.
 #[derive(Clone)]
 struct Policies(Arc<[Arc<dyn Policy>]>);
 
@@ -40,7 +41,7 @@ struct Policies(Arc<[Arc<dyn Policy>]>);
 #[derive(Debug)]
 struct Credential(Issuer);
 
-/// Authorises the request again.
+/// Authorizes the request again.
 #[derive(Debug)]
 struct Authorize;
 
@@ -55,11 +56,12 @@ fn request() -> Request {
     request
 }
 
-fn policy(world: &World) -> BearerTokenAuthorizationPolicy {
-    BearerTokenAuthorizationPolicy::new(Arc::new(Credential(world.issuer.clone())), [SCOPE])
+fn policy(environment: &Environment) -> BearerTokenAuthorizationPolicy {
+    BearerTokenAuthorizationPolicy::new(Arc::new(Credential(environment.issuer.clone())), [SCOPE])
 }
 
-/// The value of a header. `Headers::get_str` makes an error with a backtrace for a missing header.
+/// Reads a header value. The method of `Headers` for strings creates an error with a backtrace for
+/// a missing header.
 fn as_str(value: &HeaderValue) -> Result<&str, Infallible> {
     Ok(value.as_str())
 }
@@ -76,8 +78,8 @@ impl Peer for AzureCore {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Policies::around(policy(world), world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(policy(environment), environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -89,7 +91,7 @@ impl Peer for AzureCore {
 
 impl Peer for AzureCoreChallenged {
     const CRATE: &'static str = "azure_core";
-    const PART: &'static str = "the same with an `OnChallenge` that authorises anew";
+    const PART: &'static str = "the same with an `OnChallenge` that authorizes again";
 
     type Request = Request;
 
@@ -97,8 +99,11 @@ impl Peer for AzureCoreChallenged {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Policies::around(policy(world).with_on_challenge(Arc::new(Authorize)), world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(
+            policy(environment).with_on_challenge(Arc::new(Authorize)),
+            environment,
+        ))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -109,8 +114,8 @@ impl Peer for AzureCoreChallenged {
 // === impl Policies ===
 
 impl Policies {
-    fn around(policy: BearerTokenAuthorizationPolicy, world: &World) -> Self {
-        let Self(transport) = Self::transport(world.upstream.clone());
+    fn around(policy: BearerTokenAuthorizationPolicy, environment: &Environment) -> Self {
+        let Self(transport) = Self::transport(environment.upstream.clone());
         Self(Arc::new([Arc::new(policy), transport[0].clone()]))
     }
 
@@ -164,7 +169,7 @@ impl HttpClient for UpstreamClient {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let headers = request.headers();
         let authorization = headers.get_optional_with(&AUTHORIZATION, as_str)?.unwrap_or_default();
-        let status = self.0.answer(authorization.as_bytes()).await;
+        let status = self.0.respond(authorization.as_bytes()).await;
         let mut headers = Headers::new();
         if status == http::StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);

@@ -10,15 +10,16 @@ use tower::BoxError;
 
 use crate::{
     issuer::Issuer,
-    peer::{Client, Peer, World},
+    peer::{Client, Environment, Peer},
     request::{URL, headers},
     upstream::{CHALLENGE, Upstream},
 };
 
-/// The usual recipe: after a 401 lock, refresh, unlock, and send the request again.
+/// The usual recipe: after a 401, lock, refresh, unlock, and send the request again.
 pub(crate) struct ReqwestMutex;
 
-/// The careful recipe: under the lock, refresh only if the token is still the rejected one.
+/// The recipe with a check. With the lock held, it refreshes only if the token is still the
+/// rejected one.
 pub(crate) struct ReqwestChecked;
 
 struct Recipe {
@@ -27,7 +28,7 @@ struct Recipe {
     checks: bool,
 }
 
-/// The last middleware. It answers the request, so reqwest sends nothing.
+/// The last middleware of the chain. It responds itself, so reqwest sends nothing.
 struct UpstreamMiddleware(Upstream);
 
 fn request() -> Request {
@@ -59,8 +60,8 @@ impl Peer for ReqwestMutex {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Recipe::new(world, false).client(world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(environment, false).client(environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -80,8 +81,8 @@ impl Peer for ReqwestChecked {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Recipe::new(world, true).client(world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(environment, true).client(environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -98,12 +99,12 @@ impl Client<Request> for ClientWithMiddleware {
 // === impl Recipe ===
 
 impl Recipe {
-    fn new(world: &World, checks: bool) -> Self {
-        Self { token: Mutex::new(None), issuer: world.issuer.clone(), checks }
+    fn new(environment: &Environment, checks: bool) -> Self {
+        Self { token: Mutex::new(None), issuer: environment.issuer.clone(), checks }
     }
 
-    fn client(self, world: &World) -> ClientWithMiddleware {
-        builder().with(self).with(UpstreamMiddleware(world.upstream.clone())).build()
+    fn client(self, environment: &Environment) -> ClientWithMiddleware {
+        builder().with(self).with(UpstreamMiddleware(environment.upstream.clone())).build()
     }
 
     async fn token(&self) -> String {
@@ -156,7 +157,7 @@ impl Middleware for UpstreamMiddleware {
         _: Next<'_>,
     ) -> Result<Response, Error> {
         let authorization = request.headers().get(AUTHORIZATION);
-        let status = self.0.answer(authorization.map_or(b"", HeaderValue::as_bytes)).await;
+        let status = self.0.respond(authorization.map_or(b"", HeaderValue::as_bytes)).await;
         let mut response = http::Response::new("");
         *response.status_mut() = status;
         if status == StatusCode::UNAUTHORIZED {

@@ -329,7 +329,7 @@ impl Walk {
 
     fn reject(&mut self, sent: &SentRequest, may_elect: bool) {
         let (epoch, now) = (sent.epoch, self.now());
-        let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
+        let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
         let taken = take(&self.state, |state| state.rejected(epoch, may_elect, rejection, || now));
         let is_late = epoch.generation < self.model.generation;
         let (decision, expected) = match (self.model.flight, self.backing_off()) {

@@ -1338,7 +1338,8 @@ fn late_request(state: &State<Key>) -> StepView<Admission<Key>> {
 /// A rejection of a request that had waited before it was first sent.
 #[track_caller]
 fn reject_waited(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
-    let rejection = || -> Rejection { panic!("no flight starts, so no rejection is needed") };
+    let rejection =
+        || -> Option<Rejection> { panic!("no flight starts, so no rejection is needed") };
     take(state, |state| state.rejected(epoch, false, rejection, now))
 }
 
@@ -1351,7 +1352,7 @@ fn reject(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
 fn reject_at(state: &State<Key>, epoch: Epoch, now: Now) -> StepView<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
-    let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, headers.clone());
+    let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, headers.clone()));
     take(state, |state| state.rejected(epoch, true, rejection, || now))
 }
 
