@@ -1338,7 +1338,8 @@ fn late_request(state: &State<Key>) -> StepView<Admission<Key>> {
 /// A rejection of a request that had waited before it was first sent.
 #[track_caller]
 fn reject_waited(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
-    let rejection = || -> Rejection { panic!("no flight starts, so no rejection is needed") };
+    let rejection =
+        || -> Option<Rejection> { panic!("no flight starts, so no rejection is needed") };
     take(state, |state| state.rejected(epoch, false, rejection, now))
 }
 
