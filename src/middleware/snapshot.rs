@@ -161,8 +161,8 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
         latest.snapshot.binding.session.remember_runtime();
         if !latest.is_current() {
             latest.make(inner);
-            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop` is
-            // user code and may call this service.
+            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop`
+            // is user code and may call this service.
             let displaced = mem::replace(&mut *self.lock(), latest.clone());
             drop(displaced);
         }

@@ -118,8 +118,8 @@ impl<C: Credential> Session<C> {
     /// When the refresher of this session calls `logout`, the future completes at once, because the
     /// hook waits for that refresher.
     ///
-    /// The hook runs on the Tokio runtime of the caller, or else on one that the session has seen and
-    /// that is still running, or else in the returned future.
+    /// The hook runs on the Tokio runtime of the caller, or else on one that the session has seen
+    /// and that is still running, or else in the returned future.
     ///
     /// ```
     /// # use tower_refresh::Session;

@@ -244,8 +244,8 @@ impl<C> State<C> {
 
     /// The expiry of the current credential, if it is known.
     ///
-    /// The expiry counts as unknown if it had passed when the credential arrived, or if the upstream
-    /// has accepted the credential after it: the expiry or the local clock is wrong.
+    /// The expiry counts as unknown if it had passed when the credential arrived, or if the
+    /// upstream has accepted the credential after it: the expiry or the local clock is wrong.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.entry().and_then(Entry::expires_at)
     }
@@ -290,8 +290,8 @@ impl<C> State<C> {
         (!entry.is_expired(wall)).then_some(entry)
     }
 
-    /// Whether a caller outside of a flight may use the credential: it is usable, and the last failed
-    /// flight was not due to its rejection.
+    /// Whether a caller outside of a flight may use the credential: it is usable, and the last
+    /// failed flight was not due to its rejection.
     pub(in crate::session) fn is_good(&self, now: Now) -> bool {
         let rejected = matches!(&self.phase, Phase::Failed(failure) if failure.streak.rejected);
         !rejected && self.usable(|| now.wall).is_some()

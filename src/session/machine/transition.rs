@@ -160,8 +160,8 @@ impl<C> State<C> {
                         Step::stay(Admission::Fail(failure.to_error(wait)))
                     }
                     // The refresh limit is reached, and the newest credential has expired as well.
-                    // Let the upstream decide. If it accepts the credential, the clock is wrong, and
-                    // the expiry no longer counts.
+                    // Let the upstream decide. If it accepts the credential, the clock is wrong,
+                    // and the expiry no longer counts.
                     (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
                         Step::stay(send(expired.sent_expired()))
                     }
@@ -176,8 +176,9 @@ impl<C> State<C> {
     /// A request that was sent at `epoch` was rejected.
     ///
     /// `may_elect` is false for a request that had waited for a flight before it was sent. It
-    /// neither starts nor joins a flight (guarantee 7), but it is replayed if a newer generation has
-    /// arrived since, which costs nothing (guarantee 3). Otherwise its response goes to the caller.
+    /// neither starts nor joins a flight (guarantee 7), but it is replayed if a newer generation
+    /// has arrived since, which costs nothing (guarantee 3). Otherwise its response goes to the
+    /// caller.
     ///
     /// `rejection` is only called where a flight starts: a herd copies one response head, not one
     /// for each request.
