@@ -102,8 +102,8 @@
 //! session](crate::extension::Stamp::reject).
 //!
 //! All other frames pass unchanged and in order. The layer looks only at calls and responses of
-//! type `application/grpc` that carry the session's credential. A server with a status of its own
-//! for an expired token needs a [detector](TrailersLayer::detect) of its own.
+//! type `application/grpc` that carry the session's credential. A server that uses
+//! another status for an expired token needs its own [detector](TrailersLayer::detect).
 //!
 //! # gRPC-Web
 //!

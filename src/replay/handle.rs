@@ -139,7 +139,7 @@ impl<B> Replay<B> {
     }
 
     /// The body of the second attempt: exactly the frames of the caller's body, or `None` if they
-    /// can't be had.
+    /// are not available.
     ///
     /// `interrupt` allows to take over an upload in progress; the body of the first attempt then
     /// ends with an error. Without it, there is a second attempt only if the upload was recorded
