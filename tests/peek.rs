@@ -44,6 +44,9 @@ struct Script {
 /// A body that must not be read.
 struct Unreadable;
 
+/// A body that rejects the credential, and the predicate that recognises such bodies.
+type Detector = (&'static str, fn(&BodyStart<'_>) -> bool);
+
 const GRAPHQL_ERROR: &str =
     r#"{"errors":[{"message":"expired","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}"#;
 const ARCGIS_ERROR: &str = r#"{"error":{"code":498,"message":"Invalid token.","details":[]}}"#;
@@ -78,7 +81,7 @@ fn stamped_session() -> (Session, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_rejection_inside_a_200_is_replayed_after_a_refresh() {
-    let detectors: [(&str, fn(&BodyStart<'_>) -> bool); 2] =
+    let detectors: [Detector; 2] =
         [(GRAPHQL_ERROR, is_graphql_error), (ARCGIS_ERROR, is_arcgis_error)];
     for (rejection, is_rejection) in detectors {
         let (session, refreshes) = stamped_session();

@@ -53,7 +53,8 @@ where
         may_poll_early: impl FnOnce() -> bool,
     ) -> (Self, Replay<B>) {
         let start = body.size_hint();
-        let hint = RemainingHint::new(start);
+        #[allow(clippy::clone_on_copy, reason = "`SizeHint` of http-body 1.0.0 is not `Copy`")]
+        let hint = RemainingHint::new(start.clone());
         if body.is_end_stream() {
             return match Framing::of(&start, 0) {
                 Some(framing) => (Self::ended(framing), Replay(SecondAttempt::Ended(framing))),
