@@ -173,11 +173,11 @@ fn g09_a_hook_that_its_runtime_has_cut_short_does_not_run_again() {
         })
         .build();
     let ends = runtime();
-    let logout = ends.block_on(async {
-        let logout = session.logout();
-        settle_tasks().await;
-        logout
-    });
+    let logout = {
+        let _entered = ends.enter();
+        session.logout()
+    };
+    ends.block_on(settle_tasks());
     drop(ends);
     poll_without_runtime(logout);
     assert_eq!(started.load(Ordering::SeqCst), 1);

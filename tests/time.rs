@@ -698,7 +698,10 @@ async fn rejections(
             for number in 2.. {
                 let name = format!("at-{number}");
                 let flight = flights.next().await;
-                upstream.accept_only(&[&name, flight.context.current().unwrap().access_token()]);
+                upstream.accept_only(&[
+                    &name,
+                    flight.context.current().expect("there is one").access_token(),
+                ]);
                 flight.answer(Ok(wall.expiring_in(&name, lifetime)));
             }
         }
@@ -715,7 +718,8 @@ async fn rejections(
         if expiry <= wall.now() {
             upstream.accept_only(&[]);
         }
-        rejected += usize::from(send(&client).await.unwrap() == StatusCode::UNAUTHORIZED);
+        rejected +=
+            usize::from(send(&client).await.expect("it is answered") == StatusCode::UNAUTHORIZED);
         settle_tasks().await;
         wall.pass(step).await;
         elapsed += step;
