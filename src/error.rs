@@ -78,7 +78,8 @@ pub enum ErrorKind {
     /// The session has no login, and sends no request until the next one. The source is the
     /// refusal, if a refusal ended the last login.
     LoggedOut,
-    /// Another login began while the request waited. The request was not sent in its name.
+    /// Another login began while the request waited. The request was not sent with the credential
+    /// of that login.
     LoginChanged,
     /// The credential cannot be used any more, and the refresh failed. The login goes on, so a
     /// later attempt may succeed. The source is the error of the refresher.

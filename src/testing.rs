@@ -1,4 +1,4 @@
-//! For tests: values that this crate otherwise makes itself.
+//! Constructors, for tests, of values that otherwise only the crate makes.
 //!
 //! An application matches on errors, hooks and states of a session. These functions make such
 //! values without a session, so that its tests can cover each arm.

@@ -111,7 +111,7 @@ impl<C> RefreshContext<C> {
         self
     }
 
-    /// The credential to replace. `None` when the refresher is to acquire the first one.
+    /// The credential to replace. `None` if the session has no credential yet.
     pub fn current(&self) -> Option<&Arc<C>> {
         self.current.as_ref()
     }

@@ -1,4 +1,4 @@
-/// A flight, as its refresher sees it: has a login, a logout or a replacement overtaken it?
+/// Tells a refresher whether a login, a logout or a replacement has overtaken its flight.
 ///
 /// The session implements this for its own flights. [`RefreshContext`] holds it as a trait object,
 /// so that this seam imports nothing from the session.

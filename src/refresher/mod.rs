@@ -51,9 +51,9 @@
 //! [`ErrorKind::Recursive`](crate::ErrorKind::Recursive).
 //!
 //! A refresher or a hook that owns such a client owns the session, and the session owns it. This
-//! cycle keeps the session alive for the rest of the program, which is what most programs want.
-//! Where it is not, keep a [`WeakSession`](crate::session::WeakSession) and build the client from
-//! it when it is needed.
+//! cycle keeps the session alive for the rest of the program, which is what most programs want. If
+//! that is not wanted, keep a [`WeakSession`](crate::session::WeakSession) and build the client
+//! from it when it is needed.
 //!
 //! These rules extend to everything that a refresher causes: when its request makes a second
 //! session refresh, the flight of that session does not wait for the first one either.

@@ -239,8 +239,8 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// The back-off: how long a failed refresh delays the next one. It starts at `min`, doubles
-    /// with every further failure in a row, and ends at `max`. Up to as much again is added at
-    /// random, within `max`. Default: 1 second to 1 minute. Clamped to between 1 millisecond and 1
+    /// with every further failure in a row, and ends at `max`. Jitter of up to 100 % is added,
+    /// within `max`. Default: 1 second to 1 minute. Clamped to between 1 millisecond and 1
     /// hour.
     ///
     /// During the back-off, requests are sent while the credential is usable. A request that needs
@@ -265,15 +265,15 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// The limit protects against an upstream that rejects every new credential, for example
     /// because its clock is wrong or the audience does not match. Beyond the limit no refresh
-    /// starts: a rejected request gets its rejection, and other requests go on with the credential
-    /// that there is.
+    /// starts: a rejected request gets its rejection, and other requests use the current
+    /// credential.
     ///
     /// Two more rules apply. A credential that a refresh brought, and that the upstream has never
     /// accepted, causes no further refresh by its rejections before the window is over. (A response
     /// that is neither a rejection nor a server error, 5xx, accepts the credential, even if its
     /// [`Stamp`](crate::extension::Stamp) rejects it later.) And if an expired credential is sent
     /// beyond the limit and the upstream accepts it, its expiry counts as unknown from then on: the
-    /// local clock is wrong, and refreshes by that clock would go on for nothing.
+    /// local clock is wrong, and refreshes by that clock would be wasted.
     ///
     /// [`Session::refresh`] and [`Session::acquire`] count towards the limit but are not limited.
     ///

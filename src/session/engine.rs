@@ -34,8 +34,8 @@ use crate::{
 /// and `handle` has the public methods.
 pub(super) struct Engine<C> {
     id: SessionId,
-    /// The lock of this channel is the only lock of the state. The inner `Arc` makes a snapshot
-    /// cheap: one reference count, however large the state is.
+    /// The lock of this channel guards the whole state. The inner `Arc` makes a snapshot cheap: one
+    /// reference count, however large the state is.
     state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
     settings: Settings<C>,
@@ -102,7 +102,7 @@ impl<C: Credential> Engine<C> {
     /// application brings it.
     ///
     /// Runs the user's code: the clock and `Credential::expires_at`.
-    pub(super) fn enter(
+    pub(super) fn new_entry(
         &self,
         credential: C,
         refreshed_at: Option<tokio::time::Instant>,
@@ -148,11 +148,12 @@ impl<C: Credential> Engine<C> {
         transition: impl Fn(&State<C>) -> Step<C, A>,
         start_flight: impl FnOnce(Launch<C>, &Handle),
     ) -> Result<(A, Logout), Error> {
-        // ## A look without the lock
+        // ## A look at a snapshot
         //
         // Most steps change nothing: of a herd of a thousand rejections, one starts the flight and
-        // 999 join it. For those, the transition on a snapshot is the whole step. It counts as
-        // having happened at the moment of the snapshot.
+        // 999 join it. For those, the transition on a snapshot is the whole step, and the moment of
+        // the snapshot is its linearisation point. Taking the snapshot holds the read lock only to
+        // clone an `Arc`; the transition runs outside of it.
         let mut look = transition(&self.snapshot());
         if now.is_some_and(LazyNow::is_read) {
             // The clock is user code and may take any time, so the snapshot may be old. Look again:
@@ -200,9 +201,9 @@ impl<C: Credential> Engine<C> {
             start_flight(launch, &runtime.ok_or_else(Error::no_runtime)?);
         }
         let logout = self.run_hook(effects.ended);
-        // Last of all: this may be the last reference to a credential, whose `Drop` may panic or
+        // Last of all: these may hold the last reference to a credential, whose `Drop` may panic or
         // call the session. A panic before this point would leave a flight that never starts.
-        drop(displaced);
+        drop((look, displaced));
         Ok((answer, logout))
     }
 

@@ -49,7 +49,7 @@ struct TimedOut(Duration);
 #[derive(Debug)]
 struct Interrupted;
 
-/// The task of the flight ended before the refresher was called.
+/// The task of the flight ended while no attempt was under way.
 #[derive(Debug)]
 struct NotStarted;
 
@@ -165,7 +165,8 @@ impl<C: Credential> FlightGuard<C> {
     /// Runs the user's code (`expires_at`, `is_same`, the clock) before the step. If that panics,
     /// `drop` settles the flight.
     fn settle(mut self, result: Result<C, RefreshError>) {
-        let result = result.map(|credential| self.engine.enter(credential, Some(Instant::now())));
+        let result =
+            result.map(|credential| self.engine.new_entry(credential, Some(Instant::now())));
         let unchanged = match (&self.current, &result) {
             (Some(current), Ok(entry)) if entry.credential().is_same(current) => {
                 Some(RefreshError::transient(Unchanged))
@@ -188,8 +189,9 @@ impl<C: Credential> FlightGuard<C> {
         let (settled, _hook) = self.engine.step_without_flight(|state| {
             state.settle(&self.flight, &result, unchanged.as_ref(), wait, now)
         });
-        // A credential of a fenced flight goes to the hook of its login. There is no hook after a
-        // replacement, which is newer anyway, or after another login.
+        // A credential of a fenced flight goes to the hook if a logout has fenced the flight. After
+        // a replacement it is dropped: a later hook gets the replacement, which is newer. Another
+        // login runs no hook.
         if let (Err(_fenced), Ok(entry), Some(Outcome::Ended(_))) =
             (settled, result, self.flight.outcome.get())
         {

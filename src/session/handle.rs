@@ -73,7 +73,7 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn login(&self, credential: C) -> Login {
-        let entry = self.0.enter(credential, None);
+        let entry = self.0.new_entry(credential, None);
         self.0.step_without_flight(|state| state.log_in(&entry)).0
     }
 
@@ -99,7 +99,7 @@ impl<C: Credential> Session<C> {
     ///
     /// Returns the credential when the login is over.
     pub fn replace(&self, login: Login, credential: C) -> Result<Generation, C> {
-        let entry = self.0.enter(credential, None);
+        let entry = self.0.new_entry(credential, None);
         match self.0.step_without_flight(|state| state.replace(login, &entry)).0 {
             Some(generation) => Ok(generation),
             None => Err(Arc::into_inner(entry)
@@ -113,7 +113,8 @@ impl<C: Credential> Session<C> {
     ///
     /// Waiting requests fail with [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut), and so do
     /// all later ones until the next login. A refresh in progress runs to its end but changes
-    /// nothing. The hook gets the credential that it brings. Without a login the call does nothing.
+    /// nothing. If that refresh succeeds, the hook gets its credential. Without a login the call
+    /// does nothing.
     ///
     /// When the refresher of this session calls `logout`, the future completes at once, because the
     /// hook waits for that refresher.
@@ -237,7 +238,7 @@ impl<C: Credential> Session<C> {
     ///
     /// The future waits until a renewal is due
     /// ([`SessionBuilder::refresh_ahead`](crate::session::SessionBuilder::refresh_ahead)), starts
-    /// it, and goes on like this through back-offs, logouts and logins. It completes when the
+    /// it, and repeats this across back-offs, logouts and logins. It completes when the
     /// session is gone, and does not keep the session alive.
     ///
     /// ```
@@ -416,7 +417,7 @@ impl<C: Credential> Session<C> {
     /// Starts a renewal if one is due and there is a runtime for it.
     pub(crate) fn renew(&self) {
         let now = self.0.settings().clock.now();
-        // Without a runtime, requests go on with the credential that there is. The first one after
+        // Without a runtime, requests keep using the current credential. The first one after
         // its expiry reports `NoRuntime`.
         drop(self.step(None, |state| state.renew(now)));
     }

@@ -152,7 +152,8 @@ impl<C> EndedLogin<C> {
     /// The last credential of the login: the one to revoke, or to call the logout endpoint with.
     ///
     /// If a refresh was in progress at the logout and still succeeded, this is the credential that
-    /// the refresh brought.
+    /// the refresh brought. The session drops the credential of a refresh that a
+    /// [replacement](crate::Session::replace) has overtaken; no hook gets it.
     pub fn credential(&self) -> Option<&Arc<C>> {
         self.credential.as_ref()
     }

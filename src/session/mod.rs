@@ -77,6 +77,7 @@
 //! | request, credential usable | send | send | wait | send | error |
 //! | renewal due, found by a request or by `keep_fresh` | elect, not awaited | – | – | elect (\*), not awaited | – |
 //! | request, credential expired or absent | elect (†), wait | becomes awaited; wait | wait | elect (\*), wait | error |
+//! | request that has waited, credential expired again | send | becomes awaited; wait | wait | send | error |
 //! | rejection of this generation | elect (‡), wait | becomes awaited; wait | wait | the failure if it is newer than the request; else elect (\*‡), wait | error |
 //! | rejection of an older generation, same login | replay | replay | wait | replay | error |
 //! | rejection, other login | error | error | error | error | error |
@@ -131,17 +132,19 @@
 //!    them tries again by itself.
 //! 9. **The end is the end.** After a terminal failure or a logout, no request is sent with this
 //!    session's credential. The hook runs exactly once for the login (a runtime that shuts down may
-//!    cut it short), and not for a login that another login replaces. The next login starts all
-//!    over.
+//!    cut it short), and not for a login that another login replaces. The next login starts
+//!    with no failures, no back-off and an empty refresh history.
 //! 10. **Hooks can't hurt.** The hook runs in its own task, after the last flight of the login is
 //!     over. A hook that panics, hangs or calls the session affects no request. The session holds
 //!     no lock while it runs your code.
 //! 11. **No recursion.** A refresher may send requests, in its own task, through a client of its
 //!     own session: they pass through untouched. Session methods that would wait for the flight
 //!     fail there. Tasks and flights that a flight causes inherit this.
-//! 12. **Credentials stay home.** Only the layer's origins ever receive a credential, and in
-//!     cleartext only those that are listed as `http://…` and loopback. A `TRACE` request never
-//!     carries one. No secret is in `Debug`, `Display` or errors.
+//! 12. **Credentials stay home.** Only the layer's origins receive a credential. In cleartext it
+//!     goes only to origins that are listed as `http://…` or, with `Origins::any`, to loopback;
+//!     `Origins::any_with_cleartext` lifts that. A URI without an authority goes wherever the inner
+//!     service sends it, unless `relative_to` names its origin. A `TRACE` request never carries a
+//!     credential. No secret is in `Debug`, `Display` or errors.
 //! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
 //!     polled ready for it. A waiting request holds no readiness or permit of the inner service. It
 //!     reads the body of its rejected response, up to 64 KiB and for up to one second, and then
@@ -159,11 +162,11 @@
 //!
 //! | setting | default | reason |
 //! |---|---|---|
-//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
+//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No refresh is spent on a credential that may not be used again. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
 //! | [`refresh_attempts`](SessionBuilder::refresh_attempts) | 3 | A waiting request prefers a pause of a fraction of a second to a failure. Only after a failure that certainly changed nothing ([`RefreshError::unprocessed`](crate::RefreshError::unprocessed)), and only while requests wait. |
-//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
+//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | After a failure no refresh starts within this delay, however many requests arrive. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
 //! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh per request. No real token lives for six seconds. |
 //! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | Most lost answers are network failures before anything was sent, and many servers allow a grace period. Either choice costs a login when it is wrong. |
 //! | [`terminal_after`](SessionBuilder::terminal_after) | 1 | The session believes a refusal. Presenting a refused token again looks like an attack. |

@@ -129,8 +129,8 @@ impl<C> Watcher<C> {
             if predicate(&state) {
                 return Ok(State::clone(&state));
             }
-            // Dropped before the wait, or it would keep a credential alive that the session no
-            // longer has.
+            // Dropped before the wait. Otherwise it would keep a credential alive that the
+            // session has replaced.
             drop(state);
             self.0.changed().await.map_err(|_| Closed::new())?;
         }

@@ -7,9 +7,9 @@ use tokio::time::Instant;
 /// Expiry goes by the wall clock, which continues while a machine sleeps but may jump. Back-off and
 /// limits go by the monotonic clock, which does neither.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Now {
-    pub(crate) wall: SystemTime,
-    pub(crate) instant: Instant,
+pub(in crate::session) struct Now {
+    pub(in crate::session) wall: SystemTime,
+    pub(in crate::session) instant: Instant,
 }
 
 /// The current time, read on first use and constant from then on.
@@ -18,7 +18,7 @@ pub(in crate::session) struct LazyNow<'a> {
     now: OnceCell<Now>,
 }
 
-/// The wall clock of a session. The session reads the wall clock only through this type.
+/// The clocks of a session: its wall clock, which tests replace, and Tokio's monotonic one.
 #[derive(Clone)]
 pub(in crate::session) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 

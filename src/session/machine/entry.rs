@@ -25,8 +25,8 @@ pub(crate) struct Entry<C> {
     /// Whether the upstream has accepted the credential after its expiry. The expiry is then wrong,
     /// or the clock is, and the expiry counts as unknown from now on.
     ///
-    /// `Relaxed` suffices as well: a request that does not see the flag yet treats the credential
-    /// as expired, as if it had come earlier.
+    /// `Relaxed` suffices as well. A request that misses the store treats the credential as
+    /// expired, which costs at most one refresh.
     outlived: AtomicBool,
     /// The entry to mark as outlived when a request with this one is accepted.
     expired: Option<Arc<Self>>,

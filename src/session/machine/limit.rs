@@ -2,17 +2,17 @@ use std::{sync::Arc, time::Duration};
 
 use tokio::time::Instant;
 
-/// How many refreshes may succeed within a window before the next one has to wait.
+/// A limit on successful refreshes within a window.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct RefreshLimit {
+pub(in crate::session) struct RefreshLimit {
     refreshes: usize,
     window: Duration,
 }
 
-/// The times of the last successful refreshes of a login, oldest first. As many as the limit looks
-/// back at.
+/// The times of the last successful refreshes of a login, oldest first. Holds at most as many as
+/// the limit needs.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct RefreshHistory(Arc<[Instant]>);
+pub(in crate::session) struct RefreshHistory(Arc<[Instant]>);
 
 /// The longest history that a session keeps.
 const MAX_HISTORY: usize = 1000;
@@ -31,7 +31,7 @@ impl RefreshLimit {
         self.window
     }
 
-    /// The time between two refreshes that the limit allows for any length of time.
+    /// The interval at which refreshes never reach the limit.
     pub(in crate::session) fn pace(self) -> Duration {
         self.window / u32::try_from(self.refreshes).expect("the number of refreshes is clamped")
     }

@@ -7,7 +7,7 @@ use crate::{
 
 /// The result of one flight for its waiters.
 #[derive(Clone, Debug)]
-pub(crate) enum Outcome {
+pub(in crate::session) enum Outcome {
     /// The flight has brought a newer credential.
     Renewed,
     /// A replacement has fenced the flight. The login has a newer credential.
@@ -25,12 +25,12 @@ pub(crate) enum Outcome {
 /// The watch channel only keeps the latest state. A waiter that wakes late must still find the
 /// outcome of *its* flight and not that of the next one.
 #[derive(Default)]
-pub(crate) struct OutcomeCell(OnceLock<Outcome>);
+pub(in crate::session) struct OutcomeCell(OnceLock<Outcome>);
 
 // === impl Outcome ===
 
 impl Outcome {
-    pub(crate) fn into_result(self) -> Result<(), Error> {
+    pub(in crate::session) fn into_result(self) -> Result<(), Error> {
         match self {
             Self::Renewed | Self::Replaced => Ok(()),
             Self::Failed(error, wait) => Err(Error::refresh_failed(error, wait)),
@@ -43,12 +43,12 @@ impl Outcome {
 // === impl OutcomeCell ===
 
 impl OutcomeCell {
-    pub(crate) fn get(&self) -> Option<Outcome> {
+    pub(in crate::session) fn get(&self) -> Option<Outcome> {
         self.0.get().cloned()
     }
 
-    /// Writes the outcome. The first one stands, since a flight settles once.
-    pub(crate) fn set(&self, outcome: Outcome) {
+    /// Writes the outcome. A second write is ignored, and panics in debug builds.
+    pub(in crate::session) fn set(&self, outcome: Outcome) {
         let first = self.0.set(outcome).is_ok();
         debug_assert!(first, "a flight settles exactly once");
     }

@@ -28,7 +28,7 @@ pub enum AmbiguousOutcome {
 
 /// The settings that the transitions depend on.
 #[derive(Clone, Copy, Debug)]
-pub(crate) struct Rules {
+pub(in crate::session) struct Rules {
     pub(in crate::session) limit: RefreshLimit,
     pub(in crate::session) ambiguous: AmbiguousOutcome,
     /// How many consecutive refusals end a login.

@@ -185,7 +185,7 @@ pub(crate) struct Epoch {
 
 impl<C> State<C> {
     /// The state before the first login.
-    pub(crate) fn signed_out(rules: Rules) -> Self {
+    pub(in crate::session) fn signed_out(rules: Rules) -> Self {
         Self {
             login: Login::NONE,
             generation: Generation::NONE,
@@ -200,7 +200,7 @@ impl<C> State<C> {
     }
 
     /// The state of a first login without a credential. The first request acquires one.
-    pub(crate) fn on_demand(rules: Rules) -> Self {
+    pub(in crate::session) fn on_demand(rules: Rules) -> Self {
         Self { login: Login::NONE.next(), phase: Phase::Active, ..Self::signed_out(rules) }
     }
 
@@ -285,7 +285,10 @@ impl<C> State<C> {
     ///
     /// Reads the clock only if the credential has a known expiry.
     #[inline]
-    pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Arc<Entry<C>>> {
+    pub(in crate::session) fn usable(
+        &self,
+        wall: impl FnOnce() -> SystemTime,
+    ) -> Option<&Arc<Entry<C>>> {
         let entry = self.entry.as_ref()?;
         (!entry.is_expired(wall)).then_some(entry)
     }
@@ -307,7 +310,8 @@ impl<C> State<C> {
         }
     }
 
-    /// Whether a request that is sent now should start a renewal.
+    /// Whether a request that is sent now should start a renewal: `renewal_in` for the fresh path.
+    /// It reads no clock unless the expiry is known.
     #[inline]
     pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
         let Some(renew_at) = self.entry().and_then(Entry::renew_at) else { return false };
@@ -318,7 +322,7 @@ impl<C> State<C> {
 
     /// The time until the next renewal of an idle session. `None` if none is due without another
     /// event.
-    pub(crate) fn renewal_in(&self, now: Now) -> Option<Duration> {
+    pub(in crate::session) fn renewal_in(&self, now: Now) -> Option<Duration> {
         let renew_at = self.entry().and_then(Entry::renew_at)?;
         match self.phase {
             Phase::Active | Phase::Failed(_) => {
@@ -342,7 +346,7 @@ impl<C> State<C> {
             .or_else(|| self.history.wait(self.rules.limit, now))
     }
 
-    /// The last failure and the rest of its back-off, while there is a rest.
+    /// The last failure and its remaining back-off. `None` once the back-off has passed.
     pub(in crate::session) fn backing_off(
         &self,
         now: tokio::time::Instant,

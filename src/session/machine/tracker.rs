@@ -7,10 +7,10 @@ use tokio::sync::watch;
 ///
 /// The hook of an ended login waits for these flights: a credential that such a flight still
 /// brings is the one to revoke.
-pub(crate) struct FlightTracker<C>(Arc<watch::Sender<Option<Arc<C>>>>);
+pub(in crate::session) struct FlightTracker<C>(Arc<watch::Sender<Option<Arc<C>>>>);
 
 /// One running flight of a [`FlightTracker`].
-pub(crate) struct FlightToken<C> {
+pub(in crate::session) struct FlightToken<C> {
     tracker: FlightTracker<C>,
     /// `wait` returns when the last receiver is gone.
     _running: watch::Receiver<Option<Arc<C>>>,
@@ -19,17 +19,17 @@ pub(crate) struct FlightToken<C> {
 // === impl FlightTracker ===
 
 impl<C> FlightTracker<C> {
-    pub(crate) fn new() -> Self {
+    pub(in crate::session) fn new() -> Self {
         Self(Arc::new(watch::Sender::new(None)))
     }
 
-    pub(crate) fn token(&self) -> FlightToken<C> {
+    pub(in crate::session) fn token(&self) -> FlightToken<C> {
         FlightToken { tracker: self.clone(), _running: self.0.subscribe() }
     }
 
     /// Waits until no flight of the login runs. Returns the credential that the last fenced one of
     /// them brought, if any.
-    pub(crate) async fn wait(&self) -> Option<Arc<C>> {
+    pub(in crate::session) async fn wait(&self) -> Option<Arc<C>> {
         self.0.closed().await;
         self.0.send_replace(None)
     }
@@ -45,7 +45,7 @@ impl<C> Clone for FlightTracker<C> {
 
 impl<C> FlightToken<C> {
     /// Hands over the credential that a flight brought after a logout had fenced it.
-    pub(crate) fn bring_late(&self, credential: Arc<C>) {
+    pub(in crate::session) fn bring_late(&self, credential: Arc<C>) {
         drop(self.tracker.0.send_replace(Some(credential)));
     }
 }

@@ -33,36 +33,36 @@ use crate::{
 };
 
 /// The result of a transition.
-pub(crate) struct Step<C, A> {
-    pub(crate) answer: A,
+pub(in crate::session) struct Step<C, A> {
+    pub(in crate::session) answer: A,
     /// The state to install. `None` when nothing changes.
-    pub(crate) next: Option<State<C>>,
-    pub(crate) effects: Effects<C>,
+    pub(in crate::session) next: Option<State<C>>,
+    pub(in crate::session) effects: Effects<C>,
 }
 
 /// The work that a step leaves to the engine.
-pub(crate) struct Effects<C> {
+pub(in crate::session) struct Effects<C> {
     /// A flight that is over, and the outcome for its waiters. Written together with the state.
-    pub(crate) settled: Option<(Flight, Outcome)>,
+    pub(in crate::session) settled: Option<(Flight, Outcome)>,
     /// A flight to start.
-    pub(crate) launch: Option<Launch<C>>,
+    pub(in crate::session) launch: Option<Launch<C>>,
     /// A login whose hook has to run.
-    pub(crate) ended: Option<LoginEnd<C>>,
+    pub(in crate::session) ended: Option<LoginEnd<C>>,
 }
 
 /// A flight to start, with the input of its refresher.
-pub(crate) struct Launch<C> {
-    pub(crate) flight: Flight,
-    pub(crate) context: RefreshContext<C>,
-    pub(crate) token: FlightToken<C>,
+pub(in crate::session) struct Launch<C> {
+    pub(in crate::session) flight: Flight,
+    pub(in crate::session) context: RefreshContext<C>,
+    pub(in crate::session) token: FlightToken<C>,
 }
 
 /// A login that ended without a successor: by a refusal or a logout.
-pub(crate) struct LoginEnd<C> {
-    pub(crate) login: Login,
-    pub(crate) reason: EndReason,
-    pub(crate) credential: Option<Arc<C>>,
-    pub(crate) tracker: FlightTracker<C>,
+pub(in crate::session) struct LoginEnd<C> {
+    pub(in crate::session) login: Login,
+    pub(in crate::session) reason: EndReason,
+    pub(in crate::session) credential: Option<Arc<C>>,
+    pub(in crate::session) tracker: FlightTracker<C>,
 }
 
 /// The session's answer to a request that is about to be sent.
@@ -84,16 +84,17 @@ pub(crate) enum Reaction {
     Fail(Error),
 }
 
-/// The login whose credential a caller is to get, and the flight to wait for first.
+/// The login for which `acquire` or `refresh` returns a credential, and the flight to wait for
+/// first.
 #[derive(Debug)]
-pub(crate) struct Acquisition {
-    pub(crate) login: Login,
-    pub(crate) flight: Option<Flight>,
+pub(in crate::session) struct Acquisition {
+    pub(in crate::session) login: Login,
+    pub(in crate::session) flight: Option<Flight>,
 }
 
 /// The result of a flight came too late: a login, a logout or a replacement has fenced the flight.
 #[derive(Debug)]
-pub(crate) struct Fenced;
+pub(in crate::session) struct Fenced;
 
 // === impl Step ===
 
@@ -130,7 +131,7 @@ impl<C> State<C> {
     ///
     /// This and [`rejected`](Self::rejected) read the time only where the answer depends on it. A
     /// herd of requests that all wait for one flight does not read the clock.
-    pub(crate) fn admit(
+    pub(in crate::session) fn admit(
         &self,
         login: Login,
         may_elect: bool,
@@ -180,9 +181,9 @@ impl<C> State<C> {
     /// has arrived since, which costs nothing (guarantee 3). Otherwise its response goes to the
     /// caller.
     ///
-    /// `rejection` is only called where a flight starts: a herd copies one response head, not one
-    /// for each request.
-    pub(crate) fn rejected(
+    /// `rejection` is called only where this run elects a flight. Requests that race for the
+    /// election copy their response heads too; the rest of a herd does not.
+    pub(in crate::session) fn rejected(
         &self,
         epoch: Epoch,
         may_elect: bool,
@@ -205,21 +206,24 @@ impl<C> State<C> {
             }
             _ if is_late => Step::stay(Reaction::Replay),
             Phase::Refreshing(flight) => self.await_flight(flight, true).map(Reaction::Wait),
-            // A flight has failed since the request was sent. The rejection is one of the herd that
-            // this flight has answered, so it gets the same answer (guarantees 3 and 8).
-            Phase::Failed(failure)
-                if self.flights_settled > epoch.flights_settled
-                    || self.backing_off(now().instant).is_some() =>
-            {
-                let wait = self.backing_off(now().instant).map_or(Duration::ZERO, |(_, wait)| wait);
-                Step::stay(Reaction::Fail(failure.to_error(wait)))
+            phase @ (Phase::Active | Phase::Failed(_)) => {
+                let now = now();
+                let wait = self.backing_off(now.instant).map(|(_, wait)| wait);
+                match phase {
+                    // A flight has failed since the request was sent. The rejection is one of the
+                    // herd that this flight has answered, so it gets the same answer (guarantees 3
+                    // and 8).
+                    Phase::Failed(failure)
+                        if self.flights_settled > epoch.flights_settled || wait.is_some() =>
+                    {
+                        Step::stay(Reaction::Fail(failure.to_error(wait.unwrap_or_default())))
+                    }
+                    _ if !self.earns_refresh(now) => Step::stay(Reaction::Respond),
+                    _ => self
+                        .elect(Cause::Rejected, true, rejection().map(Arc::new), now)
+                        .map(Reaction::Wait),
+                }
             }
-            Phase::Active | Phase::Failed(_) if !self.earns_refresh(now()) => {
-                Step::stay(Reaction::Respond)
-            }
-            Phase::Active | Phase::Failed(_) => self
-                .elect(Cause::Rejected, true, rejection().map(Arc::new), now())
-                .map(Reaction::Wait),
         }
     }
 
@@ -238,7 +242,7 @@ impl<C> State<C> {
 
 impl<C> State<C> {
     /// Starts a renewal without waiters, if one is due.
-    pub(crate) fn renew(&self, now: Now) -> Step<C, ()> {
+    pub(in crate::session) fn renew(&self, now: Now) -> Step<C, ()> {
         match self.renewal_in(now) {
             Some(Duration::ZERO) => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
             _ => Step::stay(()),
@@ -246,7 +250,7 @@ impl<C> State<C> {
     }
 
     /// `Session::refresh`: joins the flight in progress, or starts one without waiters.
-    pub(crate) fn refresh(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
+    pub(in crate::session) fn refresh(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
         match (&self.phase, self.backing_off(now.instant)) {
             (Phase::LoggedOut(reason), _) => Step::stay(Err(reason.to_error())),
             (Phase::Refreshing(flight), _) => Step::stay(Ok(self.acquisition(flight.clone()))),
@@ -259,7 +263,7 @@ impl<C> State<C> {
 
     /// `Session::acquire`: the current credential if it is good, otherwise the one of a flight. In
     /// a session that is logged out, the flight begins a new login.
-    pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
+    pub(in crate::session) fn acquire(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
         let usable = self.usable(|| now.wall).is_some();
         match (&self.phase, self.backing_off(now.instant)) {
             (Phase::LoggedOut(_), _) => {
@@ -283,7 +287,7 @@ impl<C> State<C> {
 
     /// `Session::retry_now`: ends the back-off. The failures still count, so the next back-off is
     /// longer.
-    pub(crate) fn end_back_off(&self, now: Now) -> Step<C, ()> {
+    pub(in crate::session) fn end_back_off(&self, now: Now) -> Step<C, ()> {
         let Some((failure, _)) = self.backing_off(now.instant) else { return Step::stay(()) };
         let over = Failure { retry_at: now.instant.into_std(), ..failure.clone() };
         Step::to(Self { phase: Phase::Failed(over), ..self.clone() }, ())
@@ -297,7 +301,7 @@ impl<C> State<C> {
     ///
     /// `unchanged` is an error if the flight brought the credential that it was to replace. It
     /// counts only if that credential was rejected. `wait` is the back-off in case of a failure.
-    pub(crate) fn settle(
+    pub(in crate::session) fn settle(
         &self,
         flight: &Flight,
         result: &Result<Arc<Entry<C>>, RefreshError>,
@@ -340,7 +344,8 @@ impl<C> State<C> {
         .map(Ok)
     }
 
-    /// Starts the one flight. Callers make sure that none is in progress.
+    /// Starts the one flight. Callers make sure that none is in progress: two flights would both be
+    /// current, since only the phase `Refreshing` excludes a second one.
     fn elect(
         &self,
         cause: Cause,
@@ -390,14 +395,14 @@ impl<C> State<C> {
 
 impl<C> State<C> {
     /// `Session::login`: begins a new login, in any phase.
-    pub(crate) fn log_in(&self, entry: &Arc<Entry<C>>) -> Step<C, Login> {
+    pub(in crate::session) fn log_in(&self, entry: &Arc<Entry<C>>) -> Step<C, Login> {
         let next = self.in_new_login().renewed(entry);
         let login = next.login;
         self.leave(next, Outcome::LoginChanged).map(|()| login)
     }
 
     /// `Session::replace`: takes a newer credential of that login. `None` if the login is over.
-    pub(crate) fn replace(
+    pub(in crate::session) fn replace(
         &self,
         login: Login,
         entry: &Arc<Entry<C>>,
@@ -411,7 +416,7 @@ impl<C> State<C> {
     }
 
     /// `Session::logout`.
-    pub(crate) fn log_out(&self) -> Step<C, ()> {
+    pub(in crate::session) fn log_out(&self) -> Step<C, ()> {
         match &self.phase {
             Phase::LoggedOut(_) => Step::stay(()),
             _ => self.end(EndReason::Logout),
