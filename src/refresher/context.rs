@@ -220,6 +220,26 @@ impl<C> RefreshContext<C> {
     }
 }
 
+impl RefreshContext<Token> {
+    /// The refresh token of the current credential, if it has one.
+    ///
+    /// ```
+    /// use tower_refresh::{refresher_fn, RefreshError, Token};
+    ///
+    /// # async fn post(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
+    /// let refresher = refresher_fn(|context| async move {
+    ///     let refresh_token =
+    ///         context.refresh_token().ok_or_else(|| RefreshError::terminal("no refresh token"))?;
+    ///     let (access, refresh) = post(refresh_token).await.map_err(RefreshError::ambiguous)?;
+    ///     Ok(Token::bearer(access)?.with_refresh_token(refresh))
+    /// });
+    /// # let _session = tower_refresh::Session::<Token>::builder(refresher).build();
+    /// ```
+    pub fn refresh_token(&self) -> Option<&str> {
+        self.current.as_ref().and_then(|token| token.refresh_token())
+    }
+}
+
 impl<C> Clone for RefreshContext<C> {
     fn clone(&self) -> Self {
         Self {
