@@ -113,6 +113,7 @@
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
@@ -122,7 +123,7 @@
 //!
 //! # Minimum supported Rust version
 //!
-//! Rust 1.88. A minor release may raise it.
+//! Rust 1.89. A minor release may raise it.
 //!
 //! [Tower]: https://docs.rs/tower
 
@@ -144,6 +145,9 @@ pub mod oauth2;
 pub mod refresher;
 pub mod respond;
 pub mod session;
+#[cfg(feature = "store")]
+#[cfg_attr(docsrs, doc(cfg(feature = "store")))]
+pub mod store;
 
 mod error;
 #[cfg(any(feature = "cookies", feature = "oauth2"))]

@@ -1,0 +1,49 @@
+//! What a record holds: a mark, and a credential or a tombstone.
+
+use bytes::{BufMut, Bytes, BytesMut};
+
+use crate::store::{
+    codec::Codec,
+    contract::Record,
+    error::StoreError,
+    frame::{self, Kind, Reader},
+    stored::knowledge::{Content, Found, Mark},
+};
+
+const KIND: Kind = Kind { tag: *b"logn", format: 1 };
+const LIVE: u8 = 1;
+const ENDED: u8 = 2;
+
+pub(super) fn seal<C: 'static>(
+    mark: Mark,
+    content: &Content<C>,
+    codec: &dyn Codec<C>,
+) -> Result<Bytes, StoreError> {
+    let mut body = BytesMut::new();
+    body.put_u64_le(mark.number);
+    body.put_u64_le(mark.author);
+    match content {
+        Content::Live(credential) => {
+            body.put_u8(LIVE);
+            body.put_slice(&codec.encode(credential)?);
+        }
+        Content::Ended | Content::Nothing => body.put_u8(ENDED),
+    }
+    frame::seal(KIND, &body)
+}
+
+pub(super) fn open<C: 'static>(
+    record: &Record,
+    codec: &dyn Codec<C>,
+) -> Result<Found<C>, StoreError> {
+    let mut body = Reader(frame::open(KIND, record.bytes())?);
+    let (Some(number), Some(author), Some(kind)) = (body.u64(), body.u64(), body.u8()) else {
+        return Err(frame::cut_off());
+    };
+    let content = match kind {
+        LIVE => Content::Live(codec.decode(body.0)?),
+        ENDED => Content::Ended,
+        _ => return Err(StoreError::incompatible("it is neither a login nor the end of one")),
+    };
+    Ok(Found { version: record.version(), mark: Mark { number, author }, content })
+}
