@@ -157,9 +157,10 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         &self,
         seen: Option<Version>,
         mark: Mark,
+        is_restored: bool,
         content: &Content<C>,
     ) -> Result<Swapped, StoreError> {
-        let bytes = envelope::seal(mark, content, &*self.settings.codec)?;
+        let bytes = envelope::seal(mark, is_restored, content, &*self.settings.codec)?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
         within(*operation_timeout, store.swap(name, seen, Some(bytes))).await
     }
@@ -225,6 +226,15 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         self.settled(1, |state| (!state.knowledge.is_pending()).then_some(())).await
     }
 
+    /// Waits until nothing is unsaved any more.
+    ///
+    /// # Errors
+    ///
+    /// The save has failed several times. It goes on.
+    pub(super) async fn all_saved(&self) -> Result<(), StoreError> {
+        self.settled(ATTEMPTS.into(), |state| (!state.knowledge.is_pending()).then_some(())).await
+    }
+
     async fn settled<T>(
         &self,
         attempts: u64,
@@ -266,7 +276,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 };
                 write
             };
-            let result = self.swap(write.seen, write.mark, &write.content).await;
+            let is_restored = write.intent == Intent::Restore;
+            let result = self.swap(write.seen, write.mark, is_restored, &write.content).await;
             let result = self.settle(&write, result);
             if let Err(error) = &result {
                 let failures = {

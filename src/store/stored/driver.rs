@@ -178,17 +178,17 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
         let now = desk.now();
-        let mark = {
+        {
             let mut state = desk.state();
             state.told = Some(session.state().login());
-            state.knowledge.logged_out(now)
-        };
+            state.knowledge.logged_out(now);
+        }
         desk.start_saving(None, None);
         let hook = session.logout();
         async move {
-            let saved = desk.saved(mark).await;
+            let saved = desk.all_saved().await;
             hook.await;
-            saved.map(drop)
+            saved
         }
     }
 
@@ -318,7 +318,8 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
             let now = desk.now();
             desk.state().knowledge.user_mark(now)
         };
-        let version = self.write(seen, mark, Content::Live(credential.clone())).await?;
+        let content = Content::Live(credential.clone());
+        let (version, mark) = self.write(seen, mark, content).await?;
         let generation = session.state().generation();
         {
             let mut state = desk.state();
@@ -354,18 +355,24 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         mut seen: Option<Version>,
         mark: Mark,
         content: Content<C>,
-    ) -> Result<Version, StoreError> {
+    ) -> Result<(Version, Mark), StoreError> {
         let desk = &self.0;
+        let mut marks = vec![mark];
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
-            match desk.swap(seen, mark, &content).await {
-                Ok(Swapped::Done(version)) => return Ok(version),
+            let mark = *marks.last().expect("there is one from the start");
+            match desk.swap(seen, mark, false, &content).await {
+                Ok(Swapped::Done(version)) => return Ok((version, mark)),
                 Ok(Swapped::Lost(None)) => seen = None,
                 Ok(Swapped::Lost(Some(record))) => {
                     seen = Some(record.version());
-                    // A write whose acknowledgement was lost.
-                    if desk.open(&record).is_ok_and(|found| found.mark == mark) {
-                        return Ok(record.version());
+                    if let Ok(found) = desk.open(&record) {
+                        // A write whose acknowledgement was lost.
+                        if marks.contains(&found.mark) {
+                            return Ok((record.version(), found.mark));
+                        }
+                        let now = desk.now();
+                        marks.push(desk.state().knowledge.mark_beyond(found.mark, now));
                     }
                 }
                 Err(error) => {

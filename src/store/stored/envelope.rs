@@ -16,12 +16,14 @@ const ENDED: u8 = 2;
 
 pub(super) fn seal<C: 'static>(
     mark: Mark,
+    is_restored: bool,
     content: &Content<C>,
     codec: &dyn Codec<C>,
 ) -> Result<Bytes, StoreError> {
     let mut body = BytesMut::new();
     body.put_u64_le(mark.number);
     body.put_u64_le(mark.author);
+    body.put_u8(is_restored.into());
     match content {
         Content::Live(credential) => {
             body.put_u8(LIVE);
@@ -37,7 +39,8 @@ pub(super) fn open<C: 'static>(
     codec: &dyn Codec<C>,
 ) -> Result<Found<C>, StoreError> {
     let mut body = Reader(frame::open(KIND, record.bytes())?);
-    let (Some(number), Some(author), Some(kind)) = (body.u64(), body.u64(), body.u8()) else {
+    let head = (body.u64(), body.u64(), body.u8(), body.u8());
+    let (Some(number), Some(author), Some(is_restored), Some(kind)) = head else {
         return Err(frame::cut_off());
     };
     let content = match kind {
@@ -45,5 +48,6 @@ pub(super) fn open<C: 'static>(
         ENDED => Content::Ended,
         _ => return Err(StoreError::incompatible("it is neither a login nor the end of one")),
     };
-    Ok(Found { version: record.version(), mark: Mark { number, author }, content })
+    let mark = Mark { number, author };
+    Ok(Found { version: record.version(), mark, is_restored: is_restored != 0, content })
 }

@@ -64,6 +64,8 @@ pub(super) enum Intent {
 pub(super) struct Found<C> {
     pub(super) version: Version,
     pub(super) mark: Mark,
+    /// Written again after the store went back, so that its version says nothing of its age.
+    pub(super) is_restored: bool,
     pub(super) content: Content<C>,
 }
 
@@ -154,28 +156,43 @@ impl<C: Clone> Knowledge<C> {
     /// It is newer than everything that is known, and the store does not have it yet. Where another
     /// content was learned during the exchange, `None`: that one counts, because a login, a logout
     /// or another replica has put it there.
-    pub(super) fn exchanged(&mut self, from: Option<Mark>, credential: C) -> Option<Mark> {
-        self.follow_up(from, Content::Live(credential), Intent::Rotation)
+    pub(super) fn exchanged(
+        &mut self,
+        from: Option<Mark>,
+        credential: C,
+        now: u64,
+    ) -> Option<Mark> {
+        // Where it follows from nothing, it begins a login.
+        let mark = match self.content {
+            Content::Live(_) => self.next_mark(),
+            Content::Nothing | Content::Ended => self.user_mark(now),
+        };
+        self.follow_up(from, Content::Live(credential), mark, Intent::Rotation)
     }
 
     /// ## An exchange was refused
     ///
     /// The login is over, unless the store has a newer content: then this driver was only late.
     pub(super) fn refused(&mut self, from: Option<Mark>) -> Option<Mark> {
-        self.follow_up(from, Content::Ended, Intent::Refusal)
+        self.follow_up(from, Content::Ended, self.next_mark(), Intent::Refusal)
     }
 
     /// The application logged out.
-    pub(super) fn logged_out(&mut self, now: u64) -> Mark {
-        let mark = self.user_mark(now);
-        self.become_content(Content::Ended, mark, Some(Intent::Logout));
-        mark
+    pub(super) fn logged_out(&mut self, now: u64) {
+        self.become_content(Content::Ended, self.user_mark(now), Some(Intent::Logout));
+    }
+
+    /// The mark of a write that lost against this one, and is made again nevertheless.
+    pub(super) fn mark_beyond(&mut self, lost_to: Mark, now: u64) -> Mark {
+        self.highest = self.highest.max(lost_to.number);
+        self.user_mark(now)
     }
 
     /// The mark of a login or a logout: greater than every mark that was seen, and by the clock, so
     /// that it also beats what the store lost before it went back.
     pub(super) fn user_mark(&self, now: u64) -> Mark {
-        Mark { number: self.highest.saturating_add(1).max(now), author: self.author }
+        let Mark { number, author } = self.next_mark();
+        Mark { number: number.max(now), author }
     }
 
     /// A login was written.
@@ -228,12 +245,12 @@ impl<C: Clone> Knowledge<C> {
         &mut self,
         from: Option<Mark>,
         content: Content<C>,
+        mark: Mark,
         intent: Intent,
     ) -> Option<Mark> {
         if self.mark != from {
             return None;
         }
-        let mark = Mark { number: self.highest.saturating_add(1), author: self.author };
         self.become_content(content, mark, Some(intent));
         Some(mark)
     }
@@ -247,7 +264,7 @@ impl<C: Clone> Knowledge<C> {
     }
 
     fn found(&mut self, found: Found<C>) {
-        let Found { version, mark, content } = found;
+        let Found { version, mark, is_restored, content } = found;
         self.highest = self.highest.max(mark.number);
         if self.mark == Some(mark) && self.pending.is_some() {
             // A write whose acknowledgement was lost.
@@ -257,17 +274,25 @@ impl<C: Clone> Knowledge<C> {
             self.at = Some(version);
             return;
         }
-        match self.stored {
-            Some((_, known)) if known == mark => self.move_to(version, mark),
-            // The store went back: what is known is newer than what is stored, and is written again.
-            // Both have to be less. A record that was deleted and made anew has a lower number under
-            // a higher version, and a restored one has a higher number under a lower version.
-            Some((known_version, known))
-                if version < known_version && mark.number < known.number =>
-            {
-                self.went_back(Some(version));
+        let Some((known_version, known)) = self.stored else {
+            return self.take_over(version, mark, content);
+        };
+        if known == mark {
+            let has_vanished = self.pending.is_none() && self.mark != Some(mark);
+            match content {
+                // It vanished, which was a logout, and is back.
+                Content::Live(_) if has_vanished => self.went_back(Some(version)),
+                _ if has_vanished => self.take_over(version, mark, content),
+                _ => self.move_to(version, mark),
             }
-            _ => self.take_over(version, mark, content),
+        } else if mark.number < known.number && (version <= known_version || is_restored) {
+            // The store went back: what is known is newer than what is stored, and is written again.
+            // A lower number alone does not show it: a record that was deleted and made anew may
+            // have one, by a slow clock. Nor does a lower version: another replica may have restored
+            // something newer than what is known here.
+            self.went_back(Some(version));
+        } else {
+            self.take_over(version, mark, content);
         }
     }
 
@@ -289,26 +314,31 @@ impl<C: Clone> Knowledge<C> {
     }
 
     fn take_over(&mut self, version: Version, mark: Mark, content: Content<C>) {
-        if self.pending != Some(Intent::Logout) {
+        if self.pending == Some(Intent::Logout) {
+            // With a number beyond the one that it is written over.
+            self.become_content(Content::Ended, self.next_mark(), Some(Intent::Logout));
+        } else {
             self.become_content(content, mark, None);
         }
-        self.changes += 1;
         self.at = Some(version);
         self.stored = Some((version, mark));
     }
 
-    /// A record that has vanished is a logout elsewhere.
+    /// A record that has vanished is a logout elsewhere. It stays known: when it comes back, the
+    /// store went back.
     fn found_nothing(&mut self) {
-        if self.stored.is_none() && self.at.is_none() {
+        if self.at.is_none() {
             return;
         }
         self.changes += 1;
-        self.stored = None;
         self.at = None;
         if self.pending != Some(Intent::Logout) {
-            let mark = Mark { number: self.highest.saturating_add(1), author: self.author };
-            self.become_content(Content::Ended, mark, None);
+            self.become_content(Content::Ended, self.next_mark(), None);
         }
+    }
+
+    fn next_mark(&self) -> Mark {
+        Mark { number: self.highest.saturating_add(1), author: self.author }
     }
 }
 

@@ -202,7 +202,8 @@ where
         // time-out nor anything else comes between.
         match self.refresher.refresh(context).await {
             Ok(credential) => {
-                let mark = self.desk.state().knowledge.exchanged(from, credential.clone());
+                let now = self.desk.now();
+                let mark = self.desk.state().knowledge.exchanged(from, credential.clone(), now);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
                 self.exchanged(mark, credential).await
             }
