@@ -3,3 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 mod conformance;
+mod driver;
+mod files;
+mod processes;
+mod support;

@@ -265,6 +265,7 @@ impl<C: Clone> Knowledge<C> {
 
     fn found(&mut self, found: Found<C>) {
         let Found { version, mark, is_restored, content } = found;
+        let is_lower = mark.number < self.highest;
         self.highest = self.highest.max(mark.number);
         if self.mark == Some(mark) && self.pending.is_some() {
             // A write whose acknowledgement was lost.
@@ -285,7 +286,7 @@ impl<C: Clone> Knowledge<C> {
                 _ if has_vanished => self.take_over(version, mark, content),
                 _ => self.move_to(version, mark),
             }
-        } else if mark.number < known.number && (version <= known_version || is_restored) {
+        } else if is_lower && (version <= known_version || is_restored) {
             // The store went back: what is known is newer than what is stored, and is written again.
             // A lower number alone does not show it: a record that was deleted and made anew may
             // have one, by a slow clock. Nor does a lower version: another replica may have restored
@@ -309,7 +310,14 @@ impl<C: Clone> Knowledge<C> {
         if self.at != at || self.pending.is_none() {
             self.changes += 1;
             self.at = at;
-            self.pending.get_or_insert(Intent::Restore);
+            if self.pending.is_none() {
+                // Above all that was seen, so that every replica takes it over.
+                self.mark = self
+                    .mark
+                    .map(|mark| if mark.number < self.highest { self.next_mark() } else { mark });
+                self.highest = self.highest.max(self.mark.map_or(0, |mark| mark.number));
+                self.pending = Some(Intent::Restore);
+            }
         }
     }
 
