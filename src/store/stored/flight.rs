@@ -52,8 +52,8 @@ impl Flight {
             return Step::Look;
         }
         if knowledge.is_pending() && !self.alone {
-            // Before all else: to exchange a credential that is not stored yet would leave the other
-            // replicas two steps behind, with a used one.
+            // Before all else: to exchange a credential that is not stored yet would leave the
+            // other replicas two steps behind, with a used one.
             return Step::Save;
         }
         let credential = match knowledge.content() {

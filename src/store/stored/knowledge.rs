@@ -287,10 +287,10 @@ impl<C: Clone> Knowledge<C> {
                 _ => self.move_to(version, mark),
             }
         } else if is_lower && (version <= known_version || is_restored) {
-            // The store went back: what is known is newer than what is stored, and is written again.
-            // A lower number alone does not show it: a record that was deleted and made anew may
-            // have one, by a slow clock. Nor does a lower version: another replica may have restored
-            // something newer than what is known here.
+            // The store went back: what is known is newer than what is stored, and is written
+            // again. A lower number alone does not show it: a record that was deleted and made anew
+            // may have one, by a slow clock. Nor does a lower version: another replica may have
+            // restored something newer than what is known here.
             self.went_back(Some(version));
         } else {
             self.take_over(version, mark, content);

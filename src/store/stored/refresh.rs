@@ -142,8 +142,8 @@ where
     /// Whether a credential is usable, and the session does not have it.
     ///
     /// Two signs tell that the session has it: its generation has grown since it was handed over,
-    /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is newest
-    /// is never judged by them.
+    /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is
+    /// newest is never judged by them.
     fn is_news(&self, handed: Option<(Mark, Generation)>, mark: Mark, credential: &C) -> bool {
         let was_taken = handed.is_some_and(|(handed, generation)| {
             handed == mark && self.context.generation() > generation

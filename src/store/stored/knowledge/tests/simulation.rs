@@ -1,8 +1,8 @@
 //! Replicas, a store and a token endpoint, under random schedules and faults.
 //!
-//! One run is one seed. A replica is the real [`Knowledge`] and the real [`Flight`]; what the driver
-//! does around them is repeated here in single steps: each operation is asked, executed and answered
-//! at different times, fails, hangs, or is executed after its deadline.
+//! One run is one seed. A replica is the real [`Knowledge`] and the real [`Flight`]; what the
+//! driver does around them is repeated here in single steps: each operation is asked, executed and
+//! answered at different times, fails, hangs, or is executed after its deadline.
 
 use std::collections::HashSet;
 
