@@ -1,21 +1,25 @@
 //! The guarantees of the driver, by a session over it.
 
 use std::{
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering},
+    },
     time::Duration,
 };
 
 use tokio::time;
 use tower_refresh::{
-    ErrorKind, RefreshErrorKind, Session, Token,
+    ErrorKind, RefreshContext, RefreshErrorKind, Session, Token, refresher_fn,
     session::{EndReason, EndedLogin, Phase},
     store::{Memory, OnOutage, Store, StoreErrorKind, Stored, Swapped},
 };
 
 use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
 
-const DOWN: Faults =
-    Faults { down: true, hangs: false, read_only: false, deaf: false, slow: Duration::ZERO };
+fn down() -> Faults {
+    Faults { down: true, ..Faults::default() }
+}
 
 /// A session whose login is stored, and that uses it.
 async fn logged_in(store: &Faulty, is_fresh: bool) -> (Endpoint, Session, Driver) {
@@ -256,6 +260,85 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn g18_a_logout_during_a_refresh_of_the_same_session_wins() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let driver = Stored::new(endpoint.clone(), store.clone(), "ann");
+    let session = Session::builder(driver.clone())
+        .on_login_end({
+            let revoked = revoked.clone();
+            move |end: EndedLogin| {
+                let token = end.credential().map(|token| token.access_token().to_owned());
+                revoked.lock().unwrap().extend(token);
+                async {}
+            }
+        })
+        .build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    let gate = endpoint.close();
+    drop(session.refresh());
+    settle().await;
+    let logout = tokio::spawn(driver.logout(&session));
+    settle().await;
+    assert!(!logout.is_finished(), "the hook waits for the refresh");
+    gate.add_permits(1);
+    logout.await.unwrap().unwrap();
+    assert_eq!(*revoked.lock().unwrap(), ["at-101"]);
+    assert_eq!(stored(&store).await, None);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g18_a_login_is_not_ended_by_a_logout_from_before_that_was_not_saved() {
+    let store = Faulty::default();
+    let (_, session, driver) = logged_in(&store, true).await;
+    store.set(down());
+    drop(driver.logout(&session).await);
+    store.set(Faults { slow: Duration::from_millis(150), ..Faults::default() });
+    driver.login(&session, token(2, true)).await.unwrap();
+    time::sleep(Duration::from_secs(20)).await;
+    store.heal();
+    assert!(driver.is_saved());
+    assert_eq!(stored(&store).await.as_deref(), Some("at-2"));
+    assert_eq!(access_token(&session).as_deref(), Some("at-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn sessions_that_acquire_on_demand_share_one_credential() {
+    let (store, calls) = (Faulty::default(), Arc::new(AtomicUsize::new(0)));
+    let mut sessions = Vec::new();
+    for _ in 0..4 {
+        let calls = calls.clone();
+        let refresher = refresher_fn(move |context: RefreshContext| {
+            assert!(context.current().is_none());
+            let call = calls.fetch_add(1, Ordering::SeqCst);
+            async move { Ok(Token::bearer(format!("at-{call}"))?) }
+        });
+        let driver = Stored::new(refresher, store.clone(), "service");
+        let session = Session::builder(driver).acquire_on_demand(true).build();
+        sessions.push((tokio::spawn(session.acquire()), session));
+    }
+    for (waiter, _) in sessions {
+        assert_eq!(waiter.await.unwrap().unwrap().access_token(), "at-0");
+    }
+    assert_eq!(calls.load(Ordering::SeqCst), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_was_asked_for_without_an_answer_is_given_up() {
+    let store = Faulty::default();
+    let (endpoint, session, _) = logged_in(&store, true).await;
+    store.set(Faults { mute_lease: true, ..Faults::default() });
+    drop(session.refresh().await.unwrap_err());
+    store.heal();
+    time::sleep(Duration::from_millis(100)).await;
+    let (other, driver) = replica(&endpoint, store.clone());
+    driver.open(&other).await.unwrap();
+    let start = time::Instant::now();
+    other.refresh().await.unwrap();
+    assert!(start.elapsed() < Duration::from_secs(1));
+}
+
+#[tokio::test(start_paused = true)]
 async fn g18_a_login_writes_over_a_tombstone() {
     let store = Faulty::default();
     let (endpoint, session, driver) = logged_in(&store, true).await;
@@ -306,7 +389,7 @@ async fn g19_a_session_that_may_goes_on_alone_and_saves_when_the_store_is_back()
         Stored::builder(endpoint.clone(), store.clone(), "ann").on_outage(OnOutage::Alone).build();
     let session = Session::builder(driver.clone()).build();
     driver.login(&session, token(1, true)).await.unwrap();
-    store.set(DOWN);
+    store.set(down());
     session.refresh().await.unwrap();
     session.refresh().await.unwrap();
     assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
@@ -323,7 +406,7 @@ async fn g19_a_refusal_counts_when_the_store_says_that_nothing_is_newer() {
     endpoint.refuse();
     let waiter = tokio::spawn(session.refresh());
     settle().await;
-    store.set(DOWN);
+    store.set(down());
     gate.add_permits(1);
     drop(waiter.await.unwrap().unwrap_err());
     assert!(matches!(session.state().phase(), Phase::Failed(failure)
@@ -339,7 +422,7 @@ async fn g19_a_refusal_counts_when_the_store_says_that_nothing_is_newer() {
 async fn a_login_that_cannot_be_saved_has_not_begun_and_gives_its_credential_back() {
     let store = Faulty::default();
     let (session, driver) = replica(&Endpoint::default(), store.clone());
-    store.set(DOWN);
+    store.set(down());
     let error = driver.login(&session, token(1, true)).await.unwrap_err();
     assert_eq!(error.error().kind(), StoreErrorKind::Unavailable);
     assert!(!format!("{error} {error:?}").contains("at-1"));
@@ -353,7 +436,7 @@ async fn a_login_that_cannot_be_saved_has_not_begun_and_gives_its_credential_bac
 async fn a_logout_takes_effect_at_once_and_is_saved_when_the_store_is_back() {
     let store = Faulty::default();
     let (_, session, driver) = logged_in(&store, true).await;
-    store.set(DOWN);
+    store.set(down());
     let logout = driver.logout(&session);
     assert!(session.credential().is_none());
     assert_eq!(logout.await.unwrap_err().kind(), StoreErrorKind::Unavailable);

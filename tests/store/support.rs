@@ -49,6 +49,8 @@ pub(crate) struct Faults {
     pub(crate) read_only: bool,
     /// `swap` takes effect, and its acknowledgement is lost.
     pub(crate) deaf: bool,
+    /// `lease` takes effect when a lease is taken, and its answer is lost.
+    pub(crate) mute_lease: bool,
     /// `swap` takes this long.
     pub(crate) slow: Duration,
 }
@@ -199,8 +201,12 @@ impl Store for Faulty {
         ttl: Duration,
     ) -> BoxFuture<'a, Result<Leased, StoreError>> {
         Box::pin(async move {
-            self.pass().await?;
-            self.memory().lease(name, holder, ttl).await
+            let faults = self.pass().await?;
+            let leased = self.memory().lease(name, holder, ttl).await;
+            if faults.mute_lease && !ttl.is_zero() {
+                std::future::pending::<()>().await;
+            }
+            leased
         })
     }
 

@@ -65,6 +65,8 @@ impl Leases {
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let lease = Lease { until: now.saturating_add(ttl), ttl, holder: holder.to_owned() };
         files.replace(&files.lease(), &lease.encode()?)?;
+        // Holders of this process whose lease is over.
+        held.retain(|(stem, other), _| stem != files.stem() || other == holder);
         let lock = held.entry(key).or_default();
         if lock.is_none() {
             // Not to be had where the holder before has overslept its lease.

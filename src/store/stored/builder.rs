@@ -30,8 +30,10 @@ pub(super) struct Settings<C> {
     pub(super) lease_ttl: Duration,
     pub(super) patience: Duration,
     pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    pub(super) on_save_error: Option<Arc<dyn Fn(&StoreError) + Send + Sync>>,
+    pub(super) on_save_error: Option<Arc<Report>>,
 }
+
+type Report = dyn Fn(&StoreError) + Send + Sync;
 
 const LEAST: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(60 * 60);

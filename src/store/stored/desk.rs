@@ -62,6 +62,13 @@ pub(super) struct State<C> {
     lease: Weak<Lease>,
 }
 
+/// What the saver has to do.
+enum Due<C> {
+    Now(Write<C>),
+    Later,
+    Never,
+}
+
 /// Counts a refresh that waits for the saver. A credential that cannot be saved goes to it.
 struct Attending<'a, S, C>(&'a Desk<S, C>);
 
@@ -208,6 +215,13 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         }));
     }
 
+    /// A login has ended its turn: what is pending may be written again.
+    pub(super) fn has_logged_in(&self) {
+        self.state().logging_in -= 1;
+        self.poke.notify_one();
+        self.progress.send_replace(());
+    }
+
     /// Waits until that content was saved or overtaken.
     ///
     /// # Errors
@@ -262,19 +276,16 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     async fn save(self: &Arc<Self>) {
         let mut pause = MIN_PAUSE;
         loop {
-            let write = {
-                let mut state = self.state();
-                let Some(write) = state.knowledge.write() else {
-                    // Under the same lock as the look, or a write that becomes due now would be
-                    // left to a saver that has ended.
-                    state.is_saving = false;
-                    let lease = state.rest();
-                    drop(state);
-                    drop(lease);
+            let write = match self.due() {
+                Due::Now(write) => write,
+                Due::Later => {
+                    drop(time::timeout(MIN_PAUSE, self.poke.notified()).await);
+                    continue;
+                }
+                Due::Never => {
                     self.progress.send_replace(());
                     return;
-                };
-                write
+                }
             };
             let is_restored = write.intent == Intent::Restore;
             let result = self.swap(write.seen, write.mark, is_restored, &write.content).await;
@@ -300,6 +311,24 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 }
             }
         }
+    }
+
+    fn due(&self) -> Due<C> {
+        let mut state = self.state();
+        if state.logging_in > 0 {
+            // The login writes over what is pending. To write it now could end the login.
+            return Due::Later;
+        }
+        if let Some(write) = state.knowledge.write() {
+            return Due::Now(write);
+        }
+        // Under the same lock as the look, or a write that becomes due now would be left to a saver
+        // that has ended.
+        state.is_saving = false;
+        let lease = state.rest();
+        drop(state);
+        drop(lease);
+        Due::Never
     }
 
     fn settle(

@@ -390,7 +390,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
 
 impl<S: Store, C: Credential + Clone> Drop for LoggingIn<S, C> {
     fn drop(&mut self) {
-        self.0.state().logging_in -= 1;
+        self.0.has_logged_in();
     }
 }
 

@@ -22,8 +22,11 @@ use crate::store::{
 pub(super) struct Lease {
     until: Arc<Mutex<Instant>>,
     keeper: AbortHandle,
-    give_up: Option<Box<dyn FnOnce() + Send + Sync>>,
+    _give_up: GiveUp,
 }
+
+/// Gives a lease up when it is dropped: also one that was asked for, and whose answer was lost.
+struct GiveUp(Option<Box<dyn FnOnce() + Send + Sync>>);
 
 /// What a driver needs to take a lease.
 pub(super) struct Leasing<S> {
@@ -53,21 +56,25 @@ impl<S: Store> Leasing<S> {
         // Another holder each time: a lease that is given up late must not end the next one.
         let count = self.count.fetch_add(1, Ordering::Relaxed);
         let holder: Arc<str> = format!("{:016x}.{count}", self.author).into();
+        let mut give_up = self.give_up(holder.clone());
         let asked = Instant::now();
         match within(self.operation_timeout, self.store.lease(&self.name, &holder, self.ttl))
             .await?
         {
-            Leased::Held => Ok(Ok(self.keep(holder, asked + self.ttl))),
-            Leased::Busy(left) => Ok(Err(left)),
+            Leased::Held => Ok(Ok(self.keep(holder, asked + self.ttl, give_up))),
+            Leased::Busy(left) => {
+                give_up.0 = None;
+                Ok(Err(left))
+            }
         }
     }
 
-    fn keep(&self, holder: Arc<str>, until: Instant) -> Lease {
+    fn keep(&self, holder: Arc<str>, until: Instant, give_up: GiveUp) -> Lease {
         let until = Arc::new(Mutex::new(until));
         let (ttl, limit) = (self.ttl, self.operation_timeout);
         let keeper = tokio::spawn({
             let (store, name) = (self.store.clone(), self.name.clone());
-            let (holder, until) = (holder.clone(), until.clone());
+            let until = until.clone();
             async move {
                 loop {
                     time::sleep(ttl / 3).await;
@@ -82,18 +89,19 @@ impl<S: Store> Leasing<S> {
                 }
             }
         });
-        let give_up = {
-            let (store, name) = (self.store.clone(), self.name.clone());
-            move || {
-                // Without a runtime the lease ends by itself.
-                if let Ok(runtime) = Handle::try_current() {
-                    runtime.spawn(async move {
-                        drop(within(limit, store.lease(&name, &holder, Duration::ZERO)).await);
-                    });
-                }
+        Lease { until, keeper: keeper.abort_handle(), _give_up: give_up }
+    }
+
+    fn give_up(&self, holder: Arc<str>) -> GiveUp {
+        let (store, name, limit) = (self.store.clone(), self.name.clone(), self.operation_timeout);
+        GiveUp(Some(Box::new(move || {
+            // Without a runtime the lease ends by itself.
+            if let Ok(runtime) = Handle::try_current() {
+                runtime.spawn(async move {
+                    drop(within(limit, store.lease(&name, &holder, Duration::ZERO)).await);
+                });
             }
-        };
-        Lease { until, keeper: keeper.abort_handle(), give_up: Some(Box::new(give_up)) }
+        })))
     }
 }
 
@@ -116,14 +124,21 @@ impl Lease {
 impl Drop for Lease {
     fn drop(&mut self) {
         self.keeper.abort();
-        if let Some(give_up) = self.give_up.take() {
-            give_up();
-        }
     }
 }
 
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("is_held", &self.is_held()).finish()
+    }
+}
+
+// === impl GiveUp ===
+
+impl Drop for GiveUp {
+    fn drop(&mut self) {
+        if let Some(give_up) = self.0.take() {
+            give_up();
+        }
     }
 }

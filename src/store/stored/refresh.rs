@@ -31,6 +31,7 @@ struct Run<'a, R, S: Store, C: Credential + Clone> {
     /// The logins by the handle that had begun when this started.
     logins: u64,
     give_up_at: Instant,
+    nap: Duration,
 }
 
 /// The login ended elsewhere.
@@ -53,8 +54,9 @@ struct Contended;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long a refresh waits for a hint before it looks again.
 const POLL: Duration = Duration::from_millis(500);
-/// The least time between two looks.
-const NAP: Duration = Duration::from_millis(5);
+/// The least and the most time from a hint to the look.
+const MIN_NAP: Duration = Duration::from_millis(5);
+const MAX_NAP: Duration = Duration::from_millis(100);
 /// A refresh takes five or six steps where no other replica interferes.
 const MAX_STEPS: u32 = 64;
 
@@ -93,11 +95,14 @@ where
             lease: None,
             logins,
             give_up_at: Instant::now() + desk.settings.patience,
+            nap: MIN_NAP,
         }
     }
 
     async fn run(mut self) -> Result<C, RefreshError> {
-        for _ in 0..MAX_STEPS {
+        let mut steps = 0;
+        while steps < MAX_STEPS {
+            steps += 1;
             match self.next() {
                 Step::Look => match self.desk.look().await {
                     Ok(()) => self.flight.has_looked(),
@@ -109,7 +114,12 @@ where
                         self.outage(error)?;
                     }
                 }
-                Step::Lease => self.take_lease().await?,
+                Step::Lease => {
+                    if !self.take_lease().await? {
+                        // Patience bounds the waiting, not the number of hints.
+                        steps = 0;
+                    }
+                }
                 Step::Adopt { mark, credential } => return self.answer(mark, credential),
                 Step::End => return Err(self.end()),
                 Step::Exchange { from, credential } => {
@@ -153,15 +163,16 @@ where
         !has_it && self.desk.is_usable(credential)
     }
 
-    async fn take_lease(&mut self) -> Result<(), RefreshError> {
+    /// `false` after a wait for another replica's lease.
+    async fn take_lease(&mut self) -> Result<bool, RefreshError> {
         match self.desk.lease().await {
             Ok(Ok(lease)) => {
                 self.lease = Some(lease);
                 self.flight.has_leased();
-                Ok(())
+                Ok(true)
             }
-            Ok(Err(left)) => self.wait_for_other(left).await,
-            Err(error) => self.outage(error),
+            Ok(Err(left)) => self.wait_for_other(left).await.map(|()| false),
+            Err(error) => self.outage(error).map(|()| true),
         }
     }
 
@@ -175,7 +186,9 @@ where
         let at = self.desk.state().knowledge.at();
         let hint = self.desk.changed(at);
         drop(time::timeout(left.min(POLL).min(patience), hint).await);
-        time::sleep(NAP).await;
+        // Hints may be wrong.
+        time::sleep(self.nap).await;
+        self.nap = (self.nap * 2).min(MAX_NAP);
         self.flight.has_no_lease();
         Ok(())
     }
