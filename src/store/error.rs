@@ -20,7 +20,7 @@ pub struct StoreError {
     source: Option<Arc<dyn error::Error + Send + Sync>>,
 }
 
-/// What a [`StoreError`] means.
+/// The kind of a [`StoreError`].
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum StoreErrorKind {
@@ -71,7 +71,7 @@ impl StoreError {
         Self::new(StoreErrorKind::TimedOut, None)
     }
 
-    /// What the failure means.
+    /// The kind of the failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }

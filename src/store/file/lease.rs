@@ -88,8 +88,8 @@ fn millis_since_1970() -> u64 {
 // === impl Lease ===
 
 impl Lease {
-    /// What is left of it. A lease that would last longer than it was taken for is from before the
-    /// clock went back, and has ended.
+    /// The rest of this lease. A lease that would last longer than it was taken for is from before
+    /// the clock went back, and has ended.
     fn left(&self, now: u64) -> Option<Duration> {
         let left = self.until.checked_sub(now)?;
         (left > 0 && left <= self.ttl).then(|| Duration::from_millis(left))

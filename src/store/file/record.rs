@@ -9,8 +9,8 @@ use crate::store::{
     frame::{self, Kind, Reader},
 };
 
-/// What a record file holds: the version, whether it stands for a deleted record, the name and the
-/// content.
+/// The content of a record file: the version, whether it stands for a deleted record, the name and
+/// the content.
 ///
 /// A deleted record keeps its file, and so its version.
 struct Stored {

@@ -54,7 +54,7 @@ impl<R, S, C> StoredBuilder<R, S, C> {
         Self { refresher, store, name, settings }
     }
 
-    /// What a refresh does while the store fails or hangs. Default: [`OnOutage::Wait`].
+    /// Decides what a refresh does while the store fails or hangs. Default: [`OnOutage::Wait`].
     pub fn on_outage(mut self, on_outage: OnOutage) -> Self {
         self.settings.on_outage = on_outage;
         self

@@ -26,7 +26,7 @@ use crate::{
     },
 };
 
-/// What the refreshes, the saver and the handle of one driver share.
+/// The state that the refreshes, the saver and the handle of one driver share.
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
     pub(super) settings: Settings<C>,
@@ -62,7 +62,7 @@ pub(super) struct State<C> {
     lease: Weak<Lease>,
 }
 
-/// What the saver has to do.
+/// The saver's next step.
 enum Due<C> {
     Now(Write<C>),
     Later,

@@ -1,4 +1,4 @@
-//! What a record holds: a mark, and a credential or a tombstone.
+//! The content of a record: a mark, and a credential or a tombstone.
 
 use bytes::{BufMut, Bytes, BytesMut};
 

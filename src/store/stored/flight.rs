@@ -18,7 +18,7 @@ pub(super) struct Flight {
     alone: bool,
 }
 
-/// What to do next.
+/// The next step of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Step<C> {
     /// Load the record.

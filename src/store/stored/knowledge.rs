@@ -1,4 +1,4 @@
-//! What a driver knows, and how it judges what it finds in the store: pure, and without I/O.
+//! The knowledge of a driver, and its judgement of what it finds in the store: pure, without I/O.
 //!
 //! Three rules keep it right. *Newer* goes by versions and marks, and never by a comparison of
 //! credentials. The newest credential that is *known* counts, whether or not it has been saved. An
@@ -25,7 +25,7 @@ pub(super) struct Knowledge<C> {
     author: u64,
 }
 
-/// What a record says.
+/// The content of a record.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) enum Content<C> {
     /// No login yet.
@@ -84,7 +84,7 @@ pub(super) struct Write<C> {
     moment: Moment,
 }
 
-/// What has become of a content.
+/// The outcome of a write.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) enum Fate {
     Pending,
@@ -153,9 +153,9 @@ impl<C: Clone> Knowledge<C> {
 
     /// ## An exchange brought this credential
     ///
-    /// It is newer than everything that is known, and the store does not have it yet. Where another
-    /// content was learned during the exchange, `None`: that one counts, because a login, a logout
-    /// or another replica has put it there.
+    /// The credential is newer than everything that is known, and the store does not have it yet.
+    /// `None` where another content was learned during the exchange: that content counts, because a
+    /// login, a logout or another replica has put it there.
     pub(super) fn exchanged(
         &mut self,
         from: Option<Mark>,
@@ -282,7 +282,7 @@ impl<C: Clone> Knowledge<C> {
             let has_vanished = self.pending.is_none() && self.mark != Some(mark);
             match content {
                 // It vanished, which was a logout, and is back.
-                Content::Live(_) if has_vanished => self.went_back(Some(version)),
+                Content::Live(_) if has_vanished => self.went_back(version),
                 _ if has_vanished => self.take_over(version, mark, content),
                 _ => self.move_to(version, mark),
             }
@@ -291,7 +291,7 @@ impl<C: Clone> Knowledge<C> {
             // again. A lower number alone does not show it: a record that was deleted and made anew
             // may have one, by a slow clock. Nor does a lower version: another replica may have
             // restored something newer than what is known here.
-            self.went_back(Some(version));
+            self.went_back(version);
         } else {
             self.take_over(version, mark, content);
         }
@@ -306,17 +306,19 @@ impl<C: Clone> Knowledge<C> {
         }
     }
 
-    fn went_back(&mut self, at: Option<Version>) {
-        if self.at != at || self.pending.is_none() {
-            self.changes += 1;
-            self.at = at;
-            if self.pending.is_none() {
+    fn went_back(&mut self, at: Version) {
+        if self.at == Some(at) && self.pending.is_some() {
+            return;
+        }
+        self.changes += 1;
+        self.at = Some(at);
+        if self.pending.is_none() {
+            self.pending = Some(Intent::Restore);
+            if self.mark.is_some_and(|mark| mark.number < self.highest) {
                 // Above all that was seen, so that every replica takes it over.
-                self.mark = self
-                    .mark
-                    .map(|mark| if mark.number < self.highest { self.next_mark() } else { mark });
-                self.highest = self.highest.max(self.mark.map_or(0, |mark| mark.number));
-                self.pending = Some(Intent::Restore);
+                let mark = self.next_mark();
+                self.highest = mark.number;
+                self.mark = Some(mark);
             }
         }
     }

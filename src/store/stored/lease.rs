@@ -28,7 +28,7 @@ pub(super) struct Lease {
 /// Gives a lease up when it is dropped: also one that was asked for, and whose answer was lost.
 struct GiveUp(Option<Box<dyn FnOnce() + Send + Sync>>);
 
-/// What a driver needs to take a lease.
+/// Takes the leases of a driver.
 pub(super) struct Leasing<S> {
     pub(super) store: Arc<S>,
     pub(super) name: Arc<str>,

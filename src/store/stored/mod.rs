@@ -12,7 +12,7 @@ mod refresh;
 pub use builder::StoredBuilder;
 pub use driver::{NotSaved, Stored};
 
-/// What a refresh does while the store fails or hangs.
+/// The behaviour of a refresh while the store fails or hangs.
 ///
 /// A usable credential is used in any case.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]

@@ -16,7 +16,7 @@ use crate::store::{
     },
 };
 
-/// What can go wrong, besides operations that fail or answer late.
+/// The faults of a world, besides operations that fail or answer late.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Weather {
     /// The store keeps what it acknowledged, and leases last.
@@ -43,7 +43,7 @@ enum Mutant {
     Overwrite,
 }
 
-/// What went wrong.
+/// A broken guarantee.
 #[derive(Debug, PartialEq, Eq)]
 enum Fault {
     /// A credential was presented twice.

@@ -1,4 +1,4 @@
-//! What a driver makes of one answer of the store.
+//! One answer of the store at a time, and what the driver concludes.
 
 use crate::store::{
     contract::Version,
