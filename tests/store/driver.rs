@@ -293,7 +293,7 @@ async fn g18_a_login_is_not_ended_by_a_logout_from_before_that_was_not_saved() {
     let (_, session, driver) = logged_in(&store, true).await;
     store.set(down());
     drop(driver.logout(&session).await);
-    store.set(Faults { slow: Duration::from_millis(150), ..Faults::default() });
+    store.set(Faults { late: Duration::from_secs(2), ..Faults::default() });
     driver.login(&session, token(2, true)).await.unwrap();
     time::sleep(Duration::from_secs(20)).await;
     store.heal();

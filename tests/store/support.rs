@@ -51,6 +51,8 @@ pub(crate) struct Faults {
     pub(crate) deaf: bool,
     /// `lease` takes effect when a lease is taken, and its answer is lost.
     pub(crate) mute_lease: bool,
+    /// The acknowledgement of a `swap` that took effect takes this long.
+    pub(crate) late: Duration,
     /// `swap` takes this long.
     pub(crate) slow: Duration,
 }
@@ -187,6 +189,9 @@ impl Store for Faulty {
             }
             time::sleep(faults.slow).await;
             let swapped = self.memory().swap(name, seen, next).await;
+            if matches!(swapped, Ok(Swapped::Done(_))) {
+                time::sleep(faults.late).await;
+            }
             if faults.deaf {
                 std::future::pending::<()>().await;
             }
