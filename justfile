@@ -22,12 +22,14 @@ interop:
 
 # Formats code, and groups imports (nightly).
 fmt:
-    cargo +nightly fmt --all -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
-# Runs clippy, the prose rules and the spell checker.
+# Runs clippy, the spell checker, and the rules for prose and imports.
 lint:
     cargo clippy --all-targets --all-features --locked -- -D warnings
     .ci/prose
+    .ci/rooms
     .ci/tool typos
 
 # Opens the documentation.

@@ -1,21 +1,21 @@
 //! Does a service get slower when several tasks use clones of it at once?
 //!
 //! Requests with four headers and an empty body, one after the other in each of 1, 2, 4 and 8 tasks
-//! on a runtime of two threads, through
+//! on a runtime of two threads, clone_use
 //!
 //! - the bare service, whose clones share nothing;
 //! - tower-http's `AddAuthorization`, whose clones share the header value;
 //! - tower's `Retry` with a policy that clones the request, over `AddAuthorization`;
 //! - this crate's layer.
 //!
-//! Each task has its own clone of one service, and sends through that, or through a fresh clone for
-//! every request. What is printed is the throughput of several tasks over that of one: twice as
-//! much, with two threads, unless these wait for one another. Only what happens while both threads
-//! have a core is counted, so that other work on the machine does not pass for waiting.
+//! Each task has its own clone of one service. It sends clone_use that clone, or clone_use a new
+//! clone per request. The tables show the throughput of several tasks relative to that of one. With
+//! two threads the ideal is 2; contention lowers it. Only the time in which both threads have a
+//! core counts, so other load on the machine does not look like contention.
 //!
-//! Only the service is measured. Its threads would meet in the allocator too, so no request is made
-//! or freed meanwhile: the service inside answers with the head that it was given, and the task
-//! sends that again.
+//! Only the service is measured. The threads would also contend for the allocator, so no request is
+//! allocated or freed during a measurement: the inner service returns the head that it gets, and
+//! the task sends it again.
 
 mod support;
 
@@ -48,11 +48,11 @@ use tokio::{
 use tower::{Service, ServiceExt};
 
 const THREADS: usize = 2;
-/// The first is what the others are compared to.
+/// The numbers of tasks. The first one is the baseline.
 const TASKS: [usize; 4] = [1, 2, 4, 8];
-/// How many requests a task sends before another one has its turn.
+/// The number of requests that a task sends before it yields.
 const CHUNK: usize = 32;
-/// How long a sample takes: until the second thread has a core too, if it has to wait for one.
+/// The duration of a sample. It is long enough for the second thread to get a core.
 const SAMPLE: Duration = Duration::from_millis(10);
 const TURNS: usize = 60;
 const HEAD: Head = Head::Own(4);
@@ -65,27 +65,27 @@ const BARE: usize = 0;
 const LAYER: usize = 3;
 
 type Inbound = Request<Full<Bytes>>;
-type Reply = Response<Returned>;
-/// How long a chunk of requests takes, if that could be seen.
+type Reply = Response<HeadBody>;
+/// The mean duration of a chunk. `None` if the threads did not overlap.
 type Sample = Option<Duration>;
 
-/// Answers with the head of the request.
+/// A service that returns the head of the request.
 #[derive(Clone)]
-struct Boomerang;
+struct EchoHead;
 
-/// The head of a request, which goes for a body without any bytes.
-struct Returned(Parts);
+/// An empty body that carries the head of a request.
+struct HeadBody(Parts);
 
-/// Which instance of a service a request goes through.
+/// The instance of a service that a request goes clone_use.
 #[derive(Clone, Copy)]
-enum Through {
-    /// The task's own.
-    Own,
-    /// One that is made for it.
-    Fresh,
+enum CloneUse {
+    /// The clone of the task.
+    PerTask,
+    /// A new clone for each request.
+    PerRequest,
 }
 
-/// A service whose clones the tasks use.
+/// A service that tasks share by cloning it.
 trait Shared:
     Service<Inbound, Response = Reply, Error: fmt::Debug, Future: Send> + Clone + Send + 'static
 {
@@ -101,13 +101,13 @@ fn main() {
         "Throughput of n tasks over that of one, while both of {THREADS} threads run: how a service scales"
     );
     println!("({})", effort.caption());
-    for through in [Through::Own, Through::Fresh] {
-        print_table(through, effort);
+    for clone_use in [CloneUse::PerTask, CloneUse::PerRequest] {
+        print_table(clone_use, effort);
     }
 }
 
-fn print_table(through: Through, effort: Effort) {
-    let times = race(through, effort.choose(SAMPLE, Duration::ZERO)).samples(effort.turns(TURNS));
+fn print_table(clone_use: CloneUse, effort: Effort) {
+    let times = race(clone_use, effort.choose(SAMPLE, Duration::ZERO)).samples(effort.turns(TURNS));
     let times = |subject: usize, tasks: usize| times[subject * TASKS.len() + tasks].iter().copied();
     let scaling = |subject, tasks| {
         times(subject, 0).zip(times(subject, tasks)).map(|(one, many)| {
@@ -117,27 +117,28 @@ fn print_table(through: Through, effort: Effort) {
     };
 
     println!();
-    let columns = [&[through.caption()][..], &SUBJECTS, &["layer / bare"]].concat();
-    let mut table = Table::new(through.table(), &columns);
+    let columns = [&[clone_use.caption()][..], &SUBJECTS, &["layer / bare"]].concat();
+    let mut table = Table::new(clone_use.table(), &columns);
     let nanos = (0..SUBJECTS.len()).map(|subject| {
         let nanos = times(subject, 0).map(|time| Some(time?.as_secs_f64() * 1e9 / CHUNK as f64));
-        format!("{} ns", seen(nanos, 0))
+        format!("{} ns", median_or_dash(nanos, 0))
     });
     let first = ["1 task, per request".to_owned()].into_iter();
     table.row(first.chain(nanos).chain([String::new()]));
     for (tasks, count) in TASKS.iter().enumerate().skip(1) {
-        let scalings = (0..SUBJECTS.len()).map(|subject| seen(scaling(subject, tasks), 2));
+        let scalings =
+            (0..SUBJECTS.len()).map(|subject| median_or_dash(scaling(subject, tasks), 2));
         let relative = scaling(LAYER, tasks)
             .zip(scaling(BARE, tasks))
             .map(|(layer, bare)| Some(layer? / bare?));
         let first = [format!("{count} tasks")].into_iter();
-        table.row(first.chain(scalings).chain([seen(relative, 2)]));
+        table.row(first.chain(scalings).chain([median_or_dash(relative, 2)]));
     }
     table.publish(PAGE, effort.is_measured());
 }
 
-/// The median of those turns in which there was something to see.
-fn seen(values: impl Iterator<Item = Option<f64>>, digits: usize) -> String {
+/// The median of the turns with a sample, or a dash if there are none.
+fn median_or_dash(values: impl Iterator<Item = Option<f64>>, digits: usize) -> String {
     let values: Vec<_> = values.flatten().collect();
     if values.is_empty() {
         "–".to_owned()
@@ -146,48 +147,49 @@ fn seen(values: impl Iterator<Item = Option<f64>>, digits: usize) -> String {
     }
 }
 
-/// Each of the subjects, with each number of tasks.
-fn race(through: Through, length: Duration) -> Race<'static, Sample> {
-    let race = enter(Race::new(), Boomerang, through, length);
-    let race = enter(race, authorize(Boomerang), through, length);
-    let race = enter(race, retry(Boomerang), through, length);
-    enter(race, refresh(Boomerang, token()), through, length)
+/// A race of all subjects with all numbers of tasks.
+fn race(clone_use: CloneUse, length: Duration) -> Race<'static, Sample> {
+    let race = add_runners(Race::new(), EchoHead, clone_use, length);
+    let race = add_runners(race, authorize(EchoHead), clone_use, length);
+    let race = add_runners(race, retry(EchoHead), clone_use, length);
+    add_runners(race, refresh(EchoHead, token()), clone_use, length)
 }
 
-fn enter(
+fn add_runners(
     race: Race<'static, Sample>,
     service: impl Shared,
-    through: Through,
+    clone_use: CloneUse,
     length: Duration,
 ) -> Race<'static, Sample> {
     let sampler = |tasks| {
         let service = service.clone();
-        move || sample(&service, through, tasks, length)
+        move || sample(&service, clone_use, tasks, length)
     };
     TASKS.into_iter().fold(race, |race, tasks| race.against(sampler(tasks)))
 }
 
-fn sample(service: &impl Shared, through: Through, tasks: usize, length: Duration) -> Sample {
-    // New threads start where there is room. Older ones may have been put on one core, where they
-    // would never meet.
+fn sample(service: &impl Shared, clone_use: CloneUse, tasks: usize, length: Duration) -> Sample {
+    // A new runtime, because new threads start on idle cores. Threads of an old one may share a
+    // core and never contend.
     let spans: Vec<_> = runtime().block_on(async {
         let until = Instant::now() + length;
         let tasks: JoinSet<_> =
-            (0..tasks).map(|_| send_all(service.clone(), through, until)).collect();
+            (0..tasks).map(|_| send_all(service.clone(), clone_use, until)).collect();
         tasks.join_all().await.into_iter().flatten().collect()
     });
     if tasks == 1 { alone(&spans) } else { together(spans) }
 }
 
-/// Requests one after the other, in chunks between which other tasks have their turn.
-async fn send_all<S: Shared>(mut service: S, through: Through, until: Instant) -> Vec<Span> {
+/// Sends requests one after another, in chunks between which the task yields.
+async fn send_all<S: Shared>(mut service: S, clone_use: CloneUse, until: Instant) -> Vec<Span> {
     let mut spans = Vec::new();
     loop {
-        // Made by the thread that sends it, or those of two threads might share a cache line.
+        // The sending thread allocates the request, so that requests of two threads share no cache
+        // line.
         let mut request = HEAD.request(full(0));
         let start = Instant::now();
         for _ in 0..CHUNK {
-            request = send(&mut service, request, through);
+            request = send(&mut service, request, clone_use);
         }
         let end = Instant::now();
         spans.push(Span { start, end });
@@ -198,13 +200,13 @@ async fn send_all<S: Shared>(mut service: S, through: Through, until: Instant) -
     }
 }
 
-/// It is never pending.
-fn send<S: Shared>(service: &mut S, request: Inbound, through: Through) -> Inbound {
-    let response = match through {
-        Through::Own => run(service, request),
-        Through::Fresh => finish(service.clone().oneshot(request)),
+/// Sends a request clone_use a service that is never pending, and returns the request.
+fn send<S: Shared>(service: &mut S, request: Inbound, clone_use: CloneUse) -> Inbound {
+    let response = match clone_use {
+        CloneUse::PerTask => run(service, request),
+        CloneUse::PerRequest => finish(service.clone().oneshot(request)),
     };
-    let Returned(mut head) = black_box(response).expect("nothing fails here").into_body();
+    let HeadBody(mut head) = black_box(response).expect("the service is infallible").into_body();
     head.headers.remove(header::AUTHORIZATION);
     Request::from_parts(head, full(0))
 }
@@ -216,9 +218,9 @@ fn runtime() -> Runtime {
         .expect("a runtime without I/O")
 }
 
-// === impl Boomerang ===
+// === impl EchoHead ===
 
-impl<B> Service<Request<B>> for Boomerang {
+impl<B> Service<Request<B>> for EchoHead {
     type Response = Reply;
     type Error = Infallible;
     type Future = Ready<Result<Reply, Infallible>>;
@@ -230,13 +232,13 @@ impl<B> Service<Request<B>> for Boomerang {
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (head, body) = black_box(request).into_parts();
         drop(body);
-        ready(Ok(Response::new(Returned(head))))
+        ready(Ok(Response::new(HeadBody(head))))
     }
 }
 
-// === impl Returned ===
+// === impl HeadBody ===
 
-impl Body for Returned {
+impl Body for HeadBody {
     type Data = Bytes;
     type Error = Infallible;
 
@@ -252,20 +254,20 @@ impl Body for Returned {
     }
 }
 
-// === impl Through ===
+// === impl CloneUse ===
 
-impl Through {
+impl CloneUse {
     fn caption(self) -> &'static str {
         match self {
-            Self::Own => "a clone for each task",
-            Self::Fresh => "a clone for each request",
+            Self::PerTask => "a clone for each task",
+            Self::PerRequest => "a clone for each request",
         }
     }
 
     fn table(self) -> &'static str {
         match self {
-            Self::Own => "contention, task",
-            Self::Fresh => "contention, request",
+            Self::PerTask => "contention, task",
+            Self::PerRequest => "contention, request",
         }
     }
 }

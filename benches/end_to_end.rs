@@ -1,19 +1,18 @@
 //! What does the layer cost a real client?
 //!
-//! hyper's client and server talk over loopback, HTTP/1.1 and HTTP/2, on one runtime of two
-//! threads: client, server and the kernel between them share the cores, and what one of them takes
-//! the others miss. The stacks:
+//! hyper's client and server talk over loopback, with HTTP/1.1 and HTTP/2, on one runtime of two
+//! threads. Client, server and kernel share the cores, so time that one of them uses is lost for
+//! the others. The stacks over the client are
 //!
-//! - this crate's layer over the client;
-//! - without it, tower-http's `AddAuthorization` over the client, for one has to authorise somehow:
-//!   the same bytes go over the wire;
-//! - what no layer can do without that keeps what a replay needs, over the client;
-//! - the stack without the layer once more, with connections of its own: how far apart equals are
-//!   in this run.
+//! - this crate's layer;
+//! - tower-http's `AddAuthorization`, which sends the same bytes without the layer;
+//! - the floor: the work that no layer can avoid if it keeps a copy for a replay;
+//! - `AddAuthorization` again, with connections of its own, which shows the variation between equal
+//!   stacks.
 //!
-//! Each sends a slice of a few hundred to two thousand requests, then the next one has its turn.
-//! What is printed are the medians of the slices of the stack without the layer, and of the ratios
-//! to them within a turn.
+//! The stacks take turns, and send a slice of a few hundred to two thousand requests in each. The
+//! table shows the medians of the stack without the layer, and the median ratios to it within a
+//! turn.
 
 mod support;
 
@@ -50,7 +49,7 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
 const THREADS: usize = 2;
 const HEAD: Head = Head::Own(4);
-/// Of a response.
+/// The body of a response.
 const BODY: &[u8] = &[b'x'; 256];
 const TURNS: usize = 100;
 
@@ -72,20 +71,20 @@ struct Scenario {
     wire: Wire,
     clients: usize,
     in_flight: usize,
-    /// How many requests a stack sends before the next one has its turn.
+    /// The number of requests that a stack sends in a turn.
     slice: usize,
 }
 
-/// Where requests go.
+/// The server that requests are sent to.
 struct Upstream {
     uri: Uri,
 }
 
-/// What a stack achieved in one slice.
+/// The figures of a stack in one slice.
 struct Slice {
     /// Requests per second.
     throughput: f64,
-    /// Seconds, of half of the requests, and of all but a hundredth.
+    /// The median and the 99th percentile of the latency, in seconds.
     p50: f64,
     p99: f64,
 }
@@ -174,7 +173,7 @@ fn sampler<'a, S: Stack>(
     }
 }
 
-/// One request after the other. Gives the seconds that each of them took.
+/// Sends requests one after another and returns their latencies in seconds.
 async fn send<S: Stack>(mut stack: S, uri: Uri, count: usize) -> Vec<f64> {
     let mut latencies = Vec::with_capacity(count);
     for _ in 0..count {
@@ -182,16 +181,16 @@ async fn send<S: Stack>(mut stack: S, uri: Uri, count: usize) -> Vec<f64> {
         *request.uri_mut() = uri.clone();
         let start = Instant::now();
         let response = stack.ready().await.expect("a client is always ready").call(request).await;
-        let response = response.expect("the server answers");
+        let response = response.expect("the server responds");
         assert_eq!(response.status(), StatusCode::OK);
-        let body = response.into_body().collect().await.expect("the server sends all of it");
+        let body = response.into_body().collect().await.expect("the server sends the whole body");
         latencies.push(start.elapsed().as_secs_f64());
         assert_eq!(body.to_bytes().len(), BODY.len());
     }
     latencies
 }
 
-// === What is measured ===
+// === Client and server ===
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_multi_thread()
@@ -210,8 +209,8 @@ where
     Client::builder(TokioExecutor::new()).http2_only(matches!(wire, Wire::Http2)).build(connector)
 }
 
-/// 200 for the token, 401 for everything else.
-async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+/// Responds with 200 to requests with the token, and with 401 to others.
+async fn respond(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
     let authorization = request.headers().get(header::AUTHORIZATION).map(|value| value.as_bytes());
     let is_known =
         authorization.and_then(|value| value.strip_prefix(b"Bearer ")) == Some(TOKEN.as_bytes());
@@ -227,8 +226,8 @@ async fn answer(request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Inf
 impl Wire {
     async fn serve(self, stream: TcpStream) {
         stream.set_nodelay(true).expect("a connected socket");
-        let (io, service) = (TokioIo::new(stream), service_fn(answer));
-        // It ends with the bench, which no connection survives.
+        let (io, service) = (TokioIo::new(stream), service_fn(respond));
+        // Connections end with the bench.
         let _ = match self {
             Self::Http1 => http1::Builder::new().serve_connection(io, service).await,
             Self::Http2 => {
@@ -252,7 +251,7 @@ impl fmt::Display for Wire {
 impl Scenario {
     fn connections(self) -> usize {
         match self.wire {
-            // One for each request in flight.
+            // One connection per request in flight.
             Wire::Http1 => self.in_flight,
             Wire::Http2 => self.clients,
         }
@@ -270,15 +269,16 @@ impl fmt::Display for Scenario {
 // === impl Upstream ===
 
 impl Upstream {
-    /// Accepts until the runtime ends.
+    /// Accepts connections until the runtime ends.
     fn start(runtime: &Runtime, wire: Wire) -> Self {
         let listener = runtime
             .block_on(TcpListener::bind(SocketAddr::from(([127, 0, 0, 1], 0))))
             .expect("a port on loopback");
-        let address = listener.local_addr().expect("it is bound");
+        let address = listener.local_addr().expect("the listener is bound");
         runtime.spawn(async move {
             loop {
-                let (stream, _) = listener.accept().await.expect("room for a few hundred sockets");
+                let (stream, _) =
+                    listener.accept().await.expect("the process may open a few hundred sockets");
                 tokio::spawn(wire.serve(stream));
             }
         });

@@ -1,39 +1,33 @@
 //! What does a herd cost: N requests rejected together, one refresh, N replays?
 //!
-//! In memory, with an upstream whose answers come at their second poll, so that all N are on their
-//! way before the first is rejected. Four subjects, each a boxed future for every request, polled
-//! four times:
+//! The upstream is in memory and responds at the second poll, so all N requests are sent before the
+//! first one is rejected. There are four subjects. Each makes a boxed future per request:
 //!
-//! - `layer`: through clones of one service;
-//! - `bare`: sent twice, the second time with a clone that was made before the first, as for a
-//!   replay, and nothing in between: what the two waves cost by themselves. It has no credential;
-//!   its first answers are 401, and its second 200;
-//! - `by_hand`: `bare` with what no layer can do without: a credential on both, and a wait for one
-//!   refresh that the first rejection starts;
-//! - `as_text`: the same, but with heads that are copied as text, as this crate copies them, and
-//!   restored for the replay: what a layer can't do without whose fresh requests are to cost
-//!   little.
+//! - `layer`: the request goes through a clone of one service.
+//! - `bare`: the request is sent twice, the second time as a clone that was made before the first
+//!   send. There is no credential and no wait. The first response is 401, the second 200. This is
+//!   the cost of the two sends alone.
+//! - `by_hand`: `bare` with the work that no layer can avoid: a credential on both sends, and a
+//!   wait for one refresh, which the first rejection starts.
+//! - `late`: the layer without a refresh. The session's credential is replaced once all N requests
+//!   are sent, so every rejection is late and replays at once. This is the cost of copying a head,
+//!   restoring it and sending it twice. The difference to `layer` is the cost of the refresh and of
+//!   waiting for it.
 //!
-//! They are driven in the same two ways:
+//! Two drivers poll the futures:
 //!
-//! - `polled`: all futures by one task in turns, so that nearly nothing but the subject's own cost
-//!   is added;
-//! - `tasks`: each by a task of its own, as in a client.
+//! - `polled`: one task polls all futures in turns, which adds the least to the cost of a subject;
+//! - `tasks`: every future has a task, as in a client.
 //!
-//! divan prints time and allocations of whole herds, and of what `waiting` requests take; then this
-//! bench the ratios, from samples taken in turns.
+//! divan prints the time and the allocations of whole herds, and the memory of waiting requests.
+//! This bench then prints ratios, from samples taken in turns.
 
-/// The crate's own, which is not public.
-#[allow(dead_code, unused_imports, reason = "its tests don't run here")]
-#[path = "../src/replay/head.rs"]
-#[allow(dead_code, reason = "the bench copies and restores")]
-mod head;
 mod support;
 
 use std::{
     convert::Infallible,
     future::{pending, poll_fn},
-    pin::Pin,
+    pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicBool, Ordering},
@@ -44,7 +38,6 @@ use std::{
 
 use bytes::Bytes;
 use divan::{AllocProfiler, Bencher, black_box};
-use head::HeadCopy;
 use http::{HeaderValue, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
 use support::{
@@ -70,9 +63,9 @@ static ALLOC: AllocProfiler = AllocProfiler::system();
 /// The page with the tables of all benches of this package.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
-/// N, and how many samples its figures are made of.
+/// The sizes N of herds, and the number of samples for each.
 const SIZES: [(usize, usize); 4] = [(100, 200), (FEW, 60), (10_000, 15), (MANY, 3)];
-/// Between these two the cost of a request must not grow.
+/// The sizes between which the growth of the cost per request is printed.
 const FEW: usize = 1_000;
 const MANY: usize = 100_000;
 
@@ -81,14 +74,15 @@ const NEW: &str = "the-new-token";
 const INSTANT: Duration = Duration::ZERO;
 const SLOW: Duration = Duration::from_millis(50);
 
-/// 200 for what it accepts, 401 for everything else, at the second poll.
+/// Responds with 200 to requests with the accepted header, and with 401 to others, at the second
+/// poll.
 #[derive(Clone)]
 struct Upstream {
-    /// `None` for requests without a credential.
+    /// The accepted `Authorization`. `None` accepts requests without one.
     accepted: Option<HeaderValue>,
 }
 
-struct Later {
+struct SecondPoll {
     response: Option<Reply>,
     polled: bool,
 }
@@ -98,30 +92,30 @@ type Reply = Response<Empty<Bytes>>;
 type Sending = <Refresh<Upstream> as Service<Inbound>>::Future;
 type Answer = Pin<Box<dyn Future<Output = StatusCode> + Send>>;
 
-/// How the futures of a herd are driven to their ends.
+/// The way in which the futures of a herd are polled.
 #[derive(Clone, Copy)]
 enum Driver {
     Polled,
     Tasks,
 }
 
-/// What a request of a herd goes through.
+/// The way in which a herd is sent.
 #[derive(Clone, Copy)]
 enum Subject {
     Layer,
     Bare,
     ByHand,
-    AsText,
+    Late,
 }
 
-/// N requests that are ready to be sent.
+/// The futures of N requests that were not sent yet.
 struct Herd {
     answers: Vec<Answer>,
 }
 
-/// A refresh that takes some time, and how long it took this time.
+/// A refresh that sleeps, and measures its duration.
 #[derive(Clone)]
-struct Refreshing {
+struct TimedRefresh {
     time: Duration,
     took: Arc<OnceLock<Duration>>,
 }
@@ -131,7 +125,7 @@ fn main() {
     let effort = Effort::from_args();
     if effort != Effort::List {
         println!();
-        println!("Of a herd of N requests, per request ({})", effort.caption());
+        println!("Time per request of a herd of N requests ({})", effort.caption());
         print_instant(effort);
         print_slow(effort);
         print_sizes();
@@ -151,8 +145,8 @@ fn polled_by_hand(bencher: Bencher, n: usize) {
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
-fn polled_as_text(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Polled, Subject::AsText, n);
+fn polled_late(bencher: Bencher, n: usize) {
+    measure(bencher, Driver::Polled, Subject::Late, n);
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
@@ -171,8 +165,8 @@ fn tasks_by_hand(bencher: Bencher, n: usize) {
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
-fn tasks_as_text(bencher: Bencher, n: usize) {
-    measure(bencher, Driver::Tasks, Subject::AsText, n);
+fn tasks_late(bencher: Bencher, n: usize) {
+    measure(bencher, Driver::Tasks, Subject::Late, n);
 }
 
 #[divan::bench(args = [100, 1_000, 10_000], sample_count = 10, sample_size = 1)]
@@ -183,15 +177,14 @@ fn tasks_layer(bencher: Bencher, n: usize) {
 fn measure(bencher: Bencher, driver: Driver, subject: Subject, n: usize) {
     let runtime = runtime();
     bencher
-        .with_inputs(|| Herd::of(subject, n, Refreshing::new(INSTANT)))
+        .with_inputs(|| Herd::of(subject, n, TimedRefresh::new(INSTANT)))
         .bench_local_values(|herd| herd.run(&runtime, driver));
 }
 
 // === Memory of a herd that waits ===
 
-/// From the calls until all wait for the refresh, each in a box of its own. What is freed meanwhile
-/// is what the requests came with on the heap. So a waiting request takes, beyond itself, what is
-/// allocated, less what is freed, over N, less its own inline size.
+/// Sends a herd and polls it until all requests wait for the refresh. The additional memory of a
+/// waiting request is (allocated - freed) / N, less the inline size of the request.
 #[divan::bench(args = [100, 1_000, 10_000, 100_000], sample_count = 1, sample_size = 1)]
 fn waiting(bencher: Bencher, n: usize) {
     let runtime = runtime();
@@ -211,29 +204,25 @@ fn waiting(bencher: Bencher, n: usize) {
             };
             assert!(
                 herd.iter_mut().all(|(_, answer)| waits(answer)),
-                "the upstream takes its time"
+                "the upstream responds at the second poll"
             );
-            assert!(
-                herd.iter_mut().all(|(_, answer)| waits(answer)),
-                "the refresher never answers"
-            );
+            assert!(herd.iter_mut().all(|(_, answer)| waits(answer)), "the refresh never ends");
         });
 }
 
 // === Ratios ===
 
-/// With a refresh that takes no time.
+/// Prints the tables for a refresh that takes no time.
 fn print_instant(effort: Effort) {
-    const SUBJECTS: [Subject; 4] =
-        [Subject::Layer, Subject::Bare, Subject::ByHand, Subject::AsText];
+    const SUBJECTS: [Subject; 4] = [Subject::Layer, Subject::Bare, Subject::ByHand, Subject::Late];
     let runtime = runtime();
     for (driver, name, drive) in [
         (Driver::Polled, "herd, polled", "one task polls all"),
         (Driver::Tasks, "herd, tasks", "a task for each"),
     ] {
         println!();
-        let times = ["layer", "bare", "by hand", "as text"];
-        let ratios = ["layer / bare", "by hand / bare", "as text / bare"];
+        let times = ["layer", "bare", "by hand", "late"];
+        let ratios = ["layer / bare", "by hand / bare", "late / bare"];
         let mut table = Table::new(name, &[&[drive][..], &times, &ratios].concat());
         let mut growth = [0.0; SUBJECTS.len()];
         for (n, turns) in sizes(effort) {
@@ -256,8 +245,8 @@ fn print_instant(effort: Effort) {
             }
         }
         if effort.is_measured() {
-            let [layer, bare, by_hand, as_text] = growth;
-            let ratios = [layer / bare, by_hand / bare, as_text / bare];
+            let [layer, bare, by_hand, late] = growth;
+            let ratios = [layer / bare, by_hand / bare, late / bare];
             let growth = growth.iter().chain(&ratios).map(|growth| format!("{growth:.2}"));
             table.row([format!("growth from {FEW}")].into_iter().chain(growth));
         }
@@ -265,7 +254,7 @@ fn print_instant(effort: Effort) {
     }
 }
 
-/// With a refresh that takes long, by the real clock.
+/// Prints the table for a refresh that takes long in real time.
 fn print_slow(effort: Effort) {
     println!();
     let caption = format!("a refresh of {SLOW:?}, a task for each");
@@ -282,24 +271,24 @@ fn print_slow(effort: Effort) {
     table.publish(PAGE, effort.is_measured());
 }
 
-/// What a waiting request takes inline, wherever its caller keeps it.
+/// Prints the inline sizes of a request and of its future.
 fn print_sizes() {
     println!();
     println!(
-        "A request takes {} B inline, its response future {} B, and that of the service below {} B.",
+        "A request takes {} B inline, its response future {} B, and the inner future {} B.",
         size_of::<Inbound>(),
         size_of::<Sending>(),
-        size_of::<Later>(),
+        size_of::<SecondPoll>(),
     );
 }
 
-/// To see that it runs, a few will do.
+/// The sizes to measure, without the largest ones in a test run.
 fn sizes(effort: Effort) -> impl Iterator<Item = (usize, usize)> {
     let most = effort.choose(MANY, FEW);
     SIZES.into_iter().filter(move |(n, _)| *n <= most)
 }
 
-/// Nanoseconds per request, without the refresh.
+/// Measures nanoseconds per request, without the time of the refresh.
 fn sampler(
     runtime: &Runtime,
     driver: Driver,
@@ -308,17 +297,17 @@ fn sampler(
     refresh: Duration,
 ) -> impl FnMut() -> f64 {
     move || {
-        let refresh = Refreshing::new(refresh);
+        let refresh = TimedRefresh::new(refresh);
         let herd = Herd::of(subject, n, refresh.clone());
         let start = Instant::now();
         herd.run(runtime, driver);
-        // Less than nothing where the rejections alone take longer than the refresh.
+        // Negative if the rejections alone take longer than the refresh.
         let nanos = start.elapsed().as_nanos() as f64 - refresh.took().as_nanos() as f64;
         nanos / n as f64
     }
 }
 
-// === What is measured ===
+// === Subjects ===
 
 fn runtime() -> Runtime {
     tokio::runtime::Builder::new_current_thread()
@@ -340,22 +329,7 @@ fn refresh(refresher: impl Refresher) -> Refresh<Upstream> {
     RefreshLayer::new(Session::new(token(), refresher), Origins::any()).layer(upstream)
 }
 
-fn as_clone(request: Inbound) -> (Inbound, Inbound) {
-    let kept = request.clone();
-    (request, kept)
-}
-
-fn as_text(request: Inbound) -> (Inbound, (HeadCopy, Full<Bytes>)) {
-    let (head, body) = request.into_parts();
-    let kept = (HeadCopy::of(&head), body.clone());
-    (Request::from_parts(head, body), kept)
-}
-
-fn of_text((head, body): (HeadCopy, Full<Bytes>)) -> Inbound {
-    Request::from_parts(head.restore().0, body)
-}
-
-/// A service whose refresh is never over.
+/// A service whose refresh never ends.
 fn unanswered() -> Refresh<Upstream> {
     refresh(refresher_fn(|_: RefreshContext| pending()))
 }
@@ -366,9 +340,9 @@ fn call(service: &mut Refresh<Upstream>, request: Inbound) -> Sending {
     service.call(request)
 }
 
-// === impl Refreshing ===
+// === impl TimedRefresh ===
 
-impl Refreshing {
+impl TimedRefresh {
     fn new(time: Duration) -> Self {
         Self { time, took: Arc::default() }
     }
@@ -389,21 +363,21 @@ impl Refreshing {
 // === impl Herd ===
 
 impl Herd {
-    fn of(subject: Subject, n: usize, refresh: Refreshing) -> Self {
+    fn of(subject: Subject, n: usize, refresh: TimedRefresh) -> Self {
         let answers = match subject {
             Subject::Layer => Self::layer(n, refresh),
             Subject::Bare => Self::bare(n),
-            Subject::ByHand => Self::by_hand(n, refresh, as_clone, |kept| kept),
-            Subject::AsText => Self::by_hand(n, refresh, as_text, of_text),
+            Subject::ByHand => Self::by_hand(n, refresh),
+            Subject::Late => Self::late(n),
         };
         Self { answers }
     }
 
-    fn layer(n: usize, refreshing: Refreshing) -> Vec<Answer> {
+    fn layer(n: usize, timed: TimedRefresh) -> Vec<Answer> {
         let refresher = refresher_fn(move |_: RefreshContext| {
-            let refreshing = refreshing.clone();
+            let timed = timed.clone();
             async move {
-                refreshing.run().await;
+                timed.run().await;
                 Ok(Token::bearer(NEW).expect("visible ASCII"))
             }
         });
@@ -425,45 +399,69 @@ impl Herd {
             Box::pin(async move {
                 let again = request.clone();
                 let first: Result<Reply, Infallible> = rejecting.oneshot(request).await;
-                assert_eq!(first.expect("nothing fails here").status(), StatusCode::UNAUTHORIZED);
+                assert_eq!(
+                    first.expect("the upstream is infallible").status(),
+                    StatusCode::UNAUTHORIZED
+                );
                 yield_once().await;
-                accepting.oneshot(again).await.expect("nothing fails here").status()
+                accepting.oneshot(again).await.expect("the upstream is infallible").status()
             }) as _
         };
         (0..n).map(|_| answer()).collect()
     }
 
-    fn by_hand<K: Send + 'static>(
-        n: usize,
-        refreshing: Refreshing,
-        keep: impl Fn(Inbound) -> (Inbound, K) + Copy + Send + 'static,
-        again: impl Fn(K) -> Inbound + Copy + Send + 'static,
-    ) -> Vec<Answer> {
+    /// The last request replaces the credential after its first poll, when all requests are sent.
+    fn late(n: usize) -> Vec<Answer> {
+        let refresher =
+            refresher_fn(|_: RefreshContext| async { panic!("all rejections are late") });
+        let session = Session::new(token(), refresher);
+        let upstream = Upstream { accepted: Some(authorization(NEW)) };
+        let service = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream);
+        let answer = |number| {
+            let (service, request) = (service.clone(), request());
+            let replaces = (number + 1 == n).then(|| session.clone());
+            Box::pin(async move {
+                let mut response = pin!(service.oneshot(request));
+                if let Some(session) = replaces {
+                    let first = poll_fn(|cx| Poll::Ready(response.as_mut().poll(cx))).await;
+                    assert!(first.is_pending(), "the upstream responds at the second poll");
+                    let new = Token::bearer(NEW).expect("visible ASCII");
+                    session.replace(session.state().login(), new).expect("the login goes on");
+                }
+                response.await.expect("the replay is accepted").status()
+            }) as _
+        };
+        (0..n).map(answer).collect()
+    }
+
+    fn by_hand(n: usize, timed: TimedRefresh) -> Vec<Answer> {
         let upstream = Upstream { accepted: Some(authorization(NEW)) };
         let credential = Arc::new(watch::Sender::new(authorization(TOKEN)));
         let renewing = Arc::new(AtomicBool::new(false));
         let answer = || {
             let (service, request) = (upstream.clone(), request());
-            let (credential, renewing, refreshing) =
-                (credential.clone(), renewing.clone(), refreshing.clone());
+            let (credential, renewing, timed) =
+                (credential.clone(), renewing.clone(), timed.clone());
             Box::pin(async move {
-                let (mut request, kept) = keep(request);
+                let (mut replay, mut request) = (request.clone(), request);
                 let mut changes = credential.subscribe();
                 let sent = changes.borrow_and_update().clone();
                 request.headers_mut().insert(header::AUTHORIZATION, sent);
                 let first = service.clone().oneshot(request).await;
-                assert_eq!(first.expect("nothing fails here").status(), StatusCode::UNAUTHORIZED);
+                assert_eq!(
+                    first.expect("the upstream is infallible").status(),
+                    StatusCode::UNAUTHORIZED
+                );
                 if !renewing.swap(true, Ordering::Relaxed) {
                     tokio::spawn(async move {
-                        refreshing.run().await;
+                        timed.run().await;
                         credential.send_replace(authorization(NEW));
                     });
                 }
                 changes.changed().await.expect("the refresh succeeds");
                 let renewed = changes.borrow().clone();
-                let mut request = again(kept);
-                request.headers_mut().insert(header::AUTHORIZATION, renewed);
-                service.oneshot(request).await.expect("nothing fails here").status()
+                replay.headers_mut().insert(header::AUTHORIZATION, renewed);
+                service.oneshot(replay).await.expect("the upstream is infallible").status()
             }) as _
         };
         (0..n).map(|_| answer()).collect()
@@ -473,8 +471,7 @@ impl Herd {
         let Self { answers } = self;
         runtime.block_on(async {
             match driver {
-                // Without a budget: a task that has many futures would get to the end of its own in
-                // the middle of them.
+                // Without tokio's budget, which would end in the middle of so many futures.
                 Driver::Polled => unconstrained(poll_in_turns(answers)).await,
                 Driver::Tasks => {
                     let mut tasks: JoinSet<_> = answers.into_iter().collect();
@@ -487,7 +484,7 @@ impl Herd {
     }
 }
 
-/// All of them at each turn, until none is left.
+/// Polls all futures in each turn, until none is left.
 async fn poll_in_turns(mut answers: Vec<Answer>) {
     let unanswered = |cx: &mut Context<'_>, answer: &mut Answer| match answer.as_mut().poll(cx) {
         Poll::Ready(status) => {
@@ -502,7 +499,7 @@ async fn poll_in_turns(mut answers: Vec<Answer>) {
             Poll::Ready(())
         })
         .await;
-        // For the flight.
+        // Lets the task of the flight run.
         yield_now().await;
     }
 }
@@ -525,20 +522,20 @@ impl Upstream {
 impl<B> Service<Request<B>> for Upstream {
     type Response = Reply;
     type Error = Infallible;
-    type Future = Later;
+    type Future = SecondPoll;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<B>) -> Later {
-        Later { response: Some(self.answer(request)), polled: false }
+    fn call(&mut self, request: Request<B>) -> SecondPoll {
+        SecondPoll { response: Some(self.answer(request)), polled: false }
     }
 }
 
-// === impl Later ===
+// === impl SecondPoll ===
 
-impl Future for Later {
+impl Future for SecondPoll {
     type Output = Result<Reply, Infallible>;
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {

@@ -1,13 +1,13 @@
 //! How many instructions does the layer take for a request while its credential is good?
 //!
-//! Time is noisy, and this isn't: valgrind's callgrind executes this program instruction by
-//! instruction, and counts. The subjects are the service alone, tower's `Retry` with a policy that
-//! clones the request over `AddAuthorization`, and the layer, as in the bench `overhead`. Each is
-//! run with two numbers of requests, so that what happens only once cancels out. What a subject
-//! adds to the service alone is its share; making the request and dropping it is in both.
+//! Instruction counts have little noise, unlike times. valgrind's callgrind runs this program and
+//! counts its instructions. The subjects are the service alone, tower's `Retry` with a policy that
+//! clones the request over `AddAuthorization`, and the layer, as in the bench `overhead`. Each runs
+//! with two numbers of requests, so that one-time work cancels out. The share of a subject is its
+//! count less that of the service alone. All counts include making and dropping the request.
 //!
-//! Fails if the layer's share has grown: see [`ROWS`]. Without valgrind it says so, and counts
-//! nothing.
+//! The bench fails if the layer's share exceeds its bound in [`ROWS`]. Without valgrind it prints a
+//! note and counts nothing.
 
 mod support;
 
@@ -35,37 +35,37 @@ use tower::Service;
 /// The page with the tables of all benches of this package.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
 
-/// The requests, and how much the layer's share of each may be of that of `Retry` +
+/// The requests, and the bound on the layer's share relative to that of `Retry` +
 /// `AddAuthorization`.
 ///
-/// A ratio, because both do the same kind of work, copying and allocating: a compiler, a libc or a
-/// processor that makes one of them cheaper does so for the other. A bound is what was measured and
-/// at most a tenth of it. Who has made the layer better, or worse for a good reason, writes the new
-/// ones here.
+/// The bound is a ratio because both stacks copy and allocate. A compiler, a libc or a processor
+/// that makes one of them cheaper does the same for the other. A bound exceeds the measured ratio
+/// by at most a tenth. A change that improves a ratio, or worsens it for a good reason, updates it
+/// here.
 const ROWS: [Row; 5] = [
-    Row { request: Sent { headers: 0, body: 0 }, bound: 1.79 },
-    Row { request: Sent { headers: 4, body: 0 }, bound: 0.625 },
-    Row { request: Sent { headers: 12, body: 0 }, bound: 0.348 },
-    Row { request: Sent { headers: 30, body: 0 }, bound: 0.215 },
-    Row { request: Sent { headers: 4, body: 1024 }, bound: 0.731 },
+    Row { request: RequestShape { headers: 0, body: 0 }, bound: 1.79 },
+    Row { request: RequestShape { headers: 4, body: 0 }, bound: 0.625 },
+    Row { request: RequestShape { headers: 12, body: 0 }, bound: 0.348 },
+    Row { request: RequestShape { headers: 30, body: 0 }, bound: 0.215 },
+    Row { request: RequestShape { headers: 4, body: 1024 }, bound: 0.731 },
 ];
 
-/// What is counted is what many requests take, less what a few take: the program's start and
-/// whatever grows once is in both.
+/// The numbers of requests of the two runs, whose counts are subtracted. The start of the program
+/// and buffers that grow once are in both counts.
 const MANY: u64 = 600;
 const FEW: u64 = 100;
 
-/// Makes this program send requests and do nothing else. After it: the subject, headers, bytes of
-/// the body, requests.
+/// The option that makes this program only send requests. Its arguments are the subject, the number
+/// of headers, the bytes of the body, and the number of requests.
 const SEND: &str = "--send";
 
 struct Row {
-    request: Sent,
+    request: RequestShape,
     bound: f64,
 }
 
 #[derive(Clone, Copy)]
-struct Sent {
+struct RequestShape {
     headers: usize,
     body: usize,
 }
@@ -77,14 +77,14 @@ enum Subject {
     Layer,
 }
 
-/// There is no valgrind on this machine.
-struct Missing;
+/// valgrind is not installed.
+struct ValgrindMissing;
 
 fn main() -> ExitCode {
     let mut args = env::args().skip_while(|arg| arg != SEND).skip(1);
     if let Some(subject) = args.next() {
         let mut number = || args.next().and_then(|arg| arg.parse().ok()).expect("three numbers");
-        let request = Sent { headers: number(), body: number() };
+        let request = RequestShape { headers: number(), body: number() };
         Subject::named(&subject).send(request, number() as u64);
         return ExitCode::SUCCESS;
     }
@@ -113,7 +113,7 @@ fn compare() -> ExitCode {
     let mut is_kept = true;
     for row in &ROWS {
         let Ok((cells, is_within)) = row.measure() else {
-            println!("not counted: there is no valgrind on this machine");
+            println!("not counted: valgrind is not installed");
             return ExitCode::SUCCESS;
         };
         table.row(cells);
@@ -123,7 +123,7 @@ fn compare() -> ExitCode {
     if is_kept {
         return ExitCode::SUCCESS;
     }
-    eprintln!("the layer takes more instructions than its bounds, in {}, allow", file!());
+    eprintln!("the layer exceeds its bounds in {}", file!());
     ExitCode::FAILURE
 }
 
@@ -131,14 +131,14 @@ fn compare() -> ExitCode {
 
 impl Row {
     /// The row of the table, and whether its ratio keeps to the bound.
-    fn measure(&self) -> Result<(Vec<String>, bool), Missing> {
+    fn measure(&self) -> Result<(Vec<String>, bool), ValgrindMissing> {
         let Self { request, bound } = *self;
         let [bare, retry, layer] = Subject::ALL.map(|subject| subject.count(request));
         let (bare, retry, layer) = (bare?, retry?, layer?);
         let ratio = (layer - bare) / (retry - bare);
         let request = match request {
-            Sent { headers, body: 0 } => format!("headers {headers}"),
-            Sent { headers, body } => format!("headers {headers}, body {body} B"),
+            RequestShape { headers, body: 0 } => format!("headers {headers}"),
+            RequestShape { headers, body } => format!("headers {headers}, body {body} B"),
         };
         let counts = [bare, retry, layer].map(|count| format!("{count:.0}"));
         let ratios = [ratio, bound].map(|ratio| format!("{ratio:.3}"));
@@ -156,7 +156,7 @@ impl Subject {
         Self::ALL.into_iter().find(is_named).unwrap_or_else(|| panic!("one of {:?}", Self::ALL))
     }
 
-    fn send(self, request: Sent, count: u64) {
+    fn send(self, request: RequestShape, count: u64) {
         match self {
             Self::Bare => request.send(Noop, count),
             Self::RetryAuthorized => request.send(retry(Noop), count),
@@ -164,23 +164,27 @@ impl Subject {
         }
     }
 
-    /// Instructions per request.
-    fn count(self, request: Sent) -> Result<f64, Missing> {
+    /// The number of instructions per request.
+    fn count(self, request: RequestShape) -> Result<f64, ValgrindMissing> {
         let many = self.collect(request, MANY)?;
         let few = self.collect(request, FEW)?;
         Ok((many - few) as f64 / (MANY - FEW) as f64)
     }
 
-    /// Instructions of a process that sends so many requests.
-    fn collect(self, Sent { headers, body }: Sent, count: u64) -> Result<u64, Missing> {
+    /// The number of instructions of a process that sends this many requests.
+    fn collect(
+        self,
+        RequestShape { headers, body }: RequestShape,
+        count: u64,
+    ) -> Result<u64, ValgrindMissing> {
         let output = Command::new("valgrind")
             .args(["--tool=callgrind", "--callgrind-out-file=/dev/null"])
-            .arg(env::current_exe().expect("this program is a file"))
+            .arg(env::current_exe().expect("the path of this program is known"))
             .args([SEND, &format!("{self:?}")])
             .args([headers.to_string(), body.to_string(), count.to_string()])
             .output();
         let output = match output {
-            Err(error) if error.kind() == ErrorKind::NotFound => return Err(Missing),
+            Err(error) if error.kind() == ErrorKind::NotFound => return Err(ValgrindMissing),
             output => output.expect("valgrind can be started"),
         };
         let log = String::from_utf8_lossy(&output.stderr);
@@ -189,21 +193,21 @@ impl Subject {
             log.lines().find_map(|line| line.split_once("Collected :")?.1.trim().parse().ok());
         match collected {
             Some(collected) if output.status.success() => Ok(collected),
-            _ => panic!("valgrind says how many instructions it has seen, and not this: {log}"),
+            _ => panic!("no count of instructions in the output of valgrind: {log}"),
         }
     }
 }
 
-// === impl Sent ===
+// === impl RequestShape ===
 
-impl Sent {
+impl RequestShape {
     fn send<S>(self, mut service: S, count: u64)
     where
         S: Service<Request<Full<Bytes>>, Response = Reply, Error: Debug>,
     {
         for _ in 0..count {
             let request = Head::Own(self.headers).request(full(self.body));
-            black_box(run(&mut service, request).expect("nothing fails here"));
+            black_box(run(&mut service, request).expect("the service is infallible"));
         }
     }
 }

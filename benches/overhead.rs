@@ -1,16 +1,16 @@
 //! What does the layer add to a request while its credential is good?
 //!
-//! One request at a time over a service that does nothing, in memory and on one thread, through
+//! One thread sends one request at a time to an inner service in memory that does nothing, through
 //!
-//! - `Bare`: the service alone;
-//! - `Authorized`: tower-http's `AddAuthorization`, which has nothing to replay;
+//! - `Bare`: the inner service alone;
+//! - `Authorized`: tower-http's `AddAuthorization`, which does not replay;
 //! - `RetryAuthorized`: tower's `Retry` with a policy that clones the request, over
-//!   `AddAuthorization`: what one would stack to be able to replay, and it can't refresh;
-//! - `Floor`: what no layer that keeps what a replay needs can do without;
-//! - `Layer`: this crate's.
+//!   `AddAuthorization`, which can replay and cannot refresh;
+//! - `Floor`: the work that no layer can avoid if it keeps a copy for a replay;
+//! - `Layer`: this crate's layer.
 //!
-//! divan prints time and allocations of each, and then this bench the ratios, from samples taken in
-//! turns.
+//! divan prints the time and the allocations of each. This bench then prints ratios, from samples
+//! taken in turns.
 
 mod support;
 
@@ -41,7 +41,7 @@ static ALLOC: AllocProfiler = AllocProfiler::system();
 const HEADS: [Head; 8] = [
     Head::Own(0),
     Head::Own(4),
-    // These fill the map, so that the credential makes it grow: the next ones don't.
+    // Twelve headers fill the map, so the credential makes it grow. Thirteen do not.
     Head::Own(12),
     Head::Own(13),
     Head::Own(30),
@@ -50,12 +50,11 @@ const HEADS: [Head; 8] = [
     Head::Parsed(30),
 ];
 
-/// Of the requests with a body that arrives over time.
+/// The chunks of a streamed body.
 const CHUNKS: usize = 4;
 const CHUNK: usize = 256;
 
-/// How many requests are a sample of a ratio. So few that the next ones to be sent still lie in the
-/// caches.
+/// The number of requests in a sample, small enough for all of them to stay in the caches.
 const SAMPLE: usize = 32;
 const TURNS: usize = 400;
 
@@ -93,7 +92,7 @@ fn full_body_1024<S: Subject>(bencher: Bencher, head: Head) {
     measure(bencher, S::service(), || head.request(full(1024)));
 }
 
-/// `Retry` is missing here: a request with such a body can't be cloned.
+/// `Retry` is missing here, because it cannot clone a request with a streamed body.
 mod streamed_body_4x256 {
     use super::*;
 
@@ -113,7 +112,7 @@ mod streamed_body_4x256 {
     }
 }
 
-/// The clock is read.
+/// The layer reads the clock for a credential with an expiry.
 #[divan::bench(args = HEADS)]
 fn known_expiry(bencher: Bencher, head: Head) {
     measure(bencher, refresh(Noop, expiring()), || head.request(full(0)));
@@ -156,7 +155,7 @@ fn print_ratios(effort: Effort) {
     table.publish(PAGE, effort.is_measured());
 }
 
-/// Four ratios, or two for requests that `Retry` can't clone.
+/// A row with four ratios, or two for requests that `Retry` cannot clone.
 fn row(request: String, turns: usize, race: Race<'_>) -> Vec<String> {
     let standings = race.run(turns);
     let nanos = standings[0].time.as_secs_f64() * 1e9 / SAMPLE as f64;
@@ -185,13 +184,13 @@ where
         requests.extend((0..SAMPLE).map(|_| request()));
         let start = Instant::now();
         for request in requests.drain(..) {
-            black_box(run(&mut service, request).expect("nothing fails here"));
+            black_box(run(&mut service, request).expect("the service is infallible"));
         }
         start.elapsed()
     }
 }
 
-// === What is measured ===
+// === Subjects ===
 
 fn streamed(head: Head) -> Request<UnsyncBoxBody<Bytes, Infallible>> {
     head.request(boxed(CHUNKS, CHUNK))

@@ -1,5 +1,4 @@
-//! A web application that keeps its users logged in with cookies, and a client that shows nobody a
-//! token.
+//! A web application with cookie sessions, and a client whose session lives in cookies.
 //!
 //! `cargo run --features cookies --example cookie_session` starts the application on loopback, logs
 //! in, lets the session cookie expire under many requests at once, sends forms with a CSRF header,
@@ -30,6 +29,7 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Credential, Error, ErrorKind, Refresh, RefreshLayer, ReplayBody, Session,
     cookies::{Csrf, Jar, LogoutEndpoint, RefreshEndpoint},
+    exchange::RequestBody,
 };
 
 const HELP: &str = "\
@@ -45,10 +45,10 @@ Options:
 Exit status: 0 if every number is as guaranteed, 1 if one is not, 2 for a wrong option.
 ";
 
-/// Each takes a connection of its own, with two ends in this process.
+/// Each request takes a connection with both ends in this process.
 const REQUESTS: std::ops::RangeInclusive<usize> = 2..=500;
 
-/// No step takes nearly as long.
+/// A deadline that only a hang reaches.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 const CSRF_COOKIE: &str = "csrf_token";
@@ -73,7 +73,7 @@ async fn main() -> ExitCode {
     ExitCode::FAILURE
 }
 
-/// `None` is a wish for help.
+/// `None` if help was asked for.
 fn parse_args(mut args: lexopt::Parser) -> Result<Option<usize>, lexopt::Error> {
     let mut requests = 50;
     while let Some(arg) = args.next()? {
@@ -95,36 +95,34 @@ fn parse_args(mut args: lexopt::Parser) -> Result<Option<usize>, lexopt::Error> 
 
 type Http<B> = legacy::Client<HttpConnector, B>;
 
-/// The client of the application: its session lives in cookies that nothing but the jar ever sees.
+/// The client of the application. Its session lives in the cookies of a jar.
 #[derive(Clone)]
 struct Client {
     session: Session<Jar>,
     http: Refresh<Http<ReplayBody<Full<Bytes>>>, Jar>,
-    plain: Http<Full<Bytes>>,
+    plain: Http<RequestBody>,
     base: String,
 }
 
 impl Client {
     fn new(base: &str) -> Result<Self, BoxError> {
         let plain = http();
-        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?.unsent_if(|error| {
-            error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
-        });
+        let refresh = RefreshEndpoint::new(plain.clone(), "/auth/refresh")?;
         let logout = LogoutEndpoint::new(plain.clone(), "/auth/logout")?;
         let session = Session::builder(refresh).on_login_end(logout.into_hook()).build();
         let layer = RefreshLayer::new(session.clone(), Jar::new(base)?.origin());
         Ok(Self { session, http: layer.layer(http()), plain, base: base.to_owned() })
     }
 
-    /// Fetches the form, and with it the first cookies; then sends it.
+    /// Fetches the login form with the first cookies, and sends it.
     async fn log_in(&self, user: &str, password: &str) -> Result<(), BoxError> {
         let jar = Jar::new(&self.base)?.with_csrf(Csrf::new(CSRF_COOKIE, CSRF_HEADER));
         let url = format!("{}/auth/login", self.base);
-        let form = self.plain.request(Request::get(&url).body(Full::default())?).await?;
+        let form = self.plain.request(Request::get(&url).body(RequestBody::default())?).await?;
         jar.store(form.headers());
 
         let (mut head, body) = Request::post(&url)
-            .body(Full::from(format!("user={user}&password={password}")))?
+            .body(RequestBody::from(format!("user={user}&password={password}")))?
             .into_parts();
         jar.apply(&mut head);
         let answer = self.plain.request(Request::from_parts(head, body)).await?;
@@ -162,7 +160,7 @@ where
 
 // === the story ===
 
-/// Whether every number was right.
+/// Runs the story. Returns whether every number was right.
 async fn tell(requests: usize) -> Result<bool, BoxError> {
     let app = Arc::new(App::new(requests));
     let base = app.clone().serve().await?;
@@ -246,7 +244,7 @@ impl Report {
     }
 }
 
-/// Not `println!`, which panics when nobody reads any more (`| head`).
+/// Writes without the panic of `println!` when the reader is gone (`| head`).
 fn print(text: &str) -> io::Result<()> {
     io::stdout().write_all(text.as_bytes())
 }
@@ -262,8 +260,7 @@ struct App {
 
 #[derive(Default)]
 struct Sessions {
-    /// The newest of each kind. Anybody could guess the next one; a real application makes them
-    /// unguessable.
+    /// The number of the newest value. A real application makes its values unguessable.
     issued: usize,
     access: Option<String>,
     refresh: Option<String>,
@@ -297,7 +294,7 @@ impl App {
                     let app = app.clone();
                     async move { Ok::<_, Infallible>(app.answer(request).await) }
                 });
-                // When it breaks, its client notices.
+                // The client notices a broken connection.
                 tokio::spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
             }
         });
@@ -315,7 +312,7 @@ impl App {
             (answer, is_rejected && sessions.rejects_together)
         };
         if rejected_together {
-            // So that none of the herd comes when the refresh is over.
+            // No request of the herd may come after the refresh.
             self.all_rejected.wait().await;
         }
         answer

@@ -15,7 +15,6 @@ use std::{
     time::Duration,
 };
 
-use ::oauth2::url::form_urlencoded;
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
 use http_body_util::{BodyExt, Full};
@@ -29,8 +28,12 @@ use tokio::{net::TcpListener, task::JoinSet, time::timeout};
 use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Error, ErrorKind, Origins, Refresh, RefreshLayer, ReplayBody, Session, Token,
-    oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
+    exchange::InvalidUrl,
+    oauth2::{
+        self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
+    },
 };
+use url::form_urlencoded;
 
 const HELP: &str = "\
 Asks an API on loopback with OAuth 2 tokens that expire again and again, and shows that each expiry costs one
@@ -117,9 +120,10 @@ async fn main() -> ExitCode {
 fn service_client(server: &Server) -> Result<Api, BoxError> {
     // `build_http` stands for a connector with TLS
     let http = Client::builder(TokioExecutor::new()).build_http();
-    let me = oauth2::Client::basic(CLIENT_ID, CLIENT_SECRET);
+    let me = oauth2::ClientAuth::basic(CLIENT_ID, CLIENT_SECRET);
     let tokens = TokenEndpoint::new(http, server.url("/token")?, me).scope("read");
-    let session = Session::<Token>::builder(ClientCredentials::new(tokens)).acquire_on_demand(true);
+    let session =
+        Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true);
     // the tokens of this API expire far too often for the default
     let session = session.refresh_limit(1000, Duration::ZERO).build();
 
@@ -130,10 +134,10 @@ fn service_client(server: &Server) -> Result<Api, BoxError> {
 /// The client of a user who has logged in, and the session, to log out.
 fn user_client(server: &Server, token: Token) -> Result<(Api, Session), BoxError> {
     let http = Client::builder(TokioExecutor::new()).build_http();
-    let me = oauth2::Client::basic(CLIENT_ID, CLIENT_SECRET);
+    let me = oauth2::ClientAuth::basic(CLIENT_ID, CLIENT_SECRET);
     let tokens = TokenEndpoint::new(http.clone(), server.url("/token")?, me.clone());
     let revocation = Revocation::new(http, server.url("/revoke")?, me);
-    let session = Session::builder(RefreshToken::new(tokens))
+    let session = Session::builder(RefreshTokenGrant::new(tokens))
         .credential(token)
         .refresh_limit(1000, Duration::ZERO)
         .on_login_end(revocation.into_hook())
@@ -230,7 +234,7 @@ fn check(what: &str, number: usize, expected: usize) -> Result<bool, BoxError> {
     Ok(is_right)
 }
 
-/// Not `println!`, which panics when nobody reads any more (`| head`).
+/// Writes without the panic of `println!` when the reader is gone (`| head`).
 fn print(text: &str) -> Result<(), BoxError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }
@@ -275,7 +279,7 @@ impl Server {
         Ok(server)
     }
 
-    fn url(&self, path: &str) -> Result<EndpointUrl, oauth2::InvalidUrl> {
+    fn url(&self, path: &str) -> Result<EndpointUrl, InvalidUrl> {
         EndpointUrl::new(&format!("http://{}{path}", self.address))
     }
 

@@ -1,7 +1,7 @@
-//! What can go wrong, and how to tell.
+//! The errors of a session and of a refresh.
 //!
-//! A [`Refresh`](crate::Refresh) service answers with a [`BoxError`]: errors of the inner service
-//! pass through as they are, and those of the session are an [`Error`], found by a downcast:
+//! A [`Refresh`](crate::Refresh) service fails with a [`BoxError`]. Errors of the inner service
+//! pass through unchanged. Errors of the session are an [`Error`], which a downcast finds:
 //!
 //! ```
 //! use tower_refresh::{Error, ErrorKind};
@@ -12,31 +12,29 @@
 //! # assert!(!is_logged_out(&"connection refused".into()));
 //! ```
 //!
-//! A [`RefreshError`] is what a [`Refresher`](crate::Refresher) fails with. Its kind decides what
-//! becomes of the login, so it is worth getting right:
+//! A [`Refresher`](crate::Refresher) fails with a [`RefreshError`]. Its kind decides whether the
+//! login goes on:
 //!
-//! | kind | says | the login |
+//! | kind | meaning | the login |
 //! |---|---|---|
-//! | [terminal](RefreshErrorKind::Terminal) | the session was refused: log in again | ends |
+//! | [terminal](RefreshErrorKind::Terminal) | the login was refused: log in again | ends |
 //! | [transient](RefreshErrorKind::Transient) | unreachable, overloaded, broken: try later | goes on |
-//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, but not answered: it may have happened | goes on |
+//! | [ambiguous](RefreshErrorKind::Ambiguous) | sent, without a usable answer: it may have happened | goes on |
 //!
-//! The texts are for people and may change; the kinds are stable. No text and no `Debug` output of
-//! this crate holds a credential. The cause that a refresher hands over is shown by `Debug` and
-//! through `source()` as the refresher made it, so put no secret into it.
+//! The texts are for humans and may change. The kinds are stable. No text and no `Debug` output of
+//! this crate contains a credential. `Debug` and `source()` show the cause that a refresher passes
+//! in unchanged, so it must not contain a secret.
 
 use std::{error, fmt, sync::Arc, time::Duration};
 
 use http::StatusCode;
 
-use crate::credential::token::InvalidToken;
-
 /// A boxed error of any type: Tower's own alias, under a name of this crate.
 pub type BoxError = Box<dyn error::Error + Send + Sync>;
 
-/// Why the session could not let a request through.
+/// The reason why the session did not send a request.
 ///
-/// Clones share the cause: every request that waited for one flight fails with the same one.
+/// Clones share the cause: all requests that waited for one flight fail with the same one.
 ///
 /// ```
 /// use tower_refresh::{refresher_fn, ErrorKind, RefreshContext, RefreshError, Session, Token};
@@ -58,13 +56,13 @@ pub struct Error {
     retry_after: Option<Duration>,
 }
 
-/// What an [`Error`] means for the caller.
+/// The kind of an [`Error`].
 ///
 /// ```
 /// use http::StatusCode;
 /// use tower_refresh::ErrorKind;
 ///
-/// /// What a proxy answers.
+/// /// The status of a proxy's response.
 /// fn status(kind: ErrorKind) -> StatusCode {
 ///     match kind {
 ///         ErrorKind::LoggedOut | ErrorKind::LoginChanged => StatusCode::UNAUTHORIZED,
@@ -77,27 +75,27 @@ pub struct Error {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum ErrorKind {
-    /// The login is over, or there never was one. Nothing is sent until the next login. The source
-    /// is the refusal, if a refusal ended it.
+    /// The session has no login, and sends no request until the next one. The source is the
+    /// refusal, if a refusal ended the last login.
     LoggedOut,
-    /// While the request waited, somebody else logged in. It was not sent in their name.
+    /// Another login began while the request waited. The request was not sent in its name.
     LoginChanged,
-    /// There is no newer credential, and the one there was is not good enough. The login goes on:
-    /// try later. The source says what happened to the refresh.
+    /// The credential cannot be used any more, and the refresh failed. The login goes on, so a
+    /// later attempt may succeed. The source is the error of the refresher.
     RefreshFailed,
-    /// As many requests wait for a refresh as may. See
+    /// Too many requests wait for a refresh. See
     /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
     Overloaded,
     /// The request would have carried the credential in cleartext. See
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext).
+    /// [`Origins`](crate::Origins).
     Cleartext,
-    /// A refresher waited for the flight that it is itself.
+    /// A refresher called a session method that waits for its own flight.
     Recursive,
-    /// A refresh was due, and there is no Tokio runtime to run it.
+    /// A refresh was due, and the session knows no Tokio runtime to run it on.
     NoRuntime,
 }
 
-/// How a refresh failed. Made by a [`Refresher`](crate::Refresher).
+/// The failure of a refresh, made by a [`Refresher`](crate::Refresher).
 ///
 /// Clones share the cause.
 ///
@@ -115,7 +113,7 @@ pub struct RefreshError {
     source: Arc<dyn error::Error + Send + Sync>,
 }
 
-/// What a [`RefreshError`] says about the login.
+/// The kind of a [`RefreshError`]: its meaning for the login.
 ///
 /// ```
 /// use tower_refresh::{RefreshError, RefreshErrorKind};
@@ -128,32 +126,31 @@ pub struct RefreshError {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum RefreshErrorKind {
-    /// The session was refused: nothing but a new login helps.
+    /// The login was refused. Only a new login helps.
     Terminal,
-    /// Nothing was decided about the session: try later.
+    /// The refresh did not happen, and the login was not refused. A later attempt may succeed.
     Transient,
-    /// The refresh was sent and not answered, so it may or may not have happened. This matters
-    /// where refresh tokens are used once (RFC 9700 §4.14.2).
+    /// The refresh may or may not have happened: it was sent, and no usable answer came. This
+    /// matters where a refresh token is valid only once (RFC 9700 §4.14.2).
     Ambiguous,
 }
 
-/// The refresh endpoint answered with this status.
+/// The refresh endpoint responded with a status other than success.
 #[derive(Debug)]
 struct UnexpectedStatus(StatusCode);
 
 // === impl Error ===
 
 impl Error {
-    /// What it means for the caller.
+    /// The kind of the error.
     pub fn kind(&self) -> ErrorKind {
         self.kind
     }
 
-    /// How long to wait before another attempt can succeed, as of the moment when the request
-    /// failed. Known for
-    /// [`ErrorKind::RefreshFailed`]: until then requests that need a newer credential fail at once.
+    /// The time until another attempt can succeed, counted from the failure of the request. Set for
+    /// [`ErrorKind::RefreshFailed`]: requests that need a newer credential fail at once until then.
     ///
-    /// It suits a `Retry-After` header (RFC 9110 §10.2.3), rounded up to seconds.
+    /// Rounded up to seconds, it suits a `Retry-After` header (RFC 9110 §10.2.3).
     ///
     /// ```
     /// use tower_refresh::Error;
@@ -167,32 +164,40 @@ impl Error {
         self.retry_after
     }
 
+    pub(crate) fn new(
+        kind: ErrorKind,
+        source: Option<RefreshError>,
+        retry_after: Option<Duration>,
+    ) -> Self {
+        Self { kind, source, retry_after }
+    }
+
     pub(crate) fn logged_out(cause: Option<RefreshError>) -> Self {
-        Self { kind: ErrorKind::LoggedOut, source: cause, retry_after: None }
+        Self::new(ErrorKind::LoggedOut, cause, None)
     }
 
     pub(crate) fn refresh_failed(cause: RefreshError, wait: Duration) -> Self {
-        Self { kind: ErrorKind::RefreshFailed, source: Some(cause), retry_after: Some(wait) }
+        Self::new(ErrorKind::RefreshFailed, Some(cause), Some(wait))
     }
 
     pub(crate) fn overloaded() -> Self {
-        Self { kind: ErrorKind::Overloaded, source: None, retry_after: None }
+        Self::new(ErrorKind::Overloaded, None, None)
     }
 
     pub(crate) fn login_changed() -> Self {
-        Self { kind: ErrorKind::LoginChanged, source: None, retry_after: None }
+        Self::new(ErrorKind::LoginChanged, None, None)
     }
 
     pub(crate) fn cleartext() -> Self {
-        Self { kind: ErrorKind::Cleartext, source: None, retry_after: None }
+        Self::new(ErrorKind::Cleartext, None, None)
     }
 
     pub(crate) fn recursive() -> Self {
-        Self { kind: ErrorKind::Recursive, source: None, retry_after: None }
+        Self::new(ErrorKind::Recursive, None, None)
     }
 
     pub(crate) fn no_runtime() -> Self {
-        Self { kind: ErrorKind::NoRuntime, source: None, retry_after: None }
+        Self::new(ErrorKind::NoRuntime, None, None)
     }
 }
 
@@ -201,14 +206,14 @@ impl fmt::Display for Error {
         f.write_str(match (self.kind, &self.source) {
             (ErrorKind::LoggedOut, Some(_)) => "the login was ended by a refused refresh",
             (ErrorKind::LoggedOut, None) => "not logged in",
-            (ErrorKind::LoginChanged, _) => "another login took the place of the request's own",
+            (ErrorKind::LoginChanged, _) => "another login has replaced the one of the request",
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
             (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
             (ErrorKind::Cleartext, _) => {
                 "refused to send the credential in cleartext to an origin that is not listed"
             }
-            (ErrorKind::Recursive, _) => "a refresher can't wait for its own refresh",
-            (ErrorKind::NoRuntime, _) => "no Tokio runtime to run the refresh on",
+            (ErrorKind::Recursive, _) => "a refresher cannot wait for its own refresh",
+            (ErrorKind::NoRuntime, _) => "there is no Tokio runtime for the refresh",
         })
     }
 }
@@ -222,13 +227,13 @@ impl error::Error for Error {
 // === impl RefreshError ===
 
 impl RefreshError {
-    /// The session was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a
-    /// 401 or 403 of the refresh endpoint.
+    /// The login was refused, and only a new login helps: `invalid_grant` (RFC 6749 §5.2), or a 401
+    /// or 403 of the refresh endpoint.
     ///
     /// ```
     /// use tower_refresh::RefreshError;
     ///
-    /// /// What the `error` of a token endpoint's answer says.
+    /// /// Classifies the `error` member of a token endpoint's response.
     /// fn classify(error: String) -> RefreshError {
     ///     match &*error {
     ///         "invalid_grant" => RefreshError::terminal(error),
@@ -241,8 +246,8 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Terminal, cause.into())
     }
 
-    /// The refresh did not happen, and nothing was said about the session: the endpoint is
-    /// unreachable, limits the rate or is broken.
+    /// The refresh did not happen, and the login was not refused: the endpoint is unreachable,
+    /// overloaded or broken.
     ///
     /// ```
     /// use std::io;
@@ -256,10 +261,11 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Transient, cause.into())
     }
 
-    /// The refresh was sent and not answered.
+    /// The refresh was sent, and no usable answer came: the connection broke, the answer was cut
+    /// off, or it holds no usable credential.
     ///
-    /// [`SessionBuilder::on_ambiguous`](crate::session::SessionBuilder::on_ambiguous) says what becomes of
-    /// the login.
+    /// [`SessionBuilder::on_ambiguous`](crate::session::SessionBuilder::on_ambiguous) decides
+    /// whether the login goes on.
     ///
     /// ```
     /// use std::io;
@@ -272,13 +278,14 @@ impl RefreshError {
         Self::new(RefreshErrorKind::Ambiguous, cause.into())
     }
 
-    /// For an endpoint that answers with a bare status, as cookie sessions do: 401 and 403 (RFC
-    /// 9110 §15.5.2, §15.5.4) are terminal; 504 (§15.6.5) is ambiguous, because somebody on the way
-    /// waited for the answer in vain; everything else is transient.
+    /// The error for a response of the refresh endpoint, classified by its status alone: 401 and
+    /// 403 (RFC 9110 §15.5.2, §15.5.4) are terminal. 504 (§15.6.5) is ambiguous, because a gateway
+    /// has passed the refresh on and got no answer. So is a success (2xx), whose body then held no
+    /// usable credential. Every other status is transient.
     ///
-    /// An OAuth token endpoint refuses with a code in the body instead, mostly with 400 and
-    /// `invalid_grant` (RFC 6749 §5.2): look for that first, or use `oauth2::RefreshToken` of the
-    /// feature `oauth2`.
+    /// This suits endpoints of cookie sessions. An OAuth token endpoint puts its error code into
+    /// the body instead, usually `invalid_grant` with a 400 (RFC 6749 §5.2). Look for that first,
+    /// or use the refresher of the feature `oauth2`.
     ///
     /// ```
     /// use http::StatusCode;
@@ -291,14 +298,15 @@ impl RefreshError {
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefreshErrorKind::Terminal,
             StatusCode::GATEWAY_TIMEOUT => RefreshErrorKind::Ambiguous,
+            status if status.is_success() => RefreshErrorKind::Ambiguous,
             _ => RefreshErrorKind::Transient,
         };
         Self::new(kind, UnexpectedStatus(status).into())
     }
 
-    /// Names the time until the next attempt, in the place of the session's back-off: from a
-    /// `Retry-After` (RFC 9110 §10.2.3). Less than the least back-off counts as that, and more than
-    /// an hour as an hour.
+    /// Sets the time until the next attempt, for example from a `Retry-After` header (RFC 9110
+    /// §10.2.3). It replaces the session's back-off, and is clamped to between the shortest
+    /// back-off and an hour.
     ///
     /// ```
     /// use std::time::Duration;
@@ -313,17 +321,17 @@ impl RefreshError {
         self
     }
 
-    /// The time until the next attempt that the refresher has named.
+    /// The time until the next attempt, if the refresher has set it.
     pub fn retry_after(&self) -> Option<Duration> {
         self.retry_after
     }
 
-    /// What it says about the login.
+    /// The kind of the error.
     pub fn kind(&self) -> RefreshErrorKind {
         self.kind
     }
 
-    /// Whether nothing but a new login helps.
+    /// Whether the login was refused, so that only a new login helps.
     ///
     /// ```
     /// # use tower_refresh::RefreshError;
@@ -353,7 +361,7 @@ impl fmt::Display for RefreshError {
         f.write_str(match self.kind {
             RefreshErrorKind::Terminal => "the refresh was refused",
             RefreshErrorKind::Transient => "the refresh failed",
-            RefreshErrorKind::Ambiguous => "the refresh got no answer",
+            RefreshErrorKind::Ambiguous => "the outcome of the refresh is unknown",
         })
     }
 }
@@ -361,14 +369,6 @@ impl fmt::Display for RefreshError {
 impl error::Error for RefreshError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&*self.source)
-    }
-}
-
-/// A refresh endpoint that hands out what no header may carry is broken; it said nothing about the
-/// session.
-impl From<InvalidToken> for RefreshError {
-    fn from(invalid: InvalidToken) -> Self {
-        Self::transient(invalid)
     }
 }
 

@@ -32,7 +32,7 @@ use http::{
     uri::{PathAndQuery, Scheme},
 };
 
-use crate::replay::head::{HeadCopy, RequestLine, RestoredHead};
+use crate::replay::head::{HeadCopy, HeadSummary, RequestLine};
 
 /// The head of a response to a request that carried the credential.
 ///
@@ -58,6 +58,7 @@ pub struct RequestHead<'a> {
     base: Option<&'a Uri>,
 }
 
+/// The two representations of a request's head: the text of a copy, or its parts.
 #[derive(Clone, Copy)]
 enum Source<'a> {
     Text { line: RequestLine<'a>, extensions: &'a Extensions },
@@ -70,7 +71,7 @@ static UNKNOWN: LazyLock<Parts> = LazyLock::new(|| Request::new(()).into_parts()
 // === impl ResponseHead ===
 
 impl<'a> ResponseHead<'a> {
-    /// A response without extensions, to a `GET` of `/`: the start of one for a test.
+    /// A response without extensions, to a `GET` of `/`, for tests.
     pub fn new(status: StatusCode, headers: &'a HeaderMap) -> Self {
         let unknown = &*UNKNOWN;
         let request = RequestHead { source: Source::Parts(unknown), base: None };
@@ -145,7 +146,7 @@ impl<'a> RequestHead<'a> {
         Self { source, base: None }
     }
 
-    pub(crate) fn restored(copy: &'a RestoredHead) -> Self {
+    pub(crate) fn restored(copy: &'a HeadSummary) -> Self {
         let source = Source::Text { line: copy.request_line(), extensions: copy.extensions() };
         Self { source, base: None }
     }
@@ -193,8 +194,8 @@ impl fmt::Debug for RequestHead<'_> {
     }
 }
 
-/// The URI with the scheme and authority of `base`, which is an origin. The URI as it is where the
-/// two do not fit together, as with `*`.
+/// The URI with the scheme and authority of `base`, which is an origin. Returns `uri` unchanged if
+/// they cannot be combined, as for `*`.
 fn completed(uri: Uri, base: &Uri) -> Uri {
     let mut parts = uri.clone().into_parts();
     parts.scheme = base.scheme().cloned().or(Some(Scheme::HTTPS));

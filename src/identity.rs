@@ -1,7 +1,7 @@
-/// The span of one identity in a session, from a login to its end.
+/// One identity's time in a session, from a login to its end.
 ///
-/// A session may see many logins, one at a time. The number says nothing by itself: compare it with
-/// another one of the same session.
+/// A session has many logins over time, and at most one at a time. A `Login` only serves to compare
+/// it with another one of the same session.
 ///
 /// ```
 /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -10,16 +10,16 @@
 /// let session = Session::new(Token::bearer("anns")?, refresher);
 /// let ann = session.state().login();
 /// session.login(Token::bearer("bobs")?);
-/// assert_ne!(session.state().login(), ann); // what is cached for Ann is not for Bob
+/// assert_ne!(session.state().login(), ann); // Ann's cache entries are not for Bob
 /// # Ok(()) }
 /// ```
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Login(u64);
 
-/// How many credentials the session has seen: the number of the current one.
+/// The sequence number of a credential in its session.
 ///
-/// It grows exactly when a new credential arrives (a refresh that succeeded, a replacement, a
-/// login) and never goes back, not even across logins.
+/// The generation grows by one with every new credential: a successful refresh, a replacement, a
+/// login. It never decreases, not even across logins.
 ///
 /// ```
 /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -28,7 +28,7 @@ pub struct Login(u64);
 /// let session = Session::new(Token::bearer("at-1")?, refresher);
 /// let before = session.state();
 /// let replaced = session.replace(before.login(), Token::bearer("at-2")?);
-/// let generation = replaced.expect("nobody has logged out");
+/// let generation = replaced.expect("the login has not ended");
 /// assert!(generation > before.generation());
 ///
 /// drop(session.logout());
@@ -41,8 +41,12 @@ pub struct Generation(u64);
 // === impl Login ===
 
 impl Login {
-    /// Before the first login.
+    /// The value before the first login.
     pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn nth(number: u64) -> Self {
+        Self(number)
+    }
 
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
@@ -52,8 +56,12 @@ impl Login {
 // === impl Generation ===
 
 impl Generation {
-    /// Before the first credential.
+    /// The value before the first credential.
     pub(crate) const NONE: Self = Self(0);
+
+    pub(crate) fn nth(number: u64) -> Self {
+        Self(number)
+    }
 
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)

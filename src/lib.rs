@@ -66,6 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
+//! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees
 //!
@@ -111,6 +112,7 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
@@ -135,6 +137,9 @@ pub mod client;
 pub mod cookies;
 pub mod credential;
 pub mod detect;
+#[cfg(feature = "exchange")]
+#[cfg_attr(docsrs, doc(cfg(feature = "exchange")))]
+pub mod exchange;
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]
 pub mod grpc;
@@ -148,10 +153,9 @@ pub mod session;
 #[cfg(feature = "store")]
 #[cfg_attr(docsrs, doc(cfg(feature = "store")))]
 pub mod store;
+pub mod testing;
 
 mod error;
-#[cfg(any(feature = "cookies", feature = "oauth2"))]
-mod exchange;
 mod identity;
 mod middleware;
 mod replay;
@@ -161,7 +165,7 @@ pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
     extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
 };
-pub use refresher::{RefreshContext, Refresher, refresher_fn};
+pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::refresher_fn};
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 

@@ -1,4 +1,4 @@
-//! What an instance of the service shares with its clones, and what it has of its own.
+//! State that an instance of the service shares with its clones, and state of its own.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -24,15 +24,16 @@ use tower_refresh::{
     refresher_fn,
 };
 
-/// A service that counts its clones, takes only `good`, and notes what name it had at each call.
+/// A service that counts its clones, accepts only the key `good`, and records its name at every
+/// call.
 struct Inner {
     name: &'static str,
     clones: Arc<AtomicUsize>,
     served: Arc<Mutex<Vec<&'static str>>>,
 }
 
-/// A credential that counts the copies of itself, and how often one of them is applied, and the
-/// original observes.
+/// A credential that counts its copies, the calls of `apply` on a copy, and the calls of `observe`
+/// on the original.
 struct Key {
     value: &'static str,
     is_copy: bool,
@@ -44,17 +45,17 @@ struct Key {
 type Call = Request<Full<Bytes>>;
 
 #[tokio::test]
-async fn a_request_with_a_good_credential_clones_no_service() {
+async fn a_request_with_a_usable_credential_clones_no_service() {
     let (inner, clones, _) = Inner::new("inner");
     let mut service = RefreshLayer::new(Key::session("good"), Origins::any()).layer(inner);
     for _ in 0..10 {
         assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     }
-    assert_eq!(clones.load(SeqCst), 1, "for replays, once and for all");
+    assert_eq!(clones.load(SeqCst), 1, "one clone, which is kept for replays");
 }
 
 #[tokio::test]
-async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
+async fn an_instance_that_is_only_cloned_follows_the_session() {
     let (inner, clones, _) = Inner::new("inner");
     let session = Key::session("good");
     let service = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
@@ -65,32 +66,33 @@ async fn an_instance_that_is_only_cloned_follows_the_session_itself() {
         assert_eq!(
             clones.load(SeqCst),
             login * (5 + 1),
-            "one for each clone, and one for the state"
+            "one clone for each request, and one for each snapshot"
         );
         session.login(Key::new("good"));
     }
 }
 
 #[tokio::test]
-async fn a_clone_that_is_used_again_has_a_copy_of_the_credential_and_observes_with_the_original() {
+async fn a_clone_copies_the_credential_at_its_second_request_and_observes_with_the_original() {
     let (inner, _, _) = Inner::new("inner");
     let key = Key::new("good");
     let (copies, applied, observed) =
         (key.copies.clone(), key.applied.clone(), key.observed.clone());
-    let mut service = RefreshLayer::new(Session::new(key, never()), Origins::any()).layer(inner);
+    let mut service =
+        RefreshLayer::new(Session::new(key, never_refresh()), Origins::any()).layer(inner);
     assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     assert_eq!(copies.load(SeqCst), 1);
 
     let mut clone = service.clone();
     for expected in [1, 2, 2, 2] {
         assert_eq!(clone.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
-        assert_eq!(copies.load(SeqCst), expected, "its first call borrows");
+        assert_eq!(copies.load(SeqCst), expected, "the first request borrows the snapshot");
     }
     assert_eq!((applied.load(SeqCst), observed.load(SeqCst)), (5, 5));
 }
 
 #[tokio::test]
-async fn a_replay_goes_to_a_clone_of_the_service_that_get_mut_left_there() {
+async fn a_replay_uses_a_clone_of_the_inner_service_that_get_mut_changed() {
     let (inner, _, served) = Inner::new("old");
     let refresher = refresher_fn(|_: RefreshContext<Key>| async { Ok(Key::new("good")) });
     let session = Session::new(Key::new("bad"), refresher);
@@ -107,13 +109,13 @@ async fn a_replay_goes_to_a_clone_of_the_service_that_get_mut_left_there() {
     assert_eq!(*served.lock().unwrap(), ["old", "old", "old", "old", "new", "new"]);
 }
 
-/// So that it has made itself ready for the state before something else changes.
+/// Polls readiness once, so that the service has a snapshot of the current state.
 fn poll_ready_once<S: Service<Call>>(service: &mut S) {
     let ready = service.poll_ready(&mut Context::from_waker(std::task::Waker::noop()));
     assert!(matches!(ready, Poll::Ready(Ok(()))));
 }
 
-fn never() -> impl tower_refresh::Refresher<Key> {
+fn never_refresh() -> impl tower_refresh::Refresher<Key> {
     refresher_fn(|_: RefreshContext<Key>| async { Err(RefreshError::terminal("not expected")) })
 }
 
@@ -163,7 +165,7 @@ impl Key {
     }
 
     fn session(value: &'static str) -> Session<Self> {
-        Session::new(Self::new(value), never())
+        Session::new(Self::new(value), never_refresh())
     }
 }
 
@@ -174,7 +176,7 @@ impl Credential for Key {
     }
 
     fn observe(&self, _: &tower_refresh::head::ResponseHead<'_>) {
-        assert!(!self.is_copy, "a copy is only applied");
+        assert!(!self.is_copy, "`observe` is called on a copy");
         self.observed.fetch_add(1, SeqCst);
     }
 

@@ -1,5 +1,5 @@
-//! A cookie session behind the layer: against an application in memory, step by step, and over real
-//! connections.
+//! Cookie sessions behind the layer: with an application in memory, with answers by hand, and over
+//! real connections.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -21,7 +21,7 @@ use std::{
 use bytes::Bytes;
 use http::{
     HeaderMap, HeaderName, HeaderValue, Method, Request, Response, StatusCode,
-    header::{AUTHORIZATION, COOKIE, LOCATION, RETRY_AFTER, SET_COOKIE},
+    header::{AUTHORIZATION, CONTENT_TYPE, COOKIE, DATE, LOCATION, RETRY_AFTER, SET_COOKIE},
     request::Parts,
 };
 use http_body_util::{BodyExt, Full, StreamBody};
@@ -40,7 +40,8 @@ use tower::{BoxError, Layer, Service, ServiceExt, util::BoxCloneService};
 use tower_refresh::{
     Credential, Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session,
-    cookies::{Csrf, InvalidCookie, InvalidUrl, Jar, LogoutEndpoint, RefreshEndpoint},
+    cookies::{Csrf, InvalidCookie, Jar, LogoutEndpoint, RefreshEndpoint, StripSetCookieLayer},
+    exchange::{InvalidUrl, RequestBody},
     refresher::{BoxFuture, Cause},
     session::{Phase, SessionBuilder},
 };
@@ -55,7 +56,7 @@ const CSRF: HeaderName = HeaderName::from_static("x-csrf");
 #[derive(Default)]
 struct App {
     sessions: Mutex<Sessions>,
-    /// Holds up rejections until so many are there.
+    /// Delays rejections until this many have come.
     rejected_together: Option<Barrier>,
 }
 
@@ -69,11 +70,11 @@ struct Sessions {
     log: Vec<(String, HashMap<String, String>)>,
 }
 
-/// A service in memory: for every body, as the layer and the endpoints need it.
+/// A service in memory, for every body type.
 #[derive(Clone)]
 struct InMemory(Arc<dyn Fn(Parts) -> BoxFuture<'static, Result<Answer, BoxError>> + Send + Sync>);
 
-/// A service whose answers the test gives.
+/// The test's side of a service whose answers it gives.
 struct ByHand(mpsc::UnboundedReceiver<InHand>);
 
 struct InHand {
@@ -89,8 +90,8 @@ const _: fn() = || {
     is_clone::<Csrf>();
     is_error::<InvalidCookie>();
     is_error::<InvalidUrl>();
-    // Any HTTP client will do that can be cloned and sent.
-    let _ = |service: BoxCloneService<Request<Full<Bytes>>, Answer, BoxError>| {
+    // An HTTP client has to be `Clone` and `Send`, and no more.
+    let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>| {
         drop(LogoutEndpoint::new(service.clone(), "/"));
         RefreshEndpoint::new(service, "/")
     };
@@ -99,7 +100,7 @@ const _: fn() = || {
 // === against the application, in memory ===
 
 #[tokio::test]
-async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expired() {
+async fn a_refresh_replaces_the_expired_cookies_of_the_login() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
@@ -116,7 +117,7 @@ async fn what_the_login_set_is_sent_and_a_refresh_replaces_it_once_it_has_expire
 }
 
 #[tokio::test]
-async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on_it() {
+async fn an_expired_cookie_is_renewed_before_the_request_is_sent() {
     let app = App::shared();
     let later = Arc::new(AtomicU64::new(0));
     let clock = {
@@ -138,6 +139,53 @@ async fn a_cookie_that_names_its_expiry_is_renewed_before_a_request_is_wasted_on
     assert_eq!(app.count("GET /api/user"), 2, "none was rejected");
 }
 
+/// The clock of this machine is an hour ahead of the server's, or behind it.
+#[tokio::test]
+async fn a_wrong_clock_costs_no_cookie_and_no_lifetime() {
+    let system = SystemTime::now();
+    let date = httpdate::fmt_http_date;
+    for (offset, jar_is_wrong) in
+        [(3600_i64, false), (3600, true), (-3600, false), (-3600, true), (0, true)]
+    {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => system + Duration::from_secs(ahead),
+            Err(_) => system - Duration::from_secs(3600),
+        };
+        for cookie in [
+            "sid=2; Path=/; Max-Age=300".to_owned(),
+            format!("sid=2; Path=/; Expires={}", date(system + Duration::from_secs(300))),
+        ] {
+            let (auth, mut calls) = by_hand();
+            let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+            let jar =
+                if jar_is_wrong { jar.with_clock(clock) } else { jar.with_clock(move || system) };
+            let session = builder(refresh_by(auth)).credential(jar).clock(clock).build();
+            let refresh = tokio::spawn(session.refresh());
+            let mut answer = with_cookies(StatusCode::OK, &[&cookie]);
+            answer.headers_mut().insert(DATE, date(system).parse().unwrap());
+            calls.next().await.answer_with(Ok(answer));
+            in_time(refresh).await.unwrap().unwrap();
+            let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+            assert!(left.as_secs().abs_diff(300) <= 1, "{offset} {cookie}: {left:?}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn an_expiry_without_a_date_goes_by_the_session_s_clock() {
+    // The application corrects the clock of a machine that is an hour behind.
+    let corrected = || SystemTime::now() + Duration::from_secs(3600);
+    let (auth, mut calls) = by_hand();
+    let jar = jar(&["sid=1; Path=/"]).with_expiry_of("sid");
+    let session = builder(refresh_by(auth)).credential(jar).clock(corrected).build();
+    let refresh = tokio::spawn(session.refresh());
+    let expires = httpdate::fmt_http_date(corrected() + Duration::from_secs(300));
+    calls.next().await.answer(StatusCode::OK, &[&format!("sid=2; Path=/; Expires={expires}")]);
+    in_time(refresh).await.unwrap().unwrap();
+    let left = session.state().expires_at().unwrap().duration_since(corrected()).unwrap();
+    assert!(left.as_secs().abs_diff(300) <= 2, "{left:?}");
+}
+
 #[tokio::test]
 async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
     let app = App::shared();
@@ -157,7 +205,7 @@ async fn the_callers_own_cookies_travel_with_the_jars_also_on_the_replay() {
 }
 
 #[tokio::test]
-async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_overwritten() {
+async fn a_request_with_an_authorization_header_passes_untouched_unless_overwritten() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let request = || {
@@ -173,7 +221,7 @@ async fn a_request_with_an_authorization_of_its_own_passes_untouched_unless_over
 }
 
 #[tokio::test]
-async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
+async fn an_ordinary_answer_updates_the_jar() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
@@ -188,7 +236,7 @@ async fn a_cookie_that_an_ordinary_answer_sets_rolls_the_jar_forward() {
 }
 
 #[tokio::test]
-async fn the_refresh_and_the_replay_carry_the_csrf_header_of_the_moment() {
+async fn the_refresh_and_the_replay_carry_the_current_csrf_header() {
     let app = App::shared();
     let session = app.session(app.log_in().await);
     let client = RefreshLayer::new(session, Origins::any()).layer(app.in_memory());
@@ -288,7 +336,7 @@ async fn the_cookies_of_a_late_answer_never_reach_a_newer_login() {
 }
 
 #[tokio::test]
-async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
+async fn an_answer_that_a_refresh_overtook_does_not_undo_the_refresh() {
     let (api, mut sent) = by_hand();
     let (auth, mut refreshes) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(auth));
@@ -303,7 +351,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
         .answer(StatusCode::UNAUTHORIZED, &["sid=; Path=/; Max-Age=0", "csrf=rolled; Path=/"]);
     let replay = sent.next().await;
     assert_eq!(
-        replay.head.headers[COOKIE], "csrf=rolled; sid=2",
+        replay.head.headers[COOKIE], "sid=2; csrf=rolled",
         "what the refresh did not set still rolls"
     );
     replay.answer(StatusCode::OK, &[]);
@@ -314,7 +362,7 @@ async fn the_cookies_of_an_answer_that_a_refresh_overtook_do_not_undo_it() {
 async fn a_late_answer_after_a_logout_stores_nothing() {
     let (api, mut sent) = by_hand();
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
         .credential(jar(&["sid=1"]))
@@ -335,7 +383,7 @@ async fn a_late_answer_after_a_logout_stores_nothing() {
 #[tokio::test]
 async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its_cookies() {
     let (auth, mut calls) = by_hand();
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth))
         .on_login_end(logout.into_hook())
         .credential(jar(&["rt=1; Path=/"]))
@@ -360,7 +408,7 @@ async fn a_refresh_that_a_logout_overtook_stores_nothing_and_the_logout_gets_its
 }
 
 #[tokio::test]
-async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
+async fn another_host_gets_no_cookie_and_sets_none() {
     let (api, mut sent) = by_hand();
     let session = Session::new(jar(&["sid=1; Path=/"]), refresh_by(never()));
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(api);
@@ -372,7 +420,7 @@ async fn a_host_that_is_not_the_upstream_gets_no_cookie_and_plants_none() {
     assert_eq!(session.credential().unwrap().value("sid").as_deref(), Some("1"));
 }
 
-// === what the refresh endpoint may answer ===
+// === answers of the refresh endpoint ===
 
 #[tokio::test]
 async fn the_status_of_the_refresh_endpoint_decides() {
@@ -407,10 +455,10 @@ async fn the_status_of_the_refresh_endpoint_decides() {
 }
 
 #[tokio::test]
-async fn the_rule_can_be_replaced() {
+async fn a_custom_classifier_decides() {
     let (auth, mut calls) = by_hand();
     let endpoint = refresh_by(auth).classify(|status, headers| match status {
-        StatusCode::FOUND if headers[LOCATION] == "/login" => {
+        StatusCode::FOUND if headers.get(LOCATION).is_some_and(|to| to == "/login") => {
             Err(RefreshError::terminal("sent to the login page"))
         }
         StatusCode::FORBIDDEN => Err(RefreshError::transient("a firewall")),
@@ -491,11 +539,11 @@ async fn an_endpoint_that_never_answers_is_ambiguous_when_the_time_is_over() {
     let error = request.await.unwrap().unwrap_err();
     let cause = error.source().unwrap().downcast_ref::<RefreshError>().unwrap();
     assert_eq!(cause.kind(), RefreshErrorKind::Ambiguous);
-    assert!(session.credential().is_some(), "nobody is logged out for it");
+    assert!(session.credential().is_some(), "the login goes on");
 }
 
 #[tokio::test]
-async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() {
+async fn an_unsent_refresh_is_transient_and_an_unanswered_one_is_ambiguous() {
     use RefreshErrorKind::{Ambiguous, Transient};
     for (error, kind) in [
         (BoxError::from(io::Error::from(io::ErrorKind::ConnectionRefused)), Transient),
@@ -513,13 +561,13 @@ async fn what_was_never_sent_is_transient_and_what_was_not_answered_ambiguous() 
     calls.next().await.answer_with(Err("no name".into()));
     assert_eq!(in_time(refresh).await.unwrap().unwrap_err().kind(), Transient);
 
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(NeverReady, "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(NeverReady, "/auth/refresh").unwrap();
     assert_eq!(in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err().kind(), Transient);
 }
 
 #[tokio::test]
 async fn the_body_of_an_answer_is_not_waited_for() {
-    let endless = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let endless = tower::service_fn(|_: Request<RequestBody>| async {
         let body =
             StreamBody::new(tokio_stream::pending::<Result<http_body::Frame<Bytes>, Infallible>>());
         Ok::<_, Infallible>(
@@ -530,7 +578,7 @@ async fn the_body_of_an_answer_is_not_waited_for() {
     let renewed = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap();
     assert_eq!(renewed.value("sid").as_deref(), Some("2"));
 
-    let huge = tower::service_fn(|_: Request<Full<Bytes>>| async {
+    let huge = tower::service_fn(|_: Request<RequestBody>| async {
         let frame = || Ok::<_, Infallible>(http_body::Frame::data(Bytes::from_static(&[0; 1024])));
         let body = StreamBody::new(tokio_stream::iter(std::iter::repeat_with(frame)));
         Ok::<_, Infallible>(
@@ -543,9 +591,9 @@ async fn the_body_of_an_answer_is_not_waited_for() {
 }
 
 #[tokio::test]
-async fn a_refresh_is_a_post_to_the_upstream_with_what_was_configured() {
+async fn a_refresh_is_a_post_to_the_upstream_with_the_configured_headers() {
     let (auth, mut calls) = by_hand();
-    let endpoint = RefreshEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/refresh?client=web")
+    let endpoint = RefreshEndpoint::new(auth, "/auth/refresh?client=web")
         .unwrap()
         .header(http::header::REFERER, HeaderValue::from_static("https://app.example.com/"))
         .body(HeaderValue::from_static("application/json"), "{}");
@@ -566,7 +614,7 @@ async fn an_endpoint_may_have_a_csrf_check_of_its_own() {
     let (auth, mut calls) = by_hand();
     let jar = jar(&["csrf=c; Path=/", "csrf_refresh=r; Path=/"]).with_csrf(Csrf::new("csrf", CSRF));
     let own = Csrf::new("csrf_refresh", CSRF);
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth.clone(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth.clone(), "/auth/logout").unwrap();
     let session = builder(refresh_by(auth).csrf(own.clone()))
         .on_login_end(logout.csrf(own).into_hook())
         .credential(jar)
@@ -596,7 +644,7 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
         ErrorKind::Cleartext
     );
 
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(auth, "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(auth, "/auth/logout").unwrap();
     let session =
         builder(refresh_by(never())).on_login_end(logout.into_hook()).credential(jar()).build();
     in_time(session.logout()).await;
@@ -609,6 +657,102 @@ async fn cookies_do_not_travel_in_cleartext_unless_allowed() {
 }
 
 #[tokio::test]
+async fn a_page_does_not_end_the_login() {
+    use RefreshErrorKind::{Terminal, Transient};
+    let page = "\n<!DOCTYPE html><title>Request blocked</title>";
+    for (content_type, body, kind) in [
+        ("", "", Terminal),
+        ("application/json", r#"{"error":"session expired"}"#, Terminal),
+        ("text/plain", "session expired", Terminal),
+        ("text/html; charset=utf-8", "", Transient),
+        ("application/xhtml+xml", "session expired", Transient),
+        ("", page, Transient),
+        ("application/json", page, Transient),
+    ] {
+        for status in [StatusCode::UNAUTHORIZED, StatusCode::FORBIDDEN] {
+            let (auth, mut calls) = by_hand();
+            let refresh = spawn_refresh(refresh_by(auth));
+            let mut answer = with_cookies(status, &[]).map(|_| Full::from(body));
+            if !content_type.is_empty() {
+                answer.headers_mut().insert(CONTENT_TYPE, content_type.parse().unwrap());
+            }
+            calls.next().await.answer_with(Ok(answer));
+            let error = in_time(refresh).await.unwrap().unwrap_err();
+            assert_eq!(error.kind(), kind, "{status} {content_type:?} {body:?}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_start_of_a_refusal_is_waited_for_and_its_end_is_not() {
+    for (start, kind) in [
+        ("<html>", RefreshErrorKind::Transient),
+        ("{}", RefreshErrorKind::Terminal),
+        ("  ", RefreshErrorKind::Terminal),
+    ] {
+        let http = tower::service_fn(move |_: Request<RequestBody>| async move {
+            let start =
+                tokio_stream::once(Ok::<_, Infallible>(http_body::Frame::data(Bytes::from(start))));
+            let body =
+                StreamBody::new(tokio_stream::StreamExt::chain(start, tokio_stream::pending()));
+            Ok::<_, Infallible>(Response::builder().status(403).body(body).unwrap())
+        });
+        let endpoint = RefreshEndpoint::new(http, "/auth/refresh").unwrap();
+        let error = in_time(spawn_refresh(endpoint)).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), kind, "{start}");
+    }
+}
+
+#[tokio::test]
+async fn a_success_that_only_deletes_cookies_is_ambiguous() {
+    for deletion in
+        ["sid=; Path=/; Max-Age=0", "sid=; Path=/; Expires=Sun, 06 Nov 1994 08:49:37 UTC"]
+    {
+        let (auth, mut calls) = by_hand();
+        let refresh = spawn_refresh(refresh_by(auth));
+        calls.next().await.answer(StatusCode::OK, &[deletion]);
+        let error = in_time(refresh).await.unwrap().unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
+        assert!(!shown(&error).contains("no answer"), "{}", shown(&error));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_connection_that_is_not_made_in_time_is_transient() {
+    let kept = Arc::new(Mutex::new(Vec::new()));
+    let keeping = kept.clone();
+    let connecting = tower::service_fn(move |request: Request<RequestBody>| {
+        keeping.lock().unwrap().push(request);
+        pending::<Result<Answer, BoxError>>()
+    });
+    let endpoint = RefreshEndpoint::new(connecting, "/auth/refresh").unwrap();
+    for (endpoint, seconds) in
+        [(endpoint.clone(), 10), (endpoint.connect_timeout(Duration::from_secs(3)), 3)]
+    {
+        let start = tokio::time::Instant::now();
+        let error = spawn_refresh(endpoint).await.unwrap().unwrap_err();
+        assert_eq!(start.elapsed().as_secs(), seconds);
+        assert_eq!(error.kind(), RefreshErrorKind::Transient);
+        let request = kept.lock().unwrap().pop().unwrap();
+        assert!(request.into_body().collect().await.is_err(), "the request is not sent later");
+    }
+}
+
+#[tokio::test]
+async fn a_proxys_callers_do_not_get_the_cookies_of_the_session() {
+    let app = App::shared();
+    let session = app.session(app.log_in().await);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(app.in_memory());
+    let bare = client.clone().oneshot(post("/api/orders")).await.unwrap();
+    assert!(bare.headers().contains_key(SET_COOKIE));
+    let csrf = session.credential().unwrap().value("csrf");
+    let proxy = StripSetCookieLayer::new().layer(client);
+    let stripped = in_time(proxy.oneshot(post("/api/orders"))).await.unwrap();
+    assert!(!stripped.headers().contains_key(SET_COOKIE));
+    assert_ne!(session.credential().unwrap().value("csrf"), csrf, "the jar has taken the cookie");
+}
+
+#[tokio::test]
 async fn without_a_jar_there_is_nothing_to_refresh() {
     let session = builder(refresh_by(never())).build();
     let error = in_time(session.acquire()).await.unwrap_err();
@@ -617,7 +761,7 @@ async fn without_a_jar_there_is_nothing_to_refresh() {
 
 #[tokio::test(start_paused = true)]
 async fn a_logout_endpoint_that_never_answers_is_given_up_and_the_jar_closed() {
-    let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(never(), "/auth/logout").unwrap();
+    let logout = LogoutEndpoint::new(never(), "/auth/logout").unwrap();
     let logout = logout.timeout(Duration::from_secs(3));
     let session = builder(refresh_by(never()))
         .on_login_end(logout.into_hook())
@@ -660,12 +804,27 @@ async fn fifty_rejected_requests_cost_one_refresh_and_each_is_answered() {
 }
 
 #[tokio::test]
+async fn a_name_that_is_not_resolved_is_transient() {
+    let jar = Jar::new("https://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
+    // `https` over a connector without TLS fails before the connection, too.
+    let context = || RefreshContext::new(Cause::Forced);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+
+    let jar = Jar::new("http://no-such-host.invalid").unwrap().with_cookie("sid=1").unwrap();
+    let endpoint = endpoint.allow_cleartext(true);
+    let error = in_time(endpoint.refresh(context().with_current(Arc::new(jar)))).await.unwrap_err();
+    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+}
+
+#[tokio::test]
 async fn a_refused_connection_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     drop(listener);
     let jar = Jar::new(&base).unwrap().with_cookie("sid=1").unwrap();
-    let endpoint = RefreshEndpoint::new(http_client::<Full<Bytes>>(), "/auth/refresh").unwrap();
+    let endpoint = RefreshEndpoint::new(http_client(), "/auth/refresh").unwrap();
     let context = RefreshContext::new(Cause::Forced).with_current(Arc::new(jar));
     let error = in_time(endpoint.refresh(context)).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
@@ -673,11 +832,11 @@ async fn a_refused_connection_is_transient() {
 
 // === helpers ===
 
-/// It fails before a request can be given to it.
+/// A service that fails before it is given a request.
 #[derive(Clone)]
 struct NeverReady;
 
-impl Service<Request<Full<Bytes>>> for NeverReady {
+impl Service<Request<RequestBody>> for NeverReady {
     type Response = Answer;
     type Error = BoxError;
     type Future = BoxFuture<'static, Result<Answer, BoxError>>;
@@ -686,7 +845,7 @@ impl Service<Request<Full<Bytes>>> for NeverReady {
         Poll::Ready(Err("closed".into()))
     }
 
-    fn call(&mut self, _: Request<Full<Bytes>>) -> Self::Future {
+    fn call(&mut self, _: Request<RequestBody>) -> Self::Future {
         unreachable!("it is never ready")
     }
 }
@@ -746,7 +905,7 @@ impl App {
 
     fn session_at<S, ResBody>(&self, jar: Jar, service: S) -> Session<Jar>
     where
-        S: Service<Request<Full<Bytes>>, Response = Response<ResBody>>
+        S: Service<Request<RequestBody>, Response = Response<ResBody>>
             + Clone
             + Send
             + Sync
@@ -754,10 +913,10 @@ impl App {
         S::Error: Into<BoxError>,
         S::Future: Send,
         ResBody: http_body::Body + Send + 'static,
+        ResBody::Error: Into<BoxError>,
     {
-        let refresh =
-            RefreshEndpoint::new::<_, Full<Bytes>, _>(service.clone(), "/auth/refresh").unwrap();
-        let logout = LogoutEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/logout").unwrap();
+        let refresh = RefreshEndpoint::new(service.clone(), "/auth/refresh").unwrap();
+        let logout = LogoutEndpoint::new(service, "/auth/logout").unwrap();
         builder(refresh).on_login_end(logout.into_hook()).credential(jar).build()
     }
 
@@ -780,7 +939,7 @@ impl App {
         jar
     }
 
-    /// The access cookie is good no more.
+    /// Invalidates the access cookie.
     fn expire(&self) {
         self.sessions.lock().unwrap().access = None;
     }
@@ -793,7 +952,7 @@ impl App {
         self.sessions.lock().unwrap().log.iter().filter(|(logged, _)| logged == line).count()
     }
 
-    /// The cookies of the last such request.
+    /// The cookies of the last request with this line.
     fn cookies_of(&self, line: &str) -> HashMap<String, String> {
         let sessions = self.sessions.lock().unwrap();
         sessions.log.iter().rfind(|(logged, _)| logged == line).expect(line).1.clone()
@@ -882,7 +1041,7 @@ impl InHand {
     }
 
     fn answer_with(self, answer: Result<Answer, BoxError>) {
-        assert!(self.answer.send(answer).is_ok(), "somebody waits for the answer");
+        assert!(self.answer.send(answer).is_ok(), "the request is still waited for");
     }
 }
 
@@ -901,7 +1060,7 @@ fn never() -> InMemory {
 }
 
 fn refresh_by(service: InMemory) -> RefreshEndpoint {
-    RefreshEndpoint::new::<_, Full<Bytes>, _>(service, "/auth/refresh").unwrap()
+    RefreshEndpoint::new(service, "/auth/refresh").unwrap()
 }
 
 fn builder(refresher: RefreshEndpoint) -> SessionBuilder<Jar> {
@@ -912,7 +1071,7 @@ fn jar(cookies: &[&str]) -> Jar {
     cookies.iter().fold(Jar::new(BASE).unwrap(), |jar, cookie| jar.with_cookie(cookie).unwrap())
 }
 
-/// The refresher alone, with a cookie to refresh.
+/// Runs the refresher without a session.
 fn spawn_refresh(endpoint: RefreshEndpoint) -> tokio::task::JoinHandle<Result<Jar, RefreshError>> {
     let context =
         RefreshContext::new(Cause::Forced).with_current(Arc::new(jar(&["sid=1; Path=/"])));
@@ -937,7 +1096,7 @@ fn with_cookies(status: StatusCode, set_cookies: &[&str]) -> Answer {
 }
 
 fn cookies(headers: &HeaderMap) -> HashMap<String, String> {
-    assert!(headers.get_all(COOKIE).iter().count() <= 1, "one header at the most");
+    assert!(headers.get_all(COOKIE).iter().count() <= 1, "at most one header");
     let Some(header) = headers.get(COOKIE) else { return HashMap::new() };
     let pairs = header.to_str().unwrap().split("; ").map(|pair| pair.split_once('=').unwrap());
     let mut cookies = HashMap::new();
@@ -980,7 +1139,7 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-/// All that may end up in a log.
+/// All texts that an error can be printed as.
 fn shown(error: &(dyn std::error::Error + 'static)) -> String {
     let mut shown = String::new();
     let mut next = Some(error);

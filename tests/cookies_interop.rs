@@ -117,10 +117,8 @@ impl Flask {
 
     fn session(&self) -> Session<Jar> {
         let csrf = Csrf::new("csrf_refresh_token", CSRF);
-        let refresh = RefreshEndpoint::new(http::<Full<Bytes>>(), "/auth/refresh")
-            .unwrap()
-            .csrf(csrf.clone());
-        let logout = LogoutEndpoint::new(http::<Full<Bytes>>(), "/auth/logout").unwrap().csrf(csrf);
+        let refresh = RefreshEndpoint::new(http(), "/auth/refresh").unwrap().csrf(csrf.clone());
+        let logout = LogoutEndpoint::new(http(), "/auth/logout").unwrap().csrf(csrf);
         Session::builder(refresh).on_login_end(logout.into_hook()).build()
     }
 

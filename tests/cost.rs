@@ -1,12 +1,11 @@
-//! What a request costs while its credential is good, and while it waits, as far as that can be
-//! counted: allocations, and the sizes of types. Instructions are counted in the bench of that
-//! name.
+//! Bounds on the allocations and the type sizes of a fresh request and of a waiting one. The bench
+//! `instructions` counts instructions.
 
-// The bounds were measured where a pointer has 64 bits.
+// The bounds hold for pointers of 64 bits.
 #![cfg(target_pointer_width = "64")]
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-// The requests whose time is measured, too.
+// The benches measure the time of the same requests.
 #[path = "../benches/support/mod.rs"]
 mod support;
 
@@ -34,8 +33,8 @@ use tower_refresh::{
     Origins, Refresh, RefreshContext, RefreshLayer, ReplayBody, Session, refresher_fn,
 };
 
-/// What a request allocates beyond what it does without the layer; to grow a buffer is to allocate
-/// another.
+/// The allocations of a request beyond those without the layer. Growing a buffer counts as an
+/// allocation.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct Cost {
     allocations: u64,
@@ -44,47 +43,49 @@ struct Cost {
 
 type Inbound = Request<Full<Bytes>>;
 
-// === The bounds ===
+// === Bounds ===
 //
-// As measured. Who has made the layer better, or worse for a good reason, writes the new ones here.
+// Measured values. A change that improves a value, or worsens it for a good reason, updates it
+// here.
 
-/// Without a body, by the number of headers.
-const EMPTY: [(usize, Cost); 4] = [
-    // The copy of the head; the indices and the entries of the `HeaderMap`, in which the credential
-    // is the first.
+/// A request without a body, by its number of headers.
+const WITHOUT_BODY: [(usize, Cost); 4] = [
+    // The copy of the head, and the indices and entries of the `HeaderMap`, whose first header is
+    // the credential.
     (0, Cost { allocations: 3, bytes: 727 }),
-    (4, COPY),
-    // The copy; larger indices and entries, since twelve headers fill theirs.
+    (4, HEAD_COPY),
+    // The copy, and larger indices and entries, because twelve headers fill the original ones.
     (12, Cost { allocations: 3, bytes: 3559 }),
-    // The copy in two blocks; the list of the full ones.
+    // The copy in two blocks, and the list of full blocks.
     (30, Cost { allocations: 3, bytes: 2023 }),
 ];
 
-/// Of the head of a request with four headers, as all have that follow.
-const COPY: Cost = Cost { allocations: 1, bytes: 359 };
+/// The copy of a head with four headers, the number in all requests below.
+const HEAD_COPY: Cost = Cost { allocations: 1, bytes: 359 };
 
-/// For a body that is there: its buffer counts its handles from now on, and the first attempt's
-/// handle is in a box.
-const BODY_AT_HAND: Cost = Cost { allocations: 2, bytes: 64 };
+/// A body that is in memory: the reference count of its buffer, and the box with the handle of the
+/// first attempt.
+const BODY_IN_MEMORY: Cost = Cost { allocations: 2, bytes: 64 };
 
-/// For a body that arrives over time: the upload, and the ends of it that the first attempt and the
-/// replay have.
-const BODY_IN_TIME: Cost = Cost { allocations: 3, bytes: 312 };
+/// A body that arrives over time: the shared upload, and a handle for each of the first attempt and
+/// the replay.
+const BODY_OVER_TIME: Cost = Cost { allocations: 3, bytes: 312 };
 
-/// For the second request through a clone, since the first one borrows the snapshot of the
-/// original: the snapshot, and the value and the counter of its copy of the credential.
+/// The second request through a clone: the snapshot, and the value and the counter of its copy of
+/// the credential. The first request borrows the snapshot of the original.
 const SNAPSHOT: Cost = Cost { allocations: 3, bytes: 361 };
 
-/// Of the response future, beyond that of the service below.
+/// The size of the response future, less that of the inner future.
 const FUTURE: usize = 112;
+/// The size of a `ReplayBody`.
 const REPLAY_BODY: usize = 16;
 
-/// Of bytes, all that a request holds that waits for a refresh: its response future, and in it the
-/// copy of the request. Before it was sent it held 1163. At most 1024 more are the aim.
+/// The bytes of a request that waits for a refresh: its response future, which contains the copy of
+/// the request. The unsent request has 1163 bytes. The goal is at most 1024 more.
 const WAITING: u64 = 1111;
 
-/// Bytes may be so many percent more: not all of the types are ours. How many allocations there are
-/// is exact.
+/// The percentage by which bytes may exceed their bound, because dependencies define some of the
+/// types. The number of allocations is exact.
 const HEADROOM: u64 = 10;
 
 const HEAD: Head = Head::Own(4);
@@ -93,7 +94,7 @@ const HEAD: Head = Head::Own(4);
 
 #[test]
 fn a_request_without_a_body_allocates_the_copy_of_its_head() {
-    for (headers, bound) in EMPTY {
+    for (headers, bound) in WITHOUT_BODY {
         let of = format!("a request with {headers} headers");
         assert_within(fresh(|| Head::Own(headers).request(full(0))), bound, &of);
         assert_within(fresh(|| Head::Parsed(headers).request(full(0))), bound, &of);
@@ -101,57 +102,65 @@ fn a_request_without_a_body_allocates_the_copy_of_its_head() {
 }
 
 #[test]
-fn a_body_that_is_there_takes_a_handle() {
+fn a_body_in_memory_allocates_its_handle() {
     let frame = || {
         StreamBody::new(tokio_stream::once(Ok::<_, Infallible>(Frame::data(
             vec![b'x'; 1024].into(),
         ))))
     };
-    assert_within(fresh(|| HEAD.request(full(1024))), COPY + BODY_AT_HAND, "a body of known size");
-    assert_within(fresh(|| HEAD.request(frame())), COPY + BODY_AT_HAND, "a body of one frame");
-}
-
-#[test]
-fn a_body_that_arrives_over_time_takes_what_it_is_shared_with() {
     assert_within(
-        fresh(|| HEAD.request(boxed(1, 1024))),
-        COPY + BODY_IN_TIME,
-        "a body that comes late",
+        fresh(|| HEAD.request(full(1024))),
+        HEAD_COPY + BODY_IN_MEMORY,
+        "a body of known size",
+    );
+    assert_within(
+        fresh(|| HEAD.request(frame())),
+        HEAD_COPY + BODY_IN_MEMORY,
+        "a body of one frame",
     );
 }
 
 #[test]
-fn a_clone_takes_a_snapshot_at_its_second_request() {
+fn a_body_that_arrives_over_time_allocates_its_recording() {
+    assert_within(
+        fresh(|| HEAD.request(boxed(1, 1024))),
+        HEAD_COPY + BODY_OVER_TIME,
+        "a body that arrives over time",
+    );
+}
+
+#[test]
+fn a_clone_allocates_its_snapshot_at_its_second_request() {
     let mut service = refresh(Noop, token());
     warm_up(&mut service, request);
     let (mut clone, allocated) = measure(|| service.clone());
     assert_eq!(allocated.count_total, 0, "allocations of a clone");
-    assert_within(beyond_bare(&mut clone, request), COPY, "the first request of a clone");
+    assert_within(beyond_bare(&mut clone, request), HEAD_COPY, "the first request of a clone");
     assert_within(
         beyond_bare(&mut clone, request),
-        COPY + SNAPSHOT,
+        HEAD_COPY + SNAPSHOT,
         "the second request of a clone",
     );
-    assert_within(beyond_bare(&mut clone, request), COPY, "the third request of a clone");
+    assert_within(beyond_bare(&mut clone, request), HEAD_COPY, "the third request of a clone");
 }
 
 #[test]
-fn a_response_future_is_small() {
+fn the_response_future_and_the_replay_body_are_small() {
     let inner = size_of::<<Noop as Service<Inbound>>::Future>();
     let own = size_of::<<Refresh<Noop> as Service<Inbound>>::Future>() - inner;
     assert!(
         own <= FUTURE,
-        "a response future takes {own} bytes beyond the one below, and not {FUTURE}"
+        "the response future takes {own} bytes more than the inner future, and not {FUTURE}"
     );
     let body = size_of::<ReplayBody<Full<Bytes>>>();
-    assert!(body <= REPLAY_BODY, "a body takes {body} bytes, and not {REPLAY_BODY}");
+    assert!(body <= REPLAY_BODY, "a replay body takes {body} bytes, and not {REPLAY_BODY}");
 }
 
 // === A request that waits ===
 
 #[test]
-fn whoever_waits_holds_little_more_than_the_request() {
-    // Nothing runs on it, so that the refresh never ends.
+fn a_waiting_request_holds_little_more_than_itself() {
+    // The runtime is never driven, so the refresh never ends.
     let runtime = tokio::runtime::Builder::new_current_thread().build().unwrap();
     let _entered = runtime.enter();
     let session = Session::new(token(), refresher_fn(|_: RefreshContext| pending()));
@@ -164,17 +173,17 @@ fn whoever_waits_holds_little_more_than_the_request() {
     let mut cx = Context::from_waker(Waker::noop());
     let mut send = || {
         let mut answer = Box::pin(call(&mut service, request()));
-        assert!(answer.as_mut().poll(&mut cx).is_pending(), "the upstream takes its time");
+        assert!(answer.as_mut().poll(&mut cx).is_pending(), "the response comes later");
         answer
     };
     let mut sent: Vec<_> = (0..100).map(|_| measure(&mut send)).collect();
     let held = sent.iter_mut().map(|(answer, in_flight)| {
         let poll = || answer.as_mut().poll(&mut Context::from_waker(Waker::noop()));
         let (poll, waiting) = measure(poll);
-        assert!(poll.is_pending(), "the refresh takes longer");
+        assert!(poll.is_pending(), "the request waits for the refresh");
         u64::try_from(in_flight.bytes_current + waiting.bytes_current).unwrap()
     });
-    // The first one has started the flight, and what that takes is nobody else's.
+    // The first request also allocates the flight.
     for held in held.skip(1) {
         assert_bytes_within(held, WAITING, "a request that waits");
     }
@@ -189,7 +198,7 @@ async fn reject_later() -> Result<Reply, Infallible> {
     Ok(response)
 }
 
-// === What is counted ===
+// === Measurement ===
 
 fn request() -> Inbound {
     HEAD.request(full(0))
@@ -198,12 +207,12 @@ fn request() -> Inbound {
 fn call<S: Service<R>, R>(service: &mut S, request: R) -> S::Future {
     assert!(
         service.poll_ready(&mut Context::from_waker(Waker::noop())).is_ready(),
-        "it is always ready"
+        "the service is always ready"
     );
     service.call(request)
 }
 
-/// Of a request through a service that has sent some.
+/// The cost of a request through a service that has sent some before.
 fn fresh<B>(request: impl Fn() -> Request<B>) -> Cost
 where
     B: Body<Data = Bytes, Error = Infallible> + Unpin,
@@ -213,7 +222,7 @@ where
     beyond_bare(&mut service, &request)
 }
 
-/// Whatever grows once has grown then.
+/// Sends some requests, so that buffers that grow once have grown.
 fn warm_up<S, B>(service: &mut S, request: impl Fn() -> Request<B>)
 where
     S: Service<Request<B>, Response = Reply, Error: Debug>,
@@ -235,7 +244,7 @@ where
     }
 }
 
-/// From its readiness until the response is dropped, and the request before that.
+/// The allocations from readiness until the response is dropped.
 fn sending<S, B>(service: &mut S, request: Request<B>) -> AllocationInfo
 where
     S: Service<Request<B>, Response = Reply, Error: Debug>,
@@ -243,7 +252,7 @@ where
     measure(|| drop(run(service, request).unwrap())).1
 }
 
-/// On this thread, whatever others do meanwhile.
+/// The allocations of this thread.
 fn measure<T>(f: impl FnOnce() -> T) -> (T, AllocationInfo) {
     let mut output = None;
     let allocated = allocation_counter::measure(|| output = Some(f()));

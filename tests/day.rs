@@ -1,5 +1,5 @@
-//! A virtual day of a busy client whose auth service has a bad one: how often it is called, and
-//! whom that logs out.
+//! A simulated day of a busy client whose auth service has several outages. The test counts refresh
+//! calls and ended logins.
 
 mod support;
 
@@ -27,7 +27,7 @@ const MINUTE: Duration = Duration::from_secs(60);
 const HOUR: Duration = Duration::from_secs(60 * 60);
 const LIFE: Duration = Duration::from_secs(10 * 60);
 
-/// What goes wrong, and for how long. Between them all is well.
+/// The state of the auth service and of the API.
 #[derive(Clone, Copy, Debug, PartialEq)]
 enum Trouble {
     None,
@@ -39,22 +39,23 @@ enum Trouble {
     Silent,
     /// 429, with a `Retry-After` of two minutes.
     RateLimited,
-    /// It answers, and the API rejects what it hands out.
+    /// The API rejects every token that the auth service issues.
     WrongAudience,
-    /// The API rejects a token in its prime, once a minute.
-    Fickle,
+    /// The API rejects an unexpired token once a minute.
+    SpuriousRejections,
 }
 
+/// Hour of the start, length in minutes, and state of each outage.
 const DAY: [(u64, u64, Trouble); 6] = [
     (2, 60, Trouble::Outage),
     (6, 60, Trouble::Slow),
     (9, 60, Trouble::Silent),
     (12, 60, Trouble::RateLimited),
     (16, 60, Trouble::WrongAudience),
-    (20, 60, Trouble::Fickle),
+    (20, 60, Trouble::SpuriousRejections),
 ];
 
-/// The auth service, the time of day, and what was counted.
+/// The simulated auth service and its counters.
 struct World {
     start: Instant,
     issued: AtomicUsize,
@@ -64,8 +65,8 @@ struct World {
 
 struct Endpoint(Arc<World>);
 
-/// Not random, only irregular.
-struct Irregular(AtomicU64);
+/// A linear congruential random number generator.
+struct Rng(AtomicU64);
 
 impl World {
     fn time(&self) -> Duration {
@@ -94,7 +95,7 @@ impl Refresher for Endpoint {
     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(async {
             let trouble = self.0.trouble();
-            self.0.calls.lock().expect("nobody panics with it").push(trouble);
+            self.0.calls.lock().expect("no thread panics with the lock").push(trouble);
             match trouble {
                 Trouble::Outage => return Err(RefreshError::transient("connection refused")),
                 Trouble::RateLimited => {
@@ -104,14 +105,14 @@ impl Refresher for Endpoint {
                 Trouble::Slow => sleep(Duration::from_secs(10)).await,
                 Trouble::Silent => std::future::pending().await,
                 Trouble::WrongAudience => return Ok(self.0.issue(false)),
-                Trouble::None | Trouble::Fickle => {}
+                Trouble::None | Trouble::SpuriousRejections => {}
             }
             Ok(self.0.issue(true))
         })
     }
 }
 
-impl Irregular {
+impl Rng {
     fn below(&self, bound: u64) -> u64 {
         let next =
             self.0.load(Ordering::Relaxed).wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
@@ -121,10 +122,10 @@ impl Irregular {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
+async fn a_day_of_auth_service_outages_costs_few_refreshes_and_ends_no_login() {
     let seed = std::env::var("SEED").ok().and_then(|seed| seed.parse().ok()).unwrap_or(7);
     println!("SEED={seed}");
-    let irregular = Irregular(AtomicU64::new(seed));
+    let rng = Rng(AtomicU64::new(seed));
     let upstream = Upstream::accepting(&[]);
     let world = Arc::new(World {
         start: Instant::now(),
@@ -151,13 +152,14 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
 
     let mut requests = JoinSet::new();
-    let (mut sent, mut next_whim) = (0_usize, Duration::ZERO);
+    let (mut sent, mut next_spurious_rejection) = (0_usize, Duration::ZERO);
     while world.time() < 24 * HOUR {
-        if world.trouble() == Trouble::Fickle && world.time() >= next_whim {
+        if world.trouble() == Trouble::SpuriousRejections && world.time() >= next_spurious_rejection
+        {
             upstream.accept_only(&[]);
-            next_whim = world.time() + MINUTE;
+            next_spurious_rejection = world.time() + MINUTE;
         }
-        let burst = if irregular.below(20) == 0 { 30 } else { 1 };
+        let burst = if rng.below(20) == 0 { 30 } else { 1 };
         for _ in 0..burst {
             sent += 1;
             let (client, world) = (client.clone(), world.clone());
@@ -167,7 +169,7 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
                 (before, world.trouble(), answer.map(|response| response.status()))
             });
         }
-        sleep(Duration::from_millis(500 + irregular.below(5000))).await;
+        sleep(Duration::from_millis(500 + rng.below(5000))).await;
         assert!(!matches!(session.state().phase(), Phase::LoggedOut(_)));
     }
     let (mut answered, mut served) = (0, 0);
@@ -175,48 +177,53 @@ async fn a_bad_day_of_the_auth_service_costs_few_calls_and_logs_nobody_out() {
         answered += 1;
         match request.unwrap() {
             (_, _, Ok(StatusCode::OK)) => served += 1,
-            // What is left of a back-off may reach a little beyond the trouble.
+            // A back-off may last a little longer than its outage.
             (Trouble::None, Trouble::None, Err(error)) => {
-                let error = own(&error);
+                let error = session_error(&error);
                 assert_eq!(error.kind(), ErrorKind::RefreshFailed);
                 assert!(error.retry_after().unwrap() <= 2 * MINUTE);
             }
-            (_, _, Err(error)) => assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed),
+            (_, _, Err(error)) => {
+                assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed)
+            }
             (before, _, Ok(status)) => {
                 assert_eq!(status, StatusCode::UNAUTHORIZED, "during {before:?}");
             }
         }
     }
-    let calls = world.calls.lock().expect("nobody panics with it").clone();
+    let calls = world.calls.lock().expect("no thread panics with the lock").clone();
     let during = |trouble| calls.iter().filter(|call| **call == trouble).count();
     println!("{sent} requests, {served} served; {} refreshes:", calls.len());
-    let all = [
+    let troubles = [
         Trouble::None,
         Trouble::Outage,
         Trouble::Slow,
         Trouble::Silent,
         Trouble::RateLimited,
         Trouble::WrongAudience,
-        Trouble::Fickle,
+        Trouble::SpuriousRejections,
     ];
-    for trouble in all {
+    for trouble in troubles {
         println!("  {trouble:?}: {}", during(trouble));
     }
 
     assert_eq!(answered, sent);
-    assert_eq!(logouts.load(Ordering::Relaxed), 0, "nobody was logged out");
+    assert_eq!(logouts.load(Ordering::Relaxed), 0, "no login ended");
     assert!(matches!(session.state().phase(), Phase::Active | Phase::Refreshing(_)));
     assert!(served * 10 > sent * 8, "{served} of {sent} were served");
-    // Eighteen good hours, a token every nine minutes, and one after each trouble.
+    // Eighteen hours without an outage, a token every nine minutes, and one after each outage.
     assert!(during(Trouble::None) <= 18 * 60 / 9 + DAY.len() + 10);
-    // Doubled from a second to a minute, which is then the least.
+    // The back-off doubles from a second to a minute, and stays there.
     assert!(during(Trouble::Outage) <= 8 + 60);
     assert!(during(Trouble::Slow) <= 8);
-    // Each takes half a minute to time out, and the back-off after it.
+    // Each flight takes half a minute to time out, followed by the back-off.
     assert!(during(Trouble::Silent) <= 8 + 40);
     assert!(during(Trouble::RateLimited) <= 31);
-    assert!(during(Trouble::WrongAudience) <= 121, "one in half a minute");
-    assert!(during(Trouble::Fickle) <= 67, "one for each whim, and one for each expiry");
+    assert!(during(Trouble::WrongAudience) <= 121, "one refresh per thirty seconds");
+    assert!(
+        during(Trouble::SpuriousRejections) <= 67,
+        "one refresh per spurious rejection, and one per expiry"
+    );
     let timed_out = matches!(session.state().phase(), Phase::Failed(failure) if failure.error().kind() == RefreshErrorKind::Ambiguous);
-    assert!(!timed_out, "the trouble is over");
+    assert!(!timed_out, "the last outage is over");
 }

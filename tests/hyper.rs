@@ -1,4 +1,5 @@
-//! Guarantees 13 and 14 over real connections: what becomes of them, and what an upstream gets.
+//! Guarantees 13 and 14 over real connections: reuse of connections, and the bodies that a server
+//! receives.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -26,8 +27,9 @@ use hyper_util::{
 };
 use support::{
     stack::{
-        AnyAnswer, AnyBody, Endless, Fed, Feed, Reading, Step, Steps, Watched, answer_with, any,
-        body_text, data, fed, frame, frames, in_time, trailers,
+        BodySender, BoxedBody, ChannelBody, EndlessBody, ReadProgress, ScriptedBody, ServiceResult,
+        Step, TrackedBody, answer_with, body_text, boxed, channel_body, data, frame, frames,
+        in_time, trailers,
     },
     *,
 };
@@ -48,52 +50,59 @@ enum Protocol {
     Http2,
 }
 
-/// A server on loopback, and how many connections it has accepted.
+/// A server on loopback that counts its connections.
 struct Server {
     address: SocketAddr,
     accepted: Arc<AtomicUsize>,
 }
 
-/// A client of one HTTP/1 connection: the next request is sent when the last response was read to
-/// its end, and fails when that was dropped before.
+/// A client of one HTTP/1 connection. A request is sent once the last response was read to its end,
+/// and fails if that response was dropped earlier.
 struct OneConnection<B>(Arc<tokio::sync::Mutex<SendRequest<ReplayBody<B>>>>);
 
-/// Shows the test how far each rejected response is read.
+/// One HTTP/1 connection as a service. It becomes ready once the last response body was read to its
+/// end.
+struct DirectConnection<B>(SendRequest<ReplayBody<B>>);
+
+/// Reports the read progress of every rejection to the test.
 #[derive(Clone)]
-struct Showing<S> {
+struct RejectionTracker<S> {
     inner: S,
-    rejections: mpsc::UnboundedSender<Arc<Reading>>,
+    rejections: mpsc::UnboundedSender<Arc<ReadProgress>>,
 }
 
 type Pool<B> = Client<HttpConnector, ReplayBody<B>>;
 
-// === a rejection, and its connection ===
+// === rejections and their connections ===
 
 #[tokio::test]
 async fn g13_a_small_rejection_leaves_its_http1_connection_usable() {
-    let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
-    let (inner, mut rejections) = Showing::new(OneConnection::<Full<Bytes>>::open(&server).await);
-    let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(often_refreshed(refresher), Origins::any()).layer(inner);
+    let (server, mut feeds) = serve_unfinished_rejections(Barrier::new(1)).await;
+    let (inner, mut rejections) =
+        RejectionTracker::new(OneConnection::<Full<Bytes>>::open(&server).await);
+    let (refresher, mut flights) = manual_refresher();
+    let client =
+        RefreshLayer::new(session_without_refresh_limit(refresher), Origins::any()).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
-        read_in_two_parts(&mut feeds, &mut rejections).await;
+        finish_rejection(&mut feeds, &mut rejections).await;
         in_time(flights.next()).await.succeed(&format!("good-{n}"));
-        let answer = in_time(request).await.unwrap().expect("the connection is still good");
+        let answer = in_time(request).await.unwrap().expect("the connection is usable");
         assert_eq!(body_text(answer.into_body()).await, format!("good-{n}: body {n}"));
     }
     assert_eq!(server.accepted(), 1);
 }
 
 #[tokio::test]
-async fn g13_requests_that_are_rejected_one_after_another_use_one_connection_of_a_pool() {
-    let (server, mut feeds) = serve_in_two_parts(Barrier::new(1)).await;
-    let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
-    let (refresher, mut flights) = by_hand();
-    let client = RefreshLayer::new(often_refreshed(refresher), Origins::any()).layer(inner);
+async fn g13_requests_rejected_one_after_another_use_one_pooled_connection() {
+    let (server, mut feeds) = serve_unfinished_rejections(Barrier::new(1)).await;
+    let (inner, mut rejections) = RejectionTracker::new(pool::<Full<Bytes>>(Protocol::Http1));
+    let (refresher, mut flights) = manual_refresher();
+    let client =
+        RefreshLayer::new(session_without_refresh_limit(refresher), Origins::any()).layer(inner);
     for n in 0..20 {
         let request = tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}"))));
-        read_in_two_parts(&mut feeds, &mut rejections).await;
+        finish_rejection(&mut feeds, &mut rejections).await;
         settle_tasks().await;
         in_time(flights.next()).await.succeed(&format!("good-{n}"));
         let answer = in_time(request).await.unwrap().unwrap();
@@ -104,10 +113,10 @@ async fn g13_requests_that_are_rejected_one_after_another_use_one_connection_of_
 }
 
 #[tokio::test]
-async fn g13_requests_that_are_rejected_together_are_replayed_on_their_connections() {
-    let (server, mut feeds) = serve_in_two_parts(Barrier::new(20)).await;
-    let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
-    let (refresher, mut flights) = by_hand();
+async fn g13_requests_rejected_together_are_replayed_on_their_connections() {
+    let (server, mut feeds) = serve_unfinished_rejections(Barrier::new(20)).await;
+    let (inner, mut rejections) = RejectionTracker::new(pool::<Full<Bytes>>(Protocol::Http1));
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("stale"), refresher);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let requests: Vec<_> = (0..20)
@@ -115,7 +124,7 @@ async fn g13_requests_that_are_rejected_together_are_replayed_on_their_connectio
         .collect();
     let flight = in_time(flights.next()).await;
     for _ in 0..20 {
-        read_in_two_parts(&mut feeds, &mut rejections).await;
+        finish_rejection(&mut feeds, &mut rejections).await;
     }
     settle_tasks().await;
     assert_eq!((session.waiters(), server.accepted()), (20, 20));
@@ -124,27 +133,27 @@ async fn g13_requests_that_are_rejected_together_are_replayed_on_their_connectio
         let answer = in_time(request).await.unwrap().unwrap();
         assert_eq!(body_text(answer.into_body()).await, format!("good: body {n}"));
     }
-    assert_eq!(server.accepted(), 20, "no replay needed a new one");
+    assert_eq!(server.accepted(), 20, "no replay opened a connection");
     flights.none_started().await;
 }
 
 #[tokio::test]
-async fn g13_an_endless_rejection_costs_its_connection_and_no_more() {
-    let (readings, mut endless) = mpsc::unbounded_channel();
+async fn g13_an_endless_rejection_closes_only_its_own_connection() {
+    let (server_bodies, mut endless) = mpsc::unbounded_channel();
     let server = serve(Protocol::Http1, move |request| {
-        let readings = readings.clone();
+        let server_bodies = server_bodies.clone();
         async move {
             if bearer(&request) == Some("at-2") {
                 return answer_with(StatusCode::OK, request.into_body());
             }
-            let (body, reading) = Watched::new(Endless(Bytes::from(vec![b'x'; 4096])));
-            readings.send(reading).unwrap();
+            let (body, reading) = TrackedBody::new(EndlessBody(Bytes::from(vec![b'x'; 4096])));
+            server_bodies.send(reading).unwrap();
             answer_with(StatusCode::UNAUTHORIZED, body)
         }
     })
     .await;
-    let (inner, mut rejections) = Showing::new(pool::<Full<Bytes>>(Protocol::Http1));
-    let (refresher, mut flights) = by_hand();
+    let (inner, mut rejections) = RejectionTracker::new(pool::<Full<Bytes>>(Protocol::Http1));
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(server.post("/", "body")));
@@ -152,7 +161,7 @@ async fn g13_an_endless_rejection_costs_its_connection_and_no_more() {
     let read = rejections.recv().await.unwrap();
     read.dropped().await;
     assert!((64 * 1024..256 * 1024).contains(&read.bytes()), "{} bytes were read", read.bytes());
-    // The server can tell, while the request waits.
+    // The server sees the closed connection while the request still waits.
     endless.recv().await.unwrap().dropped().await;
     assert_eq!(session.waiters(), 1);
     flight.succeed("at-2");
@@ -162,7 +171,7 @@ async fn g13_an_endless_rejection_costs_its_connection_and_no_more() {
 }
 
 #[tokio::test]
-async fn g13_a_rejection_that_never_ends_does_not_hold_the_replay_up() {
+async fn g13_an_unfinished_rejection_does_not_delay_the_replay() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let (feeds, mut held) = mpsc::unbounded_channel();
         let server = serve(protocol, move |request| {
@@ -171,27 +180,27 @@ async fn g13_a_rejection_that_never_ends_does_not_hold_the_replay_up() {
                 if bearer(&request) == Some("at-2") {
                     return answer_with(StatusCode::OK, request.into_body());
                 }
-                let (feed, body) = fed();
+                let (feed, body) = channel_body();
                 feed.send(frame("to be continued")).unwrap();
                 feeds.send(feed).unwrap();
                 answer_with(StatusCode::UNAUTHORIZED, body)
             }
         })
         .await;
-        let (refresher, mut flights) = by_hand();
+        let (refresher, mut flights) = manual_refresher();
         let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
             .layer(pool(protocol));
         let request = tokio::spawn(client.oneshot(server.post("/", "body")));
         in_time(flights.next()).await.succeed("at-2");
         let answer = in_time(request).await.unwrap().unwrap();
         assert_eq!(body_text(answer.into_body()).await, "body");
-        let feed: Feed = held.recv().await.unwrap();
+        let feed: BodySender = held.recv().await.unwrap();
         in_time(feed.closed()).await;
     }
 }
 
 #[tokio::test]
-async fn g13_failure_mode_response_hands_a_real_rejection_out_with_its_body_intact() {
+async fn g13_failure_mode_response_returns_a_rejection_with_its_body() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         for error in [RefreshError::transient("busy"), RefreshError::terminal("revoked")] {
             let body = "x".repeat(300_000);
@@ -201,7 +210,7 @@ async fn g13_failure_mode_response_hands_a_real_rejection_out_with_its_body_inta
                 async move { answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from(sent))) }
             })
             .await;
-            let (refresher, mut flights) = by_hand();
+            let (refresher, mut flights) = manual_refresher();
             let layer = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any());
             let client =
                 layer.failure_mode(FailureMode::Response).layer(pool::<Full<Bytes>>(protocol));
@@ -216,8 +225,41 @@ async fn g13_failure_mode_response_hands_a_real_rejection_out_with_its_body_inta
     }
 }
 
+/// The first rejection is larger than the buffers of the client, so the connection becomes ready
+/// only when its body is read. The requests behind it fill the `Buffer` meanwhile.
 #[tokio::test]
-async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() {
+async fn g13_failure_mode_response_replays_through_a_buffer_over_the_only_connection() {
+    let server = serve(Protocol::Http1, |request| async move {
+        if bearer(&request) == Some("at-2") {
+            return answer_with(StatusCode::OK, request.into_body());
+        }
+        let rejection = Full::new(Bytes::from(vec![b'x'; 50_000]));
+        answer_with(StatusCode::UNAUTHORIZED, rejection)
+    })
+    .await;
+    let (refresher, mut flights) = manual_refresher();
+    let client = ServiceBuilder::new()
+        .layer(
+            RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+                .failure_mode(FailureMode::Response),
+        )
+        .buffer(1)
+        .service(DirectConnection::<Full<Bytes>>::open(&server).await);
+    let requests: Vec<_> = (0..6)
+        .map(|n| tokio::spawn(client.clone().oneshot(server.post("/", format!("body {n}")))))
+        .collect();
+    in_time(flights.next()).await.succeed("at-2");
+    for (n, request) in requests.into_iter().enumerate() {
+        let answer = in_time(request).await.unwrap().unwrap();
+        assert_eq!(answer.status(), StatusCode::OK);
+        assert_eq!(in_time(body_text(answer.into_body())).await, format!("body {n}"));
+    }
+    assert_eq!(server.accepted(), 1);
+    flights.none_started().await;
+}
+
+#[tokio::test]
+async fn g13_a_refresh_over_the_only_connection_does_not_deadlock() {
     let server = serve(Protocol::Http1, |request| async move {
         let status = match (request.uri().path(), bearer(&request)) {
             ("/auth/refresh", None) | (_, Some("at-2")) => StatusCode::OK,
@@ -226,15 +268,15 @@ async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() 
         answer_with(status, request.into_body())
     })
     .await;
-    type Wearing =
+    type RefreshingClient =
         tower_refresh::Refresh<tower::limit::ConcurrencyLimit<OneConnection<Full<Bytes>>>>;
-    let own = Arc::new(OnceLock::<Wearing>::new());
+    let client_cell = Arc::new(OnceLock::<RefreshingClient>::new());
     let refreshes = Arc::<AtomicUsize>::default();
     let refresher = refresher_fn({
-        let (own, refreshes, refresh) =
-            (own.clone(), refreshes.clone(), server.uri("/auth/refresh"));
+        let (client_cell, refreshes, refresh) =
+            (client_cell.clone(), refreshes.clone(), server.uri("/auth/refresh"));
         move |_: RefreshContext| {
-            let client = own.get().unwrap().clone();
+            let client = client_cell.get().unwrap().clone();
             let request = Request::post(&refresh).body(Full::new(Bytes::from("at-2"))).unwrap();
             refreshes.fetch_add(1, SeqCst);
             async move {
@@ -247,7 +289,7 @@ async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() 
         .layer(RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()))
         .concurrency_limit(1)
         .service(OneConnection::open(&server).await);
-    assert!(own.set(client.clone()).is_ok());
+    assert!(client_cell.set(client.clone()).is_ok());
 
     let requests: Vec<_> = (0..20)
         .map(|n| {
@@ -264,9 +306,9 @@ async fn g13_a_refresh_over_the_one_connection_of_the_stack_does_not_deadlock() 
 // === uploads ===
 
 #[tokio::test]
-async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_copy_never_ends_cleanly() {
+async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_attempt_is_aborted() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
-        let (results, mut copies) = mpsc::unbounded_channel();
+        let (results, mut first_attempts) = mpsc::unbounded_channel();
         let server = serve(protocol, move |request| {
             let results = results.clone();
             async move {
@@ -276,16 +318,16 @@ async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_copy_never_en
                 let mut body = request.into_body();
                 let begin = body.frame().await.unwrap().unwrap().into_data().unwrap();
                 assert_eq!(begin, "one ");
-                // It answers before it has read the rest, and reads on.
+                // The server responds before it has read the whole body, and continues to read.
                 tokio::spawn(async move { results.send(frames(body).await).unwrap() });
                 answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("no")))
             }
         })
         .await;
-        let (refresher, mut flights) = by_hand();
+        let (refresher, mut flights) = manual_refresher();
         let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
-            .layer(pool::<Fed>(protocol));
-        let (feed, body) = fed();
+            .layer(pool::<ChannelBody>(protocol));
+        let (feed, body) = channel_body();
         feed.send(frame("one ")).unwrap();
         let request =
             tokio::spawn(client.oneshot(Request::post(server.uri("/")).body(body).unwrap()));
@@ -297,15 +339,19 @@ async fn g14_an_upload_in_progress_is_replayed_whole_and_its_first_copy_never_en
         let answer = in_time(request).await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::OK);
         assert_eq!(in_time(body_text(answer.into_body())).await, "one two three", "{protocol:?}");
-        let first = in_time(copies.recv()).await.unwrap();
-        assert_eq!(first.last(), Some(&Step::Fail("failed")), "{protocol:?}: no clean end");
+        let first = in_time(first_attempts.recv()).await.unwrap();
+        assert_eq!(
+            first.last(),
+            Some(&Step::Fail("failed")),
+            "{protocol:?}: the first attempt is aborted"
+        );
         assert!(!first.contains(&data("three")));
     }
 }
 
 #[tokio::test]
-async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
-    /// What says how long the body is.
+async fn g14_both_attempts_frame_a_body_as_without_the_layer() {
+    /// The headers that determine the length of the body.
     fn framing<B>(request: &Request<B>) -> String {
         let of = |name| request.headers().get_all(name).iter().collect::<Vec<_>>();
         format!("{:?} {:?}", of(header::CONTENT_LENGTH), of(header::TRANSFER_ENCODING))
@@ -327,37 +373,42 @@ async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
         }
     })
     .await;
-    type Make = fn() -> AnyBody;
-    let cases: [(Method, Option<&str>, Make, &str); 9] = [
-        (Method::POST, None, || any(Full::new(Bytes::from("hello"))), r#"["5"] []"#),
-        (Method::POST, Some("5"), || any(Full::new(Bytes::from("hello"))), r#"["5"] []"#),
-        (Method::POST, None, || any(Full::new(Bytes::new())), "[] []"),
-        (Method::GET, None, || any(Full::new(Bytes::new())), "[] []"),
+    type MakeBody = fn() -> BoxedBody;
+    let cases: [(Method, Option<&str>, MakeBody, &str); 9] = [
+        (Method::POST, None, || boxed(Full::new(Bytes::from("hello"))), r#"["5"] []"#),
+        (Method::POST, Some("5"), || boxed(Full::new(Bytes::from("hello"))), r#"["5"] []"#),
+        (Method::POST, None, || boxed(Full::new(Bytes::new())), "[] []"),
+        (Method::GET, None, || boxed(Full::new(Bytes::new())), "[] []"),
         (
             Method::POST,
             None,
-            || any(Steps::of_unknown_length(vec![data("hel"), data("lo")])),
+            || boxed(ScriptedBody::of_unknown_length(vec![data("hel"), data("lo")])),
             r#"[] ["chunked"]"#,
         ),
         (
             Method::POST,
             None,
-            || any(Steps::of_unknown_length(vec![data("hel"), Step::Wait, data("lo")])),
+            || boxed(ScriptedBody::of_unknown_length(vec![data("hel"), Step::Wait, data("lo")])),
             r#"[] ["chunked"]"#,
         ),
         (
             Method::POST,
             Some("5"),
-            || any(Steps::of_unknown_length(vec![data("hel"), Step::Wait, data("lo")])),
+            || boxed(ScriptedBody::of_unknown_length(vec![data("hel"), Step::Wait, data("lo")])),
             r#"["5"] []"#,
         ),
         (
             Method::POST,
             None,
-            || any(Steps::sized(vec![data("hel"), Step::Wait, data("lo")])),
+            || boxed(ScriptedBody::sized(vec![data("hel"), Step::Wait, data("lo")])),
             r#"["5"] []"#,
         ),
-        (Method::POST, None, || any(Steps::of_unknown_length(vec![])), r#"[] ["chunked"]"#),
+        (
+            Method::POST,
+            None,
+            || boxed(ScriptedBody::of_unknown_length(vec![])),
+            r#"[] ["chunked"]"#,
+        ),
     ];
     for (method, length, body, expected) in cases {
         let request = || {
@@ -367,7 +418,7 @@ async fn g14_a_body_is_framed_on_both_attempts_as_it_is_without_the_layer() {
             }
             request.body(body()).unwrap()
         };
-        let bare: Client<HttpConnector, AnyBody> =
+        let bare: Client<HttpConnector, BoxedBody> =
             Client::builder(TokioExecutor::new()).build_http();
         assert_eq!(in_time(bare.request(request())).await.unwrap().status(), StatusCode::OK);
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
@@ -407,7 +458,8 @@ async fn g14_trailers_arrive_on_both_attempts() {
         let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
         let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
             .layer(pool(Protocol::Http2));
-        let request = Request::post(server.uri("/")).body(Steps::of_unknown_length(steps)).unwrap();
+        let request =
+            Request::post(server.uri("/")).body(ScriptedBody::of_unknown_length(steps)).unwrap();
         assert_eq!(in_time(client.oneshot(request)).await.unwrap().status(), StatusCode::OK);
         let seen = std::mem::take(&mut *seen.lock().unwrap());
         let expected = vec![data("one"), trailers("x-sum", "1")];
@@ -415,15 +467,16 @@ async fn g14_trailers_arrive_on_both_attempts() {
     }
 }
 
-/// On more than one thread, with uploads that are at every stage when the rejection comes.
+/// On four threads, with uploads that are rejected at every stage.
 #[tokio::test(flavor = "multi_thread", worker_threads = 4)]
-async fn g14_a_herd_of_uploads_arrives_whole() {
+async fn g14_fifty_rejected_uploads_are_replayed_whole() {
     for protocol in [Protocol::Http1, Protocol::Http2] {
         let server = serve(protocol, |request| async move {
             if bearer(&request) == Some("at-2") {
                 return answer_with(StatusCode::OK, request.into_body());
             }
-            // Reading on: where a server hangs up on an upload, HTTP/1 has no answer to give.
+            // The server reads on, because HTTP/1 loses the response if the server closes the
+            // connection during the upload.
             tokio::spawn(frames(request.into_body()));
             answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("no")))
         })
@@ -437,10 +490,10 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
             }
         });
         let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
-            .layer(pool::<Fed>(protocol));
+            .layer(pool::<ChannelBody>(protocol));
         let requests: Vec<JoinHandle<(String, String)>> = (0..50)
             .map(|n| {
-                let (feed, body) = fed();
+                let (feed, body) = channel_body();
                 let pieces: Vec<_> = (0..n).map(|piece| format!("{n}/{piece} ")).collect();
                 let expected = pieces.concat();
                 tokio::spawn(async move {
@@ -466,17 +519,17 @@ async fn g14_a_herd_of_uploads_arrives_whole() {
 
 // === helpers ===
 
-/// Serves on loopback, until the test ends.
-/// A session with a token that is stale, and whose next ones are many in a short time.
-fn often_refreshed(refresher: ByHand) -> Session {
+/// A session with a stale token, whose limit allows a thousand refreshes.
+fn session_without_refresh_limit(refresher: ManualRefresher) -> Session {
     let many = Session::builder(refresher).refresh_limit(1000, Duration::from_secs(30));
     many.credential(token("stale")).build()
 }
 
+/// Serves on loopback until the test ends.
 async fn serve<H, F>(protocol: Protocol, handle: H) -> Server
 where
     H: Fn(Request<Incoming>) -> F + Clone + Send + 'static,
-    F: Future<Output = Response<AnyBody>> + Send + 'static,
+    F: Future<Output = Response<BoxedBody>> + Send + 'static,
 {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
@@ -493,7 +546,7 @@ where
                 async move { Ok::<_, Infallible>(answer.await) }
             });
             let io = TokioIo::new(stream);
-            // An upload that ends with an error ends its connection: no fault of the server.
+            // The connection fails when an upload is aborted.
             tokio::spawn(async move {
                 match protocol {
                     Protocol::Http1 => {
@@ -515,9 +568,11 @@ where
     Server { address, accepted }
 }
 
-/// Takes the credential `good-n` with the `body n`, and `good` with any; rejects the rest, all of
-/// them together, in two parts of which the test sends the second.
-async fn serve_in_two_parts(together: Barrier) -> (Server, mpsc::UnboundedReceiver<Feed>) {
+/// Accepts the credential `good-n` with the body `body n`, and `good` with every body. Rejects
+/// other requests once all of `together` have arrived, with a body that the test finishes.
+async fn serve_unfinished_rejections(
+    together: Barrier,
+) -> (Server, mpsc::UnboundedReceiver<BodySender>) {
     let (feeds, received) = mpsc::unbounded_channel();
     let together = Arc::new(together);
     let server = serve(Protocol::Http1, move |request| {
@@ -532,7 +587,7 @@ async fn serve_in_two_parts(together: Barrier) -> (Server, mpsc::UnboundedReceiv
                 );
             }
             together.wait().await;
-            let (feed, body) = fed();
+            let (feed, body) = channel_body();
             feed.send(frame("one")).unwrap();
             feeds.send(feed).unwrap();
             answer_with(StatusCode::UNAUTHORIZED, body)
@@ -542,10 +597,10 @@ async fn serve_in_two_parts(together: Barrier) -> (Server, mpsc::UnboundedReceiv
     (server, received)
 }
 
-/// Sends the second part of a rejection, and waits until the client has read it.
-async fn read_in_two_parts(
-    feeds: &mut mpsc::UnboundedReceiver<Feed>,
-    rejections: &mut mpsc::UnboundedReceiver<Arc<Reading>>,
+/// Sends the rest of a rejection and waits until the client has read it.
+async fn finish_rejection(
+    feeds: &mut mpsc::UnboundedReceiver<BodySender>,
+    rejections: &mut mpsc::UnboundedReceiver<Arc<ReadProgress>>,
 ) {
     let feed = in_time(feeds.recv()).await.unwrap();
     let rejection = in_time(rejections.recv()).await.unwrap();
@@ -575,6 +630,21 @@ impl Server {
     fn post(&self, path: &str, body: impl Into<Bytes>) -> Request<Full<Bytes>> {
         post(&self.uri(path), body)
     }
+
+    /// Opens an HTTP/1 connection.
+    async fn connect<B>(&self) -> SendRequest<B>
+    where
+        B: Body + Send + 'static,
+        B::Data: Send,
+        B::Error: Into<BoxError>,
+    {
+        let stream = TcpStream::connect(self.address).await.unwrap();
+        stream.set_nodelay(true).unwrap();
+        let (sender, connection) =
+            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
+        tokio::spawn(connection);
+        sender
+    }
 }
 
 impl<B> OneConnection<B>
@@ -584,12 +654,7 @@ where
     B::Error: Into<BoxError>,
 {
     async fn open(server: &Server) -> Self {
-        let stream = TcpStream::connect(server.address).await.unwrap();
-        stream.set_nodelay(true).unwrap();
-        let (sender, connection) =
-            hyper::client::conn::http1::handshake(TokioIo::new(stream)).await.unwrap();
-        tokio::spawn(connection);
-        Self(Arc::new(tokio::sync::Mutex::new(sender)))
+        Self(Arc::new(tokio::sync::Mutex::new(server.connect().await)))
     }
 }
 
@@ -623,22 +688,53 @@ where
     }
 }
 
-impl<S> Showing<S> {
-    fn new(inner: S) -> (Self, mpsc::UnboundedReceiver<Arc<Reading>>) {
+impl<B> DirectConnection<B>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    async fn open(server: &Server) -> Self {
+        Self(server.connect().await)
+    }
+}
+
+impl<B> Service<Request<ReplayBody<B>>> for DirectConnection<B>
+where
+    B: Body + Unpin + Send + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Incoming>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, Result<Response<Incoming>, BoxError>>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.0.poll_ready(cx).map_err(Into::into)
+    }
+
+    fn call(&mut self, request: Request<ReplayBody<B>>) -> Self::Future {
+        let response = self.0.send_request(request);
+        Box::pin(async move { Ok(response.await?) })
+    }
+}
+
+impl<S> RejectionTracker<S> {
+    fn new(inner: S) -> (Self, mpsc::UnboundedReceiver<Arc<ReadProgress>>) {
         let (rejections, received) = mpsc::unbounded_channel();
         (Self { inner, rejections }, received)
     }
 }
 
-impl<S, R> Service<R> for Showing<S>
+impl<S, R> Service<R> for RejectionTracker<S>
 where
     S: Service<R, Response = Response<Incoming>>,
     S::Error: Into<BoxError>,
     S::Future: Send + 'static,
 {
-    type Response = Response<AnyBody>;
+    type Response = Response<BoxedBody>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, AnyAnswer>;
+    type Future = BoxFuture<'static, ServiceResult>;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         self.inner.poll_ready(cx).map_err(Into::into)
@@ -650,12 +746,12 @@ where
         Box::pin(async move {
             let answer = answer.await.map_err(Into::into)?;
             if answer.status() != StatusCode::UNAUTHORIZED {
-                return Ok(answer.map(any));
+                return Ok(answer.map(boxed));
             }
             Ok(answer.map(|body| {
-                let (body, reading) = Watched::new(body);
+                let (body, reading) = TrackedBody::new(body);
                 rejections.send(reading).unwrap();
-                any(body)
+                boxed(body)
             }))
         })
     }

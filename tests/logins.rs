@@ -1,5 +1,5 @@
-//! Guarantees 2, 4, 9 and 10: what a login, a replacement and a logout do, and what the hook is
-//! told.
+//! Guarantees 2, 4, 9 and 10: the effects of a login, a replacement and a logout, and the calls of
+//! the hook.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -30,8 +30,8 @@ use tower_refresh::{
 // === 2: generations only grow ===
 
 #[tokio::test(start_paused = true)]
-async fn g02_a_generation_comes_with_every_credential_and_with_nothing_else() {
-    let (refresher, mut flights) = by_hand();
+async fn g02_only_a_new_credential_gets_a_new_generation() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let first = session.state().generation();
 
@@ -62,8 +62,8 @@ async fn g02_a_generation_comes_with_every_credential_and_with_nothing_else() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g02_the_outcome_of_a_fenced_flight_is_no_generation() {
-    let (refresher, mut flights) = by_hand();
+async fn g02_a_fenced_flight_creates_no_generation() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     drop(session.refresh());
     let flight = flights.next().await;
@@ -75,9 +75,9 @@ async fn g02_the_outcome_of_a_fenced_flight_is_no_generation() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g02_credential_expiry_and_generation_change_in_one_step() {
+async fn g02_credential_expiry_and_generation_change_together() {
     let clock = Clock::new();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).clock(clock.reader()).build();
     let mut watcher = session.subscribe();
     type Seen = (Generation, Option<String>, Option<SystemTime>);
@@ -119,10 +119,10 @@ async fn g02_credential_expiry_and_generation_change_in_one_step() {
     assert_eq!((*generation, name, expires_at), (distinct[3].0, &None, &None));
 }
 
-// === 4: fenced ===
+// === 4: fenced flights ===
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
+async fn g04_a_logout_during_a_flight_survives_every_outcome_of_the_flight() {
     for answer in [
         Ok(token("at-2")),
         Err(RefreshError::transient("503")),
@@ -141,11 +141,11 @@ async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
 
         drop(session.logout());
         assert!(flight.context.is_fenced());
-        assert!(!flight.is_dropped(), "the flight goes on");
+        assert!(!flight.is_dropped(), "the fenced flight continues");
         for request in requests {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-            assert!(std::error::Error::source(own(&error)).is_none());
+            assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+            assert!(std::error::Error::source(session_error(&error)).is_none());
         }
         flight.answer(answer);
         settle_tasks().await;
@@ -159,7 +159,7 @@ async fn g04_a_logout_during_the_flight_stands_whatever_the_flight_brings() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_login_as_somebody_else_during_the_flight_stands_whatever_the_flight_brings() {
+async fn g04_a_login_during_a_flight_survives_every_outcome_of_the_flight() {
     for answer in [
         Ok(token("at-2")),
         Err(RefreshError::transient("503")),
@@ -197,7 +197,7 @@ async fn g04_a_login_as_somebody_else_during_the_flight_stands_whatever_the_flig
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_after_a_replacement_during_the_flight_the_waiters_go_on_with_it() {
+async fn g04_a_replacement_during_a_flight_releases_the_waiters_with_the_replacement() {
     for answer in [
         Ok(token("at-late")),
         Err(RefreshError::transient("503")),
@@ -232,9 +232,9 @@ async fn g04_after_a_replacement_during_the_flight_the_waiters_go_on_with_it() {
     }
 }
 
-/// Guarantee 1 counts the flights that can still change something.
+/// Guarantee 1 does not count fenced flights.
 #[tokio::test(start_paused = true)]
-async fn g04_the_next_login_has_its_own_flight_while_a_fenced_one_is_still_finishing() {
+async fn g04_the_next_login_starts_its_own_flight_beside_a_fenced_one() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     drop(session.refresh());
     let fenced = flights.next().await;
@@ -256,9 +256,9 @@ async fn g04_the_next_login_has_its_own_flight_while_a_fenced_one_is_still_finis
     assert_eq!(status(request).await, StatusCode::OK);
 }
 
-/// The refresher would use a refresh token that is no longer the session's.
+/// The refresher would use a refresh token that the session has replaced.
 #[tokio::test(start_paused = true)]
-async fn g04_a_flight_that_was_overtaken_before_it_began_asks_nothing_of_the_refresher() {
+async fn g04_a_flight_fenced_before_its_first_poll_does_not_call_the_refresher() {
     let (session, mut flights, ..) = start(|it| it);
     let refreshed = session.refresh();
     session.replace(session.state().login(), token("at-2")).unwrap();
@@ -272,7 +272,7 @@ async fn g04_a_flight_that_was_overtaken_before_it_began_asks_nothing_of_the_ref
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_late_rejection_of_a_login_before_is_never_replayed_in_the_name_of_the_next_one() {
+async fn g04_a_late_rejection_of_an_earlier_login_is_not_replayed_in_the_next_login() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     let request = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -282,7 +282,7 @@ async fn g04_a_late_rejection_of_a_login_before_is_never_replayed_in_the_name_of
     upstream.none().await;
     flights.none_started().await;
 
-    // Also not when the next login is over as well, or has a flight of its own.
+    // The next login may have a flight of its own.
     let request = ask(&client, get("/"));
     let sent = upstream.next().await;
     session.login(token("at-third"));
@@ -294,9 +294,9 @@ async fn g04_a_late_rejection_of_a_login_before_is_never_replayed_in_the_name_of
     flight.succeed("at-third-2");
 }
 
-/// The next login has no credential yet, so that no generation tells the two apart.
+/// The next login has no credential yet, so the generations of the two logins are equal.
 #[tokio::test(start_paused = true)]
-async fn g04_a_late_rejection_of_a_login_before_does_not_wait_for_what_the_next_one_acquires() {
+async fn g04_a_late_rejection_of_an_earlier_login_does_not_wait_for_the_next_logins_flight() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     let requests = ask_many(&client, 2, |_| get("/"));
     let mut sent = upstream.take(2).await.into_iter();
@@ -317,8 +317,8 @@ async fn g04_a_late_rejection_of_a_login_before_does_not_wait_for_what_the_next_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_request_held_up_by_its_inner_service_is_never_sent_with_anothers_credential() {
-    // It waits for a flight, so that it is bound to its login; then for the inner service.
+async fn g04_a_request_delayed_by_the_inner_service_fails_after_another_login() {
+    // The request first waits for a flight, which binds it to its login, and then for readiness.
     for sent_before in [false, true] {
         let (session, mut flights, client, mut upstream) = start(|it| it);
         let mut request = ask(&client, get("/"));
@@ -347,7 +347,7 @@ async fn g04_a_request_held_up_by_its_inner_service_is_never_sent_with_anothers_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_request_held_up_by_its_inner_service_is_not_sent_after_a_logout() {
+async fn g04_a_request_delayed_by_the_inner_service_fails_after_a_logout() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     let held_up = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -362,7 +362,7 @@ async fn g04_a_request_held_up_by_its_inner_service_is_not_sent_after_a_logout()
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_request_held_up_by_its_inner_service_is_sent_with_what_replaced_its_credential() {
+async fn g04_a_request_delayed_by_the_inner_service_is_sent_with_a_replaced_credential() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     let held_up = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -378,7 +378,7 @@ async fn g04_a_request_held_up_by_its_inner_service_is_sent_with_what_replaced_i
     assert_eq!(status(held_up).await, StatusCode::OK);
 }
 
-/// Ready for the old login, called in the new one: it is a request of the new one.
+/// `poll_ready` runs in the old login, `call` in the new one.
 #[tokio::test(start_paused = true)]
 async fn g04_a_request_belongs_to_the_login_in_which_it_is_called() {
     let (session, _flights, mut client, mut upstream) = start(|it| it);
@@ -401,7 +401,7 @@ async fn g04_a_request_belongs_to_the_login_in_which_it_is_called() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_waiter_that_is_slow_to_look_does_not_go_on_in_the_next_login() {
+async fn g04_a_waiter_polled_after_the_next_login_fails() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     let mut slow = task::spawn(client.clone().oneshot(get("/")));
     assert_pending!(slow.poll());
@@ -415,7 +415,7 @@ async fn g04_a_waiter_that_is_slow_to_look_does_not_go_on_in_the_next_login() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_replacement_of_a_login_that_is_over_is_refused_and_given_back() {
+async fn g04_replace_for_an_ended_login_returns_the_credential() {
     let (session, _flights, _client, _upstream) = start(|it| it);
     let first = session.state().login();
     session.login(token("at-other"));
@@ -428,7 +428,7 @@ async fn g04_a_replacement_of_a_login_that_is_over_is_refused_and_given_back() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_replacement_heals_a_failed_login_and_one_without_a_credential() {
+async fn g04_replace_recovers_a_failed_login_and_one_without_a_credential() {
     let (session, mut flights, client, mut upstream) = start(|it| it);
     drop(session.refresh());
     flights.next().await.answer(Err(RefreshError::transient("503")));
@@ -442,7 +442,7 @@ async fn g04_a_replacement_heals_a_failed_login_and_one_without_a_credential() {
     arrived.accept();
     assert_eq!(status(request).await, StatusCode::OK);
 
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
@@ -457,10 +457,10 @@ async fn g04_a_replacement_heals_a_failed_login_and_one_without_a_credential() {
     assert_eq!(session.credential().unwrap().access_token(), "at-1");
 }
 
-// === 9: the end is the end ===
+// === 9: the end of a login ===
 
 #[tokio::test(start_paused = true)]
-async fn g09_after_a_refusal_nothing_is_sent_until_a_login_re_arms_all_of_it() {
+async fn g09_after_a_refusal_requests_fail_unsent_until_the_next_login() {
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     for login in ["at-1", "at-other"] {
@@ -475,8 +475,8 @@ async fn g09_after_a_refusal_nothing_is_sent_until_a_login_re_arms_all_of_it() {
 
         for request in ask_many(&client, 5, |_| get("/")) {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-            assert!(refresh_error(own(&error)).is_terminal());
+            assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+            assert!(refresh_error(session_error(&error)).is_terminal());
         }
         let refused = session.refresh().await.unwrap_err();
         assert_eq!(refused.kind(), ErrorKind::LoggedOut);
@@ -492,7 +492,7 @@ async fn g09_after_a_refusal_nothing_is_sent_until_a_login_re_arms_all_of_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
+async fn g09_after_a_logout_requests_fail_unsent_and_a_second_logout_does_nothing() {
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     session.logout().await;
@@ -504,8 +504,8 @@ async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
 
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     let error = assert_ready!(request.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-    assert!(std::error::Error::source(own(&error)).is_none());
+    assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+    assert!(std::error::Error::source(session_error(&error)).is_none());
     assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
     upstream.none().await;
     flights.none_started().await;
@@ -516,7 +516,7 @@ async fn g09_after_a_logout_nothing_is_sent_and_a_second_one_does_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_answers_already_on_their_way_still_arrive() {
+async fn g09_responses_to_requests_sent_before_a_logout_still_arrive() {
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let requests = [ask(&client, get("/")), ask(&client, get("/"))];
@@ -533,15 +533,15 @@ async fn g09_answers_already_on_their_way_still_arrive() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_a_session_that_starts_signed_out_refuses_everything_and_runs_no_hook() {
+async fn g09_a_session_built_without_a_credential_fails_requests_and_runs_no_hook() {
     let journal = Journal::default();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
     assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::NeverLoggedIn)));
     let error = ask(&client, get("/")).await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-    assert!(std::error::Error::source(own(&error)).is_none());
+    assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+    assert!(std::error::Error::source(session_error(&error)).is_none());
     assert_eq!(session.refresh().await.unwrap_err().kind(), ErrorKind::LoggedOut);
     session.logout().await;
     assert!(matches!(session.state().phase(), Phase::LoggedOut(EndReason::NeverLoggedIn)));
@@ -557,7 +557,7 @@ async fn g09_a_session_that_starts_signed_out_refuses_everything_and_runs_no_hoo
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_the_hook_does_not_run_for_a_login_that_another_one_replaced() {
+async fn g09_the_hook_does_not_run_for_a_login_that_another_login_replaced() {
     let journal = Journal::default();
     let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
@@ -572,14 +572,14 @@ async fn g09_the_hook_does_not_run_for_a_login_that_another_one_replaced() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
+async fn g09_a_transient_failure_keeps_the_credential_and_the_login() {
     let garbage = || Token::bearer("not\r\na: token").map_err(RefreshError::from);
     let status_of = |code: u16| RefreshError::from_status(StatusCode::from_u16(code).unwrap());
     for (failure, expected) in [
         (status_of(500), RefreshErrorKind::Transient),
         (status_of(429), RefreshErrorKind::Transient),
         (status_of(400), RefreshErrorKind::Transient),
-        (garbage().unwrap_err(), RefreshErrorKind::Transient),
+        (garbage().unwrap_err(), RefreshErrorKind::Ambiguous),
         (RefreshError::ambiguous("connection reset"), RefreshErrorKind::Ambiguous),
     ] {
         let journal = Journal::default();
@@ -590,14 +590,14 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
         upstream.next().await.reject();
         flights.next().await.answer(Err(failure));
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-        assert_eq!(refresh_kind(own(&error)), expected);
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+        assert_eq!(refresh_kind(session_error(&error)), expected);
         assert!(
             matches!(session.state().phase(), Phase::Failed(failure) if failure.error().kind() == expected)
         );
         assert_eq!(session.state().generation(), generation);
 
-        // What still works goes on working.
+        // The old credential is still sent.
         let next = ask(&client, get("/"));
         let arrived = upstream.next().await;
         assert_eq!(arrived.token(), "at-1");
@@ -605,7 +605,7 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
         assert_eq!(status(next).await, StatusCode::OK);
         assert!(journal.read().is_empty());
 
-        // And the next rejection heals it, when the back-off is over.
+        // After the back-off, the next rejection starts a flight that succeeds.
         after_back_off().await;
         let next = ask(&client, get("/"));
         upstream.next().await.reject();
@@ -620,7 +620,7 @@ async fn g09_a_transient_failure_keeps_the_credential_and_logs_nobody_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_an_expired_credential_and_a_failed_flight_log_nobody_out_either() {
+async fn g09_a_transient_failure_with_an_expired_credential_keeps_the_login() {
     let clock = Clock::new();
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| {
@@ -634,7 +634,7 @@ async fn g09_an_expired_credential_and_a_failed_flight_log_nobody_out_either() {
         flights.next().await.answer(Err(RefreshError::transient("503")));
         assert_eq!(kind(request.await.unwrap()), ErrorKind::RefreshFailed);
         upstream.none().await;
-        // Twice, for the second back-off is twice as long.
+        // Twice, because the second back-off is twice as long.
         after_back_off().await;
         after_back_off().await;
     }
@@ -647,7 +647,7 @@ async fn g09_an_expired_credential_and_a_failed_flight_log_nobody_out_either() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_a_refusal_that_nobody_waited_for_ends_only_a_login_whose_credential_is_no_use() {
+async fn g09_a_refusal_without_waiters_ends_the_login_only_if_the_credential_has_expired() {
     let clock = Clock::new();
     for expired in [false, true] {
         let journal = Journal::default();
@@ -681,7 +681,7 @@ async fn g09_a_refusal_that_nobody_waited_for_ends_only_a_login_whose_credential
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_acquire_begins_one_new_login_where_there_is_none() {
+async fn g09_acquire_after_a_logout_begins_one_new_login() {
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let before = session.state();
@@ -709,9 +709,9 @@ async fn g09_acquire_begins_one_new_login_where_there_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_acquire_that_is_refused_ends_the_login_it_began_and_its_hook_runs() {
+async fn g09_a_refused_acquire_ends_the_login_it_began_and_runs_the_hook() {
     let journal = Journal::default();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).on_login_end(journal.hook()).build();
     let acquired = session.acquire();
     flights.next().await.answer(Err(RefreshError::terminal("wrong password")));
@@ -727,8 +727,8 @@ async fn g09_acquire_that_is_refused_ends_the_login_it_began_and_its_hook_runs()
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_acquire_that_fails_leaves_a_login_whose_next_request_tries_again() {
-    let (refresher, mut flights) = by_hand();
+async fn g09_a_failed_acquire_keeps_a_login_whose_next_request_retries() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).build();
     let acquired = session.acquire();
     flights.next().await.answer(Err(RefreshError::transient("503")));
@@ -746,7 +746,7 @@ async fn g09_acquire_that_fails_leaves_a_login_whose_next_request_tries_again() 
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_acquire_gives_what_there_is_and_refreshes_what_is_no_use() {
+async fn g09_acquire_returns_a_usable_credential_and_refreshes_an_unusable_one() {
     let clock = Clock::new();
     let (session, mut flights, ..) = start(|it| {
         it.credential(token("at-1").with_expires_at(clock.after(60))).clock(clock.reader())
@@ -771,7 +771,7 @@ async fn g09_acquire_gives_what_there_is_and_refreshes_what_is_no_use() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_acquire_and_refresh_hear_of_a_logout_and_of_another_login() {
+async fn g09_acquire_and_refresh_fail_after_a_logout_and_after_another_login() {
     for changed in [false, true] {
         let (session, mut flights, ..) = start(|it| it);
         let (refreshed, acquired) = (session.refresh(), session.acquire());
@@ -787,7 +787,7 @@ async fn g09_acquire_and_refresh_hear_of_a_logout_and_of_another_login() {
         assert_eq!(acquired.await.unwrap_err().kind(), expected);
         flight.succeed("at-2");
     }
-    // Nor is what they hand out another login's, if they look late.
+    // Polled after the flight has settled, both fail as well.
     let (session, mut flights, ..) = start(|it| it);
     let refreshed = session.refresh();
     let current = session.acquire();
@@ -819,9 +819,9 @@ async fn g09_refresh_after_a_failure_starts_another_flight_with_the_error_of_the
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_on_demand_is_over_with_its_login() {
+async fn g09_acquire_on_demand_ends_with_its_login() {
     let journal = Journal::default();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).acquire_on_demand(true).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
@@ -833,8 +833,8 @@ async fn g09_on_demand_is_over_with_its_login() {
     upstream.none().await;
     assert_eq!(journal.read(), ["refused -"]);
 
-    // A logout of a login that never had a credential ends it as well.
-    let (refresher, mut flights) = by_hand();
+    // A logout also ends a login that never had a credential.
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).acquire_on_demand(true).on_login_end(journal.hook()).build();
     session.logout().await;
@@ -845,7 +845,7 @@ async fn g09_on_demand_is_over_with_its_login() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_on_demand_has_nothing_to_acquire_where_there_is_a_credential() {
+async fn g09_acquire_on_demand_acquires_nothing_when_there_is_a_credential() {
     let (session, mut flights, client, mut upstream) = start(|it| it.acquire_on_demand(true));
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
@@ -856,11 +856,10 @@ async fn g09_on_demand_has_nothing_to_acquire_where_there_is_a_credential() {
     assert_eq!(session.state().flights_started(), 0);
 }
 
-// === 10: hooks can't hurt ===
+// === 10: hooks and other user code ===
 
 #[tokio::test(start_paused = true)]
-async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_never_does_hurts_nobody()
- {
+async fn g10_a_hook_that_never_ends_delays_no_request_and_no_other_hook() {
     let journal = Journal::default();
     let noted = journal.clone();
     let (session, mut flights, client, mut upstream) = start(|it| {
@@ -890,7 +889,7 @@ async fn g10_waiters_are_released_before_the_hook_has_ended_and_a_hook_that_neve
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_a_hook_that_panics_hurts_nobody() {
+async fn g10_a_panicking_hook_affects_no_request_and_no_other_hook() {
     for in_its_future in [false, true] {
         let journal = Journal::default();
         let noted = journal.clone();
@@ -916,7 +915,7 @@ async fn g10_a_hook_that_panics_hurts_nobody() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_the_hook_waits_for_the_last_flight_and_gets_what_that_brought() {
+async fn g10_the_hook_waits_for_the_last_flight_and_gets_its_credential() {
     let journal = Journal::default();
     let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
@@ -925,7 +924,7 @@ async fn g10_the_hook_waits_for_the_last_flight_and_gets_what_that_brought() {
     assert_pending!(logout.poll());
     settle_tasks().await;
     assert!(journal.read().is_empty(), "the hook ran before the flight was over");
-    // Not for the flights of the next login.
+    // The hook does not wait for flights of the next login.
     session.login(token("at-other"));
     drop(session.refresh());
     let next = flights.next().await;
@@ -940,7 +939,7 @@ async fn g10_the_hook_waits_for_the_last_flight_and_gets_what_that_brought() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_the_hook_gets_the_last_credential_where_the_fenced_flight_brought_none() {
+async fn g10_the_hook_gets_the_last_credential_when_the_fenced_flight_times_out() {
     let journal = Journal::default();
     let (session, mut flights, ..) =
         start(|it| it.on_login_end(journal.hook()).refresh_timeout(Duration::from_secs(5)));
@@ -956,9 +955,9 @@ async fn g10_the_hook_gets_the_last_credential_where_the_fenced_flight_brought_n
     assert_eq!(journal.read(), ["logged out at-2"]);
 }
 
-/// A replacement fenced it off, and then somebody logged out: it is still a flight of that login.
+/// A flight that was fenced before the logout still belongs to the ended login.
 #[tokio::test(start_paused = true)]
-async fn g10_the_hook_waits_for_a_flight_that_a_replacement_had_fenced_off() {
+async fn g10_the_hook_waits_for_a_flight_that_a_replacement_fenced() {
     let journal = Journal::default();
     let (session, mut flights, ..) = start(|it| it.on_login_end(journal.hook()));
     drop(session.refresh());
@@ -1033,7 +1032,7 @@ async fn g10_a_hook_may_acquire_refresh_and_log_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_the_hooks_own_requests_pass_untouched() {
+async fn g10_requests_sent_by_the_hook_pass_untouched() {
     let cell: Arc<OnceLock<Client>> = Arc::default();
     let in_hook = cell.clone();
     let (answered, answer) = oneshot::channel();
@@ -1054,7 +1053,7 @@ async fn g10_the_hooks_own_requests_pass_untouched() {
     });
     assert!(cell.set(client).is_ok());
     let logout = session.logout();
-    // Also when somebody is logged in again.
+    // The next login does not change that.
     session.login(token("at-other"));
     let arrived = upstream.next().await;
     assert_eq!((arrived.token(), arrived.request.uri().path()), ("at-1", "/logout"));
@@ -1068,7 +1067,7 @@ async fn g10_the_hooks_own_requests_pass_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_the_future_of_a_logout_may_be_dropped_and_the_last_hook_set_wins() {
+async fn g10_dropping_the_logout_future_does_not_stop_the_hook_and_the_last_hook_set_wins() {
     let lost = Journal::default();
     let journal = Journal::default();
     let noted = journal.clone();
@@ -1096,23 +1095,23 @@ async fn g10_the_future_of_a_logout_may_be_dropped_and_the_last_hook_set_wins() 
 }
 
 #[test]
-fn g10_with_no_runtime_at_all_the_hook_runs_in_the_future_of_the_logout() {
+fn g10_without_a_runtime_the_hook_runs_in_the_logout_future() {
     let journal = Journal::default();
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let logout = session.logout();
     assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
-    poll_alone(logout);
+    poll_without_runtime(logout);
     assert_eq!(journal.read(), ["logged out at-1"]);
 }
 
 #[test]
-fn g10_a_logout_from_a_thread_without_a_runtime_runs_its_hook_on_the_one_that_was_seen_first() {
+fn g10_a_logout_outside_a_runtime_runs_the_hook_on_the_runtime_seen_first() {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
     let journal = Journal::default();
     let noted = journal.clone();
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session = {
         let _entered = runtime.enter();
         Session::builder(refresher)
@@ -1158,25 +1157,25 @@ async fn g10_the_predicate_of_a_watcher_may_call_the_session() {
     assert_eq!(state.credential().unwrap().access_token(), "at-3");
 }
 
-/// Looks at its session, and changes it, wherever it is asked anything.
-struct Meddler {
+/// A credential that uses its own session in every method.
+struct ReentrantCredential {
     name: &'static str,
     session: Arc<OnceLock<WeakSession<Self>>>,
     journal: Journal,
-    dare: Dare,
+    behaviour: Behaviour,
 }
 
 #[derive(Clone, Copy, PartialEq)]
-enum Dare {
-    Look,
+enum Behaviour {
+    Read,
     RefreshOnDrop,
     PanicOnDrop,
     PanicOnApply,
     PanicOnObserve,
 }
 
-impl Meddler {
-    fn look(&self, from: &str) -> Option<Session<Self>> {
+impl ReentrantCredential {
+    fn read(&self, from: &str) -> Option<Session<Self>> {
         let session = self.session.get()?.upgrade()?;
         session.state();
         session.credential();
@@ -1188,43 +1187,43 @@ impl Meddler {
     }
 }
 
-impl Credential for Meddler {
+impl Credential for ReentrantCredential {
     fn apply(&self, request: &mut Parts) {
-        self.look("apply");
-        assert!(self.dare != Dare::PanicOnApply, "apply panics");
+        self.read("apply");
+        assert!(self.behaviour != Behaviour::PanicOnApply, "apply panics");
         request.headers.insert("authorization", format!("Bearer {}", self.name).parse().unwrap());
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
-        self.look("expires_at");
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
+        self.read("expires_at");
         None
     }
 
     fn observe(&self, _: &tower_refresh::head::ResponseHead<'_>) {
-        self.look("observe");
-        assert!(self.dare != Dare::PanicOnObserve, "observe panics");
+        self.read("observe");
+        assert!(self.behaviour != Behaviour::PanicOnObserve, "observe panics");
     }
 
     fn is_same(&self, other: &Self) -> bool {
-        self.look("is_same");
+        self.read("is_same");
         self.name == other.name
     }
 }
 
-impl Drop for Meddler {
+impl Drop for ReentrantCredential {
     fn drop(&mut self) {
-        let session = self.look("drop");
-        match self.dare {
-            Dare::RefreshOnDrop => drop(session.map(|session| session.refresh())),
-            Dare::PanicOnDrop => panic!("drop panics"),
+        let session = self.read("drop");
+        match self.behaviour {
+            Behaviour::RefreshOnDrop => drop(session.map(|session| session.refresh())),
+            Behaviour::PanicOnDrop => panic!("drop panics"),
             _ => {}
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_a_credential_may_look_at_its_session_wherever_it_is_asked() {
-    let (session, journal, make) = meddlers(Dare::Look);
+async fn g10_a_credential_may_read_its_session_in_every_method() {
+    let (session, journal, make) = reentrant_session(Behaviour::Read);
     let (mock, arrivals) = tower_test::mock::pair();
     let mut upstream = Arrivals(arrivals);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(mock);
@@ -1241,7 +1240,7 @@ async fn g10_a_credential_may_look_at_its_session_wherever_it_is_asked() {
     session.login(make("at-4"));
     assert!(session.replace(login, make("at-5")).is_err());
     drop(session.logout());
-    // The snapshot of an idle service keeps what it saw last.
+    // The snapshot of an idle service keeps the credential that it saw last.
     drop(client);
     settle_tasks().await;
     let read = journal.read();
@@ -1262,10 +1261,10 @@ async fn g10_a_credential_may_look_at_its_session_wherever_it_is_asked() {
 
 #[tokio::test(start_paused = true)]
 async fn g10_a_credential_may_change_its_session_when_it_is_dropped() {
-    let (session, journal, make) = meddlers(Dare::RefreshOnDrop);
+    let (session, journal, make) = reentrant_session(Behaviour::RefreshOnDrop);
     assert!(session.replace(session.state().login(), make("at-3")).is_ok());
     settle_tasks().await;
-    // The drop of each refreshes the next one: it is the refresher that ends it.
+    // Each drop starts another refresh. The failing refresher ends the chain.
     session.login(make("at-4"));
     settle_tasks().await;
     assert!(journal.read().contains(&"drop at-3".to_owned()));
@@ -1274,20 +1273,20 @@ async fn g10_a_credential_may_change_its_session_when_it_is_dropped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g10_a_credential_that_panics_hurts_only_whoever_asked_it() {
-    for dare in [Dare::PanicOnApply, Dare::PanicOnObserve] {
-        let (session, _, make) = meddlers(dare);
+async fn g10_a_panicking_credential_affects_only_its_caller() {
+    for behaviour in [Behaviour::PanicOnApply, Behaviour::PanicOnObserve] {
+        let (session, _, make) = reentrant_session(behaviour);
         let (mock, arrivals) = tower_test::mock::pair();
         let mut upstream = Arrivals(arrivals);
         let client = RefreshLayer::new(session.clone(), Origins::any()).layer(mock);
         let request = ask(&client, get("/"));
-        if dare == Dare::PanicOnObserve {
+        if behaviour == Behaviour::PanicOnObserve {
             upstream.next().await.reject();
         }
         assert!(request.await.unwrap_err().is_panic());
         assert_eq!(session.waiters(), 0);
         let mut healthy = make("at-3");
-        healthy.dare = Dare::Look;
+        healthy.behaviour = Behaviour::Read;
         session.login(healthy);
         let request = ask(&client, get("/"));
         let arrived = upstream.next().await;
@@ -1297,14 +1296,14 @@ async fn g10_a_credential_that_panics_hurts_only_whoever_asked_it() {
     }
 }
 
-/// The panic is the caller's; the step was taken all the same, its waiters told and its hook
-/// started.
+/// The panic reaches the caller of `login`. The login is complete before it: the state is new and
+/// the hook can run.
 #[tokio::test(start_paused = true)]
-async fn g10_a_credential_whose_drop_panics_does_not_undo_the_step_that_displaced_it() {
-    let (session, journal, make) = meddlers(Dare::PanicOnDrop);
+async fn g10_a_panic_in_the_drop_of_a_credential_does_not_undo_the_login_that_replaced_it() {
+    let (session, journal, make) = reentrant_session(Behaviour::PanicOnDrop);
     let login = session.clone();
     let mut healthy = make("at-3");
-    healthy.dare = Dare::Look;
+    healthy.behaviour = Behaviour::Read;
     let caller = tokio::spawn(async move {
         login.login(healthy);
     });
@@ -1317,7 +1316,7 @@ async fn g10_a_credential_whose_drop_panics_does_not_undo_the_step_that_displace
 
 #[tokio::test(start_paused = true)]
 async fn g10_a_detector_may_call_the_session() {
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let seen = Arc::new(AtomicUsize::new(0));
     let (inside, count) = (session.clone(), seen.clone());
@@ -1326,7 +1325,7 @@ async fn g10_a_detector_may_call_the_session() {
             move |response: &tower_refresh::head::ResponseHead<'_>| {
                 count.fetch_add(1, Ordering::SeqCst);
                 inside.state();
-                // Overtakes the rejection that it is about to report.
+                // Replaces the credential before the rejection is reported.
                 inside.replace(inside.state().login(), token("at-2")).unwrap();
                 response.status() == StatusCode::UNAUTHORIZED
             },
@@ -1369,9 +1368,9 @@ async fn g10_a_clock_may_call_the_session() {
     assert!(looked.load(Ordering::SeqCst));
 }
 
-/// A login during the wait, polled in one go with the settlement of the flight that it fenced.
+/// The request is polled once, after both the refusal and the login.
 #[tokio::test(start_paused = true)]
-async fn g10_a_refused_refresh_and_a_login_right_after_it_run_the_hook_once_for_the_first() {
+async fn g10_a_login_right_after_a_refusal_leaves_one_hook_run_for_the_refused_login() {
     let journal = Journal::default();
     let (session, mut flights, client, mut upstream) = start(|it| it.on_login_end(journal.hook()));
     let mut request = pin!(client.clone().oneshot(get("/")));
@@ -1384,25 +1383,32 @@ async fn g10_a_refused_refresh_and_a_login_right_after_it_run_the_hook_once_for_
     watcher.wait_for(|state| matches!(state.phase(), Phase::LoggedOut(_))).await.unwrap();
     session.login(token("at-2"));
     let error = assert_ready!(request.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
+    assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
     settle_tasks().await;
     assert_eq!(journal.read(), ["refused at-1"]);
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
 }
 
-type Make = Box<dyn Fn(&'static str) -> Meddler>;
+type MakeCredential = Box<dyn Fn(&'static str) -> ReentrantCredential>;
 
-/// A session of meddlers whose refresher makes `at-2`, and then fails.
-fn meddlers(dare: Dare) -> (Session<Meddler>, Journal, Make) {
-    let cell: Arc<OnceLock<WeakSession<Meddler>>> = Arc::default();
+/// A session of reentrant credentials. Its refresher returns `at-2` once, and then fails.
+fn reentrant_session(
+    behaviour: Behaviour,
+) -> (Session<ReentrantCredential>, Journal, MakeCredential) {
+    let cell: Arc<OnceLock<WeakSession<ReentrantCredential>>> = Arc::default();
     let journal = Journal::default();
     let make = {
         let (session, journal) = (cell.clone(), journal.clone());
-        move |name| Meddler { name, session: session.clone(), journal: journal.clone(), dare }
+        move |name| ReentrantCredential {
+            name,
+            session: session.clone(),
+            journal: journal.clone(),
+            behaviour,
+        }
     };
     let (of_refresher, of_hook) = (make.clone(), journal.clone());
     let spent = AtomicBool::new(false);
-    let refresher = refresher_fn(move |_: RefreshContext<Meddler>| {
+    let refresher = refresher_fn(move |_: RefreshContext<ReentrantCredential>| {
         let answer = if spent.swap(true, Ordering::SeqCst) {
             Err(RefreshError::transient("spent"))
         } else {
@@ -1412,7 +1418,7 @@ fn meddlers(dare: Dare) -> (Session<Meddler>, Journal, Make) {
     });
     let session = Session::builder(refresher)
         .credential(make("at-1"))
-        .on_login_end(move |end: EndedLogin<Meddler>| {
+        .on_login_end(move |end: EndedLogin<ReentrantCredential>| {
             of_hook.note(format!(
                 "hook {}",
                 end.credential().map_or("-", |credential| credential.name)
@@ -1424,11 +1430,11 @@ fn meddlers(dare: Dare) -> (Session<Meddler>, Journal, Make) {
     (session, journal, Box::new(make))
 }
 
-/// A session that is logged in with `at-1`, unless it is set otherwise.
+/// A session with the credential `at-1`, unless `set` changes it.
 fn start(
     set: impl FnOnce(SessionBuilder<Token>) -> SessionBuilder<Token>,
 ) -> (Session, Flights, Client, Arrivals) {
-    let (refresher, flights) = by_hand();
+    let (refresher, flights) = manual_refresher();
     let session = set(Session::builder(refresher).credential(token("at-1"))).build();
     let (client, upstream) = over_mock(&session);
     (session, flights, client, upstream)

@@ -25,12 +25,14 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Error, ErrorKind, Origins, Refresh, RefreshContext, RefreshError, RefreshErrorKind,
     RefreshLayer, Refresher, ReplayBody, Session, Token,
-    oauth2::{self, ClientCredentials, EndpointUrl, RefreshToken, Revocation, TokenEndpoint},
+    oauth2::{
+        self, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint,
+    },
     refresher::Cause,
     session::{EndReason, EndedLogin, Phase},
 };
 
-/// The provider's process, which ends with its standard input.
+/// The process of the provider. It ends when its standard input does.
 struct Provider {
     child: Child,
     address: String,
@@ -102,14 +104,14 @@ async fn no_refresh_token_is_used_twice_over_200_expiries_under_64_clients_that_
     assert!(session.credential().is_some());
 }
 
-/// Or else the test above proves nothing.
+/// The provider detects reuse, so the test above proves something.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
 async fn the_provider_notices_a_refresh_token_that_is_used_twice() {
     let provider = Provider::start();
     let first = Token::bearer("none-yet").unwrap().with_refresh_token(provider.say("login").await);
     let first = Arc::new(first);
-    let tokens = RefreshToken::new(provider.tokens(SECRET));
+    let tokens = RefreshTokenGrant::new(provider.tokens(SECRET));
     let refresh = |token: &Arc<Token>| {
         tokens.refresh(RefreshContext::new(Cause::Forced).with_current(token.clone()))
     };
@@ -163,7 +165,7 @@ async fn a_logout_revokes_the_newest_refresh_token() {
     let provider = Provider::start();
     let refresh_token = provider.say("login").await;
     let revocation = Revocation::new(http(), provider.url("/token/revocation"), me(SECRET));
-    let tokens = RefreshToken::new(provider.tokens(SECRET));
+    let tokens = RefreshTokenGrant::new(provider.tokens(SECRET));
     let session = Session::builder(tokens.clone())
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
         .on_login_end(revocation.into_hook())
@@ -183,11 +185,12 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
 async fn client_credentials_cost_one_request_each_expiry() {
     let provider = Provider::start();
-    let session =
-        Session::<Token>::builder(ClientCredentials::new(provider.tokens(SECRET).scope("read")))
-            .acquire_on_demand(true)
-            .refresh_limit(1000, Duration::ZERO)
-            .build();
+    let session = Session::<Token>::builder(ClientCredentialsGrant::new(
+        provider.tokens(SECRET).scope("read"),
+    ))
+    .acquire_on_demand(true)
+    .refresh_limit(1000, Duration::ZERO)
+    .build();
     let api = api(&session);
     in_time(async {
         for _ in 0..20 {
@@ -208,10 +211,10 @@ async fn client_credentials_cost_one_request_each_expiry() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
-async fn a_wrong_client_secret_is_no_logout() {
+async fn a_wrong_client_secret_ends_no_login() {
     let provider = Provider::start();
     let refresh_token = provider.say("login").await;
-    let session = Session::builder(RefreshToken::new(provider.tokens("wrong")))
+    let session = Session::builder(RefreshTokenGrant::new(provider.tokens("wrong")))
         .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
         .on_login_end(|_| async { panic!("it is no logout") })
         .build();
@@ -226,7 +229,7 @@ async fn a_wrong_client_secret_is_no_logout() {
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Node.js: run tests/interop/oidc.sh"]
-async fn a_provider_that_is_away_for_a_while_logs_nobody_out() {
+async fn a_provider_that_is_away_for_a_while_ends_no_login() {
     let provider = Arc::new(Provider::start());
     let ended = Arc::new(AtomicUsize::new(0));
     let session = provider.user_session(&ended).await;
@@ -291,8 +294,8 @@ where
     Client::builder(TokioExecutor::new()).build_http()
 }
 
-fn me(secret: &str) -> oauth2::Client {
-    oauth2::Client::basic("app", secret)
+fn me(secret: &str) -> oauth2::ClientAuth {
+    oauth2::ClientAuth::basic("app", secret)
 }
 
 fn api(session: &Session) -> Api {
@@ -335,7 +338,7 @@ impl Provider {
     /// A login whose access token has expired already.
     async fn user_session(&self, ended: &Arc<AtomicUsize>) -> Session {
         let (refresh_token, ended) = (self.say("login").await, ended.clone());
-        Session::builder(RefreshToken::new(self.tokens(SECRET)))
+        Session::builder(RefreshTokenGrant::new(self.tokens(SECRET)))
             .credential(Token::bearer("none-yet").unwrap().with_refresh_token(refresh_token))
             .refresh_limit(1000, Duration::ZERO)
             .backoff(Duration::from_millis(1), Duration::from_millis(50))

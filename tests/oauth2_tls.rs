@@ -1,13 +1,21 @@
-//! The client that comes along, against a server with the certificate of a private authority.
+//! `client::HttpsClient` against a server with the certificate of a private authority.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
-use std::{convert::Infallible, sync::Arc, time::Duration};
+use std::{
+    convert::Infallible,
+    error::Error,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering::SeqCst},
+    },
+    time::Duration,
+};
 
 use bytes::Bytes;
-use http::{Request, Response};
+use http::{Request, Response, Version, header::CONNECTION};
 use http_body_util::Full;
-use hyper::{body::Incoming, service::service_fn};
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
@@ -16,44 +24,102 @@ use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair}
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
 use tokio::{net::TcpListener, time::timeout};
 use tokio_rustls::TlsAcceptor;
+use tower::ServiceExt;
 use tower_refresh::{
     RefreshContext, RefreshErrorKind, Refresher,
     client::Https,
-    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
     refresher::Cause,
 };
 
 #[tokio::test]
-async fn a_private_authority_is_trusted_when_it_is_given_and_not_otherwise() {
-    let (url, authority) = token_endpoint().await;
+async fn a_private_authority_is_trusted_only_when_it_was_added() {
+    for protocol in ["http/1.1", "h2"] {
+        trust_over(protocol).await;
+    }
+}
+
+async fn trust_over(protocol: &'static str) {
+    let (url, authority) = token_endpoint(protocol).await;
     let ask = |https: Https| {
         let url = EndpointUrl::new(&url).unwrap();
-        let endpoint = TokenEndpoint::new(https.build(), url, Client::basic("me", "hush"));
-        let refresher = ClientCredentials::new(endpoint);
+        let endpoint = TokenEndpoint::new(https.build(), url, ClientAuth::basic("me", "hush"));
+        let refresher = ClientCredentialsGrant::new(endpoint);
         async move {
             let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
             timeout(Duration::from_secs(60), answer).await.expect("it hangs")
         }
     };
-    for trusting in [Https::new(), Https::distrustful()] {
+    for trusting in [Https::new(), Https::with_no_roots()] {
         let token = ask(trusting.root(authority.clone()).unwrap()).await.unwrap();
         assert_eq!(token.access_token(), "at-1");
     }
-    for distrusting in [Https::new(), Https::distrustful()] {
+    for distrusting in [Https::new(), Https::with_no_roots()] {
         let error = ask(distrusting).await.unwrap_err();
         assert_eq!(error.kind(), RefreshErrorKind::Transient, "nothing was sent: {error:?}");
     }
 }
 
+#[tokio::test]
+async fn an_error_tells_whether_a_connection_was_made() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let client = Https::with_no_roots().build::<Full<Bytes>>();
+    let ask = || {
+        let request = Request::get(format!("http://{address}/")).body(Full::default()).unwrap();
+        client.clone().oneshot(request)
+    };
+    let (error, accepted) = tokio::join!(ask(), async { listener.accept().await.map(drop) });
+    accepted.unwrap();
+    let error = error.unwrap_err();
+    assert!(!error.is_connect() && error.source().is_some(), "{error:?}");
+    drop(listener);
+    let error = ask().await.unwrap_err();
+    assert!(error.is_connect());
+    assert_eq!(error.to_string(), "the connection could not be made");
+}
+
+#[tokio::test]
+async fn a_refresh_meets_no_connection_that_the_server_is_closing() {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    tokio::spawn(async move {
+        loop {
+            let (stream, _) = listener.accept().await.unwrap();
+            // Answers one request for each connection, and closes at the second one.
+            let answered = AtomicBool::new(false);
+            let answer = service_fn(move |_: Request<Incoming>| {
+                let is_second = answered.swap(true, SeqCst);
+                async move {
+                    let body = Full::new(Bytes::from(r#"{"access_token":"at-1"}"#));
+                    if is_second { Err("closed") } else { Ok(Response::new(body)) }
+                }
+            });
+            let connection = http1::Builder::new();
+            tokio::spawn(connection.serve_connection(TokioIo::new(stream), answer));
+        }
+    });
+    let endpoint = TokenEndpoint::new(
+        Https::with_no_roots().build(),
+        EndpointUrl::new(&url).unwrap(),
+        ClientAuth::public("me"),
+    );
+    let refresher = ClientCredentialsGrant::new(endpoint);
+    for _ in 0..5 {
+        let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
+        timeout(Duration::from_secs(60), answer).await.expect("it hangs").unwrap();
+    }
+}
+
 #[test]
-fn what_is_no_certificate_is_refused() {
+fn bytes_that_are_no_certificate_are_refused() {
     for der in [&b""[..], b"-----BEGIN CERTIFICATE-----", &[0x30, 0x80]] {
         assert!(Https::new().root(der).is_err());
     }
 }
 
-/// Its URL, and the certificate of its authority.
-async fn token_endpoint() -> (String, Vec<u8>) {
+/// Starts a token endpoint. Returns its URL and the certificate of its authority.
+async fn token_endpoint(protocol: &'static str) -> (String, Vec<u8>) {
     let mut params = CertificateParams::new([]).unwrap();
     params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
     let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
@@ -61,7 +127,7 @@ async fn token_endpoint() -> (String, Vec<u8>) {
     let params = CertificateParams::new(["localhost".to_owned()]).unwrap();
     let certificate = params.signed_by(&key, &authority).unwrap();
 
-    let config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
+    let mut config = ServerConfig::builder_with_provider(Arc::new(ring::default_provider()))
         .with_safe_default_protocol_versions()
         .unwrap()
         .with_no_client_auth()
@@ -70,6 +136,7 @@ async fn token_endpoint() -> (String, Vec<u8>) {
             PrivateKeyDer::try_from(key.serialize_der()).unwrap(),
         )
         .unwrap();
+    config.alpn_protocols = vec![protocol.into()];
     let acceptor = TlsAcceptor::from(Arc::new(config));
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let url = format!("https://localhost:{}/token", listener.local_addr().unwrap().port());
@@ -78,9 +145,12 @@ async fn token_endpoint() -> (String, Vec<u8>) {
             let (stream, _) = listener.accept().await.unwrap();
             let acceptor = acceptor.clone();
             tokio::spawn(async move {
-                // Whoever distrusts it hangs up.
+                // A client that does not trust the certificate hangs up.
                 let Ok(stream) = acceptor.accept(stream).await else { return };
-                let answer = service_fn(|_: Request<Incoming>| async {
+                let answer = service_fn(move |request: Request<Incoming>| async move {
+                    let is_http2 = request.version() == Version::HTTP_2;
+                    assert_eq!(is_http2, protocol == "h2");
+                    assert_eq!(request.headers().contains_key(CONNECTION), !is_http2);
                     let body =
                         Full::new(Bytes::from(r#"{"access_token":"at-1","token_type":"Bearer"}"#));
                     Ok::<_, Infallible>(Response::new(body))

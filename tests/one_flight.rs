@@ -1,5 +1,5 @@
-//! Guarantees 1, 3, 7 and 8: one flight for any number of requests, and what each of them gets of
-//! it.
+//! Guarantees 1, 3, 7 and 8: one flight for any number of requests, and the outcome that each
+//! request gets.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -26,7 +26,7 @@ use tower_refresh::{
 #[tokio::test(start_paused = true)]
 async fn g01_a_hundred_requests_rejected_together_cost_one_refresh() {
     let upstream = Upstream::accepting(&[]);
-    let refresher = Counting::for_upstream(&upstream);
+    let refresher = CountingRefresher::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
     let client = RefreshLayer::new(session, Origins::any()).layer(upstream.clone());
 
@@ -70,7 +70,7 @@ async fn g01_requests_issued_during_the_flight_wait_for_it() {
 
 #[tokio::test(start_paused = true)]
 async fn g01_layers_of_one_session_share_the_flight() {
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (one, mut first) = over_mock(&session);
     let (other, mut second) = over_mock(&session);
@@ -116,10 +116,9 @@ async fn g01_two_sessions_side_by_side_share_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_a_hundred_requests_with_an_expired_credential_cost_one_refresh_and_none_is_sent_with_it()
- {
+async fn g01_a_hundred_requests_with_an_expired_credential_wait_unsent_for_one_refresh() {
     let clock = Clock::new();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher)
         .credential(token("at-1").with_expires_at(clock.after(60)))
         .clock(clock.reader())
@@ -149,9 +148,9 @@ async fn g01_a_hundred_requests_with_an_expired_credential_cost_one_refresh_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_a_credential_that_arrives_already_expired_is_sent_because_the_upstream_decides() {
+async fn g01_a_credential_that_arrives_expired_is_sent() {
     let clock = Clock::new();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher)
         .credential(token("at-1").with_expires_at(clock.now()))
         .clock(clock.reader())
@@ -166,8 +165,8 @@ async fn g01_a_credential_that_arrives_already_expired_is_sent_because_the_upstr
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_a_session_acquires_on_demand_once_however_many_requests_come() {
-    let (refresher, mut flights) = by_hand();
+async fn g01_acquire_on_demand_acquires_once_for_twenty_requests() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     let (client, mut upstream) = over_mock(&session);
     flights.none_started().await;
@@ -209,7 +208,7 @@ async fn g01_refresh_and_acquire_join_the_flight_in_progress() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_requests_go_on_beside_a_flight_that_nobody_waits_for_until_one_is_rejected() {
+async fn g01_a_flight_without_waiters_delays_requests_only_after_a_rejection() {
     let (session, mut flights, client, mut upstream) = start();
     let refreshed = session.refresh();
     let flight = flights.next().await;
@@ -237,9 +236,9 @@ async fn g01_requests_go_on_beside_a_flight_that_nobody_waits_for_until_one_is_r
 }
 
 #[tokio::test(start_paused = true)]
-async fn g01_an_expired_credential_makes_a_flight_awaited_that_nobody_waited_for() {
+async fn g01_expiry_during_a_flight_without_waiters_makes_requests_wait() {
     let clock = Clock::new();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher)
         .credential(token("at-1").with_expires_at(clock.after(60)))
         .clock(clock.reader())
@@ -258,10 +257,10 @@ async fn g01_an_expired_credential_makes_a_flight_awaited_that_nobody_waited_for
     flights.none_started().await;
 }
 
-// === 3: late rejections are free ===
+// === 3: late rejections ===
 
 #[tokio::test(start_paused = true)]
-async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_succeeds_cost_nothing() {
+async fn g03_late_rejections_replay_without_another_refresh() {
     let (session, mut flights, client, mut upstream) = start();
     let requests = ask_many(&client, 100, |_| get("/"));
     let mut sent = upstream.take(100).await.into_iter();
@@ -293,7 +292,7 @@ async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_succeeds
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_fails_cost_nothing() {
+async fn g03_late_rejections_share_the_failure_without_another_refresh() {
     for (failure, expected) in [
         (RefreshError::transient("503"), ErrorKind::RefreshFailed),
         (RefreshError::ambiguous("reset"), ErrorKind::RefreshFailed),
@@ -317,8 +316,8 @@ async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_fails_co
         }
         for request in requests {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), expected);
-            assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&failure)));
+            assert_eq!(session_error(&error).kind(), expected);
+            assert!(ptr::addr_eq(root_cause(session_error(&error)), root_cause(&failure)));
         }
         flights.none_started().await;
         upstream.none().await;
@@ -327,7 +326,7 @@ async fn g03_rejections_that_straggle_in_during_and_after_a_flight_that_fails_co
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_only_a_request_that_was_sent_after_the_failure_tries_again() {
+async fn g03_only_a_request_sent_after_the_failure_starts_another_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let before = [ask(&client, get("/")), ask(&client, get("/"))];
     let mut sent = upstream.take(2).await.into_iter();
@@ -335,7 +334,7 @@ async fn g03_only_a_request_that_was_sent_after_the_failure_tries_again() {
     flights.next().await.answer(Err(RefreshError::transient("503")));
     settle_tasks().await;
 
-    // The credential is still in use, for what it is worth.
+    // The old credential is still sent.
     let after = ask(&client, get("/"));
     let arrived = upstream.next().await;
     assert_eq!(arrived.token(), "at-1");
@@ -359,7 +358,7 @@ async fn g03_only_a_request_that_was_sent_after_the_failure_tries_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_a_rejection_overtaken_by_a_replacement_is_replayed_at_once() {
+async fn g03_a_rejection_of_a_replaced_credential_replays_at_once() {
     let (session, mut flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -373,19 +372,20 @@ async fn g03_a_rejection_overtaken_by_a_replacement_is_replayed_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_an_overtaken_rejection_waits_only_for_a_flight_that_is_awaited() {
+async fn g03_a_rejection_of_a_replaced_credential_waits_only_for_an_awaited_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let requests = ask_many(&client, 2, |_| get("/"));
     let mut old = upstream.take(2).await.into_iter();
     session.replace(session.state().login(), token("at-2")).unwrap();
 
-    // The newer credential is being refreshed, but nobody has said that it is no good.
+    // A flight refreshes the newer credential, but no response has rejected it.
     drop(session.refresh());
     let flight = flights.next().await;
     old.next().unwrap().reject();
     let replay = upstream.next().await;
     assert_eq!(replay.token(), "at-2");
-    // Now somebody does. As a replay it goes to its caller, and starts nothing.
+    // The response to the replay rejects it. A second rejection goes to the caller and starts no
+    // flight.
     replay.reject();
     settle_tasks().await;
     assert!(matches!(session.state().phase(), Phase::Refreshing(flight) if !flight.is_awaited()));
@@ -412,8 +412,8 @@ async fn g03_an_overtaken_rejection_waits_only_for_a_flight_that_is_awaited() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_costs_nothing() {
-    let (refresher, mut flights) = by_hand();
+async fn g03_stamp_reject_starts_a_flight_and_a_late_report_starts_none() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) =
         layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()).expose_stamp(true));
@@ -430,7 +430,7 @@ async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_cos
     above.reject();
     let flight = flights.next().await;
     assert_eq!(flight.context.cause(), Cause::Rejected);
-    // Awaited from the start.
+    // The flight is awaited from its start.
     let waiting = ask(&client, get("/"));
     upstream.none().await;
     below.reject();
@@ -454,8 +454,8 @@ async fn g03_a_stamp_reports_a_rejection_noticed_elsewhere_and_a_late_report_cos
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_the_stamp_of_a_replay_is_its_own_and_a_failure_makes_the_first_one_late() {
-    let (refresher, mut flights) = by_hand();
+async fn g03_a_replay_has_its_own_stamp_and_a_report_after_the_failure_starts_no_flight() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) =
         layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()).expose_stamp(true));
@@ -487,7 +487,7 @@ async fn g03_the_stamp_of_a_replay_is_its_own_and_a_failure_makes_the_first_one_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g03_without_expose_stamp_there_is_none() {
+async fn g03_without_expose_stamp_requests_and_responses_have_no_stamp() {
     let (_session, _flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     let arrived = upstream.next().await;
@@ -496,10 +496,10 @@ async fn g03_without_expose_stamp_there_is_none() {
     assert!(request.await.unwrap().unwrap().extensions().get::<Stamp>().is_none());
 }
 
-// === 7: bounded ===
+// === 7: bounds ===
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_second_rejection_goes_to_the_caller_body_intact_and_starts_nothing() {
+async fn g07_a_second_rejection_goes_to_the_caller_with_its_body_and_starts_no_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let request = ask(&client, post("/", "question"));
     upstream.next().await.reject();
@@ -526,7 +526,7 @@ async fn g07_a_second_rejection_goes_to_the_caller_body_intact_and_starts_nothin
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_request_that_had_waited_before_it_was_first_sent_causes_no_other_flight() {
+async fn g07_a_rejection_of_a_request_that_waited_before_its_first_send_starts_no_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let first = ask(&client, get("/"));
     upstream.next().await.reject();
@@ -551,8 +551,8 @@ async fn g07_a_request_that_had_waited_before_it_was_first_sent_causes_no_other_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_request_for_which_a_credential_was_acquired_causes_no_other_flight() {
-    let (refresher, mut flights) = by_hand();
+async fn g07_a_rejection_of_a_request_that_waited_for_an_acquisition_starts_no_flight() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     let (client, mut upstream) = over_mock(&session);
     let request = ask(&client, get("/"));
@@ -564,9 +564,9 @@ async fn g07_a_request_for_which_a_credential_was_acquired_causes_no_other_fligh
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_what_its_flight_brought_is_sent_even_if_it_has_expired_since() {
+async fn g07_a_credential_that_expires_before_the_replay_is_sent() {
     let clock = Clock::new();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).clock(clock.reader()).build();
     let (client, mut upstream) = over_mock(&session);
@@ -589,15 +589,15 @@ async fn g07_what_its_flight_brought_is_sent_even_if_it_has_expired_since() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_refresher_that_returns_the_rejected_credential_again_has_failed() {
+async fn g07_a_refresher_that_returns_the_rejected_credential_fails_transiently() {
     let (session, mut flights, client, mut upstream) = start();
     let generation = session.state().generation();
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
     flights.next().await.succeed("at-1");
     let error = request.await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Transient);
+    assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+    assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Transient);
     upstream.none().await;
     flights.none_started().await;
     assert!(matches!(session.state().phase(), Phase::Failed(_)));
@@ -606,7 +606,7 @@ async fn g07_a_refresher_that_returns_the_rejected_credential_again_has_failed()
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_the_same_credential_again_is_a_failure_also_if_the_rejection_came_during_the_flight() {
+async fn g07_a_refresher_that_returns_a_credential_rejected_during_the_flight_fails() {
     let (_session, mut flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -622,7 +622,7 @@ async fn g07_the_same_credential_again_is_a_failure_also_if_the_rejection_came_d
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_the_same_credential_again_is_fine_where_nobody_has_rejected_it() {
+async fn g07_a_refresher_that_returns_the_same_credential_without_a_rejection_succeeds() {
     let (session, mut flights, _client, _upstream) = start();
     let refreshed = session.refresh();
     flights.next().await.succeed("at-1");
@@ -631,8 +631,7 @@ async fn g07_the_same_credential_again_is_fine_where_nobody_has_rejected_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_request_that_must_not_be_replayed_gets_its_rejection_at_once_and_the_next_one_the_flight()
- {
+async fn g07_a_no_replay_request_gets_its_rejection_at_once_and_starts_the_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let request = Request::post("/pay").extension(NoReplay).body("order".into()).unwrap();
     let request = ask(&client, request);
@@ -656,7 +655,7 @@ async fn g07_a_request_that_must_not_be_replayed_gets_its_rejection_at_once_and_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_replay_that_the_inner_service_fails_is_not_tried_again() {
+async fn g07_a_replay_that_fails_in_the_inner_service_is_not_repeated() {
     let (session, mut flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
@@ -671,7 +670,7 @@ async fn g07_a_replay_that_the_inner_service_fails_is_not_tried_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_an_inner_service_that_is_never_ready_again_fails_the_replay_with_its_own_error() {
+async fn g07_a_readiness_error_before_the_replay_is_returned_and_keeps_the_new_credential() {
     let (session, mut flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     let sent = upstream.next().await;
@@ -688,7 +687,7 @@ async fn g07_an_inner_service_that_is_never_ready_again_fails_the_replay_with_it
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_an_inner_service_that_fails_before_the_first_send_is_no_rejection() {
+async fn g07_a_readiness_error_before_the_first_send_starts_no_flight() {
     let (_session, mut flights, client, mut upstream) = start();
     upstream.0.allow(0);
     upstream.0.send_error("connection refused");
@@ -697,12 +696,12 @@ async fn g07_an_inner_service_that_fails_before_the_first_send_is_no_rejection()
     flights.none_started().await;
 }
 
-// === 8: one answer for all ===
+// === 8: one outcome for all waiters ===
 
 #[tokio::test(start_paused = true)]
 async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_request_fails_fast() {
     let journal = Journal::default();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
@@ -719,9 +718,9 @@ async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_req
     flight.answer(Err(refusal.clone()));
     for request in rejected.into_iter().chain(never_sent) {
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-        assert!(refresh_error(own(&error)).is_terminal());
-        assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&refusal)));
+        assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+        assert!(refresh_error(session_error(&error)).is_terminal());
+        assert!(ptr::addr_eq(root_cause(session_error(&error)), root_cause(&refusal)));
     }
     settle_tasks().await;
     assert_eq!(journal.read(), ["refused at-1"]);
@@ -729,15 +728,15 @@ async fn g08_fifty_waiters_of_a_refused_refresh_share_its_cause_and_the_next_req
 
     let mut next = task::spawn(client.clone().oneshot(get("/")));
     let error = assert_ready!(next.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-    assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&refusal)));
+    assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+    assert!(ptr::addr_eq(root_cause(session_error(&error)), root_cause(&refusal)));
     upstream.none().await;
     flights.none_started().await;
     assert_eq!(journal.read().len(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_fifty_waiters_of_a_failed_refresh_share_its_cause_and_none_tries_again() {
+async fn g08_fifty_waiters_of_a_failed_refresh_share_its_cause_and_start_no_other() {
     let (session, mut flights, client, mut upstream) = start();
     let rejected = ask_many(&client, 25, |_| get("/"));
     for sent in upstream.take(25).await {
@@ -750,8 +749,8 @@ async fn g08_fifty_waiters_of_a_failed_refresh_share_its_cause_and_none_tries_ag
     flight.answer(Err(failure.clone()));
     for request in rejected.into_iter().chain(never_sent) {
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-        assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&failure)));
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+        assert!(ptr::addr_eq(root_cause(session_error(&error)), root_cause(&failure)));
     }
     upstream.none().await;
     flights.none_started().await;
@@ -759,7 +758,7 @@ async fn g08_fifty_waiters_of_a_failed_refresh_share_its_cause_and_none_tries_ag
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_a_waiter_gets_the_outcome_of_its_own_flight_and_not_of_the_next_one() {
+async fn g08_a_waiter_polled_two_flights_later_gets_the_outcome_of_its_own_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let mut service = client.clone();
     let mut slow = task::spawn(async move { service.ready().await.unwrap().call(get("/")).await });
@@ -770,7 +769,7 @@ async fn g08_a_waiter_gets_the_outcome_of_its_own_flight_and_not_of_the_next_one
     flights.next().await.answer(Err(failure.clone()));
     settle_tasks().await;
 
-    // Two flights later it looks.
+    // Two more flights settle before the waiter is polled.
     after_back_off().await;
     for name in ["at-2", "at-3"] {
         let refreshed = session.refresh();
@@ -778,13 +777,13 @@ async fn g08_a_waiter_gets_the_outcome_of_its_own_flight_and_not_of_the_next_one
         refreshed.await.unwrap();
     }
     let error = assert_ready!(slow.poll()).unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-    assert!(ptr::addr_eq(root_cause(own(&error)), root_cause(&failure)));
+    assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+    assert!(ptr::addr_eq(root_cause(session_error(&error)), root_cause(&failure)));
     upstream.none().await;
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_a_waiter_that_is_slow_to_look_goes_on_although_the_next_flight_has_failed() {
+async fn g08_a_waiter_polled_after_the_next_flight_failed_still_replays() {
     let (session, mut flights, client, mut upstream) = start();
     let mut service = client.clone();
     let mut slow = task::spawn(async move { service.ready().await.unwrap().call(get("/")).await });
@@ -795,7 +794,7 @@ async fn g08_a_waiter_that_is_slow_to_look_goes_on_although_the_next_flight_has_
     settle_tasks().await;
     let refreshed = session.refresh();
     flights.next().await.answer(Err(RefreshError::terminal("revoked")));
-    // Nobody had rejected it, and it is still usable.
+    // The refused credential was not rejected, so the login continues.
     assert_eq!(refreshed.await.unwrap_err().kind(), ErrorKind::RefreshFailed);
 
     assert_pending!(slow.poll());
@@ -806,8 +805,8 @@ async fn g08_a_waiter_that_is_slow_to_look_goes_on_although_the_next_flight_has_
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_with_failure_mode_response_each_gets_its_own_rejection_and_one_never_sent_the_error() {
-    let (refresher, mut flights) = by_hand();
+async fn g08_failure_mode_response_returns_each_rejection_and_an_error_for_an_unsent_request() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let layer =
         RefreshLayer::new(session.clone(), Origins::any()).failure_mode(FailureMode::Response);
@@ -831,11 +830,11 @@ async fn g08_with_failure_mode_response_each_gets_its_own_rejection_and_one_neve
     flights.none_started().await;
 }
 
-/// The flight that the request waited for succeeds. Before the request is polled the next flight
+/// The flight that the request waited for succeeds. Before the request is polled, the next flight
 /// starts, and that one fails.
 #[tokio::test(start_paused = true)]
-async fn g08_with_failure_mode_response_the_rejection_is_kept_for_a_second_wait() {
-    let (refresher, mut flights) = by_hand();
+async fn g08_failure_mode_response_keeps_the_rejection_for_a_second_wait() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let layer = RefreshLayer::new(session.clone(), Origins::any())
         .failure_mode(FailureMode::Response)
@@ -859,17 +858,17 @@ async fn g08_with_failure_mode_response_the_rejection_is_kept_for_a_second_wait(
     assert_pending!(slow.poll());
     flight.answer(Err(RefreshError::transient("503")));
     assert_eq!(status(other).await, StatusCode::UNAUTHORIZED);
-    let answer = assert_ready!(slow.poll()).expect("it has a response of its own");
+    let answer = assert_ready!(slow.poll()).expect("a response");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_every_request_of_a_herd_gets_an_answer_of_its_own() {
+async fn g08_every_request_of_a_herd_gets_its_own_response() {
     let upstream = Upstream::accepting(&["at-1"]);
-    let refresher = Counting::for_upstream(&upstream);
+    let refresher = CountingRefresher::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
-    // A second herd, on the credential that the first one has brought.
+    // Each herd rejects the credential that the herd before it fetched.
     for round in 1..=3 {
         upstream.accept_only(&[]);
         let requests = ask_many(&client, 50, |n| post("/", format!("{round}/{n}")));
@@ -883,7 +882,7 @@ async fn g08_every_request_of_a_herd_gets_an_answer_of_its_own() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g08_a_time_out_is_one_answer_for_all_too() {
+async fn g08_all_waiters_share_the_cause_of_a_time_out() {
     let refresher =
         refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
     let session = Session::builder(refresher)
@@ -900,15 +899,15 @@ async fn g08_a_time_out_is_one_answer_for_all_too() {
     let mut causes = Vec::new();
     for request in requests {
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-        assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Ambiguous);
-        causes.push(own(&error).clone());
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+        assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Ambiguous);
+        causes.push(session_error(&error).clone());
     }
     assert!(causes.iter().all(|error| ptr::addr_eq(root_cause(error), root_cause(&causes[0]))));
 }
 
 fn start() -> (Session, Flights, Client, Arrivals) {
-    let (refresher, flights) = by_hand();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, upstream) = over_mock(&session);
     (session, flights, client, upstream)

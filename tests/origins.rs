@@ -1,4 +1,4 @@
-//! Guarantee 12: credentials stay home.
+//! Guarantee 12: the origins that a credential is sent to.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -11,7 +11,8 @@ use http::{Method, Request, Response, StatusCode, Version, header};
 use http_body_util::{Empty, Full};
 use support::{
     stack::{
-        AnyAnswer, AnyBody, Exchanges, Exchanging, answer_with, body_text, exchanging, in_time,
+        BoxedBody, Exchanges, ManualService, ServiceResult, answer_with, body_text, in_time,
+        manual_service,
     },
     *,
 };
@@ -25,15 +26,15 @@ use tower_refresh::{
 };
 
 type Call = Request<Full<Bytes>>;
-type Client = Refresh<Exchanging<Full<Bytes>>>;
+type Client = Refresh<ManualService<Full<Bytes>>>;
 
-/// A client whose requests and flights the test answers.
+/// A client, and the handles with which a test answers its requests and flights.
 fn client(
     origins: impl Into<Origins>,
     set: impl FnOnce(RefreshLayer) -> RefreshLayer,
 ) -> (Client, Session, Exchanges<Full<Bytes>>, Flights) {
-    let (inner, exchanges) = exchanging();
-    let (refresher, flights) = by_hand();
+    let (inner, exchanges) = manual_service();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let layer = set(RefreshLayer::new(session.clone(), origins));
     (layer.layer(inner), session, exchanges, flights)
@@ -56,11 +57,11 @@ where
     tokio::spawn(client.clone().oneshot(request))
 }
 
-fn status(answer: AnyAnswer) -> StatusCode {
+fn status(answer: ServiceResult) -> StatusCode {
     answer.expect("a response").status()
 }
 
-/// What the upstream sees of a request to this URI.
+/// Sends a request and returns the credential that the upstream receives.
 async fn credential_sent(
     client: &Client,
     exchanges: &mut Exchanges<Full<Bytes>>,
@@ -78,12 +79,12 @@ async fn credential_sent(
 
 #[tokio::test]
 async fn g12_only_the_origins_of_the_layer_see_the_credential() {
-    let home = origins(&[
+    let listed = origins(&[
         "HTTPS://Api.Example.COM",
         "https://other.example.com:8443",
         "http://127.0.0.1:8080",
     ]);
-    let (client, _session, mut exchanges, _flights) = client(home, |layer| layer);
+    let (client, _session, mut exchanges, _flights) = client(listed, |layer| layer);
     let cases = [
         ("https://api.example.com/", true),
         ("https://api.example.com:443/x?y", true),
@@ -104,14 +105,14 @@ async fn g12_only_the_origins_of_the_layer_see_the_credential() {
         ("http://127.0.0.1/", false),
         ("http://localhost:8080/", false),
     ];
-    for (uri, is_home) in cases {
+    for (uri, is_listed) in cases {
         let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
-        assert_eq!(sent.as_deref(), is_home.then_some("at-1"), "{uri}");
+        assert_eq!(sent.as_deref(), is_listed.then_some("at-1"), "{uri}");
     }
 }
 
 #[tokio::test]
-async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
+async fn g12_origins_any_sends_the_credential_to_every_https_origin() {
     let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     for uri in ["https://a.example/", "https://b.example:8443/"] {
         let sent = credential_sent(&client, &mut exchanges, request(Method::GET, uri)).await;
@@ -120,7 +121,7 @@ async fn g12_without_origins_the_credential_goes_to_every_https_origin() {
 }
 
 #[tokio::test]
-async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
+async fn g12_relative_only_sends_the_credential_with_relative_uris_only() {
     let (client, _session, mut exchanges, _flights) =
         client(Origins::relative_only(), |layer| layer);
     let sent =
@@ -133,7 +134,7 @@ async fn g12_an_empty_list_of_origins_leaves_only_the_service_itself() {
 }
 
 #[tokio::test]
-async fn g12_a_uri_without_authority_is_the_service_s_own() {
+async fn g12_a_uri_without_an_authority_carries_the_credential() {
     let (client, _session, mut exchanges, _flights) =
         client(origins(&["https://a.example"]), |layer| layer);
     for (method, uri) in [(Method::GET, "/path?query"), (Method::OPTIONS, "*")] {
@@ -143,20 +144,18 @@ async fn g12_a_uri_without_authority_is_the_service_s_own() {
 }
 
 #[tokio::test]
-async fn g12_a_foreign_401_passes_and_starts_no_flight() {
+async fn g12_a_401_of_another_origin_passes_and_starts_no_flight() {
     let (client, session, mut exchanges, mut flights) =
         client(origins(&["https://a.example"]), |layer| layer);
     for _ in 0..3 {
         let answer = send(&client, request(Method::POST, "https://b.example/"));
         let exchange = exchanges.next().await;
         assert_eq!(exchange.bearer(), None);
-        exchange.answer(answer_with(
-            StatusCode::UNAUTHORIZED,
-            Full::new(Bytes::from("its own business")),
-        ));
+        exchange
+            .answer(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("not a session"))));
         let answer = answer.await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
-        assert_eq!(body_text(answer.into_body()).await, "its own business");
+        assert_eq!(body_text(answer.into_body()).await, "not a session");
     }
     flights.none_started().await;
     exchanges.none().await;
@@ -187,7 +186,7 @@ async fn g12_cleartext_is_refused_and_nothing_is_sent() {
     }
     exchanges.none().await;
 
-    // In every phase it is the request that is wrong.
+    // `Cleartext` takes precedence over `LoggedOut`.
     drop(session.logout());
     let refused = in_time(client.clone().oneshot(request(Method::GET, "http://a.example/"))).await;
     assert_eq!(kind(refused), ErrorKind::Cleartext);
@@ -195,7 +194,7 @@ async fn g12_cleartext_is_refused_and_nothing_is_sent() {
 }
 
 #[tokio::test]
-async fn g12_cleartext_to_this_machine_is_fine() {
+async fn g12_cleartext_to_loopback_is_sent() {
     let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     for uri in [
         "http://localhost/",
@@ -212,14 +211,14 @@ async fn g12_cleartext_to_this_machine_is_fine() {
 #[tokio::test]
 async fn g12_cleartext_is_sent_where_it_is_allowed() {
     let (client, _session, mut exchanges, _flights) =
-        client(Origins::any().allow_cleartext(true), |layer| layer);
+        client(Origins::any_with_cleartext(), |layer| layer);
     let sent =
         credential_sent(&client, &mut exchanges, request(Method::GET, "http://a.example/")).await;
     assert_eq!(sent.as_deref(), Some("at-1"));
 }
 
 #[tokio::test]
-async fn g12_listing_a_cleartext_origin_permits_cleartext_there_alone() {
+async fn g12_listing_a_cleartext_origin_permits_cleartext_to_that_origin_only() {
     let (client, _session, mut exchanges, _flights) =
         client(origins(&["http://a.example"]), |layer| layer);
     for (uri, expected) in [
@@ -256,16 +255,13 @@ async fn g12_a_name_below_localhost_is_not_loopback() {
 }
 
 #[tokio::test]
-async fn g12_a_relative_uri_is_checked_like_the_origin_that_completes_it() {
+async fn g12_relative_to_applies_the_origin_rules_to_relative_uris() {
     let origin = |text: &str| Origin::try_from(text).unwrap();
     let cases = [
         (Origins::any().relative_to(origin("https://a.example")), Ok(Some("at-1"))),
         (Origins::any().relative_to(origin("http://localhost:1")), Ok(Some("at-1"))),
         (Origins::any().relative_to(origin("http://a.example")), Err(ErrorKind::Cleartext)),
-        (
-            Origins::any().allow_cleartext(true).relative_to(origin("http://a.example")),
-            Ok(Some("at-1")),
-        ),
+        (Origins::any_with_cleartext().relative_to(origin("http://a.example")), Ok(Some("at-1"))),
         (
             Origins::from(origin("http://a.example")).relative_to(origin("http://a.example")),
             Ok(Some("at-1")),
@@ -319,10 +315,10 @@ async fn g12_trace_never_carries_the_credential() {
 }
 
 #[tokio::test]
-async fn g12_a_response_of_a_foreign_target_starts_no_flight() {
+async fn g12_a_401_with_the_target_uri_of_another_origin_starts_no_flight() {
     let (client, session, mut exchanges, mut flights) =
         client(origins(&["https://a.example"]), |layer| layer);
-    for target in ["https://b.example/", "http://a.example/", "/"] {
+    for target in ["https://b.example/", "http://a.example/", "https://a.example:8443/"] {
         let answer = send(&client, request(Method::GET, "https://a.example/"));
         let mut response = answer_with(StatusCode::UNAUTHORIZED, Full::default());
         response.extensions_mut().insert(TargetUri(target.parse().unwrap()));
@@ -343,9 +339,9 @@ async fn g12_a_response_of_a_foreign_target_starts_no_flight() {
     assert_eq!(session.state().flights_started(), 1);
 }
 
-// === what passes ===
+// === requests that pass ===
 
-/// What passes does so in every phase: as it is, and its rejection is its own business.
+/// Checks in every phase that a request passes unchanged and that its 401 goes to the caller.
 async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) {
     let (client, session, mut exchanges, mut flights) =
         client(origins(&["https://a.example"]), |layer| layer);
@@ -368,13 +364,13 @@ async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) 
 
     let forced = tokio::spawn(session.refresh());
     let flight = in_time(flights.next()).await;
-    passes(&mut exchanges, "refreshing, not awaited").await;
+    passes(&mut exchanges, "refreshing without waiters").await;
     let rejected = send(&client, request(Method::GET, "https://a.example/"));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     settle_tasks().await;
     assert_eq!(session.waiters(), 1);
-    passes(&mut exchanges, "refreshing, awaited").await;
-    assert_eq!(session.waiters(), 1, "it waits for nothing");
+    passes(&mut exchanges, "refreshing with waiters").await;
+    assert_eq!(session.waiters(), 1, "a passing request does not wait");
 
     flight.answer(Err(RefreshError::transient("busy")));
     assert!(forced.await.unwrap().is_err());
@@ -382,7 +378,7 @@ async fn passes_in_every_phase(sent: impl Fn() -> Call, expected: Option<&str>) 
     passes(&mut exchanges, "failed").await;
 
     drop(session.logout());
-    passes(&mut exchanges, "terminated").await;
+    passes(&mut exchanges, "logged out").await;
     flights.none_started().await;
     assert_eq!(session.state().flights_started(), 1);
 }
@@ -398,7 +394,7 @@ async fn g12_an_anonymous_request_passes_in_every_phase() {
 }
 
 #[tokio::test]
-async fn g12_a_request_with_its_own_authorisation_passes_in_every_phase() {
+async fn g12_a_request_with_its_own_authorization_passes_in_every_phase() {
     let own = || {
         let mut request = request(Method::GET, "https://a.example/");
         request.headers_mut().insert(header::AUTHORIZATION, "Bearer mine".parse().unwrap());
@@ -408,7 +404,7 @@ async fn g12_a_request_with_its_own_authorisation_passes_in_every_phase() {
 }
 
 #[tokio::test]
-async fn g12_a_request_that_goes_elsewhere_passes_in_every_phase() {
+async fn g12_a_request_to_another_origin_passes_in_every_phase() {
     passes_in_every_phase(|| request(Method::GET, "https://b.example/"), None).await;
 }
 
@@ -418,17 +414,17 @@ async fn g12_a_connect_request_passes_in_every_phase() {
 }
 
 #[tokio::test]
-async fn g12_a_connect_request_carries_nothing_where_every_origin_may_see_the_credential() {
+async fn g12_a_connect_request_carries_no_credential_with_origins_any() {
     let (client, _session, mut exchanges, _flights) = client(Origins::any(), |layer| layer);
     let connect = request(Method::CONNECT, "a.example:443");
     assert_eq!(credential_sent(&client, &mut exchanges, connect).await, None);
-    // The extended one (RFC 8441) is a request like any other.
+    // An extended CONNECT request (RFC 8441) has a scheme and a path, and carries the credential.
     let websocket = request(Method::CONNECT, "https://a.example/chat");
     assert_eq!(credential_sent(&client, &mut exchanges, websocket).await.as_deref(), Some("at-1"));
 }
 
 #[tokio::test]
-async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
+async fn g12_overwrite_replaces_the_authorization_of_the_caller() {
     let (client, _session, mut exchanges, mut flights) =
         client(Origins::any(), |layer| layer.overwrite(true));
     let mut own = request(Method::GET, "https://a.example/");
@@ -452,7 +448,7 @@ async fn g12_overwrite_takes_the_place_of_the_caller_s_authorisation() {
 }
 
 #[tokio::test]
-async fn g12_overwrite_leaves_anonymous_and_foreign_requests_alone() {
+async fn g12_overwrite_does_not_change_anonymous_requests_and_those_to_other_origins() {
     let (client, _session, mut exchanges, _flights) =
         client(origins(&["https://a.example"]), |layer| layer.overwrite(true));
     for uri in ["https://a.example/", "https://b.example/"] {
@@ -470,7 +466,7 @@ async fn g12_overwrite_leaves_anonymous_and_foreign_requests_alone() {
 }
 
 #[tokio::test]
-async fn g12_is_present_of_the_credential_decides_what_is_the_caller_s_own() {
+async fn g12_is_present_decides_whether_a_request_has_its_own_credential() {
     struct Cookie(&'static str);
 
     impl Credential for Cookie {
@@ -524,20 +520,20 @@ async fn g12_the_header_of_the_credential_is_sensitive_on_both_attempts() {
 
 // === redirects ===
 
-/// `/to?…` redirects there; the rest answers 200, or 401 where the credential isn't `at-1`. It logs
-/// what came.
+/// An upstream that redirects `/to?uri` to `uri`. Other requests get 200, or 401 without the
+/// credential `at-1`. Every request is logged.
 #[derive(Clone, Default)]
-struct Redirecting(Arc<Mutex<Vec<String>>>);
+struct RedirectingUpstream(Arc<Mutex<Vec<String>>>);
 
-impl Redirecting {
+impl RedirectingUpstream {
     fn log(&self) -> Vec<String> {
         self.0.lock().unwrap().clone()
     }
 
-    async fn answer<B>(self, request: Request<B>) -> AnyAnswer {
+    async fn answer<B>(self, request: Request<B>) -> ServiceResult {
         let credential = bearer(&request).unwrap_or("-");
         self.0.lock().unwrap().push(format!("{} {credential}", request.uri()));
-        let mut answer: Response<AnyBody> = answer_with(StatusCode::OK, Empty::new());
+        let mut answer: Response<BoxedBody> = answer_with(StatusCode::OK, Empty::new());
         match request.uri().query() {
             Some(to) => {
                 *answer.status_mut() = StatusCode::TEMPORARY_REDIRECT;
@@ -550,12 +546,12 @@ impl Redirecting {
     }
 }
 
-const AWAY: &str = "https://a.example/to?https://b.example/there";
+const REDIRECT_TO_OTHER_ORIGIN: &str = "https://a.example/to?https://b.example/there";
 
 #[tokio::test]
-async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_origins_only() {
-    let upstream = Redirecting::default();
-    let (refresher, mut flights) = by_hand();
+async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_listed_origins_only() {
+    let upstream = RedirectingUpstream::default();
+    let (refresher, mut flights) = manual_refresher();
     let layer =
         RefreshLayer::new(Session::new(token("at-1"), refresher), origins(&["https://a.example"]));
     let inner = service_fn({
@@ -569,8 +565,12 @@ async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_orig
         .await
         .unwrap();
     assert_eq!(status(answer), StatusCode::OK);
-    let answer = send(&client, request(Method::GET, AWAY)).await.unwrap();
-    assert_eq!(status(answer), StatusCode::UNAUTHORIZED, "a stranger's 401 is the caller's");
+    let answer = send(&client, request(Method::GET, REDIRECT_TO_OTHER_ORIGIN)).await.unwrap();
+    assert_eq!(
+        status(answer),
+        StatusCode::UNAUTHORIZED,
+        "a 401 of another origin goes to the caller"
+    );
     assert_eq!(
         upstream.log(),
         [
@@ -584,9 +584,9 @@ async fn g12_redirects_followed_above_the_layer_carry_the_credential_to_its_orig
 }
 
 #[tokio::test]
-async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first_foreign_hop() {
-    let upstream = Redirecting::default();
-    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_another_origin() {
+    let upstream = RedirectingUpstream::default();
+    let refresher = CountingRefresher::for_upstream(&Upstream::accepting(&[]));
     let layer = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any());
     let inner = service_fn({
         let upstream = upstream.clone();
@@ -595,8 +595,8 @@ async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first
     let client =
         ServiceBuilder::new().layer(layer).layer(FollowRedirectLayer::new()).service(inner);
 
-    // The standard policy of tower-http takes it off. To the layer, the stranger's 401 is the
-    // answer to its request.
+    // The standard policy of tower-http removes the header. The layer takes the 401 of the other
+    // origin for the response to its request.
     let mut there_and_back =
         request(Method::GET, "https://a.example/to?https://b.example/to?https://a.example/back");
     there_and_back.extensions_mut().insert(tower_refresh::extension::NoReplay);
@@ -607,9 +607,9 @@ async fn g12_redirects_followed_below_the_layer_lose_the_credential_at_the_first
 }
 
 #[tokio::test]
-async fn g12_redirects_below_the_layer_need_a_policy_that_keeps_to_the_origin() {
-    let upstream = Redirecting::default();
-    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+async fn g12_a_same_origin_policy_below_the_layer_returns_redirects_to_other_origins() {
+    let upstream = RedirectingUpstream::default();
+    let refresher = CountingRefresher::for_upstream(&Upstream::accepting(&[]));
     let layer = RefreshLayer::new(Session::new(token("at-1"), refresher.clone()), Origins::any());
     let inner = service_fn({
         let upstream = upstream.clone();
@@ -621,7 +621,7 @@ async fn g12_redirects_below_the_layer_need_a_policy_that_keeps_to_the_origin() 
     let answer = send(&client, request(Method::GET, "https://a.example/to?/here")).await.unwrap();
     assert_eq!(status(answer), StatusCode::OK);
     assert_eq!(
-        status(send(&client, request(Method::GET, AWAY)).await.unwrap()),
+        status(send(&client, request(Method::GET, REDIRECT_TO_OTHER_ORIGIN)).await.unwrap()),
         StatusCode::TEMPORARY_REDIRECT
     );
     assert!(upstream.log().iter().all(|seen| seen.starts_with("https://a.example/")));
@@ -629,8 +629,8 @@ async fn g12_redirects_below_the_layer_need_a_policy_that_keeps_to_the_origin() 
 }
 
 #[tokio::test]
-async fn g12_a_redirect_above_the_layer_that_needs_a_refresh_is_replayed_where_it_leads() {
-    let upstream = Redirecting::default();
+async fn g12_a_rejected_request_after_a_redirect_is_replayed_at_the_redirect_target() {
+    let upstream = RedirectingUpstream::default();
     let session = Session::new(
         token("at-0"),
         tower_refresh::refresher_fn(|_: tower_refresh::RefreshContext| async {

@@ -18,7 +18,7 @@ use tower::{BoxError, Layer, ServiceExt};
 use tower_refresh::{
     Origin, RefreshLayer, Session,
     client::Https,
-    oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint},
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
 };
 
 const README: &str = include_str!("../README.md");
@@ -28,11 +28,11 @@ const THIS: &str = include_str!("quickstart.rs");
 async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
     // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
-    let service = Client::basic("my-service", "s3cr3t");
-    let refresher = ClientCredentials::new(TokenEndpoint::new(Https::new().build(), url, service));
+    let service = ClientAuth::basic("my-service", "s3cr3t");
+    let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, service));
     // The session holds the token. All clients that share the session share each refresh.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
-    // The layer adds the token to each request to this origin, and replays a rejected one with a new token.
+    // The layer adds the token to requests to this origin, and replays a rejected one once.
     let api = Origin::try_from(origin)?;
     let client = RefreshLayer::new(session, api).layer(Https::new().build());
 
@@ -53,7 +53,7 @@ fn the_readme_shows_this_quickstart() {
 }
 
 #[tokio::test]
-async fn it_obtains_a_token_and_is_let_in_with_it() {
+async fn the_quickstart_obtains_a_token_and_sends_it() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let base = format!("http://{}", listener.local_addr().unwrap());
     let log = Arc::new(Mutex::new(Vec::new()));
@@ -82,7 +82,7 @@ async fn it_obtains_a_token_and_is_let_in_with_it() {
     assert_eq!(*log.lock().unwrap(), ["POST /oauth/token 200", "GET /user 200"]);
 }
 
-/// What follows the first line of a function, up to its end.
+/// The lines of a function between its signature and its closing brace.
 fn body_of(signature: &str, text: &str) -> String {
     let (_, rest) = text.split_once(signature).expect(signature);
     let (_, rest) = rest.split_once("{\n").unwrap();

@@ -22,11 +22,14 @@ use tower_refresh::{
     session::{Phase, WeakSession},
 };
 
-/// What a refresher uses that was made after it.
-type Cell<T> = Arc<OnceLock<T>>;
+/// A value that a refresher uses and that is created after the refresher.
+type LateInit<T> = Arc<OnceLock<T>>;
 
-/// Asks its auth service through the client, and makes a token of the answer.
-async fn ask_auth(client: Client, request: Request<Full<Bytes>>) -> Result<Token, RefreshError> {
+/// Sends a token request through the client and turns the response into a token.
+async fn request_token(
+    client: Client,
+    request: Request<Full<Bytes>>,
+) -> Result<Token, RefreshError> {
     let answer = client.oneshot(request).await.map_err(RefreshError::transient)?;
     match answer.status() {
         StatusCode::OK => Ok(Token::bearer(text(answer).await)?),
@@ -34,25 +37,25 @@ async fn ask_auth(client: Client, request: Request<Full<Bytes>>) -> Result<Token
     }
 }
 
-fn says(body: &'static str) -> Response<Full<Bytes>> {
+fn token_response(body: &'static str) -> Response<Full<Bytes>> {
     Response::new(Full::from(body))
 }
 
 #[tokio::test(start_paused = true)]
 async fn g11_requests_of_a_refresher_through_the_same_client_pass_untouched() {
     let (session, client, mut upstream) =
-        through_itself(|client| ask_auth(client, get("/auth/refresh")));
+        session_refreshed_through_its_client(|client| request_token(client, get("/auth/refresh")));
     let request = ask(&client, get("/api"));
     upstream.next().await.reject();
     let refresh = upstream.next().await;
     assert_eq!((refresh.token(), refresh.request.uri().path()), ("-", "/auth/refresh"));
     assert_eq!(session.waiters(), 1);
-    // Other tasks still wait.
+    // Requests of other tasks wait for the flight.
     let other = ask(&client, get("/other"));
     upstream.none().await;
     assert_eq!(session.waiters(), 2);
 
-    refresh.answer(says("at-2"));
+    refresh.answer(token_response("at-2"));
     for arrived in upstream.take(2).await {
         assert_eq!(arrived.token(), "at-2");
         arrived.accept();
@@ -63,56 +66,56 @@ async fn g11_requests_of_a_refresher_through_the_same_client_pass_untouched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_a_rejection_of_the_refreshers_own_request_comes_back_to_it() {
+async fn g11_a_rejection_of_a_refreshers_own_request_is_returned_to_it() {
     let (session, client, mut upstream) =
-        through_itself(|client| ask_auth(client, get("/auth/refresh")));
+        session_refreshed_through_its_client(|client| request_token(client, get("/auth/refresh")));
     let request = ask(&client, get("/api"));
     upstream.next().await.reject();
     upstream.next().await.reject();
     let error = request.await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::LoggedOut);
-    assert!(refresh_error(own(&error)).is_terminal());
+    assert_eq!(session_error(&error).kind(), ErrorKind::LoggedOut);
+    assert!(refresh_error(session_error(&error)).is_terminal());
     upstream.none().await;
     assert_eq!(session.state().flights_started(), 1);
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_what_the_refresher_puts_on_its_request_stays_on_it() {
-    let (_session, client, mut upstream) = through_itself(|client| {
+async fn g11_the_authorization_of_a_refreshers_own_request_is_kept() {
+    let (_session, client, mut upstream) = session_refreshed_through_its_client(|client| {
         let request =
             Request::post("/auth/refresh").header("authorization", "Bearer of-the-client");
-        ask_auth(client, request.body(Full::default()).unwrap())
+        request_token(client, request.body(Full::default()).unwrap())
     });
     let request = ask(&client, get("/api"));
     upstream.next().await.reject();
     let refresh = upstream.next().await;
     assert_eq!(refresh.token(), "of-the-client");
-    refresh.answer(says("at-2"));
+    refresh.answer(token_response("at-2"));
     upstream.next().await.accept();
     assert_eq!(status(request).await, StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_it_works_also_for_a_flight_that_nobody_waits_for_and_on_demand() {
+async fn g11_requests_of_a_refresher_pass_during_refresh_and_acquire() {
     let (session, _client, mut upstream) =
-        through_itself(|client| ask_auth(client, get("/auth/refresh")));
+        session_refreshed_through_its_client(|client| request_token(client, get("/auth/refresh")));
     let refreshed = tokio::spawn(session.refresh());
     let refresh = upstream.next().await;
-    assert_eq!(refresh.token(), "-", "a usable credential is not put on either");
-    refresh.answer(says("at-2"));
+    assert_eq!(refresh.token(), "-", "the request carries no credential, even a usable one");
+    refresh.answer(token_response("at-2"));
     assert_eq!(refreshed.await.unwrap().unwrap().access_token(), "at-2");
 
     session.logout().await;
     let acquired = tokio::spawn(session.acquire());
     let login = upstream.next().await;
     assert_eq!(login.token(), "-");
-    login.answer(says("at-3"));
+    login.answer(token_response("at-3"));
     assert_eq!(acquired.await.unwrap().unwrap().access_token(), "at-3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_session_methods_that_would_wait_for_the_flight_say_so_and_the_others_work() {
-    let cell: Cell<WeakSession> = Arc::default();
+async fn g11_session_methods_that_would_wait_for_their_own_flight_fail_and_the_others_work() {
+    let cell: LateInit<WeakSession> = Arc::default();
     let journal = Journal::default();
     let (in_flight, noted) = (cell.clone(), journal.clone());
     let refresher = refresher_fn(move |context: RefreshContext| {
@@ -126,15 +129,15 @@ async fn g11_session_methods_that_would_wait_for_the_flight_say_so_and_the_other
             assert_eq!(session.subscribe().state().login(), context.login());
             assert_eq!(session.subscribe().state().generation(), context.generation());
             assert_eq!(session.waiters(), 0);
-            noted.note("asked everything");
+            noted.note("all methods called");
             Ok(token("at-2"))
         }
     });
     let session = Session::new(token("at-1"), refresher);
     cell.set(session.downgrade()).unwrap();
     assert_eq!(session.refresh().await.unwrap().access_token(), "at-2");
-    assert_eq!(journal.read(), ["asked everything"]);
-    // It is the task that counts, and the flight's is over.
+    assert_eq!(journal.read(), ["all methods called"]);
+    // The task of the flight has ended, so the same calls succeed.
     assert_eq!(session.acquire().await.unwrap().access_token(), "at-2");
 }
 
@@ -145,7 +148,7 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
         ("replace", None, Some("at-by-hand")),
         ("logout", Some(ErrorKind::LoggedOut), None),
     ] {
-        let cell: Cell<WeakSession> = Arc::default();
+        let cell: LateInit<WeakSession> = Arc::default();
         let journal = Journal::default();
         let in_flight = cell.clone();
         let refresher = refresher_fn(move |context: RefreshContext| {
@@ -156,7 +159,8 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
                     "replace" => {
                         session.replace(context.login(), token("at-by-hand")).map(drop).unwrap()
                     }
-                    // The hook waits for this refresher: its end can't be awaited here.
+                    // `logout` does not wait for its hook here, because the hook waits for this
+                    // refresher.
                     _ => session.logout().await,
                 }
                 assert!(context.is_fenced());
@@ -189,19 +193,19 @@ async fn g11_a_refresher_may_log_in_replace_and_log_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_wait_for_each_other() {
-    let (cell_of_a, cell_of_b): (Cell<Client>, Cell<Client>) = Default::default();
+async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_deadlock() {
+    let (cell_of_a, cell_of_b): (LateInit<Client>, LateInit<Client>) = Default::default();
     let (by_a, by_b) = (cell_of_b.clone(), cell_of_a.clone());
     let a = Session::new(
         token("a-1"),
         refresher_fn(move |_: RefreshContext| {
-            ask_auth(by_a.get().unwrap().clone(), get("/token-for-a"))
+            request_token(by_a.get().unwrap().clone(), get("/token-for-a"))
         }),
     );
     let b = Session::new(
         token("b-1"),
         refresher_fn(move |_: RefreshContext| {
-            ask_auth(by_b.get().unwrap().clone(), get("/token-for-b"))
+            request_token(by_b.get().unwrap().clone(), get("/token-for-b"))
         }),
     );
     let (client_of_a, mut upstream_of_a) = over_mock(&a);
@@ -211,19 +215,20 @@ async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_wait_f
 
     let request = ask(&client_of_a, get("/api"));
     upstream_of_a.next().await.reject();
-    // A's refresher is an ordinary caller of B: it carries B's credential, and may cause B's
-    // flight.
+    // For B, the request of A's refresher is like any other. It carries B's credential and may
+    // start a flight of B.
     let for_a = upstream_of_b.next().await;
     assert_eq!((for_a.token(), for_a.request.uri().path()), ("b-1", "/token-for-a"));
     for_a.reject();
-    // That flight was caused by A's, so that its request passes through A's client untouched.
+    // A's flight started B's flight, so the request of B's refresher passes through A's client
+    // untouched.
     let for_b = upstream_of_a.next().await;
     assert_eq!((for_b.token(), for_b.request.uri().path()), ("-", "/token-for-b"));
     assert_eq!((a.waiters(), b.waiters()), (1, 1));
-    for_b.answer(says("b-2"));
+    for_b.answer(token_response("b-2"));
     let for_a = upstream_of_b.next().await;
     assert_eq!(for_a.token(), "b-2");
-    for_a.answer(says("a-2"));
+    for_a.answer(token_response("a-2"));
     let replay = upstream_of_a.next().await;
     assert_eq!(replay.token(), "a-2");
     replay.accept();
@@ -232,8 +237,8 @@ async fn g11_two_sessions_whose_refreshers_use_each_others_clients_do_not_wait_f
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_a_flight_of_another_session_inherits_also_what_refresh_and_acquire_may_not() {
-    let cell: Cell<WeakSession> = Arc::default();
+async fn g11_refresh_in_a_flight_that_another_flight_started_fails_as_recursive() {
+    let cell: LateInit<WeakSession> = Arc::default();
     let in_b = cell.clone();
     let b = Session::builder(refresher_fn(move |_: RefreshContext| {
         let a = in_b.get().unwrap().upgrade().unwrap();
@@ -259,11 +264,12 @@ async fn g11_a_flight_of_another_session_inherits_also_what_refresh_and_acquire_
     assert_eq!(b.credential().unwrap().access_token(), "b-1");
 }
 
-/// Both were under way before they met: nothing tells them, but their time-outs end it.
+/// Both flights start before either waits for the other, so neither is recursive. A time-out ends
+/// them.
 #[tokio::test(start_paused = true)]
 async fn g11_two_flights_that_wait_for_each_other_time_out() {
-    let (cell_of_a, cell_of_b): (Cell<WeakSession>, Cell<WeakSession>) = Default::default();
-    let wait_for = |cell: Cell<WeakSession>| {
+    let (cell_of_a, cell_of_b): (LateInit<WeakSession>, LateInit<WeakSession>) = Default::default();
+    let wait_for = |cell: LateInit<WeakSession>| {
         refresher_fn(move |_: RefreshContext| {
             let other = cell.get().unwrap().upgrade().unwrap();
             async move {
@@ -286,9 +292,9 @@ async fn g11_two_flights_that_wait_for_each_other_time_out() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_across_a_spawn_a_request_must_be_anonymous() {
+async fn g11_a_request_that_a_refresher_spawns_must_be_anonymous() {
     for anonymous in [false, true] {
-        let cell: Cell<Client> = Arc::default();
+        let cell: LateInit<Client> = Arc::default();
         let in_flight = cell.clone();
         let refresher = refresher_fn(move |_: RefreshContext| {
             let client = in_flight.get().unwrap().clone();
@@ -297,7 +303,9 @@ async fn g11_across_a_spawn_a_request_must_be_anonymous() {
                 if anonymous {
                     request.extensions_mut().insert(Anonymous);
                 }
-                tokio::spawn(ask_auth(client, request)).await.map_err(RefreshError::transient)?
+                tokio::spawn(request_token(client, request))
+                    .await
+                    .map_err(RefreshError::transient)?
             }
         });
         let session = Session::builder(refresher)
@@ -311,27 +319,27 @@ async fn g11_across_a_spawn_a_request_must_be_anonymous() {
         if anonymous {
             let refresh = upstream.next().await;
             assert_eq!(refresh.token(), "-");
-            refresh.answer(says("at-2"));
+            refresh.answer(token_response("at-2"));
             upstream.next().await.accept();
             assert_eq!(status(request).await, StatusCode::OK);
         } else {
-            // It is one of the waiters, and the flight waits for it until it times out.
+            // The spawned request waits for the flight, and the flight waits for the request until
+            // it times out.
             upstream.none().await;
             assert_eq!(session.waiters(), 2);
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Ambiguous);
+            assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Ambiguous);
         }
         settle_tasks().await;
         assert_eq!(session.waiters(), 0);
     }
 }
 
-/// The client is the refresher's alone in that task: the one who caused the flight is not
-/// recursive.
+/// Only the task of the flight is recursive.
 #[tokio::test(start_paused = true)]
-async fn g11_the_task_that_caused_a_flight_is_not_in_it() {
+async fn g11_the_task_that_started_a_flight_is_not_recursive() {
     let (session, client, mut upstream) =
-        through_itself(|client| ask_auth(client, get("/auth/refresh")));
+        session_refreshed_through_its_client(|client| request_token(client, get("/auth/refresh")));
     let refreshed = session.refresh();
     let refresh = upstream.next().await;
     let request = ask(&client, get("/api"));
@@ -339,16 +347,16 @@ async fn g11_the_task_that_caused_a_flight_is_not_in_it() {
     assert_eq!(arrived.token(), "at-1");
     arrived.accept();
     assert_eq!(status(request).await, StatusCode::OK);
-    refresh.answer(says("at-2"));
+    refresh.answer(token_response("at-2"));
     assert_eq!(refreshed.await.unwrap().access_token(), "at-2");
     let again = session.refresh();
-    upstream.next().await.answer(says("at-3"));
+    upstream.next().await.answer(token_response("at-3"));
     assert_eq!(again.await.unwrap().access_token(), "at-3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_anonymous_requests_pass_in_every_phase_and_their_rejection_is_their_own_business() {
-    let (refresher, mut flights) = by_hand();
+async fn g11_anonymous_requests_pass_in_every_phase_and_their_rejections_start_no_flight() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) = over_mock(&session);
     let anonymous = || {
@@ -356,7 +364,7 @@ async fn g11_anonymous_requests_pass_in_every_phase_and_their_rejection_is_their
         request.extensions_mut().insert(Anonymous);
         request
     };
-    for phase in ["active", "refreshing", "failed", "terminated"] {
+    for phase in ["active", "refreshing", "failed", "logged out"] {
         let request = match phase {
             "refreshing" => {
                 let request = ask(&client, get("/"));
@@ -369,7 +377,7 @@ async fn g11_anonymous_requests_pass_in_every_phase_and_their_rejection_is_their
                 assert!(matches!(session.state().phase(), Phase::Failed(_)));
                 None
             }
-            "terminated" => {
+            "logged out" => {
                 session.logout().await;
                 None
             }
@@ -388,14 +396,14 @@ async fn g11_anonymous_requests_pass_in_every_phase_and_their_rejection_is_their
 }
 
 #[tokio::test(start_paused = true)]
-async fn g11_a_hooks_flight_is_a_flight_of_its_own_and_passes_through_the_same_client() {
-    let cell: Cell<(WeakSession, Client)> = Arc::default();
+async fn g11_a_flight_started_by_the_hook_passes_through_the_same_client() {
+    let cell: LateInit<(WeakSession, Client)> = Arc::default();
     let (in_flight, in_hook) = (cell.clone(), cell.clone());
     let refresher = refresher_fn(move |context: RefreshContext| {
         let client = in_flight.get().unwrap().1.clone();
         async move {
             assert_eq!(context.cause(), Cause::Missing);
-            ask_auth(client, get("/auth/guest")).await
+            request_token(client, get("/auth/guest")).await
         }
     });
     let session = Session::builder(refresher)
@@ -412,18 +420,18 @@ async fn g11_a_hooks_flight_is_a_flight_of_its_own_and_passes_through_the_same_c
     let logout = session.logout();
     let guest = upstream.next().await;
     assert_eq!((guest.token(), guest.request.uri().path()), ("-", "/auth/guest"));
-    guest.answer(says("at-guest"));
+    guest.answer(token_response("at-guest"));
     logout.await;
     assert_eq!(session.credential().unwrap().access_token(), "at-guest");
 }
 
-/// A session whose refresher sends through a client that wears the same session.
-fn through_itself<F, Fut>(refresh: F) -> (Session, Client, Arrivals)
+/// A session whose refresher sends its requests through a client of the same session.
+fn session_refreshed_through_its_client<F, Fut>(refresh: F) -> (Session, Client, Arrivals)
 where
     F: Fn(Client) -> Fut + Send + Sync + 'static,
     Fut: Future<Output = Result<Token, RefreshError>> + Send + 'static,
 {
-    let cell: Cell<Client> = Arc::default();
+    let cell: LateInit<Client> = Arc::default();
     let in_flight = cell.clone();
     let refresher =
         refresher_fn(move |_: RefreshContext| refresh(in_flight.get().unwrap().clone()));

@@ -1,6 +1,6 @@
-//! Guarantees 4 and 9 where it is the caller's own code that ends the login or begins another,
-//! while a request is on its way to be sent: all of it may take its time as well, and then the same
-//! is done by another thread.
+//! Guarantees 4 and 9 when a callback of the user (a clock, a clone, a drop, …) ends the login or
+//! begins another while a request is being sent. A slow callback has the same effect, because
+//! another thread may change the session meanwhile.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -15,7 +15,7 @@ use std::{
     time::{Duration, SystemTime},
 };
 
-use Place::*;
+use Callback::*;
 use bytes::Bytes;
 use http::{Request, Response, request};
 use http_body::{Body, Frame};
@@ -27,9 +27,9 @@ use tower_refresh::{
     refresher_fn,
 };
 
-/// The places at which somebody else's code runs before a request is sent.
+/// The callbacks that run before a request is sent.
 #[derive(Clone, Copy, Debug, PartialEq)]
-enum Place {
+enum Callback {
     Body,
     Clock,
     CloneOfInner,
@@ -39,209 +39,213 @@ enum Place {
     DropOfCredential,
 }
 
-/// Runs something once, at the place that it is set for.
+/// Runs an action once, in the callback that it is set for.
 #[derive(Clone, Default)]
-struct Trap(Arc<Mutex<Option<(Place, Run)>>>);
+struct CallbackSlot(Arc<Mutex<Option<(Callback, Action)>>>);
 
-type Run = Box<dyn FnOnce() + Send>;
+type Action = Box<dyn FnOnce() + Send>;
 
-/// Notes the keys that it is sent.
+/// An inner service that records the key of every request.
 struct Inner {
     sent: Arc<Mutex<Vec<&'static str>>>,
-    trap: Trap,
+    slot: CallbackSlot,
 }
 
 struct Key {
     name: &'static str,
     expires_at: Option<SystemTime>,
     is_copy: bool,
-    trap: Trap,
+    slot: CallbackSlot,
 }
 
-/// One frame, and something that is done when it is polled.
-struct Meddling(Option<Run>);
+/// A body of one frame that runs an action when it is polled.
+struct CallbackBody(Option<Action>);
 
-struct Extension(Trap);
+struct Extension(CallbackSlot);
 
-struct World {
+struct Fixture {
     session: Session<Key>,
     service: Refresh<Inner, Key>,
     sent: Arc<Mutex<Vec<&'static str>>>,
-    trap: Trap,
+    slot: CallbackSlot,
 }
 
-/// When a newer credential comes, so that there is something to be done about it on the way.
+/// When the credential is replaced. The request then has to apply the replacement before it is
+/// sent.
 #[derive(Clone, Copy, Debug)]
-enum Newer {
-    BeforeTheCall,
-    FromTheBody,
+enum Replacement {
+    BeforeCall,
+    FromBody,
 }
 
-/// Where somebody else's code is reached after that.
-const REACHED: [(Newer, &[Place]); 2] = [
-    (Newer::BeforeTheCall, &[Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential]),
-    (Newer::FromTheBody, &[Body, Clock, CloneOfInner, CloneOfExtension]),
+/// The callbacks that run after the replacement.
+const CASES: [(Replacement, &[Callback]); 2] = [
+    (Replacement::BeforeCall, &[Clock, CloneOfInner, CloneOfExtension, Unshared, DropOfCredential]),
+    (Replacement::FromBody, &[Body, Clock, CloneOfInner, CloneOfExtension]),
 ];
 
-fn reached() -> impl Iterator<Item = (Newer, Place)> {
-    REACHED.into_iter().flat_map(|(newer, places)| places.iter().map(move |place| (newer, *place)))
+fn cases() -> impl Iterator<Item = (Replacement, Callback)> {
+    CASES.into_iter().flat_map(|(replacement, callbacks)| {
+        callbacks.iter().map(move |callback| (replacement, *callback))
+    })
 }
 
 #[tokio::test(start_paused = true)]
-async fn g09_a_logout_by_code_that_runs_before_the_send_stops_it() {
-    for (newer, place) in reached() {
-        let mut world = World::new();
-        let answer = world.send(newer, place, |world| drop(world.session.logout())).await;
-        assert_eq!(kind(answer), ErrorKind::LoggedOut, "{newer:?}, {place:?}");
-        assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
+async fn g09_a_logout_from_a_callback_before_the_send_stops_the_request() {
+    for (replacement, callback) in cases() {
+        let mut fixture = Fixture::new();
+        let answer =
+            fixture.send(replacement, callback, |fixture| drop(fixture.session.logout())).await;
+        assert_eq!(kind(answer), ErrorKind::LoggedOut, "{replacement:?}, {callback:?}");
+        assert_eq!(fixture.sent(), [""; 0], "{replacement:?}, {callback:?}");
     }
-    for place in [Clock, CloneOfInner, ReadinessOfInner, CloneOfExtension] {
-        let mut world = World::new();
-        world.replace("b");
-        let request = world.request(|_| ());
-        // Not polled ready, so that its future does all that is left.
-        let answer = world.service.call(request);
-        world.set_trap(place, |world| drop(world.session.logout()));
-        assert_eq!(kind(answer.await), ErrorKind::LoggedOut, "{place:?}");
-        assert_eq!(world.sent(), [""; 0], "{place:?}");
+    for callback in [Clock, CloneOfInner, ReadinessOfInner, CloneOfExtension] {
+        let mut fixture = Fixture::new();
+        fixture.replace("b");
+        let request = fixture.request(|_| ());
+        // Without `poll_ready`, the response future runs all callbacks.
+        let answer = fixture.service.call(request);
+        fixture.run_once_at(callback, |fixture| drop(fixture.session.logout()));
+        assert_eq!(kind(answer.await), ErrorKind::LoggedOut, "{callback:?}");
+        assert_eq!(fixture.sent(), [""; 0], "{callback:?}");
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_and_g09_hold_where_the_clock_takes_its_time_at_the_last_look() {
-    let ends: [(fn(&World), _); 2] = [
-        (|world| drop(world.session.logout()), ErrorKind::LoggedOut),
-        (|world| world.log_in("c"), ErrorKind::LoginChanged),
+async fn g04_and_g09_hold_when_the_clock_ends_the_login_at_the_last_check() {
+    let ends: [(fn(&Fixture), _); 2] = [
+        (|fixture| drop(fixture.session.logout()), ErrorKind::LoggedOut),
+        (|fixture| fixture.log_in("c"), ErrorKind::LoginChanged),
     ];
     for (end, error) in ends {
-        let mut world = World::new();
-        world.replace("b");
-        let request = world.request(|_| ());
-        let answer = world.service.call(request);
-        // Which is the last that is done before.
-        world.set_trap(CloneOfExtension, move |world| world.set_trap(Clock, end));
+        let mut fixture = Fixture::new();
+        fixture.replace("b");
+        let request = fixture.request(|_| ());
+        let answer = fixture.service.call(request);
+        // `CloneOfExtension` is the last callback before the last check.
+        fixture.run_once_at(CloneOfExtension, move |fixture| fixture.run_once_at(Clock, end));
         assert_eq!(kind(answer.await), error);
-        assert_eq!(world.sent(), [""; 0]);
+        assert_eq!(fixture.sent(), [""; 0]);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn g04_a_login_by_code_that_runs_before_the_send_stops_it() {
-    for (newer, place) in reached() {
-        let mut world = World::new();
-        let answer = world.send(newer, place, |world| world.log_in("c")).await;
-        // While the call takes the newer credential up, it is of no login yet.
+async fn g04_a_login_from_a_callback_before_the_send_stops_the_request() {
+    for (replacement, callback) in cases() {
+        let mut fixture = Fixture::new();
+        let answer = fixture.send(replacement, callback, |fixture| fixture.log_in("c")).await;
+        // The request belongs to a login only once `call` has stored the new snapshot.
         if matches!(
-            (newer, place),
-            (Newer::BeforeTheCall, CloneOfInner | Unshared | DropOfCredential)
+            (replacement, callback),
+            (Replacement::BeforeCall, CloneOfInner | Unshared | DropOfCredential)
         ) {
-            assert_eq!(answer.unwrap().status(), 200, "{newer:?}, {place:?}");
-            assert_eq!(world.sent(), ["c"], "{newer:?}, {place:?}");
+            assert_eq!(answer.unwrap().status(), 200, "{replacement:?}, {callback:?}");
+            assert_eq!(fixture.sent(), ["c"], "{replacement:?}, {callback:?}");
         } else {
-            assert_eq!(kind(answer), ErrorKind::LoginChanged, "{newer:?}, {place:?}");
-            assert_eq!(world.sent(), [""; 0], "{newer:?}, {place:?}");
+            assert_eq!(kind(answer), ErrorKind::LoginChanged, "{replacement:?}, {callback:?}");
+            assert_eq!(fixture.sent(), [""; 0], "{replacement:?}, {callback:?}");
         }
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_replacement_by_code_that_runs_before_the_send_is_sent() {
-    for (newer, place) in reached() {
-        let mut world = World::new();
-        let answer = world.send(newer, place, |world| world.replace("c")).await;
-        assert_eq!(answer.unwrap().status(), 200, "{newer:?}, {place:?}");
-        assert_eq!(world.sent(), ["c"], "{newer:?}, {place:?}");
+async fn a_replacement_from_a_callback_before_the_send_is_sent() {
+    for (replacement, callback) in cases() {
+        let mut fixture = Fixture::new();
+        let answer = fixture.send(replacement, callback, |fixture| fixture.replace("c")).await;
+        assert_eq!(answer.unwrap().status(), 200, "{replacement:?}, {callback:?}");
+        assert_eq!(fixture.sent(), ["c"], "{replacement:?}, {callback:?}");
     }
 }
 
-// === impl Trap ===
+// === impl CallbackSlot ===
 
-impl Trap {
-    fn spring(&self, here: Place) {
-        let run = self.0.lock().unwrap().take_if(|(place, _)| *place == here);
+impl CallbackSlot {
+    fn run_at(&self, current: Callback) {
+        let run = self.0.lock().unwrap().take_if(|(callback, _)| *callback == current);
         if let Some((_, run)) = run {
             run();
         }
     }
 }
 
-// === impl World ===
+// === impl Fixture ===
 
-impl World {
+impl Fixture {
     fn new() -> Self {
-        let trap = Trap::default();
-        let (sent, clock) = (Arc::<Mutex<_>>::default(), trap.clone());
+        let slot = CallbackSlot::default();
+        let (sent, clock) = (Arc::<Mutex<_>>::default(), slot.clone());
         let refresher =
             refresher_fn(|_: RefreshContext<Key>| async { unreachable!("nothing is rejected") });
         let session = Session::builder(refresher)
-            .credential(Key::new("a", &trap))
+            .credential(Key::new("a", &slot))
             .clock(move || {
-                clock.spring(Clock);
+                clock.run_at(Clock);
                 SystemTime::UNIX_EPOCH
             })
             .build();
-        let inner = Inner { sent: sent.clone(), trap: trap.clone() };
+        let inner = Inner { sent: sent.clone(), slot: slot.clone() };
         let service = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
-        Self { session, service, sent, trap }
+        Self { session, service, sent, slot }
     }
 
-    /// Sends a request while a newer credential comes, and does something as soon as a place is
-    /// reached after that.
+    /// Sends a request whose credential is replaced meanwhile, and runs `then` in the first
+    /// `callback` after the replacement.
     async fn send(
         &mut self,
-        newer: Newer,
-        place: Place,
+        replacement: Replacement,
+        callback: Callback,
         then: impl FnOnce(&Self) + Send + 'static,
     ) -> Result<Response<Full<Bytes>>, BoxError> {
-        let replace = move |world: &Self| {
-            world.replace("b");
-            world.set_trap(place, then);
-            world.trap.spring(Body);
+        let replace = move |fixture: &Self| {
+            fixture.replace("b");
+            fixture.run_once_at(callback, then);
+            fixture.slot.run_at(Body);
         };
         self.service.ready().await?;
-        let request = match newer {
-            Newer::BeforeTheCall => {
+        let request = match replacement {
+            Replacement::BeforeCall => {
                 replace(self);
                 self.request(|_| ())
             }
-            Newer::FromTheBody => self.request(replace),
+            Replacement::FromBody => self.request(replace),
         };
         self.service.call(request).await
     }
 
-    fn request(&self, meddle: impl FnOnce(&Self) + Send + 'static) -> Request<Meddling> {
-        let world = self.handle();
-        let body = Meddling(Some(Box::new(move || meddle(&world))));
+    fn request(&self, on_poll: impl FnOnce(&Self) + Send + 'static) -> Request<CallbackBody> {
+        let fixture = self.handle();
+        let body = CallbackBody(Some(Box::new(move || on_poll(&fixture))));
         let mut request = Request::post("https://example.com/").body(body).unwrap();
-        request.extensions_mut().insert(Extension(self.trap.clone()));
+        request.extensions_mut().insert(Extension(self.slot.clone()));
         request
     }
 
-    fn set_trap(&self, place: Place, run: impl FnOnce(&Self) + Send + 'static) {
-        let world = self.handle();
-        *self.trap.0.lock().unwrap() = Some((place, Box::new(move || run(&world))));
+    fn run_once_at(&self, callback: Callback, run: impl FnOnce(&Self) + Send + 'static) {
+        let fixture = self.handle();
+        *self.slot.0.lock().unwrap() = Some((callback, Box::new(move || run(&fixture))));
     }
 
-    /// The same, with a service of its own.
+    /// A fixture with the same session and a service of its own.
     fn handle(&self) -> Self {
-        let inner = Inner { sent: self.sent.clone(), trap: Trap::default() };
+        let inner = Inner { sent: self.sent.clone(), slot: CallbackSlot::default() };
         let service = RefreshLayer::new(self.session.clone(), Origins::any()).layer(inner);
         Self {
             session: self.session.clone(),
             service,
             sent: self.sent.clone(),
-            trap: self.trap.clone(),
+            slot: self.slot.clone(),
         }
     }
 
     fn replace(&self, name: &'static str) {
         let replaced =
-            self.session.replace(self.session.state().login(), Key::new(name, &self.trap));
+            self.session.replace(self.session.state().login(), Key::new(name, &self.slot));
         assert!(replaced.is_ok());
     }
 
     fn log_in(&self, name: &'static str) {
-        self.session.login(Key::new(name, &self.trap));
+        self.session.login(Key::new(name, &self.slot));
     }
 
     fn sent(&self) -> Vec<&'static str> {
@@ -252,11 +256,11 @@ impl World {
 // === impl Key ===
 
 impl Key {
-    /// Known to expire, but for the first one: so that the clock is asked after its replacement,
-    /// and not before.
-    fn new(name: &'static str, trap: &Trap) -> Self {
+    /// A key that expires, unless it is the first one. The clock is therefore read only after the
+    /// replacement.
+    fn new(name: &'static str, slot: &CallbackSlot) -> Self {
         let expires_at = (name != "a").then(|| SystemTime::UNIX_EPOCH + Duration::from_secs(3600));
-        Self { name, expires_at, is_copy: false, trap: trap.clone() }
+        Self { name, expires_at, is_copy: false, slot: slot.clone() }
     }
 }
 
@@ -265,20 +269,20 @@ impl Credential for Key {
         request.extensions.insert(self.name);
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.expires_at
     }
 
     fn unshared(&self) -> Option<Self> {
-        self.trap.spring(Unshared);
-        Some(Self { is_copy: true, trap: self.trap.clone(), ..*self })
+        self.slot.run_at(Unshared);
+        Some(Self { is_copy: true, slot: self.slot.clone(), ..*self })
     }
 }
 
 impl Drop for Key {
     fn drop(&mut self) {
         if !self.is_copy {
-            self.trap.spring(DropOfCredential);
+            self.slot.run_at(DropOfCredential);
         }
     }
 }
@@ -287,30 +291,30 @@ impl Drop for Key {
 
 impl Clone for Inner {
     fn clone(&self) -> Self {
-        self.trap.spring(CloneOfInner);
-        Self { sent: self.sent.clone(), trap: self.trap.clone() }
+        self.slot.run_at(CloneOfInner);
+        Self { sent: self.sent.clone(), slot: self.slot.clone() }
     }
 }
 
-impl Service<Request<ReplayBody<Meddling>>> for Inner {
+impl Service<Request<ReplayBody<CallbackBody>>> for Inner {
     type Response = Response<Full<Bytes>>;
     type Error = Infallible;
     type Future = Ready<Result<Self::Response, Infallible>>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Infallible>> {
-        self.trap.spring(ReadinessOfInner);
+        self.slot.run_at(ReadinessOfInner);
         Poll::Ready(Ok(()))
     }
 
-    fn call(&mut self, request: Request<ReplayBody<Meddling>>) -> Self::Future {
+    fn call(&mut self, request: Request<ReplayBody<CallbackBody>>) -> Self::Future {
         self.sent.lock().unwrap().push(request.extensions().get::<&str>().unwrap());
         ready(Ok(Response::default()))
     }
 }
 
-// === impl Meddling ===
+// === impl CallbackBody ===
 
-impl Body for Meddling {
+impl Body for CallbackBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -318,8 +322,8 @@ impl Body for Meddling {
         mut self: Pin<&mut Self>,
         _: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        Poll::Ready(self.0.take().map(|meddle| {
-            meddle();
+        Poll::Ready(self.0.take().map(|on_poll| {
+            on_poll();
             Ok(Frame::data(Bytes::from_static(b"body")))
         }))
     }
@@ -329,7 +333,7 @@ impl Body for Meddling {
 
 impl Clone for Extension {
     fn clone(&self) -> Self {
-        self.0.spring(CloneOfExtension);
+        self.0.run_at(CloneOfExtension);
         Self(self.0.clone())
     }
 }

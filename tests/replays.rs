@@ -4,19 +4,24 @@
 
 mod support;
 
-use std::sync::{
-    Arc, Mutex,
-    atomic::{AtomicUsize, Ordering::SeqCst},
+use std::{
+    pin::Pin,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+    task::{Context, Poll, Waker},
 };
 
 use bytes::Bytes;
-use http::{HeaderMap, Method, Request, StatusCode, Uri, Version, header};
+use http::{HeaderMap, Method, Request, Response, StatusCode, Uri, Version, header};
 use http_body::{Body, Frame, SizeHint};
 use http_body_util::{BodyExt, Full};
 use support::{
     stack::{
-        AnyAnswer, Endless, Exchange, Exchanges, Exchanging, Fed, Feed, Step, Steps, answer_with,
-        data, exchanging, fed, frame, frames, in_time, trailers,
+        BodySender, ChannelBody, EndlessBody, Exchange, Exchanges, ManualService, ScriptedBody,
+        ServiceResult, Step, answer_with, channel_body, data, frame, frames, in_time,
+        manual_service, trailers,
     },
     *,
 };
@@ -27,7 +32,7 @@ use tower_refresh::{
     Token, extension::NoReplay, refresher_fn,
 };
 
-/// What an upstream got of one attempt.
+/// One attempt, as the upstream received it.
 #[derive(Debug)]
 struct Attempt {
     method: Method,
@@ -40,21 +45,22 @@ struct Attempt {
     frames: Vec<Step>,
 }
 
-/// What a caller may put into the extensions.
+/// An extension of the caller.
 #[derive(Clone, Debug, PartialEq)]
 struct Marker(Vec<&'static str>);
 
 const LIMIT: usize = 64;
 
-const MAKERS: [fn(Vec<Step>) -> Steps; 2] = [Steps::sized, Steps::of_unknown_length];
+const MAKERS: [fn(Vec<Step>) -> ScriptedBody; 2] =
+    [ScriptedBody::sized, ScriptedBody::of_unknown_length];
 
 fn bounds(hint: &SizeHint) -> (u64, Option<u64>) {
     (hint.lower(), hint.upper())
 }
 
-/// Sends a request that is rejected, and answers with all that the upstream got and what the caller
-/// got.
-async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, AnyAnswer)
+/// Sends a request whose first attempt is rejected. Returns the attempts that the upstream
+/// received, and the result for the caller.
+async fn attempts<B>(request: Request<B>) -> (Vec<Attempt>, ServiceResult)
 where
     B: Body + Unpin + Send + 'static,
     B::Data: Send,
@@ -88,13 +94,13 @@ where
         }
     });
     let client = RefreshLayer::new(session(), Origins::any()).replay_limit(LIMIT).layer(inner);
-    // Spawned: the future must be `Send`, whatever the body.
+    // Spawned, because the future must be `Send` for every body.
     let answer = in_time(tokio::spawn(client.oneshot(request))).await.unwrap();
     let seen = std::mem::take(&mut *seen.lock().unwrap());
     (seen, answer)
 }
 
-/// One that refreshes to `at-2` at once.
+/// A session that refreshes to `at-2` at once.
 fn session() -> Session {
     Session::new(
         token("at-1"),
@@ -102,16 +108,16 @@ fn session() -> Session {
     )
 }
 
-fn status(answer: &AnyAnswer) -> StatusCode {
+fn status(answer: &ServiceResult) -> StatusCode {
     answer.as_ref().expect("a response").status()
 }
 
-/// A request of which the test sees every attempt and every flight.
+/// A client of which the test controls every attempt and every flight.
 fn by_hand_with<B>(
     set: impl FnOnce(RefreshLayer) -> RefreshLayer,
-) -> (Refresh<Exchanging<B>>, Session, Exchanges<B>, Flights) {
-    let (inner, exchanges) = exchanging();
-    let (refresher, flights) = by_hand();
+) -> (Refresh<ManualService<B>>, Session, Exchanges<B>, Flights) {
+    let (inner, exchanges) = manual_service();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     (
         set(RefreshLayer::new(session.clone(), Origins::any()).replay_limit(LIMIT)).layer(inner),
@@ -121,7 +127,7 @@ fn by_hand_with<B>(
     )
 }
 
-fn send<B>(client: &Refresh<Exchanging<B>>, body: B) -> JoinHandle<AnyAnswer>
+fn send<B>(client: &Refresh<ManualService<B>>, body: B) -> JoinHandle<ServiceResult>
 where
     B: Body + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
@@ -129,8 +135,8 @@ where
     tokio::spawn(client.clone().oneshot(Request::post("/upload").body(body).unwrap()))
 }
 
-fn stream(frames: &[&'static str]) -> (Feed, Fed) {
-    let (feed, body) = fed();
+fn stream(frames: &[&'static str]) -> (BodySender, ChannelBody) {
+    let (feed, body) = channel_body();
     for data in frames {
         feed.send(frame(data)).unwrap();
     }
@@ -186,7 +192,7 @@ async fn g14_a_replay_differs_in_the_credential_alone() {
 }
 
 #[tokio::test]
-async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() {
+async fn g14_a_replay_has_the_uri_of_the_first_attempt_in_every_form() {
     for uri in ["/a?b", "*", "example.com:443", "http://[::1]:80?x", "://a", "://a:80/b?c"] {
         let (seen, answer) =
             attempts(Request::get(uri).body(Full::<Bytes>::default()).unwrap()).await;
@@ -199,9 +205,9 @@ async fn g14_a_replay_has_the_uri_of_the_first_attempt_whatever_it_looks_like() 
 // === bodies ===
 
 #[tokio::test]
-async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
-    let (refresher, _flights) = by_hand();
-    let (inner, mut exchanges) = exchanging();
+async fn recording_stops_when_the_response_arrives() {
+    let (refresher, _flights) = manual_refresher();
+    let (inner, mut exchanges) = manual_service();
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let (feed, body) = stream(&["early"]);
@@ -211,7 +217,7 @@ async fn an_upload_is_recorded_no_longer_when_its_response_is_there() {
     assert!(respond.send(Ok(answer_with(StatusCode::OK, Full::<Bytes>::default()))).is_ok());
     assert_eq!((&mut answer).await.unwrap().status(), StatusCode::OK);
 
-    // The response came before the upload was over, and its future is still there.
+    // The response came before the upload has ended, and its future is not dropped yet.
     let late = Bytes::from(vec![b'x'; 10]);
     feed.send(Ok(Frame::data(late.clone()))).unwrap();
     let mut upload = request.into_body();
@@ -300,31 +306,32 @@ async fn g14_a_body_of_exactly_the_limit_is_replayed_and_one_byte_more_is_not() 
             assert_eq!((seen.len(), status(&answer)), (1, StatusCode::UNAUTHORIZED), "{steps:?}");
             let expected: Vec<_> =
                 steps.iter().filter(|step| **step != Step::Wait).cloned().collect();
-            assert_eq!(seen[0].frames, expected, "all of it is sent all the same");
+            assert_eq!(seen[0].frames, expected, "all of the body is sent");
         }
     }
 }
 
 #[tokio::test]
-async fn g14_what_is_too_long_gets_its_rejection_at_once_and_the_refresh_runs() {
+async fn g14_a_body_beyond_the_limit_gets_its_rejection_at_once_and_the_refresh_runs() {
     let too_long = || vec![Step::Data(Bytes::from(vec![b'x'; LIMIT])), Step::Wait, data("x")];
     for make in MAKERS {
-        let (client, session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
+        let (client, session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
         let rejected = send(&client, make(too_long()));
         let exchange = exchanges.next().await;
         let (head, body) = exchange.request.into_parts();
         assert_eq!(head.headers[header::AUTHORIZATION], "Bearer at-1");
-        assert_eq!(frames(body).await.len(), 2, "all of it");
+        assert_eq!(frames(body).await.len(), 2, "all of the body");
         let rejection = answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::from("why")));
         exchange.answer.send(Ok(rejection)).unwrap();
-        // The flight is under way, and it does not wait for it.
+        // The caller gets the rejection while the flight is still running.
         let flight = in_time(flights.next()).await;
         let answer = in_time(rejected).await.unwrap().unwrap();
         assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(answer.into_body().collect().await.unwrap().to_bytes(), "why");
         assert_eq!(session.waiters(), 0);
 
-        let next = send(&client, Steps::sized(vec![]));
+        let next = send(&client, ScriptedBody::sized(vec![]));
         exchanges.none().await;
         flight.succeed("at-2");
         let exchange = exchanges.next().await;
@@ -351,13 +358,13 @@ async fn g14_without_a_replay_limit_only_empty_bodies_are_replayed() {
 #[tokio::test]
 async fn g14_endless_tiny_frames_are_not_kept() {
     for piece in ["", "x"] {
-        let (inner, mut exchanges) = exchanging::<Endless>();
-        let (refresher, mut flights) = by_hand();
+        let (inner, mut exchanges) = manual_service::<EndlessBody>();
+        let (refresher, mut flights) = manual_refresher();
         let session = Session::new(token("at-1"), refresher);
         let client =
             RefreshLayer::new(session, Origins::any()).replay_limit(usize::MAX).layer(inner);
         let request =
-            Request::post("/").body(Endless(Bytes::from_static(piece.as_bytes()))).unwrap();
+            Request::post("/").body(EndlessBody(Bytes::from_static(piece.as_bytes()))).unwrap();
         let answer = tokio::spawn(client.oneshot(request));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         let _flight = in_time(flights.next()).await;
@@ -367,8 +374,9 @@ async fn g14_endless_tiny_frames_are_not_kept() {
 
 #[tokio::test]
 async fn g14_a_request_marked_no_replay_is_sent_once_and_its_body_is_not_kept() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-    let body = Steps::sized(vec![data("pay")]);
+    let (client, _session, mut exchanges, mut flights) =
+        by_hand_with::<ScriptedBody>(|layer| layer);
+    let body = ScriptedBody::sized(vec![data("pay")]);
     let polls = body.polls();
     let request = Request::post("/payments").extension(NoReplay).body(body).unwrap();
     let answer = tokio::spawn(client.clone().oneshot(request));
@@ -387,15 +395,16 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
         vec![data("one"), data("two")],
         vec![data("one"), Step::Wait, data("two"), trailers("x-sum", "1")],
     ] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let get = Request::get("/").body(Steps::sized(vec![])).unwrap();
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let get = Request::get("/").body(ScriptedBody::sized(vec![])).unwrap();
         let rejected = tokio::spawn(client.clone().oneshot(get));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         let flight = in_time(flights.next()).await;
-        let waited = send(&client, Steps::of_unknown_length(steps.clone()));
+        let waited = send(&client, ScriptedBody::of_unknown_length(steps.clone()));
         exchanges.none().await;
         flight.succeed("at-2");
-        // In any order.
+        // The two requests arrive in any order.
         let both = [exchanges.next().await, exchanges.next().await];
         let (mut posted, mut got): (Vec<_>, Vec<_>) =
             both.into_iter().partition(|exchange| exchange.request.method() == Method::POST);
@@ -409,9 +418,74 @@ async fn g14_a_request_that_waited_before_it_was_sent_has_its_body_whole() {
             .answer
             .send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new()))))
             .unwrap();
-        assert_eq!(status(&waited.await.unwrap()), StatusCode::UNAUTHORIZED, "its one attempt");
+        assert_eq!(
+            status(&waited.await.unwrap()),
+            StatusCode::UNAUTHORIZED,
+            "a request that waited is not replayed"
+        );
         assert_eq!(status(&rejected.await.unwrap()), StatusCode::OK);
         flights.none_started().await;
+    }
+}
+
+/// Each frame is a slice of a read buffer of its own, like that of a slow and careful stranger.
+struct Drip {
+    frames: usize,
+    has_waited: bool,
+}
+
+#[test]
+fn uploads_of_tiny_frames_hold_no_more_than_the_limit() {
+    const UPLOADS: usize = 10;
+    const REPLAY_LIMIT: usize = 64 * 1024;
+    let (refresher, _flights) = manual_refresher();
+    let reading = service_fn(|request: Request<ReplayBody<Drip>>| async {
+        read_all(request.into_body()).await;
+        std::future::pending::<Result<Response<Full<Bytes>>, BoxError>>().await
+    });
+    let session = Session::new(token("at-1"), refresher);
+    let client =
+        RefreshLayer::new(session, Origins::any()).replay_limit(REPLAY_LIMIT).layer(reading);
+    let mut uploads = Vec::with_capacity(UPLOADS);
+    let held = allocation_counter::measure(|| {
+        for _ in 0..UPLOADS {
+            let body = Drip { frames: 1000, has_waited: false };
+            let request = Request::post("/").body(body).unwrap();
+            let mut upload = Box::pin(client.clone().oneshot(request));
+            let mut cx = Context::from_waker(Waker::noop());
+            // Each frame has to be waited for once.
+            (0..1001).for_each(|_| assert!(upload.as_mut().poll(&mut cx).is_pending()));
+            uploads.push(upload);
+        }
+    });
+    let held = held.bytes_current;
+    assert!(held < (UPLOADS * REPLAY_LIMIT) as i64, "{UPLOADS} uploads hold {held} bytes");
+}
+
+async fn read_all(mut body: ReplayBody<Drip>) {
+    let mut read = 0;
+    while body.frame().await.is_some() {
+        read += 1;
+    }
+    assert_eq!(read, 1000);
+}
+
+impl Body for Drip {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.has_waited = !self.has_waited;
+        if self.has_waited {
+            return Poll::Pending;
+        }
+        let Some(left) = self.frames.checked_sub(1) else { return Poll::Ready(None) };
+        self.frames = left;
+        let read_buffer = Bytes::from(vec![b'x'; 16 * 1024]);
+        Poll::Ready(Some(Ok(Frame::data(read_buffer.slice(7..8)))))
     }
 }
 
@@ -425,8 +499,9 @@ async fn g14_a_body_that_was_rejected_before_it_was_read_is_replayed_whole() {
         &[data("one"), Step::Wait],
     ];
     for steps in bodies {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let answer = send(&client, Steps::sized(steps.to_vec()));
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let answer = send(&client, ScriptedBody::sized(steps.to_vec()));
         exchanges.next().await.status(StatusCode::UNAUTHORIZED);
         in_time(flights.next()).await.succeed("at-2");
         let replay = exchanges.next().await;
@@ -453,7 +528,8 @@ enum FirstCopy {
 #[tokio::test]
 async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an_error() {
     for fate in [FirstCopy::ReadThroughout, FirstCopy::ReadAfterwards, FirstCopy::Dropped] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Fed>(|layer| layer);
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ChannelBody>(|layer| layer);
         let (feed, body) = stream(&["one "]);
         let answer = send(&client, body);
         let Exchange { request, answer: first } = exchanges.next().await;
@@ -475,7 +551,11 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
         let replay = exchanges.next().await;
         let failed = [Step::Fail("failed")];
         if let Some(reader) = reader {
-            assert_eq!(in_time(reader).await.unwrap(), failed, "woken, and never a clean end");
+            assert_eq!(
+                in_time(reader).await.unwrap(),
+                failed,
+                "an interrupted copy ends with an error"
+            );
         }
         let rest = tokio::spawn(frames(replay.request.into_body()));
         feed.send(frame("three")).unwrap();
@@ -483,7 +563,7 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
         assert_eq!(in_time(rest).await.unwrap(), [data("one "), data("two "), data("three")]);
         if let Some(copy) = copy {
             assert!(!copy.is_end_stream());
-            assert_eq!(frames(copy).await, failed, "not even when all is over");
+            assert_eq!(frames(copy).await, failed, "an interrupted copy ends with an error");
         }
         replay.answer.send(Ok(answer_with(StatusCode::OK, Full::new(Bytes::new())))).unwrap();
         assert_eq!(status(&answer.await.unwrap()), StatusCode::OK);
@@ -491,8 +571,8 @@ async fn g14_an_upload_in_progress_is_taken_over_and_its_first_copy_ends_with_an
 }
 
 #[tokio::test]
-async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_the_same() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Fed>(|layer| layer);
+async fn g14_an_upload_that_exceeds_the_limit_after_its_rejection_is_replayed() {
+    let (client, _session, mut exchanges, mut flights) = by_hand_with::<ChannelBody>(|layer| layer);
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
@@ -508,9 +588,9 @@ async fn g14_an_upload_that_gets_too_long_after_its_rejection_is_replayed_all_th
 }
 
 #[tokio::test]
-async fn g14_an_upload_is_not_broken_where_its_rejection_may_still_be_needed() {
+async fn g14_an_upload_in_progress_is_not_interrupted_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
-        by_hand_with::<Fed>(|layer| layer.failure_mode(FailureMode::Response));
+        by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     let Exchange { request, answer: first } = exchanges.next().await;
@@ -531,9 +611,9 @@ async fn g14_an_upload_is_not_broken_where_its_rejection_may_still_be_needed() {
 }
 
 #[tokio::test]
-async fn g14_a_recorded_upload_is_replayed_where_its_rejection_may_still_be_needed() {
+async fn g14_an_upload_that_was_recorded_whole_is_replayed_if_the_caller_may_get_the_rejection() {
     let (client, _session, mut exchanges, mut flights) =
-        by_hand_with::<Fed>(|layer| layer.failure_mode(FailureMode::Response));
+        by_hand_with::<ChannelBody>(|layer| layer.failure_mode(FailureMode::Response));
     let (feed, body) = stream(&["one "]);
     let answer = send(&client, body);
     let Exchange { request, answer: first } = exchanges.next().await;
@@ -557,10 +637,11 @@ async fn g14_an_error_in_the_middle_of_a_body_reaches_the_upstream_and_the_calle
         vec![data("one"), Step::Wait, Step::Fail("gone")],
         vec![Step::Fail("gone")],
     ] {
-        let (seen, answer) =
-            attempts(Request::post("/").body(Steps::of_unknown_length(steps.clone())).unwrap())
-                .await;
-        assert_eq!(seen.len(), 0, "{steps:?}: nobody takes it for the whole");
+        let (seen, answer) = attempts(
+            Request::post("/").body(ScriptedBody::of_unknown_length(steps.clone())).unwrap(),
+        )
+        .await;
+        assert_eq!(seen.len(), 0, "{steps:?}: a part was taken for the whole");
         assert_eq!(answer.expect_err("the upload failed").to_string(), "the upload failed");
     }
 }
@@ -570,8 +651,9 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
     for steps in
         [vec![data("one"), Step::Fail("gone")], vec![data("one"), Step::Wait, Step::Fail("gone")]]
     {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let answer = send(&client, Steps::of_unknown_length(steps));
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let answer = send(&client, ScriptedBody::of_unknown_length(steps));
         let Exchange { request, answer: first } = exchanges.next().await;
         assert_eq!(frames(request.into_body()).await, [data("one"), Step::Fail("failed")]);
         first.send(Ok(answer_with(StatusCode::UNAUTHORIZED, Full::new(Bytes::new())))).unwrap();
@@ -583,11 +665,17 @@ async fn g14_a_body_that_failed_is_not_replayed_and_the_refresh_runs() {
 }
 
 #[tokio::test]
-async fn g14_a_body_that_fails_during_its_replay_ends_that_with_an_error() {
-    let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
+async fn g14_a_body_that_fails_during_its_replay_fails_the_request() {
+    let (client, _session, mut exchanges, mut flights) =
+        by_hand_with::<ScriptedBody>(|layer| layer);
     let answer = send(
         &client,
-        Steps::of_unknown_length(vec![data("one"), Step::Wait, data("two"), Step::Fail("gone")]),
+        ScriptedBody::of_unknown_length(vec![
+            data("one"),
+            Step::Wait,
+            data("two"),
+            Step::Fail("gone"),
+        ]),
     );
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     in_time(flights.next()).await.succeed("at-2");
@@ -611,7 +699,8 @@ async fn g14_the_error_of_a_body_is_the_caller_s_own() {
     impl std::error::Error for Mine {}
 
     for waits in [false, true] {
-        let (client, _session, mut exchanges, _flights) = by_hand_with::<Fed>(|layer| layer);
+        let (client, _session, mut exchanges, _flights) =
+            by_hand_with::<ChannelBody>(|layer| layer);
         let (feed, body) = stream(&["one"]);
         let fail = || feed.send(Err(Box::new(Mine))).unwrap();
         if !waits {
@@ -634,17 +723,18 @@ async fn g14_the_error_of_a_body_is_the_caller_s_own() {
 #[tokio::test]
 async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_service_does() {
     for steps in [vec![data("one"), data("two")], vec![Step::Wait, data("one"), data("two")]] {
-        let (client, _session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-        let body = Steps::sized(steps);
+        let (client, _session, mut exchanges, mut flights) =
+            by_hand_with::<ScriptedBody>(|layer| layer);
+        let body = ScriptedBody::sized(steps);
         let polls: Arc<AtomicUsize> = body.polls();
         let request = Request::post("/").header(header::EXPECT, "100-continue").body(body).unwrap();
         let answer = tokio::spawn(client.clone().oneshot(request));
         let first = exchanges.next().await;
-        assert_eq!(polls.load(SeqCst), 0, "not before the upstream has agreed");
+        assert_eq!(polls.load(SeqCst), 0, "polled before the upstream has agreed");
         first.status(StatusCode::UNAUTHORIZED);
         in_time(flights.next()).await.succeed("at-2");
         let Exchange { request, answer: second } = exchanges.next().await;
-        assert_eq!(polls.load(SeqCst), 0, "and not before it agrees to the replay");
+        assert_eq!(polls.load(SeqCst), 0, "polled before the upstream has agreed to the replay");
         assert_eq!(request.headers()[header::EXPECT], "100-continue");
         assert_eq!(frames(request.into_body()).await, [data("one"), data("two")]);
         second.send(Ok(answer_with(StatusCode::OK, Full::new(Bytes::new())))).unwrap();
@@ -652,12 +742,12 @@ async fn g14_a_body_that_expects_100_continue_is_not_polled_before_the_inner_ser
     }
 }
 
-// === what is not sent ===
+// === replays that are not sent ===
 
 #[tokio::test]
-async fn g14_a_replay_that_may_not_be_sent_any_more_is_not_sent() {
-    let (client, session, mut exchanges, mut flights) = by_hand_with::<Steps>(|layer| layer);
-    let answer = send(&client, Steps::sized(vec![data("one")]));
+async fn g14_a_replay_is_not_sent_after_a_logout() {
+    let (client, session, mut exchanges, mut flights) = by_hand_with::<ScriptedBody>(|layer| layer);
+    let answer = send(&client, ScriptedBody::sized(vec![data("one")]));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     let _flight = in_time(flights.next()).await;
     settle_tasks().await;

@@ -1,9 +1,10 @@
-//! The errors of a session as responses: what a proxy tells its callers.
+//! The errors of a session as responses.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use std::{
     error, fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -17,8 +18,10 @@ use tower::{
 };
 use tower_refresh::{
     Error, ErrorKind, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
-    Token, refresher_fn,
-    respond::{Answer, AnswerBody, HttpAnswer, RespondLayer},
+    Token,
+    head::RequestHead,
+    refresher_fn,
+    respond::{Answer, AnswerBody, HttpAnswer, RespondLayer, answer_fn},
 };
 
 const SECRETS: [&str; 2] = ["at-secret", "rt-secret"];
@@ -27,7 +30,7 @@ const SECRETS: [&str; 2] = ["at-secret", "rt-secret"];
 async fn a_refused_refresh_is_a_401_with_a_challenge() {
     let session = failing(|| RefreshError::terminal("revoked"));
     let proxy = RespondLayer::default().layer(rejecting(&session));
-    // The one that found out, and one that comes later.
+    // The request that started the refresh, and a later one.
     for _ in 0..2 {
         let response = proxy.clone().oneshot(request()).await.unwrap();
         assert_eq!(response.status(), StatusCode::UNAUTHORIZED);
@@ -39,7 +42,7 @@ async fn a_refused_refresh_is_a_401_with_a_challenge() {
 }
 
 #[tokio::test]
-async fn a_refresh_that_failed_for_now_is_a_503_that_says_when_to_try_again() {
+async fn a_transient_failure_is_a_503_with_retry_after() {
     for make in [|| RefreshError::transient("down"), || RefreshError::ambiguous("cut")] {
         let session = failing(make);
         let answer = HttpAnswer::new().retry_after(Duration::from_millis(1200)).causes(true);
@@ -53,7 +56,7 @@ async fn a_refresh_that_failed_for_now_is_a_503_that_says_when_to_try_again() {
 }
 
 #[tokio::test]
-async fn no_answer_has_a_secret_in_it() {
+async fn no_answer_contains_a_secret() {
     for make in [|| RefreshError::terminal("revoked"), || RefreshError::transient("down")] {
         let session = failing(make);
         let proxy = RespondLayer::new(HttpAnswer::new().causes(true)).layer(rejecting(&session));
@@ -65,7 +68,7 @@ async fn no_answer_has_a_secret_in_it() {
 }
 
 #[tokio::test]
-async fn the_challenge_is_that_of_the_proxy() {
+async fn the_challenge_of_a_401_can_be_set() {
     let session = failing(|| RefreshError::terminal("revoked"));
     session.logout().await;
     let answer =
@@ -77,7 +80,7 @@ async fn the_challenge_is_that_of_the_proxy() {
 }
 
 #[tokio::test]
-async fn other_errors_stay_as_they_are() {
+async fn errors_of_the_inner_service_pass_unchanged() {
     #[derive(Debug)]
     struct Unreachable;
     impl fmt::Display for Unreachable {
@@ -116,7 +119,7 @@ async fn other_errors_stay_as_they_are() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_time_out_above_the_session_is_not_the_session_s_error() {
+async fn a_time_out_is_not_answered() {
     let hanging =
         refresher_fn(|_: RefreshContext| std::future::pending::<Result<Token, RefreshError>>());
     let session = Session::new(Token::bearer("at-secret").unwrap(), hanging);
@@ -130,7 +133,7 @@ async fn a_time_out_above_the_session_is_not_the_session_s_error() {
 }
 
 #[tokio::test]
-async fn responses_pass_as_they_are() {
+async fn responses_pass_unchanged() {
     let session = failing(|| RefreshError::terminal("revoked"));
     let teapot = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
         let response = Response::builder().status(418).header("x-a", "1");
@@ -149,10 +152,10 @@ async fn responses_pass_as_they_are() {
 }
 
 #[tokio::test]
-async fn an_answer_of_one_s_own_is_taken_whole() {
+async fn a_custom_answer_becomes_the_response() {
     struct Empty;
     impl Answer for Empty {
-        fn answer(&self, _: &Error) -> Response<Bytes> {
+        fn answer(&self, _: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
             Response::builder().status(499).body(Bytes::new()).unwrap()
         }
     }
@@ -165,6 +168,37 @@ async fn an_answer_of_one_s_own_is_taken_whole() {
     assert_eq!(text(response).await, "");
 }
 
+#[tokio::test]
+async fn an_answer_sees_the_request_also_behind_a_pointer_and_in_a_closure() {
+    #[derive(Clone, Debug, PartialEq)]
+    struct Marker;
+
+    struct Echo;
+    impl Answer for Echo {
+        fn answer(&self, error: &Error, request: &RequestHead<'_>) -> Response<Bytes> {
+            assert_eq!(request.extensions().get::<Marker>(), Some(&Marker));
+            let text = format!("{} {} {:?}", request.method(), request.uri(), error.kind());
+            Response::new(text.into())
+        }
+    }
+    let session = failing(|| RefreshError::terminal("revoked"));
+    let request = || {
+        let request = Request::put("https://api.example.com:8443/a?b").extension(Marker);
+        request.body(Full::default()).unwrap()
+    };
+    let expected = "PUT https://api.example.com:8443/a?b LoggedOut";
+    let boxed: Box<dyn Answer> = Box::new(Echo);
+    let shared: Arc<dyn Answer> = Arc::new(Echo);
+    let plain = RespondLayer::new(Echo).layer(rejecting(&session)).oneshot(request()).await;
+    let boxed = RespondLayer::new(boxed).layer(rejecting(&session)).oneshot(request()).await;
+    let shared = RespondLayer::new(shared).layer(rejecting(&session)).oneshot(request()).await;
+    let closure = answer_fn(|error, request| Echo.answer(error, request));
+    let closure = RespondLayer::new(closure).layer(rejecting(&session)).oneshot(request()).await;
+    for response in [plain, boxed, shared, closure] {
+        assert_eq!(text(response.unwrap()).await, expected);
+    }
+}
+
 // === helpers ===
 
 fn failing(make: fn() -> RefreshError) -> Session {
@@ -172,7 +206,7 @@ fn failing(make: fn() -> RefreshError) -> Session {
     Session::new(Token::bearer("at-secret").unwrap().with_refresh_token("rt-secret"), refresher)
 }
 
-/// A client whose upstream takes no token.
+/// A client whose upstream rejects every token.
 fn rejecting(
     session: &Session,
 ) -> impl Service<Request<Full<Bytes>>, Response = Response<Full<Bytes>>, Error = BoxError, Future: Send>

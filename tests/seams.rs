@@ -1,4 +1,5 @@
-//! The seams see the request that a response answers, and markers decide about a rejection.
+//! `Credential::observe` and `Detect::inspect` see the request of a response, and extensions decide
+//! about a rejection.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -10,7 +11,7 @@ use bytes::Bytes;
 use http::{Method, Request, StatusCode, request::Parts};
 use http_body_util::Full;
 use support::{
-    stack::{AnyAnswer, Exchanges, Exchanging, answer_with, exchanging, in_time},
+    stack::{Exchanges, ManualService, ServiceResult, answer_with, in_time, manual_service},
     *,
 };
 use tokio::task::JoinHandle;
@@ -24,9 +25,9 @@ use tower_refresh::{
 };
 
 type Call = Request<Full<Bytes>>;
-type Client<C = Token> = Refresh<Exchanging<Full<Bytes>>, C>;
+type Client<C = Token> = Refresh<ManualService<Full<Bytes>>, C>;
 
-/// A request as a seam saw it: method, URI, and the marker in its extensions.
+/// A request as `observe` and `inspect` see it: method, URI, and the marker in its extensions.
 type Seen = (Method, String, Option<&'static str>);
 
 /// A credential that records the requests whose responses it observes.
@@ -52,15 +53,15 @@ fn post(uri: &str, body: &'static str) -> Call {
     Request::post(uri).extension("a marker").body(Full::from(body)).unwrap()
 }
 
-fn send<C: Credential>(client: &Client<C>, request: Call) -> JoinHandle<AnyAnswer> {
+fn send<C: Credential>(client: &Client<C>, request: Call) -> JoinHandle<ServiceResult> {
     tokio::spawn(in_time(client.clone().oneshot(request)))
 }
 
-async fn status(answer: JoinHandle<AnyAnswer>) -> StatusCode {
+async fn status(answer: JoinHandle<ServiceResult>) -> StatusCode {
     answer.await.unwrap().expect("a response").status()
 }
 
-// === the request's head ===
+// === the head of the request ===
 
 #[tokio::test(start_paused = true)]
 async fn observe_and_inspect_see_the_request_of_both_attempts_without_the_credential() {
@@ -77,7 +78,7 @@ async fn observe_and_inspect_see_the_request_of_both_attempts_without_the_creden
         log.lock().unwrap().push(seen(response));
         response.status() == StatusCode::UNAUTHORIZED
     });
-    let (inner, mut exchanges) = exchanging();
+    let (inner, mut exchanges) = manual_service();
     let client: Client<Recorder> =
         RefreshLayer::new(session, Origins::any()).detect(detect).layer(inner);
 
@@ -94,11 +95,11 @@ async fn observe_and_inspect_see_the_request_of_both_attempts_without_the_creden
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_cannot_be_replayed_is_seen_as_well() {
+async fn observe_sees_a_request_that_cannot_be_replayed() {
     let observed = Arc::new(Mutex::new(Vec::new()));
     let refresher = refresher_fn(|_: RefreshContext<Recorder>| std::future::pending());
     let session = Session::new(Recorder("at-1", observed.clone()), refresher);
-    let (inner, mut exchanges) = exchanging();
+    let (inner, mut exchanges) = manual_service();
     let client: Client<Recorder> =
         RefreshLayer::new(session, Origins::any()).replay_limit(0).layer(inner);
     let mut request = post("https://a.example/big", "longer than nothing");
@@ -111,12 +112,12 @@ async fn a_request_that_cannot_be_replayed_is_seen_as_well() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_relative_uri_is_shown_as_the_absolute_one_that_the_layer_was_told() {
+async fn observe_sees_the_absolute_form_of_a_relative_uri() {
     let observed = Arc::new(Mutex::new(Vec::new()));
     let refresher = refresher_fn(|_: RefreshContext<Recorder>| std::future::pending());
     let session = Session::new(Recorder("at-1", observed.clone()), refresher);
     let api = Origin::from_static("https://a.example:8443");
-    let (inner, mut exchanges) = exchanging();
+    let (inner, mut exchanges) = manual_service();
     let origins = Origins::from(api.clone()).relative_to(api);
     let client: Client<Recorder> = RefreshLayer::new(session, origins).layer(inner);
     for (uri, absolute) in [
@@ -135,16 +136,16 @@ async fn a_relative_uri_is_shown_as_the_absolute_one_that_the_layer_was_told() {
 
 #[tokio::test(start_paused = true)]
 async fn a_no_refresh_request_carries_the_credential_and_keeps_its_rejection() {
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
-    let (inner, mut exchanges) = exchanging();
+    let (inner, mut exchanges) = manual_service();
     let client: Client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
-    let own = || {
+    let no_refresh = || {
         let mut request = post("https://a.example/password", "guess");
         request.extensions_mut().insert(NoRefresh);
         request
     };
-    let answer = send(&client, own());
+    let answer = send(&client, no_refresh());
     let exchange = exchanges.next().await;
     assert_eq!(exchange.bearer(), Some("at-1"));
     exchange.status(StatusCode::UNAUTHORIZED);
@@ -152,11 +153,11 @@ async fn a_no_refresh_request_carries_the_credential_and_keeps_its_rejection() {
     flights.none_started().await;
     assert_eq!(session.state().flights_started(), 0);
 
-    // The marker is no excuse from a flight that others have started.
+    // With the marker, a request still waits for a flight that another request started.
     let rejected = send(&client, post("https://a.example/", ""));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     let flight = in_time(flights.next()).await;
-    let waiting = send(&client, own());
+    let waiting = send(&client, no_refresh());
     flight.succeed("at-2");
     for _ in 0..2 {
         let exchange = exchanges.next().await;
@@ -172,10 +173,10 @@ async fn a_no_refresh_request_carries_the_credential_and_keeps_its_rejection() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_response_marked_as_rejected_is_rejected_whatever_its_head_says() {
-    let (refresher, mut flights) = by_hand();
+async fn a_200_with_the_rejected_marker_is_a_rejection() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
-    let (inner, mut exchanges) = exchanging();
+    let (inner, mut exchanges) = manual_service();
     let client: Client = RefreshLayer::new(session, Origins::any()).layer(inner);
     let answer = send(&client, post("https://a.example/graphql", "query"));
     let mut response = answer_with(StatusCode::OK, Full::from("{\"errors\":[]}"));
@@ -190,21 +191,21 @@ async fn a_response_marked_as_rejected_is_rejected_whatever_its_head_says() {
 
 // === Verdict::Retry ===
 
-fn with_nonces() -> (Client, Session, Exchanges<Full<Bytes>>, Flights) {
-    let (refresher, flights) = by_hand();
+fn client_that_retries_428() -> (Client, Session, Exchanges<Full<Bytes>>, Flights) {
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let detect = detect_fn(|response| match response.status() {
         StatusCode::PRECONDITION_REQUIRED => Verdict::Retry,
         status => (status == StatusCode::UNAUTHORIZED).into(),
     });
-    let (inner, exchanges) = exchanging();
+    let (inner, exchanges) = manual_service();
     let layer = RefreshLayer::new(session.clone(), Origins::any()).detect(detect);
     (layer.layer(inner), session, exchanges, flights)
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_retry_is_sent_with_the_same_credential_and_leaves_the_refresh_for_a_rejection() {
-    let (client, session, mut exchanges, mut flights) = with_nonces();
+async fn g07_a_retry_is_sent_with_the_same_credential_and_does_not_use_up_the_replay() {
+    let (client, session, mut exchanges, mut flights) = client_that_retries_428();
     let answer = send(&client, post("https://a.example/", "body"));
     exchanges.next().await.status(StatusCode::PRECONDITION_REQUIRED);
     let second = exchanges.next().await;
@@ -221,8 +222,8 @@ async fn g07_a_retry_is_sent_with_the_same_credential_and_leaves_the_refresh_for
 }
 
 #[tokio::test(start_paused = true)]
-async fn g07_a_second_retry_goes_to_the_caller() {
-    let (client, _session, mut exchanges, mut flights) = with_nonces();
+async fn g07_a_second_retry_verdict_goes_to_the_caller() {
+    let (client, _session, mut exchanges, mut flights) = client_that_retries_428();
     let answer = send(&client, post("https://a.example/", "body"));
     for _ in 0..2 {
         exchanges.next().await.status(StatusCode::PRECONDITION_REQUIRED);
@@ -232,8 +233,8 @@ async fn g07_a_second_retry_goes_to_the_caller() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_retry_of_a_request_that_must_not_be_sent_twice_goes_to_the_caller() {
-    let (client, _session, mut exchanges, mut flights) = with_nonces();
+async fn a_retry_verdict_for_a_no_replay_request_goes_to_the_caller() {
+    let (client, _session, mut exchanges, mut flights) = client_that_retries_428();
     let mut request = post("https://a.example/", "body");
     request.extensions_mut().insert(NoReplay);
     let answer = send(&client, request);

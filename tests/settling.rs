@@ -1,4 +1,4 @@
-//! Guarantees 5 and 6: a flight settles, whatever becomes of its refresher, and whoever leaves.
+//! Guarantees 5 and 6: every flight settles, also without its callers, its handles or its runtime.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
 
@@ -26,10 +26,10 @@ use tower_refresh::{
 
 const TIME_OUT: Duration = Duration::from_secs(7);
 
-// === 5: settles ===
+// === 5: every flight settles ===
 
 #[tokio::test(start_paused = true)]
-async fn g05_a_time_out_drops_the_refreshers_future_first_and_counts_as_ambiguous() {
+async fn g05_a_time_out_drops_the_refreshers_future_and_then_settles_as_ambiguous() {
     let journal = Journal::default();
     let cell: Arc<OnceLock<WeakSession>> = Arc::default();
     let (noted, in_flight) = (journal.clone(), cell.clone());
@@ -53,8 +53,8 @@ async fn g05_a_time_out_drops_the_refreshers_future_first_and_counts_as_ambiguou
 
     tokio::time::advance(Duration::from_millis(1)).await;
     let error = request.await.unwrap().unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Ambiguous);
+    assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+    assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Ambiguous);
     assert_eq!(journal.read(), ["dropped with 0 settled"]);
     assert!(matches!(session.state().phase(), Phase::Failed(_)));
     assert_eq!(session.credential().unwrap().access_token(), "at-1");
@@ -62,8 +62,8 @@ async fn g05_a_time_out_drops_the_refreshers_future_first_and_counts_as_ambiguou
 }
 
 #[tokio::test(start_paused = true)]
-async fn g05_an_answer_after_the_time_out_is_lost_and_the_next_flight_is_another() {
-    let (refresher, mut flights) = by_hand();
+async fn g05_after_a_time_out_the_next_rejection_starts_another_flight() {
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
     let (client, mut upstream) = over_mock(&session);
@@ -86,12 +86,12 @@ async fn g05_an_answer_after_the_time_out_is_lost_and_the_next_flight_is_another
 }
 
 #[tokio::test(start_paused = true)]
-async fn g05_a_time_out_of_no_time_and_one_of_all_time_are_clamped() {
+async fn g05_time_outs_of_zero_and_of_duration_max_are_clamped() {
     for (set, clamped) in [
         (Duration::ZERO, Duration::from_millis(1)),
         (Duration::MAX, Duration::from_secs(24 * 60 * 60)),
     ] {
-        let (refresher, mut flights) = by_hand();
+        let (refresher, mut flights) = manual_refresher();
         let session =
             Session::builder(refresher).credential(token("at-1")).refresh_timeout(set).build();
         let mut refreshed = task::spawn(session.refresh());
@@ -107,7 +107,7 @@ async fn g05_a_time_out_of_no_time_and_one_of_all_time_are_clamped() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g05_a_refresher_that_panics_has_failed_and_the_next_flight_is_another() {
+async fn g05_a_panic_of_the_refresher_fails_the_flight_and_the_next_flight_succeeds() {
     for in_its_future in [false, true] {
         let calls = AtomicUsize::new(0);
         let refresher = refresher_fn(move |_: RefreshContext| {
@@ -127,8 +127,8 @@ async fn g05_a_refresher_that_panics_has_failed_and_the_next_flight_is_another()
         }
         for request in requests {
             let error = request.await.unwrap().unwrap_err();
-            assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-            assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Ambiguous);
+            assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+            assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Ambiguous);
         }
         assert_eq!(session.state().flights_settled(), 1);
 
@@ -142,10 +142,13 @@ async fn g05_a_refresher_that_panics_has_failed_and_the_next_flight_is_another()
     }
 }
 
-/// What is asked of a credential on its way home may panic as well.
+/// The flight calls methods of the new credential before it stores it.
 #[tokio::test(start_paused = true)]
-async fn g05_a_credential_that_panics_when_it_arrives_is_a_flight_that_has_failed() {
-    let session = Session::new(Mine, refresher_fn(|_: RefreshContext<Touchy>| async { Ok(Bad) }));
+async fn g05_a_panic_of_the_new_credential_fails_the_flight() {
+    let session = Session::new(
+        Harmless,
+        refresher_fn(|_: RefreshContext<PanickingCredential>| async { Ok(Panicking) }),
+    );
     let error = session.refresh().await.unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
     assert_eq!(refresh_kind(&error), RefreshErrorKind::Ambiguous);
@@ -154,10 +157,10 @@ async fn g05_a_credential_that_panics_when_it_arrives_is_a_flight_that_has_faile
 }
 
 #[tokio::test(start_paused = true)]
-async fn g05_a_clock_that_panics_at_the_settlement_is_a_flight_that_has_failed() {
+async fn g05_a_panic_of_the_clock_at_the_settlement_fails_the_flight() {
     let calls = Arc::new(AtomicUsize::new(0));
     let counted = calls.clone();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher)
         .clock(move || {
             assert!(counted.fetch_add(1, Ordering::SeqCst) < 2, "the clock is broken");
@@ -172,8 +175,8 @@ async fn g05_a_clock_that_panics_at_the_settlement_is_a_flight_that_has_failed()
 }
 
 #[test]
-fn g05_the_shut_down_of_its_runtime_settles_a_flight_for_waiters_on_another_one() {
-    let (refresher, mut flights) = by_hand();
+fn g05_shutting_down_its_runtime_settles_a_flight_for_waiters_on_another_runtime() {
+    let (refresher, mut flights) = manual_refresher();
     let of_flight = runtime();
     let of_waiter = runtime();
     let session = Session::new(token("at-1"), refresher);
@@ -198,8 +201,8 @@ fn g05_the_shut_down_of_its_runtime_settles_a_flight_for_waiters_on_another_one(
     assert!(flight.is_dropped());
     of_waiter.block_on(async {
         let error = request.await.unwrap().unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-        assert_eq!(refresh_kind(own(&error)), RefreshErrorKind::Ambiguous);
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+        assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Ambiguous);
         assert_eq!(refreshed.await.unwrap_err().kind(), ErrorKind::RefreshFailed);
 
         session.replace(session.state().login(), token("at-2")).unwrap();
@@ -210,8 +213,8 @@ fn g05_the_shut_down_of_its_runtime_settles_a_flight_for_waiters_on_another_one(
 }
 
 #[test]
-fn g05_the_shut_down_of_its_runtime_wakes_a_waiter_that_is_asleep() {
-    let (refresher, mut flights) = by_hand();
+fn g05_shutting_down_the_runtime_of_a_flight_wakes_a_sleeping_waiter() {
+    let (refresher, mut flights) = manual_refresher();
     let of_flight = runtime();
     let of_waiter = runtime();
     let session = Session::new(token("at-1"), refresher);
@@ -227,53 +230,53 @@ fn g05_the_shut_down_of_its_runtime_wakes_a_waiter_that_is_asleep() {
 }
 
 #[test]
-fn g05_a_flight_that_is_due_on_a_runtime_that_is_gone_fails_at_once() {
-    let (refresher, _flights) = by_hand();
+fn g05_a_flight_on_a_runtime_that_is_shut_down_fails_at_once() {
+    let (refresher, _flights) = manual_refresher();
     let session = {
         let gone = runtime();
         let _entered = gone.enter();
         Session::new(token("at-1"), refresher)
     };
-    let error = poll_alone(session.refresh()).unwrap_err();
+    let error = poll_without_runtime(session.refresh()).unwrap_err();
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-    assert_eq!(refresh_kind(&error), RefreshErrorKind::Ambiguous);
+    assert_eq!(refresh_kind(&error), RefreshErrorKind::Transient);
     assert!(session.credential().is_some());
 }
 
 #[test]
-fn g05_without_any_runtime_a_request_that_needs_a_flight_fails_and_nothing_has_changed() {
-    let (refresher, mut flights) = by_hand();
+fn g05_without_a_runtime_a_rejection_fails_the_request_and_keeps_the_state() {
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, mut upstream) = over_mock(&session);
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     assert_pending!(request.poll());
-    poll_alone(upstream.next()).accept();
+    poll_without_runtime(upstream.next()).accept();
     assert_eq!(assert_ready!(request.poll()).unwrap().status(), StatusCode::OK);
 
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     assert_pending!(request.poll());
-    poll_alone(upstream.next()).reject();
+    poll_without_runtime(upstream.next()).reject();
     assert_eq!(kind(assert_ready!(request.poll())), ErrorKind::NoRuntime);
-    assert_eq!(poll_alone(session.refresh()).unwrap_err().kind(), ErrorKind::NoRuntime);
+    assert_eq!(poll_without_runtime(session.refresh()).unwrap_err().kind(), ErrorKind::NoRuntime);
     let state = session.state();
     assert!(matches!(state.phase(), Phase::Active));
     assert_eq!(state.flights_started(), 0);
-    assert_eq!(poll_alone(session.acquire()).unwrap().access_token(), "at-1");
+    assert_eq!(poll_without_runtime(session.acquire()).unwrap().access_token(), "at-1");
 
     let login = state.login();
     session.replace(login, token("at-2")).unwrap();
     drop(session.logout());
     let over = session.state();
-    assert_eq!(poll_alone(session.acquire()).unwrap_err().kind(), ErrorKind::NoRuntime);
+    assert_eq!(poll_without_runtime(session.acquire()).unwrap_err().kind(), ErrorKind::NoRuntime);
     assert_eq!(session.state().login(), over.login());
     assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
     session.login(token("at-3"));
     let mut request = task::spawn(client.clone().oneshot(get("/")));
     assert_pending!(request.poll());
-    poll_alone(upstream.next()).accept();
+    poll_without_runtime(upstream.next()).accept();
     assert_eq!(assert_ready!(request.poll()).unwrap().status(), StatusCode::OK);
 
-    // As soon as there is one, it works.
+    // With a runtime, the refresh succeeds.
     let runtime = runtime();
     runtime.block_on(async {
         let refreshed = session.refresh();
@@ -283,11 +286,11 @@ fn g05_without_any_runtime_a_request_that_needs_a_flight_fails_and_nothing_has_c
 }
 
 #[test]
-fn g05_without_a_runtime_a_credential_that_is_missing_or_has_expired_is_an_error_too() {
+fn g05_without_a_runtime_a_missing_or_expired_credential_fails_the_request() {
     let clock = Clock::new();
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let missing = Session::builder(refresher).acquire_on_demand(true).build();
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let expired = Session::builder(refresher)
         .credential(token("at-1").with_expires_at(clock.after(5)))
         .clock(clock.reader())
@@ -295,16 +298,16 @@ fn g05_without_a_runtime_a_credential_that_is_missing_or_has_expired_is_an_error
     clock.advance(5);
     for session in [missing, expired] {
         let (client, _upstream) = over_mock(&session);
-        assert_eq!(kind(poll_alone(client.oneshot(get("/")))), ErrorKind::NoRuntime);
+        assert_eq!(kind(poll_without_runtime(client.oneshot(get("/")))), ErrorKind::NoRuntime);
         assert_eq!(session.waiters(), 0);
         assert_eq!(session.state().flights_started(), 0);
     }
 }
 
 #[test]
-fn g05_from_a_thread_without_a_runtime_a_flight_runs_on_the_one_that_was_seen_first() {
+fn g05_outside_a_runtime_a_flight_runs_on_the_runtime_seen_first() {
     let runtime = runtime();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = {
         let _entered = runtime.enter();
         Session::new(token("at-1"), refresher)
@@ -312,29 +315,29 @@ fn g05_from_a_thread_without_a_runtime_a_flight_runs_on_the_one_that_was_seen_fi
     let (client, mut upstream) = over_mock(&session);
     let mut request = task::spawn(client.oneshot(get("/")));
     assert_pending!(request.poll());
-    poll_alone(upstream.next()).reject();
+    poll_without_runtime(upstream.next()).reject();
     assert_pending!(request.poll());
     runtime.block_on(async { flights.next().await.succeed("at-2") });
     runtime.block_on(settle_tasks());
     assert!(request.is_woken());
     assert_pending!(request.poll());
-    poll_alone(upstream.next()).accept();
+    poll_without_runtime(upstream.next()).accept();
     assert_eq!(assert_ready!(request.poll()).unwrap().status(), StatusCode::OK);
 }
 
 #[test]
-fn g05_a_runtime_without_time_cannot_fly_but_settles() {
-    let timeless = Builder::new_current_thread().build().unwrap();
-    let (refresher, _flights) = by_hand();
+fn g05_a_flight_on_a_runtime_without_a_timer_fails() {
+    let without_timer = Builder::new_current_thread().build().unwrap();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
-    let refused = timeless.block_on(async { session.refresh().await.unwrap_err() });
+    let refused = without_timer.block_on(async { session.refresh().await.unwrap_err() });
     assert_eq!(refused.kind(), ErrorKind::RefreshFailed);
 }
 
-// === 6: callers may leave ===
+// === 6: dropped callers ===
 
 #[tokio::test(start_paused = true)]
-async fn g06_the_first_caller_may_leave_and_the_others_are_served() {
+async fn g06_dropping_the_first_caller_leaves_the_others_served() {
     let (session, mut flights, client, mut upstream) = start();
     let first = ask(&client, get("/first"));
     upstream.next().await.reject();
@@ -360,7 +363,7 @@ async fn g06_the_first_caller_may_leave_and_the_others_are_served() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_every_caller_may_leave_and_the_flight_brings_home_what_it_fetched() {
+async fn g06_dropping_every_caller_does_not_lose_the_new_credential() {
     let (session, mut flights, client, mut upstream) = start();
     let requests = ask_many(&client, 10, |_| get("/"));
     for sent in upstream.take(10).await {
@@ -388,9 +391,8 @@ async fn g06_every_caller_may_leave_and_the_flight_brings_home_what_it_fetched()
     flights.none_started().await;
 }
 
-/// The caller leaves before the refresher was even asked.
 #[tokio::test(start_paused = true)]
-async fn g06_a_caller_may_leave_at_once() {
+async fn g06_dropping_the_caller_before_the_refresher_is_called_does_not_stop_the_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let mut request = task::spawn(client.oneshot(get("/")));
     assert_pending!(request.poll());
@@ -416,7 +418,7 @@ async fn g06_a_caller_may_leave_at_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_every_handle_may_be_dropped_and_the_flight_brings_home_what_it_fetched() {
+async fn g06_dropping_every_handle_does_not_stop_the_flight() {
     let (session, mut flights, client, mut upstream) = start();
     let mut watcher = session.subscribe();
     let weak = session.downgrade();
@@ -439,9 +441,9 @@ async fn g06_every_handle_may_be_dropped_and_the_flight_brings_home_what_it_fetc
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_a_hook_runs_although_the_last_handle_was_dropped_in_mid_flight() {
+async fn g06_a_hook_runs_after_the_last_handle_was_dropped_during_the_flight() {
     let journal = Journal::default();
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).on_login_end(journal.hook()).build();
     let (client, mut upstream) = over_mock(&session);
@@ -457,8 +459,8 @@ async fn g06_a_hook_runs_although_the_last_handle_was_dropped_in_mid_flight() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_a_time_out_ends_a_flight_that_nobody_waits_for() {
-    let (refresher, mut flights) = by_hand();
+async fn g06_a_time_out_ends_a_flight_without_waiters() {
+    let (refresher, mut flights) = manual_refresher();
     let session =
         Session::builder(refresher).credential(token("at-1")).refresh_timeout(TIME_OUT).build();
     let weak = session.downgrade();
@@ -472,7 +474,7 @@ async fn g06_a_time_out_ends_a_flight_that_nobody_waits_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_a_request_that_leaves_while_its_replay_is_under_way_leaves_nothing_behind() {
+async fn g06_dropping_a_request_during_its_replay_leaves_no_waiter() {
     let (session, mut flights, client, mut upstream) = start();
     let request = ask(&client, get("/"));
     upstream.next().await.reject();
@@ -499,7 +501,7 @@ async fn g06_waiters_are_counted_from_their_first_wait_to_the_outcome() {
     assert_eq!(session.waiters(), 0);
     assert_pending!(never_polled.poll());
     assert_eq!(session.waiters(), 1);
-    // These wait for the flight as well, but are no requests.
+    // `Session::refresh` waits for the flight and is not counted.
     let mut refreshed = task::spawn(session.refresh());
     assert_pending!(refreshed.poll());
     assert_eq!(session.waiters(), 1);
@@ -510,7 +512,7 @@ async fn g06_waiters_are_counted_from_their_first_wait_to_the_outcome() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_a_watcher_sees_the_latest_state_and_the_end_and_keeps_nothing_alive() {
+async fn g06_a_watcher_sees_the_latest_state_and_the_end_and_does_not_keep_the_session_alive() {
     let (session, mut flights, client, upstream) = start();
     let weak: WeakSession = session.downgrade();
     let mut watcher: Watcher = session.subscribe();
@@ -524,12 +526,12 @@ async fn g06_a_watcher_sees_the_latest_state_and_the_end_and_keeps_nothing_alive
     assert!(matches!(state.unwrap().phase(), Phase::Refreshing(_)));
     flights.next().await.succeed("at-2");
     settle_tasks().await;
-    // `state` looks and does not count as having seen.
+    // `state` does not mark the state as seen.
     assert_eq!(watcher.state().flights_settled(), 1);
     let state = watcher.changed().await.unwrap();
     assert_eq!(state.credential().unwrap().access_token(), "at-2");
     drop(state);
-    // `wait_for` looks at the latest one first, seen or not.
+    // `wait_for` checks the latest state first, even if it was seen.
     watcher.wait_for(|state| state.flights_settled() == 1).await.unwrap();
 
     let mut other = watcher.clone();
@@ -542,21 +544,21 @@ async fn g06_a_watcher_sees_the_latest_state_and_the_end_and_keeps_nothing_alive
     assert!(waiting.is_woken());
     let closed: Closed = assert_ready!(waiting.poll()).unwrap_err();
     assert!(!closed.to_string().is_empty());
-    // The last state was not seen yet.
+    // `changed` returns the last unseen state before the end.
     assert_eq!(watcher.changed().await.unwrap().credential().unwrap().access_token(), "at-3");
     assert_eq!(watcher.changed().await.unwrap_err(), closed);
     assert_eq!(watcher.state().credential().unwrap().access_token(), "at-3");
 }
 
 #[tokio::test(start_paused = true)]
-async fn g06_a_weak_session_is_the_same_session_while_there_is_one() {
-    let (refresher, _flights) = by_hand();
+async fn g06_a_weak_session_upgrades_while_the_session_is_in_use() {
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let weak = session.downgrade();
     let clone = weak.clone();
     weak.upgrade().unwrap().login(token("at-2"));
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
-    // A layer, a service and a request under way keep it.
+    // A layer, a service and a request in progress keep the session alive.
     let layer = RefreshLayer::new(session.clone(), Origins::any());
     drop(session);
     let (client, mut upstream) = layer_over_mock(&layer);
@@ -572,7 +574,7 @@ async fn g06_a_weak_session_is_the_same_session_while_there_is_one() {
     assert!(clone.upgrade().is_none());
 }
 
-/// Notes how many flights had settled when it was dropped.
+/// Records the number of settled flights when it is dropped.
 struct SettledWhenDropped(Journal, Arc<OnceLock<WeakSession>>);
 
 impl Drop for SettledWhenDropped {
@@ -582,22 +584,22 @@ impl Drop for SettledWhenDropped {
     }
 }
 
-/// The second one panics when it is asked for its expiry.
+/// A credential whose `expires_at` may panic.
 #[derive(Debug)]
-enum Touchy {
-    Mine,
-    Bad,
+enum PanickingCredential {
+    Harmless,
+    Panicking,
 }
 
-use Touchy::{Bad, Mine};
+use PanickingCredential::{Harmless, Panicking};
 
-impl Credential for Touchy {
+impl Credential for PanickingCredential {
     fn apply(&self, _: &mut http::request::Parts) {}
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         match self {
-            Mine => None,
-            Bad => panic!("expires_at panics"),
+            Harmless => None,
+            Panicking => panic!("expires_at panics"),
         }
     }
 }
@@ -607,7 +609,7 @@ fn runtime() -> Runtime {
 }
 
 fn start() -> (Session, Flights, Client, Arrivals) {
-    let (refresher, flights) = by_hand();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let (client, upstream) = over_mock(&session);
     (session, flights, client, upstream)

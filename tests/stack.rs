@@ -1,4 +1,4 @@
-//! Guarantee 13: polite inside a stack.
+//! Guarantee 13: readiness, permits and response bodies in a stack of services.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -6,26 +6,27 @@ mod support;
 
 use std::{
     mem,
-    pin::pin,
+    pin::{Pin, pin},
     sync::{
         Arc, OnceLock,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
-    task::{Context, Poll, Waker},
+    task::{Context, Poll, Waker, ready},
     time::{Duration, SystemTime},
 };
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, header};
+use http_body::{Body, Frame};
 use http_body_util::{Empty, Full};
 use support::{
     stack::{
-        AnyAnswer, AnyBody, Endless, Exchanges, Exchanging, Probe, Watched, answer_with, body_text,
-        exchanging, fed, frame, in_time,
+        BoxedBody, EndlessBody, Exchanges, ManualService, Probe, ScriptedBody, ServiceResult, Step,
+        TrackedBody, answer_with, body_text, boxed, channel_body, frame, in_time, manual_service,
     },
     *,
 };
-use tokio::sync::Semaphore;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore};
 use tokio_test::{assert_pending, assert_ready, task};
 use tower::{
     BoxError, Layer, Service, ServiceBuilder, ServiceExt, buffer::Buffer, limit::ConcurrencyLimit,
@@ -53,8 +54,8 @@ fn poll_ready<S: Service<R>, R>(service: &mut S) -> Poll<Result<(), S::Error>> {
     service.poll_ready(&mut Context::from_waker(Waker::noop()))
 }
 
-async fn ready<S: Service<Call, Error = BoxError>>(service: &mut S) -> &mut S {
-    service.ready().await.expect("it has no error")
+async fn wait_ready<S: Service<Call, Error = BoxError>>(service: &mut S) -> &mut S {
+    service.ready().await.expect("the service has no error")
 }
 
 fn limited<S>(inner: S, permits: usize) -> (ConcurrencyLimit<S>, Arc<Semaphore>) {
@@ -68,37 +69,38 @@ fn limited<S>(inner: S, permits: usize) -> (ConcurrencyLimit<S>, Arc<Semaphore>)
 async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
     for hesitates in [false, true] {
         let upstream = Upstream::accepting(&["at-1"]);
-        let (probe, book) = if hesitates {
+        let (probe, counts) = if hesitates {
             Probe::hesitating(upstream.clone())
         } else {
             Probe::new(upstream.clone())
         };
-        let (refresher, mut flights) = by_hand();
+        let (refresher, mut flights) = manual_refresher();
         let session = Session::new(token("at-1"), refresher);
         let client = RefreshLayer::new(session.clone(), Origins::any()).layer(probe);
         let mut kept = client.clone();
 
-        // Fresh, on one instance again and again.
+        // Fresh requests through one instance.
         for _ in 0..3 {
             assert_eq!(
-                ready(&mut kept).await.call(get("/")).await.unwrap().status(),
+                wait_ready(&mut kept).await.call(get("/")).await.unwrap().status(),
                 StatusCode::OK
             );
         }
-        // Called by a caller who has not asked.
+        // A caller that does not poll readiness.
         assert_eq!(kept.call(get("/")).await.unwrap().status(), StatusCode::OK);
         let mut anonymous = get("/");
         anonymous.extensions_mut().insert(Anonymous);
         assert_eq!(kept.call(anonymous.clone()).await.unwrap().status(), StatusCode::UNAUTHORIZED);
 
-        // Rejected together, some ready before the rejection and called after it.
+        // Requests rejected together. Some instances were ready before the rejection and are called
+        // after it.
         upstream.accept_only(&[]);
         let mut early = client.clone();
-        ready(&mut early).await;
+        wait_ready(&mut early).await;
         let mut passing = client.clone();
-        ready(&mut passing).await;
+        wait_ready(&mut passing).await;
         let mut refused = client.clone();
-        ready(&mut refused).await;
+        wait_ready(&mut refused).await;
         let rejected: Vec<_> =
             (0..10).map(|_| tokio::spawn(client.clone().oneshot(get("/")))).collect();
         let flight = in_time(flights.next()).await;
@@ -111,20 +113,20 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         let cleartext: Call = Request::get("http://example.com/").body(Full::default()).unwrap();
         assert_eq!(kind(refused.call(cleartext.clone()).await), ErrorKind::Cleartext);
         let late = tokio::spawn(client.clone().oneshot(get("/")));
-        // What passes is sent while others wait.
+        // Anonymous requests are sent while others wait.
         let passed = client.clone().oneshot(anonymous.clone()).await.unwrap();
         assert_eq!(passed.status(), StatusCode::UNAUTHORIZED);
         settle_tasks().await;
-        assert_eq!(book.held(), 0, "nobody who waits holds an instance");
+        assert_eq!(counts.held(), 0, "waiting requests hold no ready instance");
         upstream.accept_only(&["at-2"]);
         flight.succeed("at-2");
         for request in rejected.into_iter().chain([waiting, late]) {
             assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
         }
 
-        // EndedLogin.
+        // Logged out.
         let mut ended = client.clone();
-        ready(&mut ended).await;
+        wait_ready(&mut ended).await;
         session.logout().await;
         assert_eq!(kind(ended.call(get("/")).await), ErrorKind::LoggedOut);
         assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
@@ -132,30 +134,30 @@ async fn g13_every_attempt_goes_to_an_instance_that_was_polled_ready_for_it() {
         assert_eq!(passed.status(), StatusCode::UNAUTHORIZED);
         assert_eq!(kind(client.clone().oneshot(cleartext).await), ErrorKind::Cleartext);
 
-        assert_eq!(book.violations(), 0);
-        assert_eq!(book.held(), 0);
+        assert_eq!(counts.violations(), 0);
+        assert_eq!(counts.held(), 0);
         flights.none_started().await;
     }
 }
 
 #[tokio::test]
-async fn g13_an_inner_service_that_takes_the_place_of_a_ready_one_is_not_called_unready() {
+async fn g13_an_inner_service_swapped_in_after_poll_ready_is_polled_ready_before_the_call() {
     let upstream = Upstream::accepting(&["at-1"]);
-    let (probe, book) = Probe::new(upstream.clone());
-    let (refresher, _flights) = by_hand();
+    let (probe, counts) = Probe::new(upstream.clone());
+    let (refresher, _flights) = manual_refresher();
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(probe);
-    ready(&mut service).await;
+    wait_ready(&mut service).await;
     let other = service.get_ref().clone();
     drop(mem::replace(service.get_mut(), other));
     assert_eq!(service.call(get("/")).await.unwrap().status(), StatusCode::OK);
-    assert_eq!((book.violations(), book.held()), (0, 0));
+    assert_eq!((counts.violations(), counts.held()), (0, 0));
 }
 
 #[tokio::test]
-async fn g13_expired_requests_and_stragglers_go_to_ready_instances_too() {
-    let (probe, book) = Probe::hesitating(Upstream::accepting(&["at-2"]));
-    let (refresher, mut flights) = by_hand();
+async fn g13_a_request_with_an_expired_credential_acquires_readiness_after_the_refresh() {
+    let (probe, counts) = Probe::hesitating(Upstream::accepting(&["at-2"]));
+    let (refresher, mut flights) = manual_refresher();
     let now = SystemTime::now();
     let clock = Arc::new(AtomicUsize::new(0));
     let read = clock.clone();
@@ -168,51 +170,55 @@ async fn g13_expired_requests_and_stragglers_go_to_ready_instances_too() {
     clock.store(61, SeqCst);
     let mut caller = client.clone();
     assert!(is_ready::<_, Call>(&mut caller));
-    assert_eq!(book.asked(), 0, "an expired credential sends nothing");
+    assert_eq!(counts.asked(), 0, "readiness was acquired for an expired credential");
     let expired = tokio::spawn(caller.call(get("/")));
     let flight = in_time(flights.next()).await;
     assert_eq!(flight.context.cause(), Cause::Expiring);
-    assert_eq!((book.asked(), book.calls()), (0, 0));
+    assert_eq!((counts.asked(), counts.calls()), (0, 0));
     flight.succeed("at-2");
     assert_eq!(expired.await.unwrap().unwrap().status(), StatusCode::OK);
-    assert_eq!((book.violations(), book.held(), book.calls()), (0, 0, 1));
+    assert_eq!((counts.violations(), counts.held(), counts.calls()), (0, 0, 1));
 }
 
 #[tokio::test]
 async fn g13_poll_ready_asks_the_inner_service_only_while_the_credential_is_usable() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
-    let (probe, book) = Probe::new(inner);
-    let (refresher, mut flights) = by_hand();
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (probe, counts) = Probe::new(inner);
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(probe);
     let mut other = client.clone();
 
     assert!(is_ready::<_, Call>(&mut other));
-    assert_eq!((book.asked(), book.held()), (1, 1));
+    assert_eq!((counts.asked(), counts.held()), (1, 1));
 
     let rejected = tokio::spawn(client.clone().oneshot(get("/")));
     exchanges.next().await.status(StatusCode::UNAUTHORIZED);
     let flight = in_time(flights.next()).await;
     settle_tasks().await;
-    let asked = book.asked();
+    let asked = counts.asked();
     assert!(is_ready::<_, Call>(&mut other));
     assert_eq!(
-        (book.asked(), book.held()),
+        (counts.asked(), counts.held()),
         (asked, 0),
-        "an awaited flight: given up, and not asked for"
+        "during an awaited flight, readiness is released and not acquired"
     );
 
     flight.answer(Err(RefreshError::transient("busy")));
     assert_eq!(kind(rejected.await.unwrap()), ErrorKind::RefreshFailed);
     assert!(is_ready::<_, Call>(&mut other));
-    assert_eq!((book.asked(), book.held()), (asked + 1, 1), "failed, and still usable");
+    assert_eq!(
+        (counts.asked(), counts.held()),
+        (asked + 1, 1),
+        "after a failure the credential is still usable"
+    );
 
     drop(session.logout());
     assert!(is_ready::<_, Call>(&mut other));
     assert_eq!(
-        (book.asked(), book.held()),
+        (counts.asked(), counts.held()),
         (asked + 1, 0),
-        "terminated: given up, and not asked for"
+        "after a logout, readiness is released and not acquired"
     );
 
     session.login(token("at-9"));
@@ -220,9 +226,9 @@ async fn g13_poll_ready_asks_the_inner_service_only_while_the_credential_is_usab
     let _flight = in_time(flights.next()).await;
     assert!(is_ready::<_, Call>(&mut other));
     assert_eq!(
-        (book.asked(), book.held()),
+        (counts.asked(), counts.held()),
         (asked + 2, 1),
-        "a flight that nobody waits for is in nobody's way"
+        "a flight without waiters does not affect readiness"
     );
     refresh.abort();
 }
@@ -253,29 +259,30 @@ async fn g13_errors_of_poll_ready_pass_through_unwrapped() {
         }
 
         fn call(&mut self, _: R) -> Self::Future {
-            panic!("it is never ready")
+            panic!("called although it is never ready")
         }
     }
 
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let mut client = RefreshLayer::new(session.clone(), Origins::any()).layer(Broken);
-    let error = ServiceExt::<Call>::ready(&mut client).await.expect_err("it is broken");
+    let error = ServiceExt::<Call>::ready(&mut client).await.expect_err("the inner service fails");
     assert_eq!(error.downcast_ref(), Some(&Fault));
 
-    // The session does not care: it is ready, and the error comes where something is to be sent.
+    // A logged-out session does not poll the inner service. The error appears once a request has to
+    // be sent.
     drop(session.logout());
     assert!(is_ready::<_, Call>(&mut client));
     assert_eq!(kind(client.call(get("/")).await), ErrorKind::LoggedOut);
     let mut anonymous = get("/");
     anonymous.extensions_mut().insert(Anonymous);
-    let error = client.call(anonymous).await.expect_err("it is broken");
+    let error = client.call(anonymous).await.expect_err("the inner service fails");
     assert_eq!(error.downcast_ref(), Some(&Fault));
 }
 
 #[tokio::test]
-async fn g13_an_inner_service_that_fails_before_the_replay_fails_the_request_with_its_own_error() {
-    /// Ready for the first call, broken after it.
+async fn g13_a_readiness_error_before_the_replay_passes_through_unwrapped() {
+    /// A service that is ready for one call, and fails afterwards.
     #[derive(Clone)]
     struct Once(Arc<AtomicUsize>);
 
@@ -298,27 +305,27 @@ async fn g13_an_inner_service_that_fails_before_the_replay_fails_the_request_wit
     }
 
     let calls = Arc::<AtomicUsize>::default();
-    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+    let refresher = CountingRefresher::for_upstream(&Upstream::accepting(&[]));
     let session = Session::new(token("at-1"), refresher.clone());
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(Once(calls.clone()));
-    let error = client.oneshot(get("/")).await.expect_err("it is broken");
-    let error = error.downcast_ref::<std::io::Error>().expect("the inner service's own error");
+    let error = client.oneshot(get("/")).await.expect_err("the inner service fails");
+    let error = error.downcast_ref::<std::io::Error>().expect("the error of the inner service");
     assert_eq!(error.kind(), std::io::ErrorKind::BrokenPipe);
     assert_eq!((calls.load(SeqCst), refresher.calls()), (1, 1));
     assert_eq!(
         session.credential().unwrap().access_token(),
         "at-2",
-        "the refresh is nobody's loss"
+        "the session keeps the refreshed credential"
     );
 }
 
-// === permits, and places in a queue ===
+// === permits and queues ===
 
 #[tokio::test]
 async fn g13_a_waiting_request_holds_no_permit() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
     let (inner, permits) = limited(inner, 3);
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session, Origins::any()).layer(inner);
 
@@ -333,7 +340,7 @@ async fn g13_a_waiting_request_holds_no_permit() {
     exchange.status(StatusCode::UNAUTHORIZED);
     let flight = in_time(flights.next()).await;
     settle_tasks().await;
-    assert_eq!(permits.available_permits(), 1, "rejected");
+    assert_eq!(permits.available_permits(), 1, "the rejected request released its permit");
     let waiting = tokio::spawn(caller.call(get("/")));
     settle_tasks().await;
     assert_eq!(permits.available_permits(), 2, "ready before the rejection, called after it");
@@ -351,10 +358,10 @@ async fn g13_a_waiting_request_holds_no_permit() {
 }
 
 #[tokio::test]
-async fn g13_a_refused_request_gives_its_permit_up() {
-    let (inner, _exchanges) = exchanging::<Full<Bytes>>();
+async fn g13_a_request_refused_by_the_layer_releases_its_permit() {
+    let (inner, _exchanges) = manual_service::<Full<Bytes>>();
     let (inner, permits) = limited(inner, 1);
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let mut client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
 
@@ -371,54 +378,54 @@ async fn g13_a_refused_request_gives_its_permit_up() {
 }
 
 #[tokio::test]
-async fn g13_a_place_in_the_queue_is_given_up_when_the_session_ends() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
+async fn g13_a_logout_gives_up_the_place_in_the_queue_for_a_permit() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
     let (inner, permits) = limited(inner, 1);
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let ended = Session::new(token("at-1"), refresher);
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let other = Session::new(token("bt-1"), refresher);
     let mut first = RefreshLayer::new(ended.clone(), Origins::any()).layer(inner.clone());
     let mut second = RefreshLayer::new(ended.clone(), Origins::any()).layer(inner.clone());
     let mut third = RefreshLayer::new(other, Origins::any()).layer(inner);
 
-    let sent = tokio::spawn(ready(&mut first).await.call(get("/")));
+    let sent = tokio::spawn(wait_ready(&mut first).await.call(get("/")));
     let exchange = exchanges.next().await;
     assert!(not_ready::<_, Call>(&mut second), "queued");
     assert!(not_ready::<_, Call>(&mut third), "queued behind it");
 
     drop(ended.logout());
-    assert!(is_ready::<_, Call>(&mut second), "ready to be told");
+    assert!(is_ready::<_, Call>(&mut second), "ready, so that the call can fail");
     exchange.status(StatusCode::OK);
-    assert_eq!(sent.await.unwrap().unwrap().status(), StatusCode::OK, "already on its way");
-    assert!(is_ready::<_, Call>(&mut third), "nobody is before it in the queue any more");
+    assert_eq!(sent.await.unwrap().unwrap().status(), StatusCode::OK, "sent before the logout");
+    assert!(is_ready::<_, Call>(&mut third), "first in the queue");
     assert_eq!(kind(second.call(get("/")).await), ErrorKind::LoggedOut);
     drop(third);
     assert_eq!(permits.available_permits(), 1);
 }
 
 #[tokio::test]
-async fn g13_a_permit_that_is_handed_to_a_request_that_must_wait_goes_on_to_the_next() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
+async fn g13_a_permit_assigned_to_a_request_that_must_wait_passes_to_the_next_in_the_queue() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
     let (inner, permits) = limited(inner, 1);
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session, Origins::any()).layer(inner.clone());
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let mut other =
         RefreshLayer::new(Session::new(token("bt-1"), refresher), Origins::any()).layer(inner);
 
     let mut queued = Vec::new();
     queued.push(tokio::spawn(client.clone().oneshot(get("/"))));
     let exchange = exchanges.next().await;
-    // These wait for the permit of the first, which is to be rejected.
+    // These requests wait for the permit of the first one.
     queued.extend((0..5).map(|_| tokio::spawn(client.clone().oneshot(get("/")))));
     settle_tasks().await;
     assert!(not_ready::<_, Call>(&mut other), "last in the queue");
     exchange.status(StatusCode::UNAUTHORIZED);
     let flight = in_time(flights.next()).await;
     settle_tasks().await;
-    assert!(is_ready::<_, Call>(&mut other), "all before it wait for the flight");
+    assert!(is_ready::<_, Call>(&mut other), "all requests before it wait for the flight");
     drop(other);
     assert_eq!(permits.available_permits(), 1);
 
@@ -436,30 +443,30 @@ async fn g13_a_permit_that_is_handed_to_a_request_that_must_wait_goes_on_to_the_
 #[tokio::test]
 async fn g13_concurrency_limit_of_one_under_the_layer_does_not_deadlock() {
     let upstream = Upstream::accepting(&[]);
-    let refresher = Counting::for_upstream(&upstream);
+    let refresher = CountingRefresher::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
-    let (probe, book) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
+    let (probe, counts) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
     let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     herd_of_fifty(client).await;
-    assert_eq!((refresher.calls(), book.violations(), book.held()), (1, 0, 0));
+    assert_eq!((refresher.calls(), counts.violations(), counts.held()), (1, 0, 0));
 }
 
 #[tokio::test]
 async fn g13_buffer_of_one_under_the_layer_does_not_deadlock() {
     let upstream = Upstream::accepting(&[]);
-    let refresher = Counting::for_upstream(&upstream);
+    let refresher = CountingRefresher::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
     let limited = ConcurrencyLimit::new(upstream.clone(), 1);
-    let (probe, book) = Probe::new(Buffer::new(limited, 1));
+    let (probe, counts) = Probe::new(Buffer::new(limited, 1));
     let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     herd_of_fifty(client).await;
-    assert_eq!((refresher.calls(), book.violations(), book.held()), (1, 0, 0));
+    assert_eq!((refresher.calls(), counts.violations(), counts.held()), (1, 0, 0));
 }
 
 #[tokio::test]
 async fn g13_buffer_and_concurrency_limit_above_the_layer_do_not_deadlock() {
     let upstream = Upstream::accepting(&[]);
-    let refresher = Counting::for_upstream(&upstream);
+    let refresher = CountingRefresher::for_upstream(&upstream);
     let session = Session::new(token("at-1"), refresher.clone());
     let client = ServiceBuilder::new()
         .buffer(1)
@@ -490,14 +497,14 @@ where
     }
 }
 
-/// Refreshes through a client that wears the same session.
-struct Own<S> {
+/// A refresher that sends through a client of the same session.
+struct RefreshThroughClient<S> {
     client: OnceLock<S>,
     upstream: Upstream,
     calls: AtomicUsize,
 }
 
-impl<S> Refresher for Own<S>
+impl<S> Refresher for RefreshThroughClient<S>
 where
     S: Service<Call, Response = Response<Full<Bytes>>, Error = BoxError>
         + Clone
@@ -510,7 +517,8 @@ where
         Box::pin(async move {
             self.calls.fetch_add(1, SeqCst);
             let client = self.client.get().expect("the client is made").clone();
-            // Its own credential is none of the session's; the 401 comes back as a response.
+            // A request of the refresher carries no credential, and its 401 is returned as a
+            // response.
             let answer =
                 client.oneshot(get("/auth/refresh")).await.map_err(RefreshError::transient)?;
             assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
@@ -521,22 +529,22 @@ where
 }
 
 #[tokio::test]
-async fn g13_a_refresh_through_the_same_stack_of_one_does_not_deadlock() {
+async fn g13_a_refresh_through_the_same_concurrency_limit_of_one_does_not_deadlock() {
     type Limited = Refresh<Probe<ConcurrencyLimit<Upstream>>>;
 
     let upstream = Upstream::accepting(&[]);
-    let own = Arc::new(Own::<Limited> {
+    let refresher = Arc::new(RefreshThroughClient::<Limited> {
         client: OnceLock::new(),
         upstream: upstream.clone(),
         calls: AtomicUsize::new(0),
     });
-    let session = Session::new(token("at-1"), own.clone());
-    let (probe, book) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
+    let session = Session::new(token("at-1"), refresher.clone());
+    let (probe, counts) = Probe::new(ConcurrencyLimit::new(upstream.clone(), 1));
     let client = RefreshLayer::new(session, Origins::any()).layer(probe);
-    assert!(own.client.set(client.clone()).is_ok());
+    assert!(refresher.client.set(client.clone()).is_ok());
     herd_of_fifty(client).await;
-    assert_eq!((own.calls.load(SeqCst), upstream.count("-")), (1, 1));
-    assert_eq!((book.violations(), book.held()), (0, 0));
+    assert_eq!((refresher.calls.load(SeqCst), upstream.count("-")), (1, 1));
+    assert_eq!((counts.violations(), counts.held()), (0, 0));
 }
 
 #[tokio::test]
@@ -547,32 +555,32 @@ async fn g13_a_refresh_through_the_same_buffer_of_one_does_not_deadlock() {
     type Buffered = Refresh<Probe<Buffer<Sent, Limited>>>;
 
     let upstream = Upstream::accepting(&[]);
-    let own = Arc::new(Own::<Buffered> {
+    let refresher = Arc::new(RefreshThroughClient::<Buffered> {
         client: OnceLock::new(),
         upstream: upstream.clone(),
         calls: AtomicUsize::new(0),
     });
-    let session = Session::new(token("at-1"), own.clone());
-    let (probe, book) = Probe::new(Buffer::new(ConcurrencyLimit::new(upstream.clone(), 1), 1));
+    let session = Session::new(token("at-1"), refresher.clone());
+    let (probe, counts) = Probe::new(Buffer::new(ConcurrencyLimit::new(upstream.clone(), 1), 1));
     let client = RefreshLayer::new(session, Origins::any()).layer(probe);
-    assert!(own.client.set(client.clone()).is_ok());
+    assert!(refresher.client.set(client.clone()).is_ok());
     herd_of_fifty(client).await;
-    assert_eq!((own.calls.load(SeqCst), upstream.count("-")), (1, 1));
-    assert_eq!((book.violations(), book.held()), (0, 0));
+    assert_eq!((refresher.calls.load(SeqCst), upstream.count("-")), (1, 1));
+    assert_eq!((counts.violations(), counts.held()), (0, 0));
 }
 
-// === what is read of a rejection ===
+// === reading rejections ===
 
-/// A request that was rejected with this body, and waits for the flight that comes with it.
+/// A request that was rejected with this body and waits for the returned flight.
 async fn rejected_with<B>(
     body: B,
-) -> (tokio::task::JoinHandle<AnyAnswer>, FlightInHand, Exchanges<Full<Bytes>>)
+) -> (tokio::task::JoinHandle<ServiceResult>, PendingFlight, Exchanges<Full<Bytes>>)
 where
-    B: http_body::Body<Data = Bytes> + Send + 'static,
+    B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
-    let (refresher, mut flights) = by_hand();
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
     let client =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
@@ -582,9 +590,9 @@ where
     (request, flight, exchanges)
 }
 
-async fn replays(
-    request: tokio::task::JoinHandle<AnyAnswer>,
-    flight: FlightInHand,
+async fn assert_replayed(
+    request: tokio::task::JoinHandle<ServiceResult>,
+    flight: PendingFlight,
     mut exchanges: Exchanges<Full<Bytes>>,
 ) {
     flight.succeed("at-2");
@@ -595,14 +603,14 @@ async fn replays(
 }
 
 #[tokio::test]
-async fn g13_what_is_left_of_a_rejection_is_read_while_its_replay_is_under_way() {
-    let (feed, body) = fed();
-    let (body, reading) = Watched::new(body);
+async fn g13_the_rest_of_a_rejection_is_read_during_the_replay() {
+    let (feed, body) = channel_body();
+    let (body, reading) = TrackedBody::new(body);
     let (request, flight, mut exchanges) = rejected_with(body).await;
     flight.succeed("at-2");
     let replay = exchanges.next().await;
     assert_eq!(replay.bearer(), Some("at-2"));
-    assert!(!reading.is_dropped(), "dropped unread, it costs its connection");
+    assert!(!reading.is_dropped(), "dropping an unread body closes its connection");
     feed.send(frame("late")).unwrap();
     drop(feed);
     reading.ended().await;
@@ -613,63 +621,63 @@ async fn g13_what_is_left_of_a_rejection_is_read_while_its_replay_is_under_way()
 }
 
 #[tokio::test(start_paused = true)]
-async fn g13_a_rejection_that_comes_to_nothing_is_given_up_after_a_second() {
-    let (_feed, body) = fed();
-    let (body, reading) = Watched::new(body);
+async fn g13_a_rejection_without_data_is_dropped_after_a_second() {
+    let (_feed, body) = channel_body();
+    let (body, reading) = TrackedBody::new(body);
     let (request, flight, exchanges) = rejected_with(body).await;
     settle_tasks().await;
     assert!(!reading.is_dropped());
     tokio::time::advance(Duration::from_secs(1)).await;
     settle_tasks().await;
-    assert!(reading.is_dropped(), "it holds a stream for as long as it is there");
-    replays(request, flight, exchanges).await;
+    assert!(reading.is_dropped(), "the body holds a stream until it is dropped");
+    assert_replayed(request, flight, exchanges).await;
 }
 
 #[tokio::test(start_paused = true)]
 async fn g13_a_rejection_is_read_to_its_end_while_its_request_waits() {
-    let (feed, body) = fed();
-    let (body, reading) = Watched::new(body);
+    let (feed, body) = channel_body();
+    let (body, reading) = TrackedBody::new(body);
     let (request, flight, exchanges) = rejected_with(body).await;
     for n in 1..=16 {
-        feed.send(Ok(http_body::Frame::data(Bytes::from(vec![b'x'; 4096])))).unwrap();
+        feed.send(Ok(Frame::data(Bytes::from(vec![b'x'; 4096])))).unwrap();
         settle_tasks().await;
-        assert_eq!(reading.bytes(), n * 4096, "read as it comes");
+        assert_eq!(reading.bytes(), n * 4096, "every frame is read at once");
         assert!(!reading.is_dropped());
     }
     drop(feed);
     reading.ended().await;
     settle_tasks().await;
-    assert!(reading.is_dropped(), "and gone before the flight is over");
-    replays(request, flight, exchanges).await;
+    assert!(reading.is_dropped(), "the body is dropped before the flight settles");
+    assert_replayed(request, flight, exchanges).await;
 }
 
 #[tokio::test]
-async fn g13_a_rejection_without_end_is_dropped_after_64_kib() {
-    let (body, reading) = Watched::new(Endless(Bytes::from(vec![b'x'; 1000])));
+async fn g13_an_endless_rejection_is_dropped_after_64_kib() {
+    let (body, reading) = TrackedBody::new(EndlessBody(Bytes::from(vec![b'x'; 1000])));
     let (request, flight, exchanges) = rejected_with(body).await;
-    assert!(reading.is_dropped(), "dropped while the request waits");
+    assert!(reading.is_dropped(), "the body is dropped while the request waits");
     assert!((64 * 1024..=65 * 1024).contains(&reading.bytes()), "{} bytes", reading.bytes());
-    replays(request, flight, exchanges).await;
+    assert_replayed(request, flight, exchanges).await;
 }
 
 #[tokio::test]
-async fn g13_a_rejection_of_endless_empty_frames_comes_to_an_end() {
-    let (body, reading) = Watched::new(Endless(Bytes::new()));
+async fn g13_a_rejection_of_endless_empty_frames_is_dropped() {
+    let (body, reading) = TrackedBody::new(EndlessBody(Bytes::new()));
     let (request, flight, exchanges) = rejected_with(body).await;
     assert!(reading.is_dropped());
-    replays(request, flight, exchanges).await;
+    assert_replayed(request, flight, exchanges).await;
 }
 
 #[tokio::test]
-async fn g13_nothing_of_a_rejection_is_left_with_the_future_of_a_request_that_is_over() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
-    let (refresher, mut flights) = by_hand();
+async fn g13_a_finished_response_future_holds_no_rejection() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
     let mut service =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let mut request = task::spawn(service.call(get("/")));
     assert_pending!(request.poll());
-    let (_feed, endless) = fed();
-    let (body, reading) = Watched::new(endless);
+    let (_feed, endless) = channel_body();
+    let (body, reading) = TrackedBody::new(endless);
     exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
     assert_pending!(request.poll());
     flights.next().await.succeed("at-2");
@@ -681,10 +689,10 @@ async fn g13_nothing_of_a_rejection_is_left_with_the_future_of_a_request_that_is
 }
 
 #[tokio::test]
-async fn g13_no_readiness_is_left_with_the_future_of_a_request_that_is_over() {
-    let (probe, book) = Probe::new(Upstream::accepting(&["at-1"]));
+async fn g13_a_finished_response_future_holds_no_permit() {
+    let (probe, counts) = Probe::new(Upstream::accepting(&["at-1"]));
     let (limited, semaphore) = limited(probe, 0);
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let mut service = RefreshLayer::new(session.clone(), Origins::any()).layer(limited);
     let mut request = task::spawn(service.call(get("/")));
@@ -692,45 +700,45 @@ async fn g13_no_readiness_is_left_with_the_future_of_a_request_that_is_over() {
     drop(session.logout());
     semaphore.add_permits(1);
     assert_eq!(kind(assert_ready!(request.poll())), ErrorKind::LoggedOut);
-    assert_eq!((semaphore.available_permits(), book.held()), (1, 0));
+    assert_eq!((semaphore.available_permits(), counts.held()), (1, 0));
 }
 
 #[tokio::test]
-async fn g13_a_rejection_that_trickles_never_holds_up_the_replay() {
-    let (feed, body) = fed();
-    let (body, reading) = Watched::new(body);
+async fn g13_an_unfinished_rejection_does_not_delay_the_replay() {
+    let (feed, body) = channel_body();
+    let (body, reading) = TrackedBody::new(body);
     feed.send(frame("not all of it")).unwrap();
     let (request, flight, exchanges) = rejected_with(body).await;
     assert_eq!((reading.bytes(), reading.is_dropped()), (13, false));
-    replays(request, flight, exchanges).await;
+    assert_replayed(request, flight, exchanges).await;
     assert!(reading.is_dropped());
     assert!(feed.is_closed());
 }
 
 #[tokio::test]
-async fn g13_a_rejection_whose_body_fails_is_dropped() {
-    let (feed, body) = fed();
-    let (body, reading) = Watched::new(body);
+async fn g13_a_rejection_whose_body_fails_is_dropped_and_replayed() {
+    let (feed, body) = channel_body();
+    let (body, reading) = TrackedBody::new(body);
     let (request, flight, exchanges) = rejected_with(body).await;
     feed.send(Err("reset".into())).unwrap();
     settle_tasks().await;
     assert!(reading.is_dropped());
-    replays(request, flight, exchanges).await;
+    assert_replayed(request, flight, exchanges).await;
 }
 
 #[tokio::test]
-async fn g13_a_huge_rejection_does_not_hold_up_a_replay_that_need_not_wait() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
-    let (refresher, _flights) = by_hand();
+async fn g13_an_endless_rejection_does_not_delay_a_replay_without_a_flight() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
     let first = exchanges.next().await;
     session.replace(session.state().login(), token("at-2")).unwrap();
-    let (body, reading) = Watched::new(Endless(Bytes::from(vec![b'x'; 1000])));
+    let (body, reading) = TrackedBody::new(EndlessBody(Bytes::from(vec![b'x'; 1000])));
     first.answer(answer_with(StatusCode::UNAUTHORIZED, body));
     let replay = exchanges.next().await;
-    assert!(reading.is_dropped(), "it holds nothing of the first attempt");
+    assert!(reading.is_dropped(), "the replay holds no body of the first attempt");
     assert!(reading.bytes() <= 65 * 1024);
     replay.status(StatusCode::OK);
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
@@ -738,12 +746,12 @@ async fn g13_a_huge_rejection_does_not_hold_up_a_replay_that_need_not_wait() {
 
 // === FailureMode::Response ===
 
-type Responding = Refresh<Exchanging<Full<Bytes>>>;
+type ManualClient = Refresh<ManualService<Full<Bytes>>>;
 
-/// A layer that hands rejections out, and the parts of its stack.
-fn responding() -> (Responding, Session, Exchanges<Full<Bytes>>, Flights) {
-    let (inner, exchanges) = exchanging();
-    let (refresher, flights) = by_hand();
+/// A client with `FailureMode::Response`, and the handles of its parts.
+fn client_with_failure_mode_response() -> (ManualClient, Session, Exchanges<Full<Bytes>>, Flights) {
+    let (inner, exchanges) = manual_service();
+    let (refresher, flights) = manual_refresher();
     let session = Session::new(token("at-1"), refresher);
     let layer = RefreshLayer::new(session.clone(), Origins::any())
         .failure_mode(FailureMode::Response)
@@ -751,22 +759,22 @@ fn responding() -> (Responding, Session, Exchanges<Full<Bytes>>, Flights) {
     (layer.layer(inner), session, exchanges, flights)
 }
 
-fn rejection(body: impl Into<Bytes>) -> Response<AnyBody> {
+fn rejection(body: impl Into<Bytes>) -> Response<BoxedBody> {
     let mut response = answer_with(StatusCode::UNAUTHORIZED, Full::new(body.into()));
     let challenge = header::HeaderValue::from_static("Bearer error=\"invalid_token\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     response
 }
 
-async fn assert_rejection(answer: AnyAnswer, body: &str) {
-    let answer = answer.expect("its own rejection");
+async fn assert_rejection(answer: ServiceResult, body: &str) {
+    let answer = answer.expect("the rejection of this request");
     assert_eq!(answer.status(), StatusCode::UNAUTHORIZED);
     assert_eq!(answer.headers()[header::WWW_AUTHENTICATE], "Bearer error=\"invalid_token\"");
     assert_eq!(body_text(answer.into_body()).await, body);
 }
 
 #[tokio::test]
-async fn g13_failure_mode_response_hands_out_each_rejection_when_the_refresh_fails() {
+async fn g13_failure_mode_response_returns_each_rejection_when_the_refresh_fails() {
     type Fail = fn(&'static str) -> RefreshError;
 
     let fails: [Fail; 3] = [
@@ -775,11 +783,11 @@ async fn g13_failure_mode_response_hands_out_each_rejection_when_the_refresh_fai
         |e| RefreshError::terminal(e),
     ];
     for fail in fails {
-        let (client, session, mut exchanges, mut flights) = responding();
+        let (client, session, mut exchanges, mut flights) = client_with_failure_mode_response();
         let first = tokio::spawn(client.clone().oneshot(get("/1")));
         let second = tokio::spawn(client.clone().oneshot(get("/2")));
-        exchanges.next().await.answer(rejection("the first's own"));
-        exchanges.next().await.answer(rejection("the second's own"));
+        exchanges.next().await.answer(rejection("the first rejection"));
+        exchanges.next().await.answer(rejection("the second rejection"));
         let flight = in_time(flights.next()).await;
         settle_tasks().await;
         let unsent = tokio::spawn(client.clone().oneshot(get("/3")));
@@ -788,17 +796,17 @@ async fn g13_failure_mode_response_hands_out_each_rejection_when_the_refresh_fai
         let is_terminal = fail("").is_terminal();
         flight.answer(Err(fail("no")));
 
-        assert_rejection(first.await.unwrap(), "the first's own").await;
-        assert_rejection(second.await.unwrap(), "the second's own").await;
+        assert_rejection(first.await.unwrap(), "the first rejection").await;
+        assert_rejection(second.await.unwrap(), "the second rejection").await;
         let expected = if is_terminal { ErrorKind::LoggedOut } else { ErrorKind::RefreshFailed };
-        assert_eq!(kind(unsent.await.unwrap()), expected, "it was never sent");
+        assert_eq!(kind(unsent.await.unwrap()), expected, "the request was never sent");
         exchanges.none().await;
     }
 }
 
 #[tokio::test]
-async fn g13_failure_mode_response_hands_out_a_rejection_that_comes_after_the_failure() {
-    let (client, _session, mut exchanges, mut flights) = responding();
+async fn g13_failure_mode_response_returns_a_rejection_that_arrives_after_the_failure() {
+    let (client, _session, mut exchanges, mut flights) = client_with_failure_mode_response();
     let first = tokio::spawn(client.clone().oneshot(get("/1")));
     let late = tokio::spawn(client.clone().oneshot(get("/2")));
     exchanges.next().await.answer(rejection("early"));
@@ -812,47 +820,196 @@ async fn g13_failure_mode_response_hands_out_a_rejection_that_comes_after_the_fa
 
 #[tokio::test]
 async fn g13_failure_mode_response_still_replays_when_the_refresh_succeeds() {
-    let (client, _session, mut exchanges, mut flights) = responding();
+    let (client, _session, mut exchanges, mut flights) = client_with_failure_mode_response();
     let request = tokio::spawn(client.oneshot(get("/")));
-    let (body, reading) = Watched::new(Full::new(Bytes::from("rejected")));
+    let (body, reading) = TrackedBody::new(Full::new(Bytes::from("rejected")));
     exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
     let flight = in_time(flights.next()).await;
     settle_tasks().await;
-    assert_eq!((reading.bytes(), reading.is_dropped()), (0, false), "it may still be the answer");
+    assert_eq!(
+        (reading.bytes(), reading.is_dropped()),
+        (0, false),
+        "the rejection may still be returned"
+    );
     flight.succeed("at-2");
     let replay = exchanges.next().await;
-    assert!(reading.is_dropped(), "the replay holds no response");
+    assert!(reading.is_dropped(), "the replay holds no rejection");
     replay.status(StatusCode::OK);
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::OK);
 }
 
+/// A pool that gives each request a permit, and takes the permit back once the response body is
+/// read to its end or dropped.
+struct PermitPool<S> {
+    inner: S,
+    permits: Arc<Semaphore>,
+    acquiring: Option<BoxFuture<'static, OwnedSemaphorePermit>>,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+/// A response body that holds the permit of its request.
+struct PermitBody {
+    inner: BoxedBody,
+    permit: Option<OwnedSemaphorePermit>,
+}
+
+impl<S> PermitPool<S> {
+    fn new(inner: S, permits: usize) -> Self {
+        let permits = Arc::new(Semaphore::new(permits));
+        Self { inner, permits, acquiring: None, permit: None }
+    }
+}
+
+impl<S: Clone> Clone for PermitPool<S> {
+    fn clone(&self) -> Self {
+        let (inner, permits) = (self.inner.clone(), self.permits.clone());
+        Self { inner, permits, acquiring: None, permit: None }
+    }
+}
+
+impl<S, R> Service<R> for PermitPool<S>
+where
+    S: Service<R, Response = Response<BoxedBody>, Error = BoxError>,
+    S::Future: Send + 'static,
+{
+    type Response = Response<BoxedBody>;
+    type Error = BoxError;
+    type Future = BoxFuture<'static, ServiceResult>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        if self.permit.is_none() {
+            let permits = self.permits.clone();
+            let acquiring = self.acquiring.get_or_insert_with(|| {
+                Box::pin(async { permits.acquire_owned().await.expect("the pool is open") })
+            });
+            self.permit = Some(ready!(acquiring.as_mut().poll(cx)));
+            self.acquiring = None;
+        }
+        self.inner.poll_ready(cx)
+    }
+
+    fn call(&mut self, request: R) -> Self::Future {
+        let permit = self.permit.take();
+        let response = self.inner.call(request);
+        Box::pin(
+            async move { Ok(response.await?.map(|inner| boxed(PermitBody { inner, permit }))) },
+        )
+    }
+}
+
+impl Body for PermitBody {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        let frame = ready!(Pin::new(&mut self.inner).poll_frame(cx));
+        if !matches!(frame, Some(Ok(_))) {
+            self.permit = None;
+        }
+        Poll::Ready(frame)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_replays_through_a_pool_whose_permit_returns_with_the_body() {
+    let (_sender, unfinished) = channel_body();
+    let bodies = [
+        boxed(Full::new(Bytes::from("read to its end"))),
+        boxed(EndlessBody(Bytes::from(vec![b'x'; 1000]))),
+        boxed(ScriptedBody::of_unknown_length(vec![Step::Wait, Step::Fail("reset")])),
+        boxed(unfinished),
+    ];
+    for body in bodies {
+        let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+        let (refresher, mut flights) = manual_refresher();
+        let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+            .failure_mode(FailureMode::Response)
+            .layer(PermitPool::new(inner, 1));
+        let request = tokio::spawn(client.oneshot(get("/")));
+        exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
+        in_time(flights.next()).await.succeed("at-2");
+        let replay = exchanges.next().await;
+        assert_eq!(replay.bearer(), Some("at-2"));
+        replay.status(StatusCode::OK);
+        assert_eq!(in_time(request).await.unwrap().unwrap().status(), StatusCode::OK);
+    }
+}
+
+/// Two permits are held by rejections when the flight settles, and the replays need both.
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_replays_a_herd_through_a_pool_of_two() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
+    let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .layer(PermitPool::new(inner, 2));
+    let requests: Vec<_> = (0..10)
+        .map(|_| {
+            let request = client.clone().oneshot(get("/"));
+            // The task drops the response, and with it the permit.
+            tokio::spawn(async move { request.await.unwrap().status() })
+        })
+        .collect();
+    for exchange in [exchanges.next().await, exchanges.next().await] {
+        exchange.answer(rejection("held"));
+    }
+    let flight = in_time(flights.next()).await;
+    settle_tasks().await;
+    exchanges.none().await;
+    flight.succeed("at-2");
+    for _ in 0..requests.len() {
+        let exchange = exchanges.next().await;
+        assert_eq!(exchange.bearer(), Some("at-2"));
+        exchange.status(StatusCode::OK);
+    }
+    for request in requests {
+        assert_eq!(in_time(request).await.unwrap(), StatusCode::OK);
+    }
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g13_failure_mode_response_returns_the_whole_rejection_through_a_pool_of_one() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
+    let client = RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any())
+        .failure_mode(FailureMode::Response)
+        .layer(PermitPool::new(inner, 1));
+    let request = tokio::spawn(client.oneshot(get("/")));
+    exchanges.next().await.answer(rejection("no"));
+    in_time(flights.next()).await.answer(Err(RefreshError::transient("busy")));
+    assert_rejection(in_time(request).await.unwrap(), "no").await;
+}
+
 #[tokio::test]
-async fn g13_failure_mode_response_hands_out_the_rejection_of_a_request_that_waited_twice() {
-    let (client, _session, mut exchanges, mut flights) = responding();
+async fn g13_failure_mode_response_returns_the_rejection_of_a_request_that_waited_twice() {
+    let (client, _session, mut exchanges, mut flights) = client_with_failure_mode_response();
     let mut first = task::spawn(client.clone().oneshot(get("/1")));
     assert!(first.poll().is_pending());
-    exchanges.next().await.answer(rejection("the first's own"));
+    exchanges.next().await.answer(rejection("the first rejection"));
     assert!(first.poll().is_pending());
     in_time(flights.next()).await.succeed("at-2");
     settle_tasks().await;
-    // Before the first one comes round to its replay, the new credential is accepted, and then
-    // rejected as well.
+    // Before the first request is polled, the new credential is accepted, and then rejected.
     let accepted = tokio::spawn(client.clone().oneshot(get("/0")));
     exchanges.next().await.status(StatusCode::OK);
     accepted.await.unwrap().unwrap();
     let second = tokio::spawn(client.clone().oneshot(get("/2")));
-    exchanges.next().await.answer(rejection("the second's own"));
+    exchanges.next().await.answer(rejection("the second rejection"));
     let flight = in_time(flights.next()).await;
     assert!(first.poll().is_pending());
     flight.answer(Err(RefreshError::transient("busy")));
-    assert_rejection(second.await.unwrap(), "the second's own").await;
-    let Poll::Ready(answer) = first.poll() else { panic!("its flight is over") };
-    assert_rejection(answer, "the first's own").await;
+    assert_rejection(second.await.unwrap(), "the second rejection").await;
+    let Poll::Ready(answer) = first.poll() else { panic!("the flight has settled") };
+    assert_rejection(answer, "the first rejection").await;
 }
 
 #[tokio::test]
-async fn g13_failure_mode_response_hands_rejections_out_with_their_stamp() {
-    let (client, session, mut exchanges, mut flights) = responding();
+async fn g13_failure_mode_response_returns_rejections_with_their_stamp() {
+    let (client, session, mut exchanges, mut flights) = client_with_failure_mode_response();
     let request = tokio::spawn(client.oneshot(get("/")));
     exchanges.next().await.answer(rejection("no"));
     in_time(flights.next()).await.answer(Err(RefreshError::transient("busy")));
@@ -862,62 +1019,63 @@ async fn g13_failure_mode_response_hands_rejections_out_with_their_stamp() {
 }
 
 #[tokio::test]
-async fn g13_failure_mode_error_is_the_error_of_the_session() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
-    let (refresher, mut flights) = by_hand();
+async fn g13_failure_mode_error_returns_the_error_of_the_session() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
+    let (refresher, mut flights) = manual_refresher();
     let client =
         RefreshLayer::new(Session::new(token("at-1"), refresher), Origins::any()).layer(inner);
     let request = tokio::spawn(client.oneshot(get("/")));
     exchanges.next().await.answer(rejection("no"));
     in_time(flights.next()).await.answer(Err(RefreshError::transient("busy")));
     let error = request.await.unwrap().expect_err("an error");
-    let error = error.downcast::<Error>().expect("the session's own");
+    let error = error.downcast::<Error>().expect("an error of the session");
     assert_eq!(error.kind(), ErrorKind::RefreshFailed);
     let refresh =
         std::error::Error::source(&*error).and_then(|source| source.downcast_ref::<RefreshError>());
-    let cause = std::error::Error::source(refresh.expect("what happened to the refresh"));
-    assert_eq!(cause.expect("the user's cause").to_string(), "busy");
+    let cause = std::error::Error::source(refresh.expect("the source is a refresh error"));
+    assert_eq!(cause.expect("the source of the refresh error").to_string(), "busy");
 }
 
 // === a request that must not be sent twice ===
 
 #[tokio::test]
-async fn g13_a_rejection_that_goes_to_the_caller_is_not_touched() {
-    let (inner, mut exchanges) = exchanging::<Full<Bytes>>();
+async fn g13_a_rejection_returned_to_the_caller_is_unread() {
+    let (inner, mut exchanges) = manual_service::<Full<Bytes>>();
     let refresher = refresher_fn(|_: RefreshContext| async { Ok(token("at-2")) });
     let session = Session::new(token("at-1"), refresher);
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(inner);
     let mut request = get("/");
     request.extensions_mut().insert(NoReplay);
     let mut answer = pin!(client.oneshot(request));
-    assert!(futures_poll(answer.as_mut()).is_pending());
-    let (body, reading) = Watched::new(Empty::<Bytes>::new());
+    assert!(poll_once(answer.as_mut()).is_pending());
+    let (body, reading) = TrackedBody::new(Empty::<Bytes>::new());
     exchanges.next().await.answer(answer_with(StatusCode::UNAUTHORIZED, body));
-    let Poll::Ready(Ok(answer)) = futures_poll(answer.as_mut()) else { panic!("at once") };
+    let Poll::Ready(Ok(answer)) = poll_once(answer.as_mut()) else {
+        panic!("the rejection is returned at once")
+    };
     assert_eq!((answer.status(), reading.is_dropped()), (StatusCode::UNAUTHORIZED, false));
     in_time(session.subscribe().wait_for(|state| state.flights_settled() == 1)).await.unwrap();
     assert_eq!(session.credential().unwrap().access_token(), "at-2");
 }
 
-fn futures_poll<F: Future>(future: std::pin::Pin<&mut F>) -> Poll<F::Output> {
+fn poll_once<F: Future>(future: Pin<&mut F>) -> Poll<F::Output> {
     future.poll(&mut Context::from_waker(Waker::noop()))
 }
 
-/// Where nothing but the session fails, nothing is asked of the network.
 #[tokio::test]
-async fn g13_a_terminated_session_does_not_touch_the_stack() {
+async fn g13_a_logged_out_session_does_not_poll_the_inner_service() {
     let calls = Arc::<AtomicUsize>::default();
     let counted = calls.clone();
-    let (probe, book) =
+    let (probe, counts) =
         Probe::new(service_fn(move |_: Request<tower_refresh::ReplayBody<Full<Bytes>>>| {
             counted.fetch_add(1, SeqCst);
             async { Ok::<_, BoxError>(response(StatusCode::OK)) }
         }));
-    let (refresher, _flights) = by_hand();
+    let (refresher, _flights) = manual_refresher();
     let session = Session::<Token>::builder(refresher).build();
     let client = RefreshLayer::new(session, Origins::any()).layer(probe);
     for _ in 0..10 {
         assert_eq!(kind(in_time(client.clone().oneshot(get("/"))).await), ErrorKind::LoggedOut);
     }
-    assert_eq!((calls.load(SeqCst), book.asked()), (0, 0));
+    assert_eq!((calls.load(SeqCst), counts.asked()), (0, 0));
 }

@@ -1,4 +1,4 @@
-//! Renewal ahead of expiry, back-off, limits: what a controlled clock and paused time show.
+//! Renewal ahead of expiry, back-off and limits, with a controlled clock and paused time.
 
 mod support;
 
@@ -21,7 +21,7 @@ use tower_refresh::{
 const SECOND: Duration = Duration::from_secs(1);
 const MINUTE: Duration = Duration::from_secs(60);
 
-/// A wall clock that moves when the test says so.
+/// A wall clock that the test sets.
 #[derive(Clone)]
 struct Wall(Arc<Mutex<SystemTime>>);
 
@@ -31,14 +31,14 @@ impl Wall {
     }
 
     fn now(&self) -> SystemTime {
-        *self.0.lock().expect("nobody panics with it")
+        *self.0.lock().expect("no thread panics with the lock")
     }
 
     fn set(&self, to: SystemTime) {
-        *self.0.lock().expect("nobody panics with it") = to;
+        *self.0.lock().expect("no thread panics with the lock") = to;
     }
 
-    /// Both clocks.
+    /// Advances this clock and tokio's.
     async fn pass(&self, time: Duration) {
         self.set(self.now() + time);
         advance(time).await;
@@ -56,7 +56,7 @@ fn build(
     wall: &Wall,
     configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
 ) -> (Client, Session, Flights) {
-    let (refresher, flights) = by_hand();
+    let (refresher, flights) = manual_refresher();
     let clock = wall.clone();
     let session = configure(Session::builder(refresher).clock(move || clock.now())).build();
     let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
@@ -107,7 +107,7 @@ async fn within_the_margin_one_flight_starts_and_no_request_waits() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_at_the_most() {
+async fn a_delayed_request_starts_one_renewal_and_waits_for_at_most_one_flight() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (_, session, mut flights) = build(&upstream, &wall, |b| {
@@ -115,7 +115,7 @@ async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_a
     });
     let never_ready = ConcurrencyLimit::with_semaphore(upstream, Arc::new(Semaphore::new(0)));
     let mut service = RefreshLayer::new(session.clone(), Origins::any()).layer(never_ready);
-    // Not polled ready, so that its future asks the session.
+    // Without `poll_ready`, the response future acquires readiness.
     wall.pass(6 * MINUTE).await;
     let mut request = task::spawn(service.call(get("/")));
     flights.next().await.answer(Ok(wall.expiring_in("at-2", 10 * MINUTE)));
@@ -139,21 +139,21 @@ async fn a_request_that_is_held_up_starts_one_renewal_and_waits_for_one_flight_a
 }
 
 #[test]
-fn a_renewal_that_finds_no_runtime_fails_no_request() {
+fn a_renewal_without_a_runtime_fails_no_request() {
     let wall = Wall::new();
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let upstream = Upstream::accepting(&["at-1"]);
     let (mut client, ..) =
         build(&upstream, &wall, |b| b.credential(first).refresh_ahead(5 * MINUTE));
     wall.set(wall.now() + 9 * MINUTE);
-    let fresh = poll_alone(client.clone().oneshot(get("/")));
+    let fresh = poll_without_runtime(client.clone().oneshot(get("/")));
     assert_eq!(fresh.unwrap().status(), StatusCode::OK);
-    let not_polled_ready = poll_alone(client.call(get("/")));
+    let not_polled_ready = poll_without_runtime(client.call(get("/")));
     assert_eq!(not_polled_ready.unwrap().status(), StatusCode::OK);
 }
 
 #[tokio::test(start_paused = true)]
-async fn past_the_expiry_requests_wait_for_the_flight_that_was_started_ahead() {
+async fn past_the_expiry_requests_wait_for_a_flight_started_ahead() {
     let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (client, session, mut flights) =
@@ -175,7 +175,7 @@ async fn past_the_expiry_requests_wait_for_the_flight_that_was_started_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_rejection_turns_a_flight_that_was_started_ahead_into_an_awaited_one() {
+async fn a_rejection_makes_a_flight_started_ahead_awaited() {
     let (upstream, wall) = (Upstream::accepting(&["at-2"]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (client, session, mut flights) =
@@ -191,7 +191,7 @@ async fn a_rejection_turns_a_flight_that_was_started_ahead_into_an_awaited_one()
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_life_that_is_shorter_than_the_margin_is_not_always_expiring() {
+async fn a_lifetime_shorter_than_the_margin_does_not_renew_at_once() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * SECOND);
     let (client, _session, mut flights) =
@@ -205,7 +205,7 @@ async fn a_life_that_is_shorter_than_the_margin_is_not_always_expiring() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_unknown_expiry_is_never_renewed_ahead() {
+async fn a_credential_without_an_expiry_is_never_renewed_ahead() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     let (client, _session, mut flights) =
         build(&upstream, &wall, |b| b.credential(token("at-1")).refresh_ahead(MINUTE));
@@ -215,7 +215,7 @@ async fn an_unknown_expiry_is_never_renewed_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_failed_renewal_leaves_a_credential_that_works_in_use_and_is_tried_again() {
+async fn a_failed_renewal_keeps_a_usable_credential_and_is_retried() {
     for failure in [
         RefreshError::transient("503"),
         RefreshError::ambiguous("reset"),
@@ -244,7 +244,7 @@ async fn a_failed_renewal_leaves_a_credential_that_works_in_use_and_is_tried_aga
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refusal_while_the_credential_works_ends_the_login_when_it_is_rejected() {
+async fn a_refused_renewal_ends_the_login_once_the_credential_is_rejected() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     let first = wall.expiring_in("at-1", 60 * MINUTE);
     let (client, session, mut flights) =
@@ -255,9 +255,9 @@ async fn a_refusal_while_the_credential_works_ends_the_login_when_it_is_rejected
     settle_tasks().await;
 
     upstream.accept_only(&[]);
-    // In the back-off it gets that failure, and nobody is logged out.
+    // During the back-off, a rejection gets the stored failure and ends no login.
     let error = send(&client).await.unwrap_err();
-    assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
+    assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
     wall.pass(3 * SECOND).await;
     let rejected = tokio::spawn(async move { send(&client).await });
     flights.next().await.answer(Err(RefreshError::terminal("invalid_grant")));
@@ -275,15 +275,19 @@ async fn fifty_rejections_during_the_back_off_cost_one_refresh() {
     });
     flights.next().await.answer(Err(RefreshError::transient("503")));
     let error = first.await.unwrap().unwrap_err();
-    let wait = own(&error).retry_after().unwrap();
+    let wait = session_error(&error).retry_after().unwrap();
     assert!((SECOND..=2 * SECOND).contains(&wait), "{wait:?}");
 
     for _ in 0..50 {
         let error = send(&client).await.unwrap_err();
-        assert_eq!(own(&error).kind(), ErrorKind::RefreshFailed);
-        assert_eq!(own(&error).retry_after(), Some(wait));
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed);
+        assert_eq!(session_error(&error).retry_after(), Some(wait));
     }
-    assert_eq!(upstream.count("at-1"), 51, "a credential that may still work elsewhere is sent");
+    assert_eq!(
+        upstream.count("at-1"),
+        51,
+        "the credential is still sent, because another origin may accept it"
+    );
     flights.none_started().await;
     assert_eq!(session.state().flights_started(), 1);
 
@@ -295,7 +299,7 @@ async fn fifty_rejections_during_the_back_off_cost_one_refresh() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_expired_credential_in_the_back_off_fails_without_touching_the_network() {
+async fn an_expired_credential_during_the_back_off_fails_unsent() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     let first = wall.expiring_in("at-1", MINUTE);
     let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(first));
@@ -306,11 +310,14 @@ async fn an_expired_credential_in_the_back_off_fails_without_touching_the_networ
     });
     let asked = RefreshError::transient("429").with_retry_after(30 * SECOND);
     flights.next().await.answer(Err(asked));
-    assert_eq!(own(&waiting.await.unwrap().unwrap_err()).retry_after(), Some(30 * SECOND));
+    assert_eq!(
+        session_error(&waiting.await.unwrap().unwrap_err()).retry_after(),
+        Some(30 * SECOND)
+    );
 
     wall.pass(20 * SECOND).await;
     let error = send(&client).await.unwrap_err();
-    assert_eq!(own(&error).retry_after(), Some(10 * SECOND));
+    assert_eq!(session_error(&error).retry_after(), Some(10 * SECOND));
     for joined in [session.refresh().await, session.acquire().await] {
         assert_eq!(joined.unwrap_err().kind(), ErrorKind::RefreshFailed);
     }
@@ -330,7 +337,7 @@ async fn the_back_off_doubles_up_to_its_cap_and_ends_with_a_success() {
             async move { send(&client).await }
         });
         flights.next().await.answer(Err(RefreshError::transient("503")));
-        let wait = own(&sent.await.unwrap().unwrap_err()).retry_after().unwrap();
+        let wait = session_error(&sent.await.unwrap().unwrap_err()).retry_after().unwrap();
         assert_failed(&session, attempt);
         assert!(
             wait >= least && wait <= (2 * least).min(8 * SECOND),
@@ -366,9 +373,9 @@ async fn a_login_during_the_back_off_ends_it() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_a_window() {
+async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_per_window() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
-    let refresher = Counting::for_upstream(&Upstream::accepting(&[]));
+    let refresher = CountingRefresher::for_upstream(&Upstream::accepting(&[]));
     let clock = wall.clone();
     let session = Session::builder(refresher.clone())
         .credential(token("at-1"))
@@ -384,16 +391,20 @@ async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_a_windo
         );
         wall.pass(SECOND).await;
     }
-    assert_eq!(refresher.calls(), 10, "at the first request, and then every thirty seconds");
+    assert_eq!(
+        refresher.calls(),
+        10,
+        "one refresh at the first request, and one per thirty seconds"
+    );
 }
 
 #[tokio::test(start_paused = true)]
-async fn refreshes_that_succeed_are_limited_within_a_window() {
+async fn successful_refreshes_are_limited_per_window() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let (client, session, mut flights) =
         build(&upstream, &wall, |b| b.credential(token("at-0")).refresh_limit(3, 30 * SECOND));
     for number in 1..=3 {
-        // It is accepted once, and then never again.
+        // Each new credential is accepted once.
         let name = format!("at-{number}");
         upstream.accept_only(&[&name]);
         let sent = tokio::spawn({
@@ -417,9 +428,8 @@ async fn refreshes_that_succeed_are_limited_within_a_window() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiries_that_come_too_fast_are_not_believed() {
-    // The server says when a token expires by its own clock, and this one is nearly a token's life
-    // ahead of it.
+async fn expiries_that_exceed_the_refresh_limit_are_ignored() {
+    // The clock of the auth service is almost a token's lifetime behind the clock of the session.
     let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
     let first = wall.expiring_in("at-1", 2 * SECOND);
     let (client, session, mut flights) = build(&upstream, &wall, |b| b.credential(first));
@@ -441,7 +451,7 @@ async fn expiries_that_come_too_fast_are_not_believed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_sound_expiry_is_believed_however_low_the_limit() {
+async fn an_expiry_beyond_the_window_is_used_with_the_lowest_limit() {
     let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (client, session, mut flights) =
@@ -454,7 +464,7 @@ async fn a_sound_expiry_is_believed_however_low_the_limit() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn beyond_the_limit_an_expired_credential_is_sent_and_the_upstream_decides() {
+async fn beyond_the_refresh_limit_an_expired_credential_is_sent() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     let (client, session, mut flights) =
         build(&upstream, &wall, |b| b.credential(token("at-0")).refresh_limit(1, 30 * SECOND));
@@ -467,7 +477,7 @@ async fn beyond_the_limit_an_expired_credential_is_sent_and_the_upstream_decides
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_ambiguous_outcome_is_tried_again_or_ends_the_login_as_the_session_says() {
+async fn an_ambiguous_outcome_retries_or_ends_the_login_as_configured() {
     for (outcome, ends) in [(AmbiguousOutcome::Retry, false), (AmbiguousOutcome::EndLogin, true)] {
         let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
         let (client, session, mut flights) = build(&upstream, &wall, |b| {
@@ -479,13 +489,13 @@ async fn an_ambiguous_outcome_is_tried_again_or_ends_the_login_as_the_session_sa
         let error = sent.await.unwrap().unwrap_err();
         assert!(flight.is_dropped());
         let expected = if ends { ErrorKind::LoggedOut } else { ErrorKind::RefreshFailed };
-        assert_eq!(own(&error).kind(), expected);
+        assert_eq!(session_error(&error).kind(), expected);
         assert_eq!(session.credential().is_none(), ends);
     }
 }
 
 #[tokio::test(start_paused = true)]
-async fn as_many_refusals_in_a_row_are_needed_as_the_session_asks_for() {
+async fn the_login_ends_after_the_configured_number_of_refusals() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let (client, session, mut flights) =
         build(&upstream, &wall, |b| b.credential(token("at-1")).terminal_after(2));
@@ -508,7 +518,7 @@ async fn as_many_refusals_in_a_row_are_needed_as_the_session_asks_for() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn clock_jumps_cost_one_refresh_at_the_most() {
+async fn clock_jumps_cost_at_most_one_refresh() {
     let year = 365 * 24 * 60 * MINUTE;
     for jump_back in [false, true] {
         let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
@@ -523,7 +533,7 @@ async fn clock_jumps_cost_one_refresh_at_the_most() {
         });
         settle_tasks().await;
         if !jump_back {
-            // In the middle of the flight it jumps back.
+            // The clock jumps back during the flight.
             let flight = flights.next().await;
             wall.set(start);
             flight.answer(Ok(token("at-2").with_expires_at(start + 60 * MINUTE)));
@@ -552,7 +562,7 @@ async fn a_clock_that_goes_back_does_not_prolong_a_back_off() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn expiries_of_long_ago_and_of_never_overflow_nothing() {
+async fn extreme_expiries_do_not_overflow() {
     let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
     for expires_at in [
         SystemTime::UNIX_EPOCH,
@@ -570,7 +580,7 @@ async fn expiries_of_long_ago_and_of_never_overflow_nothing() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn no_more_requests_wait_than_may_and_the_count_is_exact() {
+async fn max_waiters_bounds_the_waiting_requests_and_the_count_is_exact() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let (client, session, mut flights) =
         build(&upstream, &wall, |b| b.credential(token("at-1")).max_waiters(3));
@@ -588,7 +598,7 @@ async fn no_more_requests_wait_than_may_and_the_count_is_exact() {
         waiter.abort();
     }
     settle_tasks().await;
-    assert_eq!(session.waiters(), 0, "everyone has left");
+    assert_eq!(session.waiters(), 0, "every waiting request was aborted");
     let late = spawn();
     settle_tasks().await;
     assert_eq!(session.waiters(), 1);
@@ -600,14 +610,18 @@ async fn no_more_requests_wait_than_may_and_the_count_is_exact() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn with_no_waiters_allowed_the_refresh_still_runs() {
+async fn with_max_waiters_of_zero_a_rejection_still_starts_a_refresh() {
     let upstream = Upstream::accepting(&[]);
-    let (refresher, mut flights) = by_hand();
+    let (refresher, mut flights) = manual_refresher();
     let session = Session::builder(refresher).credential(token("at-1")).max_waiters(0).build();
     let client = RefreshLayer::new(session, Origins::any())
         .failure_mode(FailureMode::Response)
         .layer(upstream.clone());
-    assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED, "it gets its own rejection");
+    assert_eq!(
+        send(&client).await.unwrap(),
+        StatusCode::UNAUTHORIZED,
+        "the request gets its own rejection"
+    );
     upstream.accept_only(&["at-2"]);
     flights.next().await.succeed("at-2");
     settle_tasks().await;
@@ -615,7 +629,7 @@ async fn with_no_waiters_allowed_the_refresh_still_runs() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keep_fresh_renews_while_nothing_is_sent_and_ends_with_the_session() {
+async fn keep_fresh_renews_an_idle_session_and_ends_with_it() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (client, session, mut flights) =
@@ -640,7 +654,7 @@ async fn keep_fresh_renews_while_nothing_is_sent_and_ends_with_the_session() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn keep_fresh_goes_on_through_a_failure_a_logout_and_a_login() {
+async fn keep_fresh_continues_after_a_failure_a_logout_and_a_login() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
     let first = wall.expiring_in("at-1", 10 * MINUTE);
     let (_client, session, mut flights) =
@@ -663,4 +677,102 @@ async fn keep_fresh_goes_on_through_a_failure_a_logout_and_a_login() {
     wall.pass(10 * MINUTE).await;
     drop(flights.next().await);
     assert!(!keeper.is_finished());
+}
+
+/// Sends a request every `step` for `span`, while a refresher brings tokens of this lifetime. All
+/// tokens are good until they expire. Returns the number of requests that got a 401, and how many
+/// states had no expiry.
+async fn rejections(
+    lifetime: Duration,
+    step: Duration,
+    span: Duration,
+    configure: impl FnOnce(SessionBuilder) -> SessionBuilder,
+) -> (usize, usize) {
+    let (upstream, wall) = (Upstream::accepting(&["at-1"]), Wall::new());
+    let first = wall.expiring_in("at-1", lifetime);
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| configure(b.credential(first).refresh_ahead_jitter(0.0)));
+    let endpoint = tokio::spawn({
+        let (upstream, wall) = (upstream.clone(), wall.clone());
+        async move {
+            for number in 2.. {
+                let name = format!("at-{number}");
+                let flight = flights.next().await;
+                upstream.accept_only(&[&name, flight.context.current().unwrap().access_token()]);
+                flight.answer(Ok(wall.expiring_in(&name, lifetime)));
+            }
+        }
+    });
+    let (mut rejected, mut of_unknown_expiry) = (0, 0);
+    let mut expiry = wall.now() + lifetime;
+    let mut elapsed = Duration::ZERO;
+    while elapsed < span {
+        if let Some(at) = session.state().expires_at() {
+            expiry = at;
+        } else {
+            of_unknown_expiry += 1;
+        }
+        if expiry <= wall.now() {
+            upstream.accept_only(&[]);
+        }
+        rejected += usize::from(send(&client).await.unwrap() == StatusCode::UNAUTHORIZED);
+        settle_tasks().await;
+        wall.pass(step).await;
+        elapsed += step;
+    }
+    endpoint.abort();
+    (rejected, of_unknown_expiry)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_sound_expiry_is_kept_when_the_limit_is_reached_within_a_longer_window() {
+    for (refreshes, window, lifetime, margin) in [
+        (3, 60 * MINUTE, 30 * MINUTE, 5 * MINUTE),
+        (3, 60 * MINUTE, 30 * MINUTE, Duration::ZERO),
+        (3, 60 * MINUTE, 15 * MINUTE, MINUTE),
+        (1, 60 * MINUTE, 30 * MINUTE, MINUTE),
+        (5, 24 * 60 * MINUTE, 60 * MINUTE, 2 * MINUTE),
+        (1000, 30 * SECOND, 2 * MINUTE, MINUTE),
+    ] {
+        let (_, of_unknown_expiry) = rejections(lifetime, MINUTE / 2, 6 * 60 * MINUTE, |b| {
+            b.refresh_limit(refreshes, window).refresh_ahead(margin)
+        })
+        .await;
+        assert_eq!(of_unknown_expiry, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn no_request_is_rejected_while_the_limit_allows_each_renewal() {
+    for (refreshes, window, lifetime, margin) in
+        [(3, 60 * MINUTE, 30 * MINUTE, 5 * MINUTE), (3, 60 * MINUTE, 30 * MINUTE, Duration::ZERO)]
+    {
+        let (rejected, _) = rejections(lifetime, MINUTE / 2, 12 * 60 * MINUTE, |b| {
+            b.refresh_limit(refreshes, window).refresh_ahead(margin)
+        })
+        .await;
+        assert_eq!(rejected, 0, "{lifetime:?}, {margin:?}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn renewals_ahead_stay_within_the_limit_so_that_no_request_is_rejected() {
+    for (refreshes, window, lifetime) in [
+        (5, 30 * SECOND, 7 * SECOND),
+        (5, 30 * SECOND, 8 * SECOND),
+        (5, 30 * SECOND, 11 * SECOND),
+        (5, 30 * SECOND, 20 * SECOND),
+        (1, 30 * SECOND, 45 * SECOND),
+        (2, 60 * SECOND, 40 * SECOND),
+        (3, 60 * MINUTE, 25 * MINUTE),
+    ] {
+        for margin in [Duration::ZERO, SECOND, 4 * SECOND, MINUTE, Duration::MAX] {
+            let (rejected, _) =
+                rejections(lifetime, SECOND.max(lifetime / 10), 20 * lifetime, |b| {
+                    b.refresh_limit(refreshes, window).refresh_ahead(margin)
+                })
+                .await;
+            assert_eq!(rejected, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
+        }
+    }
 }

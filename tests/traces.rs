@@ -1,10 +1,9 @@
-//! Guarantee 12 for what the crates below write into a log.
+//! Guarantee 12 for the logs of the crates below.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use std::sync::Mutex;
 
-use cookie_store::{CookieStore, RawCookie};
 use http::{HeaderMap, HeaderName, HeaderValue, Request, StatusCode, header::SET_COOKIE};
 use log::{LevelFilter, Log, Metadata, Record};
 use tower_refresh::{
@@ -12,7 +11,7 @@ use tower_refresh::{
     cookies::{Csrf, Jar},
 };
 
-/// Takes everything down.
+/// A logger that keeps all lines.
 struct Lines(Mutex<String>);
 
 static LINES: Lines = Lines(Mutex::new(String::new()));
@@ -46,10 +45,8 @@ fn g12_no_cookie_is_logged() {
     let lines = LINES.0.lock().unwrap().clone();
     assert!(!lines.contains("hush"), "{lines}");
 
-    // Or else this proves nothing.
-    let url = "https://a.example".parse().unwrap();
-    CookieStore::default()
-        .store_response_cookies([RawCookie::new("sid", "hush")].into_iter(), &url);
+    // The logger sees a cookie that is logged.
+    log::trace!("sid=hush");
     assert!(LINES.0.lock().unwrap().contains("hush"));
 }
 

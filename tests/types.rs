@@ -1,5 +1,5 @@
-//! What compiles is part of the contract: `Send`, `Sync`, `Clone`, object safety, and the stacks
-//! that the layer fits into.
+//! Compile-time parts of the contract: `Send`, `Sync`, `Clone`, object safety, and the stacks that
+//! the layer composes with.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
@@ -44,14 +44,14 @@ fn is_value<T: Clone + Eq + std::hash::Hash + fmt::Debug + Send + Sync + 'static
 fn is_error<T: error::Error + Clone + Send + Sync + 'static>() {}
 fn is_body<T: Body<Data = Bytes, Error = BoxError> + Send + Unpin + 'static>() {}
 
-/// A credential that implements nothing but what it must.
+/// A credential with the required method only.
 struct Custom;
 
 impl Credential for Custom {
     fn apply(&self, _: &mut Parts) {}
 }
 
-/// `Send`, and not `Sync`, as the body of a tonic request is.
+/// A body that is `Send` and not `Sync`, like the body of a tonic request.
 type Unsync = UnsyncBoxBody<Bytes, BoxError>;
 type Hyper<B> = Client<HttpConnector, ReplayBody<B>>;
 type Boxed<B> = BoxCloneSyncService<Request<ReplayBody<B>>, Response<Incoming>, BoxError>;
@@ -104,7 +104,7 @@ const _: fn() = || {
     is_clone::<Refresh<Hyper<Full<Bytes>>>>();
     is_clone::<Refresh<Boxed<Full<Bytes>>, Custom>>();
     is_clone::<Refresh<Hyper<Unsync>>>();
-    // The service is no more than its inner one.
+    // The service is `Sync` only if its inner service is.
     is_send::<Refresh<BoxCloneService<(), (), BoxError>>>();
 
     is_send::<ResponseFuture<Hyper<Full<Bytes>>, Token, Full<Bytes>, Incoming>>();
@@ -113,7 +113,7 @@ const _: fn() = || {
 
     is_body::<ReplayBody<Full<Bytes>>>();
     is_body::<ReplayBody<Unsync>>();
-    is_body::<ReplayBody<stack::Steps>>();
+    is_body::<ReplayBody<stack::ScriptedBody>>();
     is_sync::<ReplayBody<Full<Bytes>>>();
     is_unpin::<ReplayBody<Incoming>>();
     is_default::<ReplayBody<Full<Bytes>>>();
@@ -131,7 +131,7 @@ const _: fn(Session) = |session| {
     spawns(async move { watcher.wait_for(|state| state.flights_settled() > 0).await.map(|_| ()) });
 };
 
-/// That something is a service for these requests, whose future can be spawned.
+/// Checks that a type is a service for these requests, with a future that can be spawned.
 fn serves<B, S>(service: S) -> S
 where
     S: Service<Request<B>, Response = Response<Incoming>, Error = BoxError>
@@ -159,7 +159,7 @@ where
 }
 
 #[tokio::test]
-async fn the_layer_goes_over_the_client_of_hyper_util() {
+async fn the_layer_wraps_the_client_of_hyper_util() {
     let client: Client<HttpConnector, ReplayBody<Full<Bytes>>> = hyper_client();
     drop(serves::<Full<Bytes>, _>(
         RefreshLayer::new(session(token("at-1")), Origins::any()).layer(client),
@@ -171,7 +171,7 @@ async fn the_layer_goes_over_the_client_of_hyper_util() {
 }
 
 #[tokio::test]
-async fn the_layer_goes_over_a_boxed_service_and_into_one() {
+async fn the_layer_wraps_a_boxed_service_and_can_be_boxed() {
     let client = hyper_client::<ReplayBody<Unsync>>().map_err(BoxError::from);
     let boxed: Boxed<Unsync> = BoxCloneSyncService::new(client);
     let service =
@@ -188,7 +188,7 @@ async fn the_layer_goes_over_a_boxed_service_and_into_one() {
 }
 
 #[tokio::test]
-async fn the_layer_goes_anywhere_in_a_service_builder() {
+async fn the_layer_composes_in_a_service_builder() {
     let service = ServiceBuilder::new()
         .buffer(8)
         .concurrency_limit(8)
@@ -212,7 +212,7 @@ async fn the_layer_goes_anywhere_in_a_service_builder() {
 }
 
 #[tokio::test]
-async fn layers_stack_for_two_credentials() {
+async fn two_layers_with_different_credentials_stack() {
     let layer = ServiceBuilder::new()
         .layer(RefreshLayer::new(session(Custom), Origins::any()))
         .layer(RefreshLayer::new(session(token("at-1")), Origins::any()));
@@ -222,29 +222,29 @@ async fn layers_stack_for_two_credentials() {
 
 #[tokio::test]
 async fn refreshers_are_used_as_trait_objects() {
-    struct Fixed;
+    struct FixedRefresher;
 
-    impl Refresher for Fixed {
+    impl Refresher for FixedRefresher {
         fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
             Box::pin(async { Ok(Token::bearer("at-2")?) })
         }
     }
 
-    struct Decorated<R>(R);
+    struct DecoratedRefresher<R>(R);
 
-    impl<C: Credential, R: Refresher<C>> Refresher<C> for Decorated<R> {
+    impl<C: Credential, R: Refresher<C>> Refresher<C> for DecoratedRefresher<R> {
         fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
             self.0.refresh(context)
         }
     }
 
-    let shared: Arc<dyn Refresher> = Arc::new(Fixed);
+    let shared: Arc<dyn Refresher> = Arc::new(FixedRefresher);
     let boxed: Box<dyn Refresher> = Box::new(shared.clone());
-    let nested: Arc<Box<dyn Refresher>> = Arc::new(Box::new(Fixed));
+    let nested: Arc<Box<dyn Refresher>> = Arc::new(Box::new(FixedRefresher));
     for session in [
-        Session::new(token("at-1"), Fixed),
+        Session::new(token("at-1"), FixedRefresher),
         Session::new(token("at-1"), shared),
-        Session::new(token("at-1"), Decorated(boxed)),
+        Session::new(token("at-1"), DecoratedRefresher(boxed)),
         Session::new(token("at-1"), nested),
     ] {
         assert_eq!(session.refresh().await.unwrap().access_token(), "at-2");
@@ -278,12 +278,12 @@ async fn an_error_of_the_session_is_found_by_a_downcast_through_a_stack() {
 
     drop(session.logout());
     let error = client.oneshot(get("/")).await.expect_err("an error");
-    let error = error.downcast_ref::<Error>().expect("the session's own").clone();
+    let error = error.downcast_ref::<Error>().expect("an error of the session").clone();
     assert_eq!(error.kind(), ErrorKind::LoggedOut);
 }
 
 #[tokio::test]
-async fn a_body_of_any_kind_goes_through() {
+async fn a_body_that_is_not_sync_goes_through() {
     let inner = service_fn(|request: Request<ReplayBody<Unsync>>| {
         std::future::ready(Ok::<_, BoxError>(Response::new(request.into_body())))
     });

@@ -1,5 +1,5 @@
-//! That the memory of a secret is overwritten when it is dropped. Reading freed memory would be
-//! undefined behaviour, so the kernel is asked for it: on Linux, `/proc/self/mem`.
+//! The memory of a secret is overwritten when the secret is dropped. Reading freed memory would be
+//! undefined behaviour, so the kernel reads it: on Linux, from `/proc/self/mem`.
 
 #![cfg(all(target_os = "linux", target_env = "gnu"))]
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
@@ -8,23 +8,23 @@ use std::{fs::File, os::unix::fs::FileExt};
 
 use tower_refresh::{Token, credential::Secret};
 
-/// Where a text is, or was.
+/// The place of a text in memory, also after it was freed.
 struct Place {
     address: u64,
     length: usize,
 }
 
-/// Occurs once in each text, and far from where an allocator keeps its books about what is free.
+/// The secret. It is far from the ends of each text, where an allocator may write.
 const HUSH: &str = "hush-4f9b1c7e-hush";
 
-/// A text of its own memory, with the secret in the middle of it.
+/// A new text with the secret in its middle.
 fn text() -> String {
     format!("{:.<256}{HUSH}{:.<256}", "", "")
 }
 
-/// Or else nothing below proves anything.
+/// A plain string stays readable, so the tests below prove something.
 #[test]
-fn what_is_not_wiped_can_be_read_after_it_was_freed() {
+fn a_plain_string_can_be_read_after_it_was_freed() {
     let plain = text();
     let place = Place::of(&plain);
     drop(plain);
@@ -79,7 +79,8 @@ mod oauth2 {
     use tower::service_fn;
     use tower_refresh::{
         RefreshContext, Refresher,
-        oauth2::{Client, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+        exchange::RequestBody,
+        oauth2::{ClientAuth, EndpointUrl, RefreshTokenGrant, TokenEndpoint},
         refresher::Cause,
     };
 
@@ -87,19 +88,21 @@ mod oauth2 {
 
     #[test]
     fn a_client_wipes_its_secret() {
-        for client in [|secret| Client::basic("me", secret), |secret| Client::post("me", secret)] {
+        for client in
+            [|secret| ClientAuth::basic("me", secret), |secret| ClientAuth::post("me", secret)]
+        {
             let secret = text();
             let place = Place::of(&secret);
-            drop::<Client>(client(secret));
+            drop::<ClientAuth>(client(secret));
             assert!(!place.has_secret());
         }
     }
 
     #[tokio::test]
-    async fn what_is_sent_is_wiped() {
+    async fn the_body_of_a_request_is_wiped() {
         let sent = Arc::new(Mutex::new(None));
         let sending = sent.clone();
-        let http = service_fn(move |request: Request<Form>| {
+        let http = service_fn(move |request: Request<RequestBody>| {
             let form = request.into_body().into_bytes();
             assert!(str::from_utf8(&form).unwrap().contains(HUSH));
             *sending.lock().unwrap() = Some(form);
@@ -107,7 +110,8 @@ mod oauth2 {
             ready(Ok::<_, Infallible>(Response::new(answer)))
         });
         let url = EndpointUrl::new("https://login.example.com/token").unwrap();
-        let refresher = RefreshToken::new(TokenEndpoint::new(http, url, Client::public("me")));
+        let refresher =
+            RefreshTokenGrant::new(TokenEndpoint::new(http, url, ClientAuth::public("me")));
         let token = Token::bearer("at-1").unwrap().with_refresh_token(text());
         let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(token));
         refresher.refresh(context).await.unwrap();
@@ -128,7 +132,7 @@ impl Place {
     }
 
     fn has_secret(&self) -> bool {
-        // Not a `Vec`, which would be given the memory that it is to read.
+        // Not a `Vec`: the allocator could give it the memory that is to be read.
         let mut bytes = [0; 1024];
         let bytes = &mut bytes[..self.length];
         File::open("/proc/self/mem").unwrap().read_exact_at(bytes, self.address).unwrap();

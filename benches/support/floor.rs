@@ -10,10 +10,10 @@ use http::{
 };
 use tower::Service;
 
-/// What no layer that keeps what a replay needs can do without, whoever writes it: a request is
-/// taken apart, its head copied in the cheapest way that this crate has found, its body cloned, a
-/// header inserted, all of it put together again, and the status of the response looked at. It can
-/// neither replay nor refresh.
+/// The work that no layer can avoid if it keeps a copy for a replay. It takes the request apart,
+/// copies its head in the cheapest way that this crate has found, clones its body, inserts a
+/// header, puts the request together again, and reads the status of the response. It can neither
+/// replay nor refresh.
 #[derive(Clone)]
 pub(crate) struct Floor<S> {
     inner: S,
@@ -21,10 +21,10 @@ pub(crate) struct Floor<S> {
     shared: Arc<str>,
 }
 
-/// Panics where a layer would begin its work.
+/// Panics on a rejection, where a layer would start a refresh.
 pub(crate) struct FloorFuture<F, B> {
     inner: F,
-    kept: (Vec<u8>, Version, Extensions, B, Arc<str>),
+    replay_copy: (Vec<u8>, Version, Extensions, B, Arc<str>),
 }
 
 // === impl Floor ===
@@ -34,7 +34,7 @@ impl<S> Floor<S> {
         let mut authorization =
             HeaderValue::try_from(format!("Bearer {token}")).expect("visible ASCII");
         authorization.set_sensitive(true);
-        Self { inner, authorization, shared: Arc::from("its session, say") }
+        Self { inner, authorization, shared: Arc::from("in place of a session") }
     }
 }
 
@@ -53,10 +53,10 @@ where
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let (mut head, body) = request.into_parts();
-        let kept =
+        let replay_copy =
             (copy(&head), head.version, head.extensions.clone(), body.clone(), self.shared.clone());
         head.headers.insert(AUTHORIZATION, self.authorization.clone());
-        FloorFuture { inner: self.inner.call(Request::from_parts(head, body)), kept }
+        FloorFuture { inner: self.inner.call(Request::from_parts(head, body)), replay_copy }
     }
 }
 
@@ -88,8 +88,8 @@ where
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<F::Output> {
         let response = ready!(Pin::new(&mut self.inner).poll(cx))?;
         if response.status() == StatusCode::UNAUTHORIZED {
-            let (text, version, ..) = &self.kept;
-            panic!("{} bytes of {version:?} would be sent again", text.len());
+            let (text, version, ..) = &self.replay_copy;
+            panic!("{} bytes of {version:?} would be replayed", text.len());
         }
         Poll::Ready(Ok(response))
     }

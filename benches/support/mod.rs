@@ -1,6 +1,6 @@
-//! What the benches share.
+//! Shared code of the benches.
 
-#![allow(dead_code, reason = "every bench includes this module, and none uses all of it")]
+#![allow(dead_code, reason = "every bench includes this module and uses a part of it")]
 
 pub(crate) mod floor;
 pub(crate) mod overlap;

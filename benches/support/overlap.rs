@@ -1,24 +1,24 @@
 use std::time::{Duration, Instant};
 
-/// From when to when a thread was busy with one chunk of its work.
+/// The time in which a thread processed one chunk of requests.
 pub(crate) struct Span {
     pub(crate) start: Instant,
     pub(crate) end: Instant,
 }
 
-/// What takes longer was interrupted: its thread had no core all the while.
+/// The duration above which the thread was interrupted while it processed the chunk.
 const INTERRUPTED: Duration = Duration::from_micros(250);
 
-/// How long a chunk takes one thread by itself.
+/// The mean duration of a chunk on a single thread.
 pub(crate) fn alone(spans: &[Span]) -> Option<Duration> {
     let durations = spans.iter().filter(|span| !span.is_interrupted()).map(Span::duration);
     durations.clone().sum::<Duration>().checked_div(durations.count() as u32)
 }
 
-/// How long a chunk takes either of two threads, of what they do while both have a core.
+/// The mean duration of a chunk on two threads, from the time in which both threads have a core.
 ///
-/// On a machine with other work that is some of the time only. The rest of it tells about that
-/// work, not about the threads, which don't meet meanwhile.
+/// On a machine with other load, the two threads run at once for a part of the time only. The rest
+/// shows no contention between them.
 pub(crate) fn together(mut spans: Vec<Span>) -> Option<Duration> {
     spans.retain(|span| !span.is_interrupted());
     spans.sort_by_key(|span| span.start);
@@ -30,7 +30,7 @@ pub(crate) fn together(mut spans: Vec<Span>) -> Option<Duration> {
             chunks += both / span.duration().as_secs_f64() + both / other.duration().as_secs_f64();
         }
     }
-    // A few of them say nothing.
+    // `None` if the threads overlapped for too few chunks.
     (chunks >= 10.0).then(|| Duration::from_secs_f64(seconds / chunks))
 }
 

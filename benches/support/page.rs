@@ -2,7 +2,7 @@
 
 use std::{env, fs};
 
-/// The variable that asks for the tables to be written.
+/// The environment variable that makes a bench write its tables.
 const WRITE: &str = "BENCH_WRITE";
 
 /// A table that a page has between `<!-- bench: NAME -->` and `<!-- end -->`.
@@ -22,8 +22,8 @@ impl Table {
         self.rows.push(cells.into_iter().collect());
     }
 
-    /// Prints the table. If the figures are measured, and `BENCH_WRITE` is set, replaces the table of
-    /// the same name in the page.
+    /// Prints the table. If the figures are measured, and `BENCH_WRITE` is set, replaces the table
+    /// of the same name in the page.
     pub(crate) fn publish(&self, page: &str, is_measured: bool) {
         let table = self.render();
         println!("{table}");

@@ -6,17 +6,17 @@ use std::{
 
 use tower::Service;
 
-/// One request through a service, on this thread and without a runtime.
+/// Sends one request through a service, on this thread and without a runtime.
 pub(crate) fn run<S: Service<R>, R>(service: &mut S, request: R) -> Result<S::Response, S::Error> {
     let mut cx = Context::from_waker(Waker::noop());
     let Poll::Ready(ready) = service.poll_ready(&mut cx) else {
-        panic!("a service that is always ready")
+        panic!("the service is always ready")
     };
     ready?;
     finish(service.call(request))
 }
 
-/// A future to its end, on this thread and without a runtime.
+/// Polls a future to its end, on this thread and without a runtime.
 pub(crate) fn finish<F: Future>(future: F) -> F::Output {
     let mut cx = Context::from_waker(Waker::noop());
     let mut future = pin!(future);
@@ -27,7 +27,7 @@ pub(crate) fn finish<F: Future>(future: F) -> F::Output {
     }
 }
 
-/// Is over at its second poll.
+/// Completes at its second poll.
 pub(crate) async fn yield_once() {
     let mut polled = false;
     poll_fn(|cx| {

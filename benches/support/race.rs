@@ -1,24 +1,24 @@
 use std::{env, time::Duration};
 
-/// How much a run is worth.
+/// The amount of work of a run.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum Effort {
-    /// Figures.
+    /// Enough samples for figures.
     Full,
-    /// Everything once, to see that it still runs.
+    /// Everything once, to check that it runs.
     Once,
-    /// Nothing.
+    /// No work, for `--list`.
     List,
 }
 
-/// Several ways to do one thing, sampled in turns, so that whatever else the machine does meets all
-/// of them.
+/// Several runners that are sampled in turns, so that other load on the machine affects all of them
+/// alike.
 pub(crate) struct Race<'a, T = Duration> {
     runners: Vec<Box<dyn FnMut() -> T + 'a>>,
 }
 
-/// Of each runner: its median time, and the median ratio of the first runner's time to its own in
-/// the same turn.
+/// The median time of a runner, and the median ratio of the first runner's time to its own in the
+/// same turn.
 pub(crate) struct Standing {
     pub(crate) time: Duration,
     pub(crate) ratio: f64,
@@ -27,7 +27,8 @@ pub(crate) struct Standing {
 // === impl Effort ===
 
 impl Effort {
-    /// As divan understands the command line: without cargo's `--bench`, this is `cargo test`.
+    /// Reads the command line as divan does. Without `--bench`, which cargo passes, the run is a
+    /// test.
     pub(crate) fn from_args() -> Self {
         let has = |flag: &str| env::args().any(|arg| arg == flag);
         match () {
@@ -37,7 +38,7 @@ impl Effort {
         }
     }
 
-    /// How often something is done that figures take so many times.
+    /// The number of turns, which is `full` for figures.
     pub(crate) fn turns(self, full: usize) -> usize {
         self.choose(full, 1)
     }
@@ -50,12 +51,12 @@ impl Effort {
         self == Self::Full
     }
 
-    /// What the figures are, for above their table.
+    /// A caption for the tables, which says whether their figures are measured.
     pub(crate) fn caption(self) -> &'static str {
         match self {
             Self::Full => "medians of samples taken in turns",
             Self::Once | Self::List => {
-                "one sample of each, to see that they run: not a measurement"
+                "one sample of each, to check that they run: not a measurement"
             }
         }
     }
@@ -68,7 +69,7 @@ impl<'a, T> Race<'a, T> {
         Self { runners: Vec::new() }
     }
 
-    /// The one whose ratios are asked for.
+    /// A race whose first runner is compared with the others.
     pub(crate) fn of(first: impl FnMut() -> T + 'a) -> Self {
         Self::new().against(first)
     }
@@ -78,13 +79,13 @@ impl<'a, T> Race<'a, T> {
         self
     }
 
-    /// What each runner measured, turn by turn.
+    /// The samples of each runner, turn by turn.
     pub(crate) fn samples(mut self, turns: usize) -> Vec<Vec<T>> {
         let count = self.runners.len();
         let mut samples: Vec<_> = (0..count).map(|_| Vec::with_capacity(turns)).collect();
         for turn in 0..=turns {
-            // Who begins changes, so that nobody always meets the caches that the same one left
-            // behind.
+            // The first runner of a turn changes, so that no runner always follows the same one and
+            // the state of its caches.
             for position in 0..count {
                 let runner = (turn + position) % count;
                 let sample = self.runners[runner]();

@@ -16,17 +16,16 @@ pub(crate) const TOKEN: &str =
 
 const URI: &str = "https://api.example.com/v1/items?page=2";
 
-/// So many headers, none of them one of the standard names.
+/// A number of headers with custom names.
 #[derive(Clone, Copy, Debug)]
 pub(crate) enum Head {
-    /// Each name and value in a buffer of its own, as a client makes them.
+    /// Each name and value has a buffer of its own, as in a client.
     Own(usize),
-    /// As a server parsed them, for a proxy: names of their own, values that are slices of one
-    /// buffer.
+    /// The values are slices of one buffer, as in a proxy whose server parsed them.
     Parsed(usize),
 }
 
-/// A body that arrives over time: nothing at the first poll, then its chunks.
+/// A body that arrives over time. It is pending at the first poll, and then yields its chunks.
 pub(crate) struct Trickle {
     chunk: Bytes,
     left: usize,
@@ -37,7 +36,7 @@ pub(crate) fn token() -> Token {
     Token::bearer(TOKEN).expect("visible ASCII")
 }
 
-/// In a buffer of its own, of which no handle was made yet.
+/// A body in a new buffer with a single handle.
 pub(crate) fn full(len: usize) -> Full<Bytes> {
     Full::new(Bytes::from(vec![b'x'; len]))
 }
@@ -120,7 +119,7 @@ impl Body for Trickle {
     }
 
     fn size_hint(&self) -> SizeHint {
-        // What comes over time seldom says how much.
+        // A streamed body usually has no known length.
         SizeHint::default()
     }
 }

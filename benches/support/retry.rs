@@ -3,8 +3,8 @@ use std::future::{Ready, ready};
 use http::{Request, Response, StatusCode};
 use tower::retry::Policy;
 
-/// What one would write instead of the layer, over `AddAuthorization`: it keeps a clone of every
-/// request, and sends that if the answer is 401, once.
+/// A policy that replays a request once after a 401. It keeps a clone of every request. Over
+/// `AddAuthorization`, it is the usual stack without this crate.
 #[derive(Clone, Debug)]
 pub(crate) struct CloneAndRetry {
     left: usize,

@@ -13,11 +13,11 @@ use http_body::Body;
 use http_body_util::Empty;
 use tower::Service;
 
-/// Drops the request.
+/// A service that drops the request.
 #[derive(Clone)]
 pub(crate) struct Noop;
 
-/// Reads the body of the request to its end.
+/// A service that reads the body of the request to its end.
 #[derive(Clone)]
 pub(crate) struct Reader;
 
@@ -63,7 +63,7 @@ impl<B: Body<Error: fmt::Debug> + Unpin> Future for Reading<B> {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
         while let Some(frame) = try_ready!(Pin::new(&mut self.0).poll_frame(cx)) {
-            black_box(frame.expect("the body doesn't fail"));
+            black_box(frame.expect("the body has no error"));
         }
         Poll::Ready(Ok(Response::new(Empty::new())))
     }

@@ -1,4 +1,4 @@
-//! Whose token is good, and until when. Refresh tokens are good once.
+//! The tokens that the server accepts. A refresh token can be used once.
 
 use std::{
     collections::HashMap,
@@ -10,13 +10,13 @@ use tonic::Status;
 
 use crate::messages::Tokens;
 
-/// The server's side of all sessions. Here, it has one.
+/// The server's side of all sessions. This example has one.
 #[derive(Clone)]
 pub(crate) struct Auth(Arc<Mutex<Records>>);
 
 struct Records {
     expiries: HashMap<String, Instant>,
-    /// The one refresh token that is good; none if the session was revoked.
+    /// The valid refresh token. `None` if the session was revoked.
     refresh: Option<String>,
     issued: usize,
     refreshes: usize,
@@ -41,7 +41,7 @@ impl Auth {
         self.records().issue()
     }
 
-    /// Lets every access token that there is end after this time.
+    /// Lets every access token expire after this time.
     pub(crate) fn expire_in(&self, time: Duration) {
         let end = Instant::now() + time;
         self.records().expiries.values_mut().for_each(|expiry| *expiry = end.min(*expiry));
@@ -57,14 +57,14 @@ impl Auth {
         match &records.refresh {
             Some(good) if good == token => Ok(records.issue()),
             _ => {
-                // Used twice: somebody has stolen it.
+                // A refresh token that is used twice was stolen.
                 records.refresh = None;
                 Err(Status::unauthenticated("the session was revoked"))
             }
         }
     }
 
-    /// When this access token ends, if it hasn't.
+    /// The time at which this access token expires, if that is in the future.
     pub(crate) fn expiry(&self, authorization: Option<&str>) -> Result<Instant, Status> {
         let token = authorization.and_then(|value| value.strip_prefix("Bearer "));
         let expiry = token.and_then(|token| self.records().expiries.get(token).copied());

@@ -1,5 +1,5 @@
-//! The client: how a session is put together, and the channel that wears it. The rest is what
-//! `tonic-build` generates.
+//! The client: its session, and a channel that uses it. The rest is like code that `tonic-build`
+//! generates.
 
 use bytes::Bytes;
 use http::uri::PathAndQuery;
@@ -23,7 +23,7 @@ use tower_refresh::{
 
 use crate::messages::{Quote, RefreshToken, Symbol, Tokens};
 
-/// Refreshes through the `Auth` service, on a channel that wears no session.
+/// Refreshes through the `Auth` service, on a channel without a session.
 pub(crate) fn session(
     tokens: Tokens,
     channel: Channel,
@@ -49,8 +49,8 @@ pub(crate) fn session(
     }
 }
 
-/// What a generated client takes in the place of a `Channel`. Written out, it can be a field of
-/// something.
+/// The channel for generated clients, in place of a `Channel`. With its type written out, it can be
+/// the field of a struct.
 pub(crate) type LayeredChannel =
     Respond<Refresh<Trailers<MapRequestBody<Channel, BoxBody>>>, GrpcAnswer>;
 type BoxBody = fn(RequestBody<ReplayBody<Body>>) -> Body;
@@ -64,7 +64,7 @@ pub(crate) fn layered(channel: Channel, session: Session) -> LayeredChannel {
         .service(channel)
 }
 
-/// What a failed refresh means: whether it was refused, did not happen, or nobody knows.
+/// Classifies a failed refresh: it was refused, it did not happen, or its outcome is unknown.
 fn classify(status: Status) -> RefreshError {
     match status.code() {
         Code::Unauthenticated | Code::PermissionDenied => RefreshError::terminal(status),
@@ -73,7 +73,7 @@ fn classify(status: Status) -> RefreshError {
     }
 }
 
-/// The server doesn't tell how long a token lasts.
+/// The server does not tell when a token expires.
 fn to_token(tokens: Tokens) -> Result<Token, RefreshError> {
     Ok(Token::bearer(tokens.access)?.with_refresh_token(tokens.refresh))
 }

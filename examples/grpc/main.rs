@@ -2,8 +2,8 @@
 //! session that is revoked.
 //!
 //! `cargo run --example grpc --features grpc` runs a tonic server and a tonic client on loopback,
-//! and checks what it prints. No `protoc` is needed: the messages and the clients are what
-//! generated code looks like. Copy from `client.rs`.
+//! and checks every number that it prints. No `protoc` is needed: messages and clients are written
+//! like generated code. The part to copy is `client.rs`.
 
 mod args;
 mod auth;
@@ -27,7 +27,7 @@ use crate::{
     scenes::{Scene, Story},
 };
 
-/// The story takes a second, and this long only if something hangs.
+/// The program takes a second. The deadline is for the case that it hangs.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 #[tokio::main]
@@ -64,7 +64,7 @@ fn print_scene(scene: Scene) -> Result<bool, BoxError> {
     Ok(scene.is_right())
 }
 
-/// Not `println!`, which panics when nobody reads any more (`| head`).
+/// Like `println!`, which panics when the reader of a pipe has gone (`| head`).
 fn print(text: &str) -> Result<(), BoxError> {
     Ok(io::stdout().write_all(text.as_bytes())?)
 }

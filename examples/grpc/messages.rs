@@ -1,4 +1,4 @@
-//! What `prost-build` would generate.
+//! The messages, written like code that `prost-build` generates.
 //!
 //! ```proto
 //! service Quotes {

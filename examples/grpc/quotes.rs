@@ -1,4 +1,4 @@
-//! What there is to sell.
+//! The quotes that the server sells.
 
 use std::time::{Duration, Instant};
 

@@ -1,4 +1,4 @@
-//! What happens, and what it must cost.
+//! The scenes, each with its expected numbers.
 
 use std::{fmt, time::Duration};
 
@@ -14,14 +14,14 @@ use crate::{
     server::Backend,
 };
 
-/// What was seen, beside what it must be.
+/// Observed values, each with the expected one.
 pub(crate) struct Scene {
     title: String,
     facts: Vec<(&'static str, String, String)>,
     note: Option<String>,
 }
 
-/// A server, and a client whose token has expired without its knowing.
+/// A server, and a client that does not know that its token has expired.
 pub(crate) struct Story {
     auth: Auth,
     backend: Backend,
@@ -74,12 +74,12 @@ impl Story {
         let calls = self.backend.calls();
         let symbols = tokio_stream::iter(["ACME", "INIT"].map(Symbol::new));
         let answers: Vec<_> = client.ask(symbols).await?.into_inner().collect().await;
-        Ok(Scene::new("A stream outlives its token; after it, a dialogue")
-            .fact("whether there were messages before the cut", messages > 0, true)
-            .fact("what the stream ends with", status.code(), Code::Unauthenticated)
-            .fact("refreshes before the dialogue is sent", self.auth.refreshes() - refreshes, 1)
-            .fact("times that it is sent", self.backend.calls() - calls, 1)
-            .fact("answers in it", answers.iter().filter(|answer| answer.is_ok()).count(), 2))
+        Ok(Scene::new("A token expires during a stream; a bidirectional call follows")
+            .fact("messages before the token expired", messages > 0, true)
+            .fact("status of the stream", status.code(), Code::Unauthenticated)
+            .fact("refreshes before the next call is sent", self.auth.refreshes() - refreshes, 1)
+            .fact("attempts", self.backend.calls() - calls, 1)
+            .fact("answers to it", answers.iter().filter(|answer| answer.is_ok()).count(), 2))
     }
 
     pub(crate) async fn revoked(mut self) -> Result<Scene, BoxError> {
@@ -92,10 +92,10 @@ impl Story {
         let log_outs = *self.log_outs.wait_for(|count| *count > 0).await?;
         Ok(Scene::new("The session is revoked")
             .fact("the next call", first.code(), Code::Unauthenticated)
-            .fact("the one after it", second.code(), Code::Unauthenticated)
-            .fact("times that it is sent", self.backend.calls() - calls, 0)
-            .fact("refreshes that it costs", self.auth.refreshes() - refreshes, 0)
-            .fact("log-outs", log_outs, 1)
+            .fact("the call after it", second.code(), Code::Unauthenticated)
+            .fact("attempts", self.backend.calls() - calls, 0)
+            .fact("refreshes", self.auth.refreshes() - refreshes, 0)
+            .fact("logouts", log_outs, 1)
             .note(first.message()))
     }
 }

@@ -1,4 +1,4 @@
-//! The services, as `tonic-build` would generate them.
+//! The services, written like code that `tonic-build` generates.
 
 use std::{
     convert::Infallible,
@@ -28,7 +28,7 @@ use crate::{
     quotes,
 };
 
-/// Both services, and what they have counted.
+/// Both services, and their counters.
 #[derive(Clone)]
 pub(crate) struct Backend {
     auth: Auth,

@@ -1,14 +1,25 @@
-use std::{error, fmt, sync::Arc};
+use std::{
+    error, fmt,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll, ready},
+};
 
+use http::{Request, Response};
 use http_body::Body;
+use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
+    client::legacy::{self, Client, connect::HttpConnector},
     rt::TokioExecutor,
 };
+use pin_project_lite::pin_project;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tower_service::Service;
 
-/// Makes a client that trusts certain root certificates.
+use crate::error::BoxError;
+
+/// Builds an [`HttpsClient`] that trusts certain root certificates.
 ///
 /// See the [module docs](crate::client) for examples.
 #[derive(Clone, Debug)]
@@ -17,23 +28,40 @@ pub struct Https {
     roots: RootCertStore,
 }
 
-/// What [`Https::build`] makes. Cheap to clone; clones share their connections.
-pub type HttpsClient<B> = Client<HttpsConnector<HttpConnector>, B>;
+/// An HTTPS client, made by [`Https::build`]. Cheap to clone; clones share their connections.
+pub struct HttpsClient<B> {
+    client: Client<HttpsConnector<HttpConnector>, B>,
+}
 
-/// Some bytes are not the certificate of an authority.
+/// A request of an [`HttpsClient`] failed. The source says why.
+#[derive(Debug)]
+pub struct HttpsError {
+    error: legacy::Error,
+}
+
+pin_project! {
+    /// The response future of an [`HttpsClient`].
+    #[must_use = "futures do nothing unless polled"]
+    pub struct ResponseFuture {
+        #[pin]
+        response: legacy::ResponseFuture,
+    }
+}
+
+/// A text is not a root certificate in DER.
 #[derive(Clone, Debug)]
 pub struct InvalidCertificate(rustls::Error);
 
 // === impl Https ===
 
 impl Https {
-    /// Trusts Mozilla's root certificates, as they were when the crate `webpki-roots` was released.
+    /// Trusts Mozilla's root certificates, as of the release of the crate `webpki-roots`.
     pub fn new() -> Self {
         Self { roots: RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() } }
     }
 
-    /// Trusts nobody but the [`root`](Self::root)s that are added.
-    pub fn distrustful() -> Self {
+    /// Trusts only the certificates that are added by [`root`](Self::root).
+    pub fn with_no_roots() -> Self {
         Self { roots: RootCertStore::empty() }
     }
 
@@ -41,23 +69,23 @@ impl Https {
     ///
     /// # Errors
     ///
-    /// If it is not one.
+    /// If the bytes are not a certificate.
     pub fn root(mut self, der: impl Into<Vec<u8>>) -> Result<Self, InvalidCertificate> {
         self.roots.add(der.into().into()).map_err(InvalidCertificate)?;
         Ok(self)
     }
 
-    /// Makes the client, for request bodies of one type: `ReplayBody<_>` below a `RefreshLayer`,
-    /// `oauth2::Form` for a token endpoint.
+    /// Builds the client for one type of request bodies: `ReplayBody<_>` below a `RefreshLayer`,
+    /// `exchange::RequestBody` for an auth server.
     pub fn build<B>(self) -> HttpsClient<B>
     where
         B: Body + Send,
         B::Data: Send,
     {
-        // Not the default of the process, which may be another or none.
+        // Not the default provider of the process, which may be another one or missing.
         let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
-            .expect("ring knows the protocol versions that are on by default")
+            .expect("ring supports the default protocol versions")
             .with_root_certificates(self.roots)
             .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
@@ -65,7 +93,7 @@ impl Https {
             .https_or_http()
             .enable_all_versions()
             .build();
-        Client::builder(TokioExecutor::new()).build(connector)
+        HttpsClient { client: Client::builder(TokioExecutor::new()).build(connector) }
     }
 }
 
@@ -75,11 +103,86 @@ impl Default for Https {
     }
 }
 
+// === impl HttpsClient ===
+
+impl<B> Service<Request<B>> for HttpsClient<B>
+where
+    B: Body + Send + Unpin + 'static,
+    B::Data: Send,
+    B::Error: Into<BoxError>,
+{
+    type Response = Response<Incoming>;
+    type Error = HttpsError;
+    type Future = ResponseFuture;
+
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), HttpsError>> {
+        Poll::Ready(Ok(()))
+    }
+
+    fn call(&mut self, request: Request<B>) -> ResponseFuture {
+        ResponseFuture { response: self.client.request(request) }
+    }
+}
+
+impl<B> Clone for HttpsClient<B> {
+    fn clone(&self) -> Self {
+        Self { client: self.client.clone() }
+    }
+}
+
+impl<B> fmt::Debug for HttpsClient<B> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("HttpsClient").finish_non_exhaustive()
+    }
+}
+
+// === impl HttpsError ===
+
+impl HttpsError {
+    /// Whether no connection was made, so that nothing was sent.
+    pub fn is_connect(&self) -> bool {
+        self.error.is_connect()
+    }
+}
+
+impl fmt::Display for HttpsError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(if self.is_connect() {
+            "the connection could not be made"
+        } else {
+            "the request failed"
+        })
+    }
+}
+
+impl error::Error for HttpsError {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        error::Error::source(&self.error)
+    }
+}
+
+// === impl ResponseFuture ===
+
+impl Future for ResponseFuture {
+    type Output = Result<Response<Incoming>, HttpsError>;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
+        let response = ready!(self.project().response.poll(cx));
+        Poll::Ready(response.map_err(|error| HttpsError { error }))
+    }
+}
+
+impl fmt::Debug for ResponseFuture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("ResponseFuture").finish_non_exhaustive()
+    }
+}
+
 // === impl InvalidCertificate ===
 
 impl fmt::Display for InvalidCertificate {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("not the certificate of an authority")
+        f.write_str("the bytes are not a root certificate")
     }
 }
 

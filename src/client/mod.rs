@@ -1,5 +1,5 @@
-//! An HTTP client for those who have none: hyper-util's, over TLS by rustls, with Mozilla's root
-//! certificates.
+//! An HTTP client for applications that have none: hyper-util's client over TLS by rustls, with
+//! Mozilla's root certificates.
 //!
 //! ```
 //! use bytes::Bytes;
@@ -8,12 +8,12 @@
 //! use tower_refresh::client::Https;
 //! # #[cfg(feature = "oauth2")]
 //! # fn main() -> Result<(), tower::BoxError> {
-//! use tower_refresh::oauth2::{Client, ClientCredentials, EndpointUrl, TokenEndpoint};
+//! use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
 //! use tower_refresh::{Origin, RefreshLayer, ReplayBody, Session, Token};
 //!
 //! let url = EndpointUrl::new("https://login.example.com/oauth/token")?;
-//! let tokens = TokenEndpoint::new(Https::new().build(), url, Client::basic("my-service", "s3cr3t"));
-//! let session = Session::<Token>::builder(ClientCredentials::new(tokens)).acquire_on_demand(true).build();
+//! let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t"));
+//! let session = Session::<Token>::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
 //! let api = RefreshLayer::new(session, Origin::from_static("https://api.example.com"))
 //!     .layer(Https::new().build::<ReplayBody<Full<Bytes>>>());
 //! # Ok(()) }
@@ -21,7 +21,7 @@
 //! # fn main() {}
 //! ```
 //!
-//! Behind a company's own certificate authority:
+//! A client that also trusts a company's own certificate authority:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -33,10 +33,14 @@
 //! # Ok(()) }
 //! ```
 //!
-//! It speaks HTTP/2 where the server does, and HTTP/1.1 elsewhere. It follows no redirects. A URL
-//! of `http://` is sent in cleartext: what may carry a credential is decided by
-//! [`RefreshLayer`](crate::RefreshLayer) and `oauth2::EndpointUrl`.
+//! The client uses HTTP/2 with servers that support it, and HTTP/1.1 with others. It follows no
+//! redirects. Requests to an `http://` URL are sent in cleartext:
+//! [`RefreshLayer`](crate::RefreshLayer) and `exchange::EndpointUrl` decide which of them may carry
+//! a credential.
+//!
+//! Types of hyper-util, hyper-rustls and rustls are not part of the API, so their versions can
+//! change. The body of a response is hyper's.
 
 mod https;
 
-pub use https::{Https, HttpsClient, InvalidCertificate};
+pub use https::{Https, HttpsClient, HttpsError, InvalidCertificate, ResponseFuture};

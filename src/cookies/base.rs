@@ -1,49 +1,26 @@
-use std::{error, fmt};
-
 use http::{Uri, uri::PathAndQuery};
 use url::Url;
 
-use crate::credential::origin::Origin;
+use crate::{
+    credential::origin::Origin,
+    exchange::{InvalidUrl, url::parse_http},
+};
 
-/// The upstream that a jar is for: all its cookies come from here.
+/// The upstream of a jar. All cookies of the jar come from it.
 #[derive(Clone)]
 pub(super) struct Base {
     url: Url,
     origin: Origin,
-    /// The origin once more, as requests name it.
+    /// The origin, as requests write it.
     home: Uri,
 }
 
-/// A text is not the URL of an upstream, or not a path on it.
-///
-/// The message says why without showing the text, which may have a password in it. Neither the
-/// message nor what `Debug` shows is stable.
-///
-/// ```
-/// use tower_refresh::cookies::Jar;
-///
-/// let error = Jar::new("https://ada:lovelace@app.example.com").unwrap_err();
-/// assert_eq!(error.to_string(), "the URL has user information");
-/// ```
-#[derive(Clone, Debug)]
-pub struct InvalidUrl {
-    kind: InvalidUrlKind,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq)]
-pub(super) enum InvalidUrlKind {
-    NotAbsolute,
-    Scheme,
-    Host,
-    Userinfo,
-    Query,
-    Path,
-}
-
-/// The path of an endpoint, as it is written in its request.
+/// Parses the path of an endpoint, with its query.
 pub(super) fn parse_path(text: &str) -> Result<PathAndQuery, InvalidUrl> {
-    let invalid = InvalidUrl { kind: InvalidUrlKind::Path };
-    // A fragment would be dropped without a word.
+    let invalid = InvalidUrl::new(
+        "the path does not start with a slash, or has a character that no path has",
+    );
+    // `http` drops a fragment silently.
     if !text.starts_with('/') || text.contains('#') {
         return Err(invalid);
     }
@@ -54,26 +31,14 @@ pub(super) fn parse_path(text: &str) -> Result<PathAndQuery, InvalidUrl> {
 
 impl Base {
     pub(super) fn parse(text: &str) -> Result<Self, InvalidUrl> {
-        Self::check(text).map_err(|kind| InvalidUrl { kind })
-    }
-
-    fn check(text: &str) -> Result<Self, InvalidUrlKind> {
-        let url = Url::parse(text).map_err(|_| InvalidUrlKind::NotAbsolute)?;
-        if !matches!(url.scheme(), "http" | "https") {
-            return Err(InvalidUrlKind::Scheme);
-        }
-        if !url.username().is_empty() || url.password().is_some() {
-            return Err(InvalidUrlKind::Userinfo);
-        }
+        let url = parse_http(text)?;
         if url.query().is_some() || url.fragment().is_some() {
-            return Err(InvalidUrlKind::Query);
+            return Err(InvalidUrl::new("the URL has a query or a fragment"));
         }
-        let origin = url
-            .origin()
-            .ascii_serialization()
-            .parse::<Origin>()
-            .map_err(|_| InvalidUrlKind::Host)?;
-        let home = origin.to_string().parse().map_err(|_| InvalidUrlKind::Host)?;
+        let host = |_| InvalidUrl::new("the host of the URL is not one that an origin can have");
+        let origin = url.origin().ascii_serialization().parse::<Origin>().map_err(host)?;
+        let home = origin.to_string().parse::<Uri>();
+        let home = home.expect("an origin is a URI");
         Ok(Self { url, origin, home })
     }
 
@@ -81,19 +46,27 @@ impl Base {
         &self.url
     }
 
+    /// The path of cookies that name none (RFC 6265 §5.1.4).
+    pub(super) fn default_path(&self) -> &str {
+        match self.url.path().rfind('/') {
+            None | Some(0) => "/",
+            Some(end) => &self.url.path()[..end],
+        }
+    }
+
     pub(super) fn origin(&self) -> &Origin {
         &self.origin
     }
 
-    /// Where an endpoint is: always on this origin, whatever its path looks like.
+    /// The URI of an endpoint. It is always on this origin, whatever its path looks like.
     pub(super) fn endpoint(&self, path: &PathAndQuery) -> Uri {
         let mut parts = self.home.clone().into_parts();
         parts.path_and_query = Some(path.clone());
         Uri::from_parts(parts).expect("an origin and a path are a URI")
     }
 
-    /// The URL that a request goes to, as cookies see it. `None` where there is nothing that a
-    /// cookie could match.
+    /// The URL that a request goes to, as cookies see it. `None` if there is no host that a cookie
+    /// could match.
     pub(super) fn resolve(&self, uri: &Uri) -> Option<Url> {
         let Some(authority) = uri.authority() else {
             let mut url = self.url.clone();
@@ -108,43 +81,20 @@ impl Base {
         Url::parse(&format!("{scheme}://{authority}{}", uri.path())).ok()
     }
 
-    /// Whether it is the upstream itself that answers a request to `url`, over a connection as safe
-    /// as the jar's own.
-    ///
-    /// So does a host to which the upstream has its cookies sent.
+    /// Whether an answer to a request to `url` may set cookies: it comes from the upstream, or from
+    /// a host that gets the upstream's cookies, over a connection as safe as the jar's own.
     pub(super) fn trusts(&self, url: &Url, got_cookies: bool) -> bool {
         let is_known = got_cookies || url.host() == self.url.host();
         is_known && (url.scheme() == "https" || self.url.scheme() == "http")
     }
 
-    /// Whether a `Domain` attribute is one that the upstream may use, as far as that can be told
-    /// without a list of public suffixes: `com` is not, `co.uk` is. Whether it is a domain of the
-    /// upstream is for the store to check.
+    /// Whether the upstream may use this `Domain` attribute, as far as that can be told without a
+    /// list of public suffixes: `com` is refused, `co.uk` is not. The store checks whether the
+    /// domain is the upstream's.
     pub(super) fn allows_domain(&self, domain: &str) -> bool {
-        let domain = domain.trim();
-        domain.contains('.')
-            || self.url.host_str().is_some_and(|host| host.eq_ignore_ascii_case(domain))
+        domain.contains('.') || self.url.host_str() == Some(domain)
     }
 }
-
-// === impl InvalidUrl ===
-
-impl fmt::Display for InvalidUrl {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str(match self.kind {
-            InvalidUrlKind::NotAbsolute => "the text is not an absolute URL",
-            InvalidUrlKind::Scheme => "the scheme of the URL is neither http nor https",
-            InvalidUrlKind::Host => "the host of the URL is not one that an origin can have",
-            InvalidUrlKind::Userinfo => "the URL has user information",
-            InvalidUrlKind::Query => "the URL has a query or a fragment",
-            InvalidUrlKind::Path => {
-                "the path does not start with a slash, or has a character that no path has"
-            }
-        })
-    }
-}
-
-impl error::Error for InvalidUrl {}
 
 #[cfg(test)]
 mod tests {
@@ -152,8 +102,8 @@ mod tests {
 
     use super::*;
 
-    fn kind(text: &str) -> InvalidUrlKind {
-        Base::parse(text).err().expect("it is invalid").kind
+    fn reason(text: &str) -> String {
+        Base::parse(text).err().expect("the URL is invalid").to_string()
     }
 
     fn resolved(base: &str, uri: &str) -> String {
@@ -162,13 +112,19 @@ mod tests {
     }
 
     #[test]
-    fn a_base_is_an_http_url_without_secrets_and_without_a_query() {
-        assert_eq!(kind("app.example.com"), InvalidUrlKind::NotAbsolute);
-        assert_eq!(kind("/app"), InvalidUrlKind::NotAbsolute);
-        assert_eq!(kind("ftp://app.example.com"), InvalidUrlKind::Scheme);
-        assert_eq!(kind("https://ada@app.example.com"), InvalidUrlKind::Userinfo);
-        assert_eq!(kind("https://app.example.com/?a"), InvalidUrlKind::Query);
-        assert_eq!(kind("https://app.example.com./"), InvalidUrlKind::Host);
+    fn a_base_with_user_information_or_a_query_is_refused() {
+        assert_eq!(reason("app.example.com"), "the text is not an absolute URL");
+        assert_eq!(reason("/app"), "the text is not an absolute URL");
+        assert_eq!(
+            reason("ftp://app.example.com"),
+            "the scheme of the URL is neither http nor https"
+        );
+        assert_eq!(reason("https://ada@app.example.com"), "the URL has user information");
+        assert_eq!(reason("https://app.example.com/?a"), "the URL has a query or a fragment");
+        assert_eq!(
+            reason("https://app.example.com./"),
+            "the host of the URL is not one that an origin can have"
+        );
         for fine in ["https://app.example.com", "http://127.0.0.1:8080/app/", "http://[::1]:80"] {
             assert!(Base::parse(fine).is_ok(), "{fine}");
         }
@@ -192,7 +148,7 @@ mod tests {
     }
 
     #[test]
-    fn a_path_may_be_as_long_as_one_can_be() {
+    fn a_path_of_any_length_is_taken() {
         let path = format!("/{}", "a".repeat(65_500));
         let base = Base::parse(&format!("https://{}.example", "a.".repeat(60) + "a")).unwrap();
         assert_eq!(base.endpoint(&parse_path(&path).unwrap()).path(), path);
@@ -210,7 +166,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn whatever_the_path_an_endpoint_stays_on_the_origin(path in r"/?([/@:?#.%a\\]|\PC){0,12}") {
+        fn an_endpoint_stays_on_the_origin_for_any_path(path in r"/?([/@:?#.%a\\]|\PC){0,12}") {
             let base = Base::parse("https://app.example.com:8443/app/").unwrap();
             if let Ok(parsed) = parse_path(&path) {
                 let endpoint = base.endpoint(&parsed);
@@ -222,7 +178,7 @@ mod tests {
         }
 
         #[test]
-        fn arbitrary_text_is_the_url_of_an_upstream_or_an_error_that_does_not_show_it(
+        fn text_is_a_url_or_an_error_that_does_not_show_it(
             text in r"((https?|ftp)://)?(hush|[\[\]:.@/?#*a1]|\PC){0,12}",
         ) {
             match Base::parse(&text) {

@@ -1,12 +1,14 @@
 use std::fmt;
 
-use cookie_store::RawCookie;
 use http::{HeaderMap, HeaderName, HeaderValue, Method};
+use percent_encoding::percent_decode_str;
 
-/// Copies a cookie into a header, so that the upstream knows a request of its own application from
-/// one that another site made the browser send: a double-submit cookie.
+use crate::cookies::store::Pair;
+
+/// A double-submit check: the copy of a cookie in a header shows that a request was made by the
+/// application, and not by another site.
 ///
-/// The names are the application's: `csrftoken` and `X-CSRFToken` in Django, `XSRF-TOKEN` and
+/// The application defines the names: `csrftoken` and `X-CSRFToken` in Django, `XSRF-TOKEN` and
 /// `X-XSRF-TOKEN` in Angular, Laravel and Spring, `csrf_access_token` and `X-CSRF-TOKEN` in
 /// Flask-JWT-Extended.
 ///
@@ -36,7 +38,7 @@ pub struct Csrf {
 // === impl Csrf ===
 
 impl Csrf {
-    /// Copies the cookie of that name into that header. The names of cookies are case-sensitive.
+    /// Copies the cookie of this name into this header. The names of cookies are case-sensitive.
     pub fn new(cookie: impl Into<Box<str>>, header: HeaderName) -> Self {
         Self { cookie: cookie.into(), header, is_decoded: false, on_safe_methods: false }
     }
@@ -57,31 +59,26 @@ impl Csrf {
         self
     }
 
-    /// Takes the cookie from those that the request carries: the header goes nowhere where the
-    /// cookie does not.
-    pub(super) fn apply(
-        &self,
-        method: &Method,
-        cookies: &[(String, String)],
-        headers: &mut HeaderMap,
-    ) {
+    /// Sets the header from the cookies of the request. A request without the cookie gets no
+    /// header.
+    pub(super) fn apply(&self, method: &Method, cookies: &[Pair], headers: &mut HeaderMap) {
         if method.is_safe() && !self.on_safe_methods {
             return;
         }
         let token = cookies.iter().find(|(name, _)| **name == *self.cookie);
-        if let Some(mut value) = token.and_then(|(_, token)| self.header_value(token)) {
+        if let Some(mut value) = token.and_then(|(_, token)| self.header_value(token.expose())) {
             value.set_sensitive(true);
             headers.insert(self.header.clone(), value);
         }
     }
 
-    /// `None` for what decodes to characters that no header may carry.
+    /// `None` if the decoded token has characters that no header may have.
     fn header_value(&self, token: &str) -> Option<HeaderValue> {
         if !self.is_decoded {
             return HeaderValue::from_bytes(token.as_bytes()).ok();
         }
-        let decoded = RawCookie::parse_encoded(format!("token={token}")).ok()?;
-        HeaderValue::from_bytes(decoded.value().as_bytes()).ok()
+        let decoded = percent_decode_str(token).decode_utf8().ok()?;
+        HeaderValue::from_bytes(decoded.as_bytes()).ok()
     }
 }
 
@@ -103,14 +100,14 @@ mod tests {
     const HEADER: HeaderName = HeaderName::from_static("x-csrf");
 
     fn applied(csrf: &Csrf, method: Method, token: &str) -> Option<HeaderValue> {
-        let cookies = [("sid".to_owned(), "1".to_owned()), ("csrf".to_owned(), token.to_owned())];
+        let cookies = [("sid".to_owned(), "1".into()), ("csrf".to_owned(), token.into())];
         let mut headers = HeaderMap::new();
         csrf.apply(&method, &cookies, &mut headers);
         headers.remove(HEADER)
     }
 
     #[test]
-    fn requests_that_change_something_have_the_header() {
+    fn requests_with_unsafe_methods_have_the_header() {
         let csrf = Csrf::new("csrf", HEADER);
         for method in [Method::POST, Method::PUT, Method::PATCH, Method::DELETE] {
             assert_eq!(applied(&csrf, method, "t").unwrap(), "t");
@@ -121,7 +118,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_is_decoded_only_where_asked_and_never_into_a_line_break() {
+    fn a_token_is_decoded_only_if_configured_and_never_to_a_line_break() {
         let csrf = Csrf::new("csrf", HEADER);
         assert_eq!(applied(&csrf, Method::POST, "a%3D").unwrap(), "a%3D");
         let decoding = csrf.percent_decoded(true);
@@ -138,7 +135,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn what_was_encoded_comes_back_or_no_header_is_sent(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
+        fn a_token_is_decoded_or_no_header_is_sent(bytes in proptest::collection::vec(any::<u8>(), 0..12)) {
             let encoded: String = bytes.iter().map(|byte| format!("%{byte:02x}")).collect();
             let decoding = Csrf::new("csrf", HEADER).percent_decoded(true);
             let expected = str::from_utf8(&bytes).ok().and_then(|_| HeaderValue::from_bytes(&bytes).ok());
@@ -146,7 +143,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_the_cookie_a_header_can_carry_what_is_made_of_it(token in any::<String>(), is_decoded: bool) {
+        fn any_token_makes_a_valid_header_or_none(token in any::<String>(), is_decoded: bool) {
             let csrf = Csrf::new("csrf", HEADER).percent_decoded(is_decoded);
             if let Some(value) = applied(&csrf, Method::POST, &token) {
                 prop_assert!(value.is_sensitive());

@@ -1,23 +1,25 @@
 use http::{HeaderMap, HeaderValue, header::COOKIE};
 
-/// Puts the jar's cookies into the `Cookie` header, beside those that the caller put there.
+use crate::cookies::store::Pair;
+
+/// Puts the jar's cookies into the `Cookie` header, before those of the caller.
 ///
 /// A cookie of the jar takes the place of the caller's of the same name, so that a replay replaces
-/// what its first attempt carried. The result is one header (RFC 6265 §5.4), and sensitive.
-pub(super) fn merge(headers: &mut HeaderMap, jar: &[(String, String)]) {
+/// the cookies of the first attempt. The result is one sensitive header (RFC 6265 §5.4).
+pub(super) fn merge(headers: &mut HeaderMap, jar: &[Pair]) {
     if jar.is_empty() {
         return;
     }
     let mut merged = Vec::new();
     for (name, value) in jar {
-        push(&mut merged, &[name.as_bytes(), b"=", value.as_bytes()]);
+        push(&mut merged, &[name.as_bytes(), b"=", value.expose().as_bytes()]);
     }
     for own in headers.get_all(COOKIE).iter().flat_map(pairs) {
         if !jar.iter().any(|(name, _)| name.as_bytes() == name_of(own)) {
             push(&mut merged, &[own]);
         }
     }
-    // What was in a header goes into one. A jar holds nothing else.
+    // Each part came from a header value, so the whole is one.
     if let Ok(mut value) = HeaderValue::from_bytes(&merged) {
         value.set_sensitive(true);
         headers.insert(COOKIE, value);
@@ -55,14 +57,14 @@ mod tests {
             headers.append(COOKIE, HeaderValue::from_bytes(own.as_bytes()).unwrap());
         }
         let jar: Vec<_> =
-            jar.iter().map(|(name, value)| (name.to_string(), value.to_string())).collect();
+            jar.iter().map(|(name, value)| (name.to_string(), (*value).into())).collect();
         merge(&mut headers, &jar);
         let text = |value: &HeaderValue| String::from_utf8_lossy(value.as_bytes()).into_owned();
         headers.get_all(COOKIE).iter().map(text).collect()
     }
 
     #[test]
-    fn the_callers_own_cookies_stay_and_none_is_sent_twice() {
+    fn the_callers_cookies_are_kept_and_no_name_is_sent_twice() {
         assert_eq!(merged(&[], &[]), [""; 0]);
         assert_eq!(merged(&["theme=dark"], &[]), ["theme=dark"]);
         assert_eq!(merged(&[], &[("sid", "1")]), ["sid=1"]);
@@ -75,7 +77,7 @@ mod tests {
     #[test]
     fn the_merged_header_is_sensitive() {
         let mut headers = HeaderMap::new();
-        merge(&mut headers, &[("sid".to_owned(), "s3cr3t".to_owned())]);
+        merge(&mut headers, &[("sid".to_owned(), "s3cr3t".into())]);
         assert!(!format!("{headers:?}").contains("s3cr3t"));
     }
 
@@ -93,7 +95,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn nothing_of_the_callers_is_lost_but_what_the_jar_replaces(
+        fn the_callers_cookies_are_kept_unless_the_jar_has_the_same_name(
             own in proptest::collection::vec("[a-c=; \tü\"]{0,12}", 0..3),
             jar in proptest::collection::btree_map("[a-d]", "[x-z=\"]{0,3}", 1..4),
         ) {

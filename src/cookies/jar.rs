@@ -1,6 +1,6 @@
 use std::{
     collections::HashSet,
-    error, fmt, str,
+    error, fmt,
     sync::{
         Arc, Mutex, MutexGuard, PoisonError, Weak,
         atomic::{AtomicBool, Ordering},
@@ -8,34 +8,41 @@ use std::{
     time::SystemTime,
 };
 
-use cookie_store::{Cookie, CookieExpiration, CookieStore, RawCookie, StoreAction};
-use http::{HeaderMap, HeaderValue, header::SET_COOKIE, request};
+use http::{
+    HeaderMap, HeaderValue,
+    header::{DATE, SET_COOKIE},
+    request,
+};
 use url::Url;
 
 use crate::{
     cookies::{
-        base::{Base, InvalidUrl},
+        base::Base,
         csrf::Csrf,
         header,
+        set_cookie::{Arrival, SetCookie},
+        store::{Cookie, CookieKey, CookieStore, Pair},
     },
     credential::{contract::Credential, origin::Origin},
     error::RefreshError,
+    exchange::{InvalidUrl, date::parse_date},
     head::ResponseHead,
+    middleware::extension::TargetUri,
 };
 
 /// A cookie jar as a credential: the cookies of one login at one upstream.
 ///
-/// See the [module docs](crate::cookies) for what it sends where, and what it takes from whom.
+/// See the [module docs](crate::cookies) for the cookies that a jar sends and takes.
 ///
-/// Each login needs a jar of its own, which is why there is no `Clone`. `Debug` shows no cookie,
-/// neither its name nor its value.
+/// There is no `Clone`, because each login needs its own jar. `Debug` shows no cookie, neither its
+/// name nor its value.
 pub struct Jar {
     upstream: Arc<Upstream>,
     /// Shared by all jars of a login, so that none of them outlives its logout.
     is_closed: Arc<AtomicBool>,
-    /// Locked for as long as it takes to look something up or to store it: no code of the user's
-    /// runs meanwhile, nothing is awaited, and no jar locks another while it is locked itself.
-    contents: Shared,
+    /// Held for one lookup or one change. No user code runs meanwhile, nothing is awaited, and no
+    /// second jar is locked.
+    contents: Arc<Mutex<Contents>>,
 }
 
 /// A text is not a cookie that a jar takes.
@@ -44,75 +51,89 @@ pub struct Jar {
 #[derive(Clone, Debug)]
 pub struct InvalidCookie(());
 
-/// An answer brought cookies, and not one that the jar may hold.
+/// A success of the refresh endpoint has left the jar without a new cookie.
 #[derive(Debug)]
-struct NothingStored;
+enum NothingStored {
+    /// The answer sets cookies, and none that the jar may hold.
+    Refused,
+    /// The answer only deletes cookies.
+    Deleted,
+    /// The answer sets no cookie, and the jar holds none.
+    Empty,
+}
 
-/// What stays the same from one jar of a login to the next.
+/// The settings of all jars of a login.
 #[derive(Clone)]
 struct Upstream {
     base: Base,
     csrf: Option<Csrf>,
     expiring: Option<Box<str>>,
+    clock: Clock,
 }
 
-type Shared = Arc<Mutex<Contents>>;
+#[derive(Clone)]
+struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 #[derive(Default)]
 struct Contents {
     cookies: CookieStore,
-    /// What refreshes of this login have set or deleted: an answer that they overtook must not
-    /// touch it.
-    renewed: HashSet<Key>,
-    /// The contents of the jar that a refresh made of this one, as long as somebody holds it.
+    /// The cookies that refreshes of this login have set or deleted. An answer that they overtook
+    /// must not change them.
+    renewed: HashSet<CookieKey>,
+    /// The contents of the jar that a refresh made of this one, while that jar is in use.
     next: Weak<Mutex<Contents>>,
-    /// A request went to somebody else than the upstream. Whose answer the next one is can't be
-    /// known.
-    has_strayed: bool,
 }
-
-/// What browsers take at the most, of one cookie (RFC 6265 §6.1) and in all.
-const LONGEST_COOKIE: usize = 4096;
-const MOST_COOKIES: usize = 180;
 
 // === impl Jar ===
 
 impl Jar {
     /// An empty jar for the upstream at this URL, such as `https://app.example.com`.
     ///
-    /// Every cookie that it takes counts as one from there. A path matters to cookies that name no
-    /// `Path`: they get all of it up to the last slash (RFC 6265 §5.1.4), where a browser would go
-    /// by the path of the request.
+    /// All cookies of the jar count as set by this URL. Its path is used for cookies without a
+    /// `Path`: they get it up to the last slash (RFC 6265 §5.1.4), where a browser would use the
+    /// path of the request.
     ///
     /// # Errors
     ///
-    /// If it is not an absolute `http` or `https` URL, or has user information, a query or a
+    /// If the text is not an absolute `http` or `https` URL, or has user information, a query or a
     /// fragment.
     pub fn new(base: &str) -> Result<Self, InvalidUrl> {
-        let upstream = Upstream { base: Base::parse(base)?, csrf: None, expiring: None };
+        let clock = Clock(Arc::new(SystemTime::now));
+        let upstream = Upstream { base: Base::parse(base)?, csrf: None, expiring: None, clock };
         Ok(Self { upstream: upstream.into(), is_closed: Arc::default(), contents: Arc::default() })
     }
 
-    /// Copies a cookie into a header of each request. Jars that a refresh makes of this one do so
-    /// as well.
+    /// Copies a cookie into a header of each request. Jars that a refresh makes of this one do so,
+    /// too.
     #[must_use]
     pub fn with_csrf(self, csrf: Csrf) -> Self {
         self.configured(|upstream| upstream.csrf = Some(csrf))
     }
 
-    /// Takes the expiry of the cookie of that name for the credential's own, so that it is renewed
-    /// when it expires, or ahead of that
-    /// ([`SessionBuilder::refresh_ahead`](crate::session::SessionBuilder::refresh_ahead)).
+    /// Takes the expiry of the cookie of this name for the expiry of the credential, so that the
+    /// session renews the jar when the cookie expires, or
+    /// [ahead of it](crate::session::SessionBuilder::refresh_ahead).
     ///
-    /// It is read when the jar arrives in the session; when ordinary answers prolong the cookie
-    /// later, the session does not hear of it. Without this the expiry is unknown, and a rejection
-    /// is what starts a refresh.
+    /// The session reads the expiry when the jar arrives, and does not see when an ordinary answer
+    /// prolongs the cookie later. Default: the expiry is unknown, and a rejection starts a refresh.
     #[must_use]
     pub fn with_expiry_of(self, cookie: impl Into<Box<str>>) -> Self {
         self.configured(|upstream| upstream.expiring = Some(cookie.into()))
     }
 
-    /// Takes a cookie, written as the upstream would write it in a `Set-Cookie` header.
+    /// Replaces the clock by which cookies expire. Default: the system's clock.
+    ///
+    /// A jar tells its session how long the cookie of [`with_expiry_of`](Self::with_expiry_of)
+    /// lasts, so the session may have another clock.
+    #[must_use]
+    pub fn with_clock<F>(self, clock: F) -> Self
+    where
+        F: Fn() -> SystemTime + Send + Sync + 'static,
+    {
+        self.configured(|upstream| upstream.clock = Clock(Arc::new(clock)))
+    }
+
+    /// Takes a cookie, written like the value of a `Set-Cookie` header.
     ///
     /// ```
     /// use tower_refresh::cookies::Jar;
@@ -127,64 +148,63 @@ impl Jar {
     ///
     /// # Errors
     ///
-    /// If the jar would not take it from the upstream: it is for another domain, has expired, or
-    /// can't be read.
+    /// If the jar would not take the cookie from the upstream: it is for another domain, has
+    /// expired, or can't be read.
     pub fn with_cookie(self, set_cookie: &str) -> Result<Self, InvalidCookie> {
-        let header =
-            HeaderValue::from_bytes(set_cookie.as_bytes()).map_err(|_| InvalidCookie(()))?;
-        let is_stored = self.lock().set(&header, &self.upstream.base);
-        if is_stored { Ok(self) } else { Err(InvalidCookie(())) }
+        let headers = HeaderValue::from_bytes(set_cookie.as_bytes());
+        let headers = headers.map(|value| HeaderMap::from_iter([(SET_COOKIE, value)]));
+        let headers = headers.map_err(|_| InvalidCookie(()))?;
+        let arrival = self.upstream.arrival(&headers);
+        let stored = self.lock().set_all(&headers, &self.upstream, arrival);
+        if stored == 1 { Ok(self) } else { Err(InvalidCookie(())) }
     }
 
-    /// Takes the cookies of an answer of the upstream: that to the login, above all.
+    /// Takes the cookies of an answer of the upstream, such as the answer to the login.
     ///
-    /// Nothing happens when the login of this jar is over.
+    /// A closed jar takes none.
     pub fn store(&self, headers: &HeaderMap) {
         let mut contents = self.lock();
         if !self.is_closed() {
-            contents.set_all(headers, &self.upstream.base);
+            let arrival = self.upstream.arrival(headers);
+            contents.set_all(headers, &self.upstream, arrival);
         }
     }
 
-    /// The value of the cookie of that name; of several, the one with the longest path.
+    /// The value of the cookie of this name. Of several, the value that is sent first: the one with
+    /// the longest path, then the oldest.
     ///
     /// A secret: it belongs in no log.
     pub fn value(&self, cookie: &str) -> Option<String> {
-        let contents = self.lock();
-        let named = contents.cookies.iter_unexpired().filter(|held| held.name() == cookie);
-        named.max_by_key(|held| held.path.len()).map(|held| held.value().to_owned())
+        let value = self.lock().cookies.value(cookie, self.upstream.clock.now());
+        value.map(|value| value.expose().to_owned())
     }
 
-    /// Whether it holds no cookie that has not expired.
+    /// Whether the jar holds no cookie, apart from expired ones.
     pub fn is_empty(&self) -> bool {
-        self.lock().cookies.iter_unexpired().next().is_none()
+        self.len() == 0
     }
 
-    /// The origin of the upstream, for [`RefreshLayer::new`](crate::Origins).
+    /// The origin of the upstream, for [`RefreshLayer::new`](crate::RefreshLayer::new).
     pub fn origin(&self) -> Origin {
         self.upstream.base.origin().clone()
     }
 
-    /// Empties it for good, and with it all jars of its login: they take no cookie any more, and
-    /// send none.
+    /// Empties all jars of the login for good: they take no cookie any more, and send none.
     pub fn close(&self) {
+        // A cookie that is stored at the same time is cleared below, or finds the jar closed: it is
+        // stored under the lock, after the flag was read.
         self.is_closed.store(true, Ordering::SeqCst);
-        // Whoever stored a cookie meanwhile held the lock; whoever comes later finds the jar
-        // closed.
         self.lock().cookies.clear();
     }
 
-    /// Puts the cookies on a request, and the header of this CSRF check in the place of the jar's
-    /// own.
+    /// Puts the cookies on a request, with this CSRF check in place of the jar's own.
     pub(super) fn apply_with(&self, csrf: Option<&Csrf>, request: &mut request::Parts) {
         self.put_on(request, csrf.or(self.upstream.csrf.as_ref()));
     }
 
     fn put_on(&self, request: &mut request::Parts, csrf: Option<&Csrf>) {
-        let Some(url) = self.upstream.base.resolve(&request.uri) else {
-            return self.lock().has_strayed = true;
-        };
-        let cookies = self.cookies_for(&url, SystemTime::now());
+        let Some(url) = self.upstream.base.resolve(&request.uri) else { return };
+        let cookies = self.cookies_for(&url);
         header::merge(&mut request.headers, &cookies);
         if let Some(csrf) = csrf {
             csrf.apply(&request.method, &cookies, &mut request.headers);
@@ -195,20 +215,33 @@ impl Jar {
         &self.upstream.base
     }
 
-    /// The jar that follows this one in the same login: its cookies as they are by now, and those
-    /// of the answer. This one stays as it is, and hands on what late answers bring it: a new login
-    /// must not begin with the result.
+    /// The jar that follows this one in the same login: its cookies as they are now, and those of
+    /// the answer. This jar keeps its cookies, and passes those of late answers on. Do not begin a
+    /// new login with the result.
     ///
-    /// For a refresher of your own, where [`RefreshEndpoint`](crate::cookies::RefreshEndpoint) does
-    /// not fit.
+    /// A refresher of your own calls it where
+    /// [`RefreshEndpoint`](crate::cookies::RefreshEndpoint) does not fit.
     ///
     /// # Errors
     ///
-    /// If the answer sets cookies, and none that the jar may hold: a transient failure.
+    /// Ambiguous if the new jar would have no new cookie: the answer sets none that the jar may
+    /// hold, only deletes cookies, or sets none for an empty jar.
     pub fn renewed(&self, answer: &HeaderMap) -> Result<Self, RefreshError> {
+        self.renewed_at(answer, self.upstream.clock.now())
+    }
+
+    /// `session_now` is the arrival of the answer by the session's clock.
+    pub(super) fn renewed_at(
+        &self,
+        answer: &HeaderMap,
+        session_now: SystemTime,
+    ) -> Result<Self, RefreshError> {
         let mut contents = self.lock();
-        let next = Arc::new(Mutex::new(contents.renewed(answer, &self.upstream.base)?));
-        // In one step with the copy: an answer from now on goes to both.
+        let arrival = self.upstream.arrival(answer).or_date(session_now);
+        let next = contents.renewed(answer, &self.upstream, arrival);
+        let next = next.map_err(RefreshError::ambiguous)?;
+        let next = Arc::new(Mutex::new(next));
+        // Under the same lock as the copy, so that each later answer goes to both jars.
         contents.next = Arc::downgrade(&next);
         Ok(Self {
             upstream: self.upstream.clone(),
@@ -224,16 +257,24 @@ impl Jar {
     }
 
     /// The cookies for a request to `url`, in the order in which they are sent.
-    fn cookies_for(&self, url: &Url, now: SystemTime) -> Vec<(String, String)> {
-        let mut contents = self.lock();
+    fn cookies_for(&self, url: &Url) -> Vec<Pair> {
+        let contents = self.lock();
         if self.is_closed() {
             return Vec::new();
         }
-        let cookies = contents.matching(url, now);
-        if !self.upstream.base.trusts(url, !cookies.is_empty()) {
-            contents.has_strayed = true;
-        }
-        cookies
+        contents.cookies.matching(url, self.upstream.clock.now())
+    }
+
+    /// Whether the answer to a request to `uri` may change the jar.
+    fn trusts(&self, response: &ResponseHead<'_>) -> bool {
+        let target = response.extensions().get::<TargetUri>();
+        let uri = target.map_or_else(|| response.request().uri(), |target| target.0.clone());
+        let Some(url) = self.upstream.base.resolve(&uri) else { return false };
+        self.upstream.base.trusts(&url, !self.cookies_for(&url).is_empty())
+    }
+
+    fn len(&self) -> usize {
+        self.lock().cookies.len(self.upstream.clock.now())
     }
 
     fn is_closed(&self) -> bool {
@@ -257,33 +298,37 @@ impl Credential for Jar {
     }
 
     /// The expiry of the cookie that [`with_expiry_of`](Jar::with_expiry_of) named.
-    fn expires_at(&self) -> Option<SystemTime> {
+    ///
+    /// The jar's clock says how much of the lifetime is left, and the session's clock when that
+    /// begins.
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
         let name = self.upstream.expiring.as_deref()?;
-        let contents = self.lock();
-        let named = contents.cookies.iter_any().filter(|cookie| cookie.name() == name);
-        named.filter_map(|cookie| expiry(cookie)).min()
+        let expires_at = self.lock().cookies.expires_at(name)?;
+        match expires_at.duration_since(self.upstream.clock.now()) {
+            Ok(left) => received_at.checked_add(left),
+            Err(_) => Some(received_at),
+        }
     }
 
-    /// Takes the cookies of the answer, unless a request has gone to somebody else than the
-    /// upstream. The jar that a refresh has made of this one meanwhile takes those that no refresh
-    /// has touched.
+    /// Takes the cookies of an answer of the upstream. A jar that a refresh has made of this one
+    /// meanwhile takes the cookies that no refresh has changed.
     fn observe(&self, response: &ResponseHead<'_>) {
         let headers = response.headers();
-        if !headers.contains_key(SET_COOKIE) {
+        if !headers.contains_key(SET_COOKIE) || !self.trusts(response) {
             return;
         }
-        let mut next = self.lock().learn(headers, &self.upstream.base, &self.is_closed);
+        let mut next = self.lock().learn(headers, &self.upstream, &self.is_closed);
         // One lock at a time.
         while let Some(newer) = next {
-            next = lock(&newer).learn_late(headers, &self.upstream.base, &self.is_closed);
+            next = lock(&newer).learn_late(headers, &self.upstream, &self.is_closed);
         }
     }
 
-    /// Whether they hold the same cookies with the same values until the same time.
+    /// Whether both jars hold the same cookies with the same values until the same time.
     fn is_same(&self, other: &Self) -> bool {
-        // One after the other: never two locks at a time.
-        let mine = self.lock().summary();
-        mine == other.lock().summary()
+        // A copy, so that there is never more than one lock at a time.
+        let mine = self.lock().cookies.clone();
+        mine.is_same(&other.lock().cookies, self.upstream.clock.now())
     }
 }
 
@@ -291,151 +336,110 @@ impl fmt::Debug for Jar {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Jar")
             .field("origin", self.upstream.base.origin())
-            .field("cookies", &self.lock().cookies.iter_unexpired().count())
+            .field("cookies", &self.len())
             .field("is_closed", &self.is_closed())
             .finish_non_exhaustive()
     }
 }
 
-/// A cookie that the upstream may set.
-fn parse(header: &HeaderValue, base: &Base) -> Option<Cookie<'static>> {
-    let cookie = RawCookie::parse(str::from_utf8(header.as_bytes()).ok()?).ok()?;
-    let is_acceptable = cookie.name().len() + cookie.value().len() <= LONGEST_COOKIE
-        && cookie.domain().is_none_or(|domain| base.allows_domain(domain));
-    let cookie = Cookie::try_from_raw_cookie(&cookie, base.url()).ok()?;
-    is_acceptable.then(|| cookie.into_owned())
+// === impl Upstream ===
+
+impl Upstream {
+    fn arrival(&self, headers: &HeaderMap) -> Arrival {
+        let date = headers.get(DATE).and_then(|date| parse_date(date.as_bytes()));
+        Arrival { now: self.clock.now(), date }
+    }
+
+    /// The cookies of an answer that the upstream may set.
+    fn cookies<'a>(
+        &'a self,
+        headers: &'a HeaderMap,
+        arrival: Arrival,
+    ) -> impl Iterator<Item = Cookie> + 'a {
+        let set = headers.get_all(SET_COOKIE).iter().filter_map(SetCookie::parse);
+        set.filter_map(move |set| Cookie::new(set, &self.base, arrival))
+    }
 }
 
-fn expiry(cookie: &Cookie<'_>) -> Option<SystemTime> {
-    match cookie.expires {
-        CookieExpiration::AtUtc(at) => Some(at.into()),
-        CookieExpiration::SessionEnd => None,
+// === impl Clock ===
+
+impl Clock {
+    fn now(&self) -> SystemTime {
+        (self.0)()
     }
 }
 
 // === impl Contents ===
 
 impl Contents {
-    /// What the jar is to hold that a refresh with this answer makes of this one.
-    fn renewed(&self, answer: &HeaderMap, base: &Base) -> Result<Self, RefreshError> {
+    /// The contents of the jar that a refresh with this answer makes of this one.
+    fn renewed(
+        &self,
+        answer: &HeaderMap,
+        upstream: &Upstream,
+        arrival: Arrival,
+    ) -> Result<Self, NothingStored> {
         let mut next = Self { cookies: self.cookies.clone(), ..Self::default() };
-        let stored = next.set_all(answer, base);
+        let touched: HashSet<_> =
+            upstream.cookies(answer, arrival).map(|cookie| cookie.key().clone()).collect();
+        let stored = next.set_all(answer, upstream, arrival);
         if stored == 0 && answer.contains_key(SET_COOKIE) {
-            return Err(RefreshError::transient(NothingStored));
+            let deletes = !touched.is_empty();
+            return Err(if deletes { NothingStored::Deleted } else { NothingStored::Refused });
         }
-        // What is neither held nor new is forgotten, so that it can't become ever more.
-        let held = self
-            .renewed
-            .iter()
-            .filter(|(domain, path, name)| next.cookies.contains_any(domain, path, name));
-        let touched =
-            answer.get_all(SET_COOKIE).iter().filter_map(|header| key(&parse(header, base)?));
+        if next.cookies.len(arrival.now) == 0 {
+            return Err(NothingStored::Empty);
+        }
+        // A key that is neither held nor new is dropped, so that the set stays bounded.
+        let held = self.renewed.iter().filter(|key| next.cookies.contains(key));
         next.renewed = held.cloned().chain(touched).collect();
         Ok(next)
     }
 
-    /// Takes the cookies of an answer to a request that carried these. Returns who is to hear of it
-    /// as well.
+    /// Takes the cookies of an answer to a request that carried these. Returns the jar that has to
+    /// see the answer next.
     fn learn(
         &mut self,
         headers: &HeaderMap,
-        base: &Base,
+        upstream: &Upstream,
         is_closed: &AtomicBool,
-    ) -> Option<Shared> {
-        if self.has_strayed || is_closed.load(Ordering::SeqCst) {
-            return None;
-        }
-        self.set_all(headers, base);
-        self.next.upgrade()
-    }
-
-    /// Takes of an answer that a refresh has overtaken what the refresh has not touched. It deletes
-    /// nothing: a late rejection may clear all cookies, and not mean those that were renewed.
-    fn learn_late(
-        &mut self,
-        headers: &HeaderMap,
-        base: &Base,
-        is_closed: &AtomicBool,
-    ) -> Option<Shared> {
+    ) -> Option<Arc<Mutex<Contents>>> {
         if is_closed.load(Ordering::SeqCst) {
             return None;
         }
-        for header in headers.get_all(SET_COOKIE) {
-            let cookie = parse(header, base).filter(|cookie| !cookie.is_expired());
-            if cookie.as_ref().and_then(key).is_some_and(|key| !self.renewed.contains(&key)) {
-                self.set(header, base);
-            }
-        }
-        self.forget_expired();
+        self.set_all(headers, upstream, upstream.arrival(headers));
         self.next.upgrade()
     }
 
-    /// How many cookies of the answer are held now. One that was deleted does not count.
-    ///
-    /// Not `CookieStore::store_response_cookies`, which logs their values.
-    fn set_all(&mut self, headers: &HeaderMap, base: &Base) -> usize {
-        let stored =
-            headers.get_all(SET_COOKIE).iter().filter(|header| self.set(header, base)).count();
-        self.forget_expired();
-        stored
-    }
-
-    fn set(&mut self, header: &HeaderValue, base: &Base) -> bool {
-        let Some(cookie) = parse(header, base) else { return false };
-        if self.is_full() && !self.holds(&cookie) {
-            return false;
+    /// Takes the cookies of an answer that a refresh has overtaken, except those that the refresh
+    /// has changed. It deletes none: a late rejection may clear all cookies, and does not mean
+    /// those that were renewed.
+    fn learn_late(
+        &mut self,
+        headers: &HeaderMap,
+        upstream: &Upstream,
+        is_closed: &AtomicBool,
+    ) -> Option<Arc<Mutex<Contents>>> {
+        if is_closed.load(Ordering::SeqCst) {
+            return None;
         }
-        let action = self.cookies.insert(cookie, base.url());
-        matches!(action, Ok(StoreAction::Inserted | StoreAction::UpdatedExisting))
-    }
-
-    fn is_full(&self) -> bool {
-        self.cookies.iter_any().count() >= MOST_COOKIES
-    }
-
-    fn holds(&self, cookie: &Cookie<'_>) -> bool {
-        let domain = cookie.domain.as_cow();
-        domain.is_some_and(|domain| self.cookies.contains_any(&domain, &cookie.path, cookie.name()))
-    }
-
-    /// The store only marks them, and an upstream that invents names would have it grow for ever.
-    fn forget_expired(&mut self) {
-        let expired = self.cookies.iter_any().filter(|cookie| cookie.is_expired());
-        let keys: Vec<_> = expired.filter_map(key).collect();
-        for (domain, path, name) in keys {
-            self.cookies.remove(&domain, &path, &name);
+        let arrival = upstream.arrival(headers);
+        for cookie in upstream.cookies(headers, arrival) {
+            if !cookie.is_expired(arrival.now) && !self.renewed.contains(cookie.key()) {
+                self.cookies.set(cookie, arrival.now);
+            }
         }
+        self.cookies.forget_expired(arrival.now);
+        self.next.upgrade()
     }
 
-    /// Longer paths first (RFC 6265 §5.4).
-    fn matching(&self, url: &Url, now: SystemTime) -> Vec<(String, String)> {
-        let now = now.into();
-        let mut matching = self.cookies.matches(url);
-        matching.retain(|cookie| !cookie.expires_by(&now));
-        matching
-            .sort_by(|a, b| b.path.len().cmp(&a.path.len()).then_with(|| a.name().cmp(b.name())));
-        matching
-            .iter()
-            .map(|cookie| (cookie.name().to_owned(), cookie.value().to_owned()))
-            .collect()
+    /// Takes the cookies of an answer. Returns how many of them are held then.
+    fn set_all(&mut self, headers: &HeaderMap, upstream: &Upstream, arrival: Arrival) -> usize {
+        // First, so that expired cookies take no room.
+        self.cookies.forget_expired(arrival.now);
+        let cookies = upstream.cookies(headers, arrival);
+        cookies.filter(|cookie| self.cookies.set(cookie.clone(), arrival.now)).count()
     }
-
-    fn summary(&self) -> Vec<(Key, String, Option<SystemTime>)> {
-        let held = self.cookies.iter_unexpired();
-        let mut summary: Vec<_> = held
-            .filter_map(|cookie| Some((key(cookie)?, cookie.value().to_owned(), expiry(cookie))))
-            .collect();
-        summary.sort();
-        summary
-    }
-}
-
-/// Domain, path and name.
-type Key = (String, String, String);
-
-fn key(cookie: &Cookie<'_>) -> Option<Key> {
-    let domain = cookie.domain.as_cow()?.into_owned();
-    Some((domain, (*cookie.path).to_owned(), cookie.name().to_owned()))
 }
 
 // === impl InvalidCookie ===
@@ -452,7 +456,11 @@ impl error::Error for InvalidCookie {}
 
 impl fmt::Display for NothingStored {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the refresh endpoint set no cookie that the jar may hold")
+        f.write_str(match self {
+            Self::Refused => "the refresh endpoint set no cookie that the jar may hold",
+            Self::Deleted => "the refresh endpoint only deleted cookies",
+            Self::Empty => "the refresh endpoint set no cookie, and the jar holds none",
+        })
     }
 }
 
@@ -460,12 +468,16 @@ impl error::Error for NothingStored {}
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
+    use std::{sync::atomic::AtomicU64, time::Duration};
 
     use http::{Request, StatusCode, header::COOKIE};
     use proptest::prelude::*;
 
     use super::*;
+    use crate::{
+        cookies::store::{LONGEST_COOKIE, MOST_COOKIES},
+        head::RequestHead,
+    };
 
     const _: fn() = || {
         fn is_credential<T: Credential + fmt::Debug>() {}
@@ -485,6 +497,23 @@ mod tests {
             .collect()
     }
 
+    /// A jar with a clock that stands in the middle of 2011.
+    fn clocked() -> (Jar, Arc<AtomicU64>) {
+        let clock = Arc::new(AtomicU64::new(1_309_478_400));
+        let seconds = clock.clone();
+        let now =
+            move || SystemTime::UNIX_EPOCH + Duration::from_secs(seconds.load(Ordering::SeqCst));
+        (Jar::new("https://a.example").unwrap().with_clock(now), clock)
+    }
+
+    /// The answer to a request to `uri`.
+    fn observe_from(jar: &Jar, uri: &str, cookies: &[&str]) {
+        let (request, ()) = Request::get(uri).body(()).unwrap().into_parts();
+        let headers = answer(cookies);
+        let response = ResponseHead::new(StatusCode::OK, &headers);
+        jar.observe(&response.with_request(RequestHead::new(&request)));
+    }
+
     fn observe(jar: &Jar, cookies: &[&str]) {
         jar.observe(&ResponseHead::new(StatusCode::OK, &answer(cookies)));
     }
@@ -499,7 +528,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_without_a_domain_goes_to_its_host_alone() {
+    fn a_cookie_without_a_domain_goes_to_its_host_only() {
         let jar = jar("https://app.example.com", &["sid=1; Path=/"]);
         assert_eq!(sent(&jar, "https://app.example.com/x"), "sid=1");
         assert_eq!(sent(&jar, "https://APP.example.com:8443/x"), "sid=1");
@@ -524,7 +553,7 @@ mod tests {
     }
 
     #[test]
-    fn a_cookie_for_a_domain_that_is_not_the_upstreams_is_not_taken() {
+    fn a_cookie_for_another_domain_is_refused() {
         let foreign = [
             "sid=1; Domain=evil.org",
             "sid=1; Domain=other.example.com",
@@ -549,43 +578,43 @@ mod tests {
     fn a_path_is_respected_and_the_longest_comes_first() {
         let cookies = ["sid=root; Path=/", "sid=auth; Path=/auth", "b=1; Path=/auth", "theme=dark"];
         let jar = jar("https://a.example/app/index", &cookies);
-        assert_eq!(sent(&jar, "/auth/refresh"), "b=1; sid=auth; sid=root");
+        assert_eq!(sent(&jar, "/auth/refresh"), "sid=auth; b=1; sid=root");
         assert_eq!(sent(&jar, "/authors"), "sid=root");
         assert_eq!(sent(&jar, "/app/x"), "theme=dark; sid=root");
         assert_eq!(jar.value("sid").as_deref(), Some("auth"));
     }
 
     #[test]
-    fn a_secure_cookie_travels_encrypted_or_stays_on_this_machine() {
+    fn a_secure_cookie_is_sent_over_tls_or_to_this_machine_only() {
         let jar = jar("https://a.example", &["sid=1; Secure; Path=/", "b=2; Path=/"]);
         assert_eq!(sent(&jar, "http://a.example/"), "b=2");
         assert_eq!(sent(&jar, "ws://a.example/"), "b=2");
-        assert_eq!(sent(&jar, "https://a.example/"), "b=2; sid=1");
+        assert_eq!(sent(&jar, "https://a.example/"), "sid=1; b=2");
         assert_eq!(sent(&self::jar("http://localhost", &["sid=1; Secure"]), "/"), "sid=1");
     }
 
     #[test]
     fn an_expired_cookie_is_not_sent() {
-        let jar = jar("https://a.example", &["a=1; Max-Age=60; Path=/", "b=1; Path=/"]);
-        let url = Url::parse("https://a.example/").unwrap();
-        let at = |seconds| {
-            let cookies = jar.cookies_for(&url, SystemTime::now() + Duration::from_secs(seconds));
-            cookies.into_iter().map(|(name, _)| name).collect::<Vec<_>>()
-        };
-        assert_eq!(at(0), ["a", "b"]);
-        assert_eq!(at(61), ["b"]);
+        let (jar, clock) = clocked();
+        jar.store(&answer(&["a=1; Max-Age=60; Path=/", "b=1; Path=/"]));
+        assert_eq!(sent(&jar, "/"), "a=1; b=1");
+        clock.fetch_add(59, Ordering::SeqCst);
+        assert_eq!(sent(&jar, "/"), "a=1; b=1");
+        clock.fetch_add(1, Ordering::SeqCst);
+        assert_eq!(sent(&jar, "/"), "b=1");
+        assert_eq!(jar.value("a"), None);
     }
 
     #[test]
-    fn an_answer_can_delete_a_cookie_and_none_is_remembered_for_it() {
+    fn a_deleted_cookie_leaves_nothing_in_the_jar() {
         let jar = jar("https://a.example", &["a=1; Path=/", "b=1; Path=/"]);
         observe(&jar, &["a=; Path=/; Max-Age=0", "c=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT"]);
         assert_eq!(sent(&jar, "/"), "b=1");
-        assert_eq!(jar.lock().cookies.iter_any().count(), 1);
+        assert_eq!(jar.lock().cookies.len(SystemTime::UNIX_EPOCH), 1);
     }
 
     #[test]
-    fn what_can_not_be_read_is_left_out() {
+    fn an_unreadable_cookie_is_ignored() {
         let headers = [
             &b"sid=\xff"[..],
             b"",
@@ -605,14 +634,14 @@ mod tests {
     }
 
     #[test]
-    fn a_jar_has_bounds_as_in_a_browser_and_still_rolls_when_it_is_full() {
+    fn a_full_jar_takes_no_new_cookie_and_still_updates_old_ones() {
         let jar = jar("https://a.example", &["sid=1; Path=/"]);
         observe(&jar, &[&format!("long={}", "x".repeat(LONGEST_COOKIE))]);
         assert_eq!(jar.value("long"), None);
         for n in 0..2 * MOST_COOKIES {
             observe(&jar, &[&format!("c{n}=1")]);
         }
-        assert_eq!(jar.lock().cookies.iter_any().count(), MOST_COOKIES);
+        assert_eq!(jar.lock().cookies.len(SystemTime::UNIX_EPOCH), MOST_COOKIES);
         observe(&jar, &["sid=2; Path=/"]);
         assert_eq!(jar.value("sid").as_deref(), Some("2"));
     }
@@ -626,57 +655,54 @@ mod tests {
     }
 
     #[test]
-    fn the_answers_of_others_are_not_taken_for_the_upstreams() {
+    fn an_answer_of_another_host_sets_no_cookie() {
         for elsewhere in ["https://evil.org/", "http://a.example/", "https://b.a.example/"] {
             let jar = jar("https://a.example", &["sid=1; Path=/"]);
             assert_eq!(sent(&jar, "https://a.example/"), "sid=1");
             observe(&jar, &["sid=2; Path=/"]);
             assert_eq!(sent(&jar, "https://a.example/"), "sid=2");
-            sent(&jar, elsewhere);
-            observe(&jar, &["sid=fixed; Path=/"]);
+            observe_from(&jar, elsewhere, &["sid=fixed; Path=/"]);
             assert_eq!(sent(&jar, "https://a.example/"), "sid=2", "{elsewhere}");
-            let renewed = jar.renewed(&answer(&["sid=3; Path=/"])).unwrap();
-            observe(&renewed, &["sid=4; Path=/"]);
-            assert_eq!(sent(&renewed, "/"), "sid=4");
+            observe(&jar, &["sid=3; Path=/"]);
+            assert_eq!(sent(&jar, "/"), "sid=3", "later answers of the upstream still count");
         }
     }
 
     #[test]
-    fn a_renewed_jar_has_what_rolled_meanwhile_and_is_one_of_its_own() {
+    fn a_renewed_jar_starts_with_the_current_cookies_and_changes_by_itself() {
         let csrf = Csrf::new("csrf", http::HeaderName::from_static("x-csrf"));
         let old = jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/"]).with_csrf(csrf);
         observe(&old, &["csrf=2; Path=/"]);
         let new = old.renewed(&answer(&["sid=2; Path=/"])).unwrap();
-        assert_eq!(sent(&new, "/"), "csrf=2; sid=2");
-        assert_eq!(sent(&old, "/"), "csrf=2; sid=1");
+        assert_eq!(sent(&new, "/"), "sid=2; csrf=2");
+        assert_eq!(sent(&old, "/"), "sid=1; csrf=2");
         let (mut head, ()) = Request::post("/").body(()).unwrap().into_parts();
         new.with_expiry_of("sid").apply(&mut head);
         assert_eq!(head.headers["x-csrf"], "2");
     }
 
     #[test]
-    fn a_late_answer_rolls_what_no_refresh_has_touched_and_deletes_nothing() {
+    fn a_late_answer_updates_only_cookies_that_no_refresh_has_changed() {
         let first =
             jar("https://a.example", &["sid=1; Path=/", "csrf=1; Path=/", "theme=dark; Path=/"]);
         let second = first.renewed(&answer(&["sid=2; Path=/"])).unwrap();
         let third =
             second.renewed(&answer(&["sid=3; Path=/", "theme=; Path=/; Max-Age=0"])).unwrap();
         observe(&first, &["csrf=late; Path=/", "sid=late; Path=/", "theme=late; Path=/"]);
-        assert_eq!(sent(&second, "/"), "csrf=late; sid=2; theme=late");
-        assert_eq!(sent(&third, "/"), "csrf=late; sid=3");
+        assert_eq!(sent(&second, "/"), "sid=2; csrf=late; theme=late");
+        assert_eq!(sent(&third, "/"), "sid=3; csrf=late");
         observe(&second, &["csrf=; Path=/; Max-Age=0", "sid=; Path=/; Max-Age=0"]);
-        assert_eq!(sent(&third, "/"), "csrf=late; sid=3");
+        assert_eq!(sent(&third, "/"), "sid=3; csrf=late");
 
-        sent(&first, "https://evil.org/");
-        observe(&first, &["csrf=fixed; Path=/"]);
-        assert_eq!(sent(&third, "/"), "csrf=late; sid=3");
+        observe_from(&first, "https://evil.org/", &["csrf=fixed; Path=/"]);
+        assert_eq!(sent(&third, "/"), "sid=3; csrf=late");
         third.close();
         observe(&second, &["csrf=late; Path=/"]);
         assert!(third.is_empty());
     }
 
     #[test]
-    fn jars_of_a_login_may_be_used_from_everywhere_at_once() {
+    fn jars_of_a_login_can_be_used_on_several_threads() {
         let jar = Arc::new(jar("https://a.example", &["sid=0; Path=/"]));
         let stop = AtomicBool::new(false);
         let mut last: Option<Jar> = None;
@@ -704,12 +730,28 @@ mod tests {
     }
 
     #[test]
-    fn an_answer_that_sets_nothing_usable_renews_nothing() {
-        let old = jar("https://a.example", &["sid=1; Path=/"]);
-        let error = old.renewed(&answer(&["sid=s3cr3t; Domain=evil.org"])).unwrap_err();
-        assert!(!error.is_terminal());
-        assert!(!format!("{error:?}").contains("s3cr3t"));
-        assert!(old.renewed(&answer(&["sid=; Path=/; Max-Age=0"])).is_err());
+    fn a_success_without_a_usable_cookie_is_ambiguous() {
+        let base = "https://a.example";
+        let old = jar(base, &["sid=1; Path=/", "b=1; Path=/"]);
+        let deletions = [
+            "sid=; Path=/; Max-Age=0",
+            "sid=; Path=/; Expires=Thu, 01 Jan 1970 00:00:00 GMT",
+            "sid=; Path=/; expires=Sun, 06 Nov 1994 08:49:37 UTC",
+            "sid=; Path=/; expires=Sun, 06 Nov 1994 08:49:37",
+            "sid=; Path=/; expires=Sun, 6 Nov 1994 08:49:37 GMT",
+        ];
+        for (jar, cookies) in deletions
+            .iter()
+            .map(|deletion| (&old, vec![*deletion]))
+            .chain([(&old, vec!["sid=s3cr3t; Domain=evil.org"]), (&old, vec!["s3cr3t"])])
+            .chain([(&old, vec!["sid=; Path=/; Max-Age=0", "sid=s3cr3t; Domain=evil.org"])])
+            .chain([(&jar(base, &[]), vec![]), (&jar(base, &[]), vec![deletions[0]])])
+        {
+            let error = jar.renewed(&answer(&cookies)).unwrap_err();
+            assert_eq!(error.kind(), crate::RefreshErrorKind::Ambiguous, "{cookies:?}");
+            assert!(!format!("{error:?}").contains("s3cr3t"));
+        }
+        assert!(old.renewed(&answer(&["sid=; Path=/; Max-Age=0", "b=2; Path=/"])).is_ok());
         assert!(
             old.renewed(&HeaderMap::new()).unwrap().is_same(&old),
             "which the session will find out"
@@ -717,7 +759,7 @@ mod tests {
     }
 
     #[test]
-    fn jars_are_the_same_that_hold_the_same_for_as_long() {
+    fn jars_with_equal_cookies_and_expiries_are_the_same() {
         let base = "https://a.example";
         assert!(jar(base, &["a=1", "b=2"]).is_same(&jar(base, &["b=2", "a=1"])));
         assert!(!jar(base, &["a=1"]).is_same(&jar(base, &["a=2"])));
@@ -726,23 +768,38 @@ mod tests {
     }
 
     #[test]
-    fn the_expiry_is_that_of_the_cookie_that_was_named() {
-        let cookies = ["a=1; Expires=Wed, 18 May 2033 03:33:20 GMT", "b=1; Max-Age=5", "c=1"];
-        let jar = jar("https://a.example", &cookies);
-        assert_eq!(jar.expires_at(), None);
+    fn the_expiry_is_that_of_the_named_cookie() {
+        let (jar, clock) = clocked();
+        jar.store(&answer(&[
+            "a=1; Expires=Wed, 18 May 2033 03:33:20 GMT",
+            "b=1; Max-Age=5",
+            "c=1",
+        ]));
+        let now = SystemTime::UNIX_EPOCH + Duration::from_secs(clock.load(Ordering::SeqCst));
+        let seconds = |seconds| Duration::from_secs(seconds);
+        assert_eq!(jar.expires_at(now), None);
         let jar = jar.with_expiry_of("a");
-        assert_eq!(
-            jar.expires_at(),
-            Some(SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000))
-        );
-        assert_eq!(jar.with_expiry_of("c").expires_at(), None);
+        assert_eq!(jar.expires_at(now), Some(SystemTime::UNIX_EPOCH + seconds(2_000_000_000)));
+        let jar = jar.with_expiry_of("b");
+        for session in [now, now - seconds(3600), now + seconds(3600)] {
+            assert_eq!(
+                jar.expires_at(session),
+                Some(session + seconds(5)),
+                "by the session's clock"
+            );
+        }
+        clock.fetch_add(2, Ordering::SeqCst);
+        assert_eq!(jar.expires_at(now), Some(now + seconds(3)));
+        clock.fetch_add(7, Ordering::SeqCst);
+        assert_eq!(jar.expires_at(now), Some(now));
+        assert_eq!(jar.with_expiry_of("c").expires_at(now), None);
         let endless = self::jar("https://a.example", &["a=1; Max-Age=99999999999999999999"])
             .with_expiry_of("a");
-        assert!(endless.expires_at() > Some(SystemTime::now()));
+        assert!(endless.expires_at(SystemTime::now()) > Some(SystemTime::now()));
     }
 
     #[test]
-    fn a_closed_jar_takes_nothing_and_sends_nothing_nor_do_those_of_its_login() {
+    fn closing_a_jar_empties_and_closes_all_jars_of_its_login() {
         let old = jar("https://a.example", &["sid=1; Path=/"]);
         let new = old.renewed(&answer(&["sid=2; Path=/"])).unwrap();
         new.close();
@@ -767,7 +824,7 @@ mod tests {
     }
 
     #[test]
-    fn neither_names_nor_values_are_shown() {
+    fn debug_shows_neither_names_nor_values_of_cookies() {
         let jar = jar("https://a.example", &["n4me=s3cr3t"]);
         assert_eq!(
             format!("{jar:?}"),
@@ -782,7 +839,115 @@ mod tests {
         host == domain || host.strip_suffix(domain).is_some_and(|rest| rest.ends_with('.'))
     }
 
+    #[test]
+    fn a_redirect_to_another_host_sets_no_cookie() {
+        let jar = jar("https://a.example", &["sid=1; Path=/"]);
+        let mut extensions = http::Extensions::new();
+        extensions.insert(TargetUri("https://evil.org/".parse().unwrap()));
+        let headers = answer(&["sid=fixed; Path=/"]);
+        jar.observe(&ResponseHead::new(StatusCode::OK, &headers).with_extensions(&extensions));
+        assert_eq!(sent(&jar, "/"), "sid=1");
+    }
+
+    #[test]
+    fn equal_paths_are_sent_in_the_order_of_creation() {
+        let jar = jar("https://a.example", &["b=1; Path=/x", "a=1; Path=/y", "c=1; Path=/"]);
+        observe(&jar, &["a=1; Path=/x", "b=2; Path=/x", "c=2; Path=/x"]);
+        assert_eq!(sent(&jar, "/x"), "b=2; a=1; c=2; c=1", "an update keeps the creation time");
+        observe(&jar, &["b=; Path=/x; Max-Age=0"]);
+        observe(&jar, &["b=3; Path=/x"]);
+        assert_eq!(sent(&jar, "/x"), "a=1; c=2; b=3; c=1", "after a deletion it is a new cookie");
+        assert_eq!(
+            sent(&jar.renewed(&answer(&["a=2; Path=/x"])).unwrap(), "/x"),
+            "a=2; c=2; b=3; c=1"
+        );
+    }
+
+    #[test]
+    fn the_value_and_the_csrf_header_are_those_of_the_cookie_that_is_sent_first() {
+        let csrf = Csrf::new("csrf", http::HeaderName::from_static("x-csrf"));
+        let base = "https://app.example.com";
+        let cookies = ["csrf=wide; Path=/; Domain=example.com", "csrf=host; Path=/"];
+        for (cookies, first) in [
+            (vec![cookies[0], cookies[1]], "wide"),
+            (vec![cookies[1], cookies[0]], "host"),
+            (vec![cookies[0], cookies[1], "csrf=deep; Path=/api"], "deep"),
+            (vec![cookies[0], cookies[1], cookies[0]], "wide"),
+        ] {
+            let jar = jar(base, &cookies).with_csrf(csrf.clone());
+            let (mut head, ()) = Request::post("/api/x").body(()).unwrap().into_parts();
+            jar.apply(&mut head);
+            let sent = head.headers[COOKIE].to_str().unwrap();
+            assert!(sent.starts_with(&format!("csrf={first}")), "{sent}");
+            assert_eq!(head.headers["x-csrf"], first);
+            assert_eq!(jar.value("csrf").as_deref(), Some(first));
+        }
+    }
+
+    fn dated(cookie: &str, date: &str) -> HeaderMap {
+        let mut headers = answer(&[cookie]);
+        headers.insert(DATE, date.parse().unwrap());
+        headers
+    }
+
+    #[test]
+    fn an_expiry_counts_from_the_date_of_the_answer() {
+        // The clock says 2011-07-01 00:00, and the server is 75 minutes behind.
+        let date = "Thu, 30 Jun 2011 22:45:00 GMT";
+        let cases = [
+            ("sid=1; Expires=Thu, 30 Jun 2011 23:45:00 GMT", date, Some(3600)),
+            ("sid=1; Expires=Thu, 30 Jun 2011 23:45:00 GMT", "nonsense", None),
+            ("sid=1; Expires=Fri, 01 Jul 2011 00:10:00 GMT", "nonsense", Some(600)),
+            ("sid=1; Expires=Thu, 30 Jun 2011 22:45:00 GMT", date, None),
+            ("sid=1; Expires=Thu, 01 Jan 1970 00:00:00 GMT", date, None),
+            ("sid=1; Max-Age=60; Expires=Thu, 30 Jun 2011 23:45:00 GMT", date, Some(60)),
+            ("sid=1; Max-Age=x; Expires=Thu, 30 Jun 2011 23:45:00 GMT", date, Some(3600)),
+        ];
+        for (cookie, date, lifetime) in cases {
+            let (jar, clock) = clocked();
+            jar.store(&dated(cookie, date));
+            let now = clock.load(Ordering::SeqCst);
+            let now = SystemTime::UNIX_EPOCH + Duration::from_secs(now);
+            let expires_at = jar.with_expiry_of("sid").expires_at(now);
+            let expected = lifetime.map(|lifetime| now + Duration::from_secs(lifetime));
+            assert_eq!(expires_at, expected, "{cookie} {date}");
+        }
+    }
+
     proptest! {
+        #[test]
+        fn cookies_are_sent_in_the_order_of_the_rfc(
+            sets in proptest::collection::vec(("[a-c]", "(/[xy]){0,2}", 0..3_u8), 0..20),
+        ) {
+            let jar = Jar::new("https://a.example").unwrap();
+            let mut expected: Vec<(String, String, usize)> = Vec::new();
+            for (step, (name, path, action)) in sets.into_iter().enumerate() {
+                let path = if path.is_empty() { "/".to_owned() } else { path };
+                let position = expected.iter().position(|held| (&held.0, &held.1) == (&name, &path));
+                if action == 0 {
+                    observe(&jar, &[&format!("{name}=; Path={path}; Max-Age=0")]);
+                    position.map(|position| expected.remove(position));
+                } else {
+                    observe(&jar, &[&format!("{name}={step}; Path={path}")]);
+                    match position {
+                        Some(position) => expected[position].2 = step,
+                        None => expected.push((name, path, step)),
+                    }
+                }
+            }
+            expected.retain(|held| ["/", "/x", "/x/y"].contains(&&*held.1));
+            expected.sort_by_key(|held| std::cmp::Reverse(held.1.len()));
+            let pairs: Vec<_> = expected.iter().map(|held| format!("{}={}", held.0, held.2)).collect();
+            prop_assert_eq!(sent(&jar, "/x/y"), pairs.join("; "));
+            for name in ["a", "b", "c"] {
+                let first = expected.iter().find(|held| held.0 == name).map(|held| held.2.to_string());
+                // `value` knows no request, so it also finds cookies of other paths.
+                if first.is_some() {
+                    prop_assert!(jar.value(name).is_some());
+                }
+            }
+        }
+
         #[test]
         fn a_cookie_goes_to_its_host_or_below_its_domain_and_nowhere_else(
             base in r"([ab]\.){0,2}(a|b)\.example",
@@ -800,7 +965,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_an_answer_sets_a_request_can_carry(
+        fn a_request_can_carry_any_cookie_that_an_answer_sets(
             bytes in prop_oneof![
                 proptest::collection::vec(any::<u8>(), 0..60),
                 "[a-c]{0,2}=[ -~]{0,8}(; ?(Path|Domain|Max-Age|Expires|Secure|é)=[ -~éß]{0,12}){0,3}"
@@ -817,7 +982,7 @@ mod tests {
             let answer = HeaderMap::from_iter([(SET_COOKIE, header)]);
             jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             if let Ok(next) = jar.renewed(&answer) {
-                next.expires_at();
+                next.expires_at(SystemTime::now());
                 jar.observe(&ResponseHead::new(StatusCode::OK, &answer));
             }
             let Ok(request) = Request::get(path).body(()) else { return Ok(()) };

@@ -7,8 +7,9 @@ use tokio::time;
 use tower_service::Service;
 
 use crate::{
-    cookies::{base::InvalidUrl, csrf::Csrf, exchange::Exchange, jar::Jar},
+    cookies::{csrf::Csrf, endpoint::Endpoint, jar::Jar},
     error::BoxError,
+    exchange::{InvalidUrl, RequestBody},
     refresher::BoxFuture,
     session::EndedLogin,
 };
@@ -16,70 +17,70 @@ use crate::{
 /// A hook that POSTs to the logout path of a web application, with the last cookies of the login,
 /// and closes its jar.
 ///
-/// For [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). See the [module
-/// docs](crate::cookies) for an example.
+/// For [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). See the
+/// [module docs](crate::cookies) for an example.
 #[derive(Clone)]
 pub struct LogoutEndpoint {
-    exchange: Exchange,
+    endpoint: Endpoint,
     timeout: Duration,
 }
 
-/// Closes the jar at the end of the hook, also of one that panics or is dropped.
+/// Closes the jar when the hook ends, panics or is dropped.
 struct Closing(Arc<Jar>);
 
 // === impl LogoutEndpoint ===
 
 impl LogoutEndpoint {
-    /// The endpoint at this path of the upstream that a jar is for, reached through any HTTP
-    /// service.
+    /// The endpoint at this path of a jar's upstream, reached through any HTTP client that is a
+    /// Tower service.
     ///
     /// # Errors
     ///
     /// If the path does not start with a slash, or has a character that no path has.
-    pub fn new<S, B, ResBody>(service: S, path: &str) -> Result<Self, InvalidUrl>
+    pub fn new<S, B>(http: S, path: &str) -> Result<Self, InvalidUrl>
     where
-        S: Service<Request<B>, Response = Response<ResBody>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Error: Into<BoxError>,
         S::Future: Send,
-        B: From<Bytes> + 'static,
-        ResBody: Body + Send + 'static,
+        B: Body + Send + 'static,
+        B::Error: Into<BoxError>,
     {
-        Ok(Self { exchange: Exchange::new(service, path)?, timeout: Duration::from_secs(10) })
+        Ok(Self { endpoint: Endpoint::new(http, path)?, timeout: Duration::from_secs(10) })
     }
 
     /// Sends a header with the logout.
     #[must_use]
     pub fn header(mut self, name: HeaderName, value: HeaderValue) -> Self {
-        self.exchange.header(name, value);
+        self.endpoint.header(name, value);
         self
     }
 
     /// Whether the cookies may go over `http://` to a host that isn't loopback, as
-    /// [`Origins::allow_cleartext`](crate::Origins::allow_cleartext) says for other
-    /// requests. Default: false, and it is not called then.
+    /// [`Origins::any_with_cleartext`](crate::Origins::any_with_cleartext) says for other requests.
+    /// Default: false, and the endpoint is not called.
     #[must_use]
     pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        self.exchange.allow_cleartext(allow);
+        self.endpoint.allows_cleartext = allow;
         self
     }
 
-    /// Another CSRF check than that of the jar, for this path alone: Flask-JWT-Extended has a
-    /// cookie of its own for it, `csrf_refresh_token`. Default: that of the jar, if it has one.
+    /// Replaces the CSRF check of the jar, for this path only. Flask-JWT-Extended, for example, has
+    /// a cookie `csrf_refresh_token` for it. Default: the check of the jar, if it has one.
     #[must_use]
     pub fn csrf(mut self, csrf: Csrf) -> Self {
-        self.exchange.csrf(csrf);
+        self.endpoint.csrf = Some(csrf);
         self
     }
 
     /// Sends a body with the logout. Default: none.
     #[must_use]
     pub fn body(mut self, content_type: HeaderValue, body: impl Into<Bytes>) -> Self {
-        self.exchange.header(CONTENT_TYPE, content_type);
-        self.exchange.body(body.into());
+        self.endpoint.header(CONTENT_TYPE, content_type);
+        self.endpoint.body = body.into();
         self
     }
 
-    /// How long the call may take. The jar is closed at its end in any case. Default: 10 seconds.
+    /// Limits the time of the call. The jar is closed after it in any case. Default: 10 seconds.
     #[must_use]
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit;
@@ -88,9 +89,8 @@ impl LogoutEndpoint {
 
     /// The hook.
     ///
-    /// It calls the endpoint also for a login that ended by a refused refresh: the cookies that
-    /// were refused need not be all that the upstream knows of the session. Whatever the endpoint
-    /// answers, the login is over; there is nobody to tell.
+    /// The hook calls the endpoint also after a refused refresh, because the upstream may know more
+    /// of the session than the refused cookies. The login is over, whatever the endpoint answers.
     pub fn into_hook(
         self,
     ) -> impl Fn(EndedLogin<Jar>) -> BoxFuture<'static, ()> + Clone + Send + Sync + 'static {
@@ -106,14 +106,20 @@ impl LogoutEndpoint {
 
     async fn log_out(&self, jar: Arc<Jar>) {
         let jar = Closing(jar);
-        _ = time::timeout(self.timeout, self.exchange.run(&jar.0)).await;
+        // The login is over, whatever comes of this.
+        let _ = time::timeout(self.timeout, async {
+            if let Ok(answer) = self.endpoint.post(&jar.0).await {
+                answer.skip().await;
+            }
+        })
+        .await;
     }
 }
 
 impl fmt::Debug for LogoutEndpoint {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("LogoutEndpoint")
-            .field("path", &self.exchange.path.path())
+            .field("path", &self.endpoint.path.path())
             .field("timeout", &self.timeout)
             .finish_non_exhaustive()
     }

@@ -1,10 +1,9 @@
-//! Cookie sessions: a credential that is a cookie jar, for web applications that show nobody a
-//! token.
+//! Cookie sessions: a cookie jar as the credential for a web application.
 //!
 //! A [`Jar`] holds the cookies of one login. [`RefreshEndpoint`] renews them by a POST to the
-//! application's refresh path, [`LogoutEndpoint`] tells the application when the login is over, and
-//! [`Csrf`] copies the cookie of a double-submit check into its header. Both endpoints go through
-//! an HTTP service of yours, with its TLS and its proxy.
+//! application's refresh path. [`LogoutEndpoint`] tells the application about the end of the login.
+//! [`Csrf`] copies the cookie of a double-submit check into its header. Both endpoints send through
+//! any HTTP client that is a Tower service.
 //!
 //! # Examples
 //!
@@ -16,12 +15,13 @@
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 //! use tower::{Layer, ServiceExt};
-//! use tower_refresh::{cookies::{Jar, LogoutEndpoint, RefreshEndpoint}, RefreshLayer, Session};
+//! use tower_refresh::{cookies::{Jar, LogoutEndpoint, RefreshEndpoint}, exchange::RequestBody};
+//! use tower_refresh::{RefreshLayer, Session};
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
-//! let http = Client::builder(TokioExecutor::new()).build_http::<Full<Bytes>>();
-//! let login = Request::post("http://localhost:8080/auth/login").body(Full::from("user=ada&password=lovelace"))?;
+//! let http = Client::builder(TokioExecutor::new()).build_http();
+//! let login = Request::post("http://localhost:8080/auth/login").body(RequestBody::from("user=ada&password=lovelace"))?;
 //! let jar = Jar::new("http://localhost:8080")?;
 //! jar.store(http.request(login).await?.headers());
 //!
@@ -42,8 +42,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! An application with a CSRF check, whose access cookie says when it expires, behind a firewall
-//! whose 403 is not its own, and which sends to the login page whom it does not know any more:
+//! An application with a CSRF check and an access cookie with an expiry. It redirects to its login
+//! page when a session is over, and a 403 comes from the firewall before it:
 //!
 //! ```
 //! use bytes::Bytes;
@@ -52,10 +52,11 @@
 //! use std::{convert::Infallible, time::Duration};
 //! use tower::service_fn;
 //! use tower_refresh::{cookies::{Csrf, Jar, RefreshEndpoint}, RefreshError, Session};
+//! # use tower_refresh::exchange::RequestBody;
 //!
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
-//! # let http = service_fn(|request: Request<Full<Bytes>>| async move {
+//! # let http = service_fn(|request: Request<RequestBody>| async move {
 //! #     assert_eq!(request.headers()["x-csrftoken"], "6Qx2");
 //! #     assert_eq!(request.headers()["referer"], "https://app.example.com/");
 //! #     let answer = Response::builder().header(header::SET_COOKIE, "access=mF_9; Path=/; Secure; Max-Age=300");
@@ -66,7 +67,7 @@
 //!     .classify(|status, headers| match status {
 //!         status if status.is_success() => Ok(()),
 //!         StatusCode::FORBIDDEN => Err(RefreshError::transient("the firewall")),
-//!         StatusCode::FOUND if headers[header::LOCATION] == "/login" => {
+//!         StatusCode::FOUND if headers.get(header::LOCATION).is_some_and(|to| to == "/login") => {
 //!             Err(RefreshError::terminal("sent to the login page"))
 //!         }
 //!         status => Err(RefreshError::from_status(status)),
@@ -83,77 +84,84 @@
 //! # Ok(()) }
 //! ```
 //!
-//! # What is sent where
+//! # Cookies of a request
 //!
-//! Cookies go by RFC 6265: to their host, or to the hosts below their `Domain`; below their `Path`;
-//! a `Secure` one over TLS, or to this machine; none that has expired. The port makes no difference
-//! to a cookie, so name the [origins](crate::Origins) to the layer.
+//! Cookies go by RFC 6265: to their host, or to the hosts below their `Domain`; to the paths below
+//! their `Path`; with `Secure`, only over TLS or to this machine; until they expire. Longer paths
+//! come first, then older cookies. The port makes no difference to a cookie, so the layer's
+//! [`Origins`](crate::Origins) should name the upstream.
 //!
-//! The caller's own `Cookie` header does not make a request the caller's own: its cookies are kept,
-//! and the jar's are put before them in the one header there is. Of two of the same name the jar's
-//! is sent. What does make a request pass untouched is an `Authorization` header, as with any
-//! credential; where that is for somebody else (a test system behind a password), let the layer
-//! [overwrite](crate::RefreshLayer::overwrite): a jar leaves that header alone.
+//! The caller's own cookies are kept. They follow the jar's in the same header, and of two cookies
+//! of the same name the jar's is sent. A `Cookie` header does not make a request the caller's own.
+//! An `Authorization` header does, as with any credential. Where that header belongs to another
+//! system, such as a test system behind a password, the layer has to
+//! [overwrite](crate::RefreshLayer::overwrite): a jar leaves the header as it is.
 //!
-//! # What is taken from whom
+//! # Cookies of an answer
 //!
-//! - The answer to a refresh fills a jar of its own, which takes the old one's place when the
-//!   flight settles, before any waiter goes on. It starts from what the old one holds when the
-//!   answer is there, so that nothing is lost that rolled meanwhile.
-//! - An ordinary answer rolls the jar forward that its request carried. Where a refresh has
-//!   overtaken it, the newer jar of the same login takes from it the cookies that no refresh has
-//!   touched, so that a CSRF token which rolls with every form is not lost; but nothing that a
-//!   refresh has set or deleted, and no deletion. What one login was answered never reaches
-//!   another.
-//! - A session gets to see no URL of an answer. So every cookie counts as one of the upstream that
-//!   [`Jar::new`] names, and once a request with this jar has gone to a host that is not the
-//!   upstream and gets no cookie of it, or to the upstream in cleartext where the jar is for
-//!   `https`, the jar takes nothing from ordinary answers any more, until the next refresh. Layers
-//!   with [origins](crate::Origins) don't let it come to that. Where a jar is for two
-//!   hosts, an answer of either counts as one of the upstream.
-//! - A cookie for a foreign domain is left out, and so is one for a domain without a dot. There is
-//!   no list of public suffixes here: an upstream that sets cookies for `co.uk` sends them to all
-//!   of it.
-//! - A jar is bounded as in a browser: 180 cookies of 4096 bytes. Names with the prefixes `__Host-`
-//!   and `__Secure-` are names like any other.
+//! - The answer to a refresh fills a new jar, which replaces the old one before any waiting request
+//!   is sent. It starts with the cookies that the old jar holds when the answer arrives, so that
+//!   ordinary answers that came meanwhile are not lost.
+//! - An ordinary answer updates the jar of its request. If a refresh has replaced that jar, the
+//!   newer jar of the same login takes the cookies that no refresh has changed, such as a CSRF
+//!   token that changes with every form. It deletes none for a late answer. An answer never reaches
+//!   the jar of another login.
+//! - Every cookie counts as set by the URL of [`Jar::new`]. An answer of a host that is not the
+//!   upstream, and gets no cookie of the jar, sets none; nor does an answer over `http` where the
+//!   upstream is `https`.
+//! - A cookie for another domain is refused, and so is one for a domain without a dot. There is no
+//!   list of public suffixes: a cookie of the upstream for `co.uk` would be sent to all hosts below
+//!   it.
+//! - Dates go by RFC 6265 §5.1.1. Without `Max-Age`, the lifetime of a cookie is its `Expires` less
+//!   the `Date` of the answer, so that a wrong clock does not matter.
+//! - A jar holds at most 180 cookies of 4096 bytes, as browsers do. Names with the prefixes
+//!   `__Host-` and `__Secure-` have no special meaning.
 //!
-//! # What an answer means
+//! [`StripSetCookieLayer`] keeps the upstream's cookies from the callers of a proxy.
 //!
-//! | the refresh endpoint | kind |
+//! # Answers
+//!
+//! | answer of the refresh endpoint | kind |
 //! |---|---|
-//! | 2xx | success: unless it sets cookies and none that the jar may hold, or changes nothing about a jar that was rejected, which is transient |
-//! | 401, 403 | terminal: the login ends |
-//! | 3xx, which is not followed, and anything else | transient, with the `Retry-After` of the answer |
-//! | no connection | transient |
-//! | no answer, or none in time; 504 | ambiguous |
+//! | 2xx | success |
+//! | 2xx that leaves the jar without a new cookie: all refused, only deletions, none for an empty jar | ambiguous |
+//! | 401 or 403 with a [page](crate::exchange::is_page) for people | transient |
+//! | other 401 or 403 | terminal: the login ends |
+//! | 3xx, which is not followed, and every other status | transient, after the wait of a `Retry-After` |
+//! | none, and the request was [certainly not sent](crate::exchange#was-it-sent) | transient |
+//! | none otherwise; 504 | ambiguous |
 //!
-//! [`RefreshEndpoint::classify`] and [`RefreshEndpoint::unsent_if`] change that. The body of an
-//! answer is not waited for, and of what has come of it 64 KiB are read at the most, so that its
-//! connection can be used again.
+//! A success that does not change a jar that was rejected fails, because the session finds the old
+//! credential. [`RefreshEndpoint::classify`] and [`RefreshEndpoint::unsent_if`] change the table.
+//! The endpoint does not wait for the body of an answer. It reads up to 64 KiB of the part that has
+//! come, so that the connection can be used again.
 //!
 //! # Secrets
 //!
-//! No error and no `Debug` output shows a cookie, and the headers that they travel in are
-//! sensitive. Their memory is not wiped, also with the feature `zeroize`: cookies live in texts of
-//! the `cookie_store` crate, which does not give them away.
+//! No error and no `Debug` output shows a cookie, and the headers of cookies are sensitive. A jar
+//! keeps the values in a [`Secret`](crate::credential::Secret), which is wiped with the feature
+//! `zeroize`. The copies in headers are not wiped.
 //!
 //! # Logout
 //!
-//! A [logout](crate::Session::logout) takes effect at once; then the hook calls the application
-//! with the newest cookies there are, those of a refresh that the logout overtook included, and
-//! closes all jars of that login: they are empty and stay so, whatever late answers set. Without a
-//! hook they go when the last request that carries them does.
+//! A [logout](crate::Session::logout) takes effect at once. The hook then calls the application
+//! with the newest cookies, also those of a refresh that the logout overtook, and closes all jars
+//! of the login: they are empty and stay empty, whatever late answers set. Without a hook, the
+//! cookies are dropped with the last request that carries them.
 
 mod base;
 mod csrf;
-mod exchange;
+mod endpoint;
 mod header;
 mod jar;
 mod logout;
 mod refresh;
+mod set_cookie;
+mod store;
+mod strip;
 
-pub use base::InvalidUrl;
 pub use csrf::Csrf;
 pub use jar::{InvalidCookie, Jar};
 pub use logout::LogoutEndpoint;
 pub use refresh::RefreshEndpoint;
+pub use strip::{StripFuture, StripSetCookie, StripSetCookieLayer};

@@ -1,21 +1,21 @@
-use std::time::SystemTime;
+use std::{sync::Arc, time::SystemTime};
 
 use http::{header::AUTHORIZATION, request};
 
 use crate::head::ResponseHead;
 
-/// What proves the caller to the upstream: a bearer token, cookies, a signed header.
+/// The proof of the caller's identity: a bearer token, cookies, a signed header.
 ///
 /// Only [`apply`](Self::apply) is required. The methods run on the path of every request, so they
-/// should neither block nor take long; none of them is called while a lock of their session is
-/// held. (A service that is the inner one of another [`Refresh`](crate::Refresh) is cloned under a
-/// lock of that one, see there.)
+/// should neither block nor take long. None is called while a lock of the session is held. (If a
+/// [`Refresh`](crate::Refresh) is the inner service of another one, that one clones it under a
+/// lock; see there.)
 ///
-/// The session is asked right before `apply`: what that does to the session counts from the next
-/// request on.
+/// The layer reads the state of the session right before `apply`. A change that `apply` itself
+/// makes to the session takes effect from the next request on.
 ///
-/// A credential may be logged by accident: give it a `Debug` that shows no secret, as
-/// [`Token`](crate::Token) does, or none at all.
+/// A credential may be logged by accident. Give it a `Debug` that shows no secret, like that of
+/// [`Token`](crate::Token), or none at all.
 ///
 /// # Examples
 ///
@@ -40,29 +40,37 @@ use crate::head::ResponseHead;
 /// SessionCookie(HeaderValue::from_static("sid=31d4d96e")).apply(&mut request);
 /// assert!(SessionCookie::is_present(&request));
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` is not a credential",
+    label = "not a `Credential`",
+    note = "use `Token` for bearer tokens, or implement `tower_refresh::Credential`"
+)]
 pub trait Credential: Send + Sync + 'static {
-    /// Puts the credential on an outgoing request head, replacing what an earlier one put there.
+    /// Puts the credential on the head of a request, and replaces an earlier credential there.
     ///
-    /// Called immediately before every send, the replay included. It can't fail: what can, must
-    /// fail when the credential is made.
+    /// Called right before every send, the replay included. It can't fail: a conversion that can
+    /// fail belongs into the constructor of the credential.
     fn apply(&self, request: &mut request::Parts);
 
-    /// When the upstream stops accepting the credential, if that is known.
+    /// The time at which the upstream stops accepting the credential, if it is known.
     ///
-    /// Read once, when the credential arrives. It is wall clock because it must survive a suspended
-    /// machine. A time that has already passed by then counts as unknown: local clocks are wrong,
-    /// and the upstream decides.
+    /// Called once, when the session receives the credential. `received_at` is that moment by the
+    /// session's clock ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), for a
+    /// credential that knows its lifetime and not its end. An expiry that is not after
+    /// `received_at` counts as unknown: the local clock may be wrong, so the upstream decides.
     ///
     /// Unknown by default.
-    fn expires_at(&self) -> Option<SystemTime> {
+    #[expect(unused_variables, reason = "the name is documentation")]
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
         None
     }
 
-    /// Whether the caller authorised this request itself; it then passes untouched.
+    /// Whether the caller has put a credential of its own on the request. The request then passes
+    /// untouched.
     ///
-    /// Asked also when the session holds no credential, so it has no `self`.
+    /// Without `self`, because a session that is logged out has no credential to ask.
     ///
-    /// By default: whether the request has an `Authorization` header.
+    /// Default: whether the request has an `Authorization` header.
     fn is_present(request: &request::Parts) -> bool
     where
         Self: Sized,
@@ -70,20 +78,20 @@ pub trait Credential: Send + Sync + 'static {
         request.headers.contains_key(AUTHORIZATION)
     }
 
-    /// Sees the head of every response to a request that carried this credential, and which request
-    /// it answers: for cookies that the upstream renews, for nonces.
+    /// Observes the head of every response to a request that carried this credential: cookies that
+    /// the upstream renews, nonces. The head tells which request it answers.
     ///
-    /// Called before [`Detect::inspect`](crate::detect::Detect::inspect). Does nothing by default.
+    /// Called before [`Detect::inspect`](crate::detect::Detect::inspect). Default: does nothing.
     #[expect(unused_variables, reason = "the name is documentation")]
     fn observe(&self, response: &ResponseHead<'_>) {}
 
-    /// A copy that shares no memory with this one, for a clone of the service to put on its
-    /// requests. Nothing but [`apply`](Self::apply) is asked of it; [`observe`](Self::observe) sees
-    /// the original.
+    /// A copy that shares no memory with this credential, for the requests of one clone of the
+    /// service. Only [`apply`](Self::apply) is called on the copy. [`observe`](Self::observe) is
+    /// called on the original.
     ///
-    /// Threads that send with one credential slow one another down by what it shares, be it only
-    /// the reference count of a header value. For a credential that is made of such a value and
-    /// never changes.
+    /// Threads that send one credential contend for the memory that it shares, even if that is only
+    /// the reference count of a header value. A credential that consists of header values and never
+    /// changes should implement this method.
     ///
     /// ```
     /// use http::{HeaderValue, header, request};
@@ -107,7 +115,7 @@ pub trait Credential: Send + Sync + 'static {
     /// assert_eq!(key.unshared().unwrap().0, key.0);
     /// ```
     ///
-    /// `None` by default: all clones send with the one.
+    /// Default: `None`, and all clones of the service use this credential.
     fn unshared(&self) -> Option<Self>
     where
         Self: Sized,
@@ -115,12 +123,12 @@ pub trait Credential: Send + Sync + 'static {
         None
     }
 
-    /// Whether the upstream would treat `other` like this one.
+    /// Whether the upstream treats `other` like this credential.
     ///
-    /// A refresh that yields the rejected credential again has failed; without this method that
-    /// goes unnoticed until the replay is rejected as well.
+    /// A refresh that yields the rejected credential again counts as failed. Without this method,
+    /// only the rejection of the replay shows it.
     ///
-    /// `false` by default.
+    /// Default: `false`.
     #[expect(unused_variables, reason = "the name is documentation")]
     fn is_same(&self, other: &Self) -> bool
     where
@@ -130,8 +138,64 @@ pub trait Credential: Send + Sync + 'static {
     }
 }
 
+// === impl Credential ===
+
+impl<C: Credential> Credential for Arc<C> {
+    fn apply(&self, request: &mut request::Parts) {
+        (**self).apply(request);
+    }
+
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        (**self).expires_at(received_at)
+    }
+
+    fn is_present(request: &request::Parts) -> bool {
+        C::is_present(request)
+    }
+
+    fn observe(&self, response: &ResponseHead<'_>) {
+        (**self).observe(response);
+    }
+
+    fn unshared(&self) -> Option<Self> {
+        (**self).unshared().map(Self::new)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (**self).is_same(other)
+    }
+}
+
+impl<C: Credential> Credential for Box<C> {
+    fn apply(&self, request: &mut request::Parts) {
+        (**self).apply(request);
+    }
+
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        (**self).expires_at(received_at)
+    }
+
+    fn is_present(request: &request::Parts) -> bool {
+        C::is_present(request)
+    }
+
+    fn observe(&self, response: &ResponseHead<'_>) {
+        (**self).observe(response);
+    }
+
+    fn unshared(&self) -> Option<Self> {
+        (**self).unshared().map(Self::new)
+    }
+
+    fn is_same(&self, other: &Self) -> bool {
+        (**self).is_same(other)
+    }
+}
+
 #[cfg(test)]
 mod tests {
+    use std::sync::atomic::{AtomicUsize, Ordering};
+
     use http::{HeaderMap, Request, StatusCode};
 
     use super::*;
@@ -146,8 +210,63 @@ mod tests {
         request.body(()).unwrap().into_parts().0
     }
 
+    /// A credential that overrides every method.
+    #[derive(Clone)]
+    struct Full {
+        name: &'static str,
+        observed: Arc<AtomicUsize>,
+    }
+
+    impl Credential for Full {
+        fn apply(&self, request: &mut request::Parts) {
+            request.headers.insert("x-name", self.name.parse().unwrap());
+        }
+
+        fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
+            Some(SystemTime::UNIX_EPOCH)
+        }
+
+        fn is_present(request: &request::Parts) -> bool {
+            request.headers.contains_key("x-name")
+        }
+
+        fn observe(&self, _: &ResponseHead<'_>) {
+            self.observed.fetch_add(1, Ordering::SeqCst);
+        }
+
+        fn unshared(&self) -> Option<Self> {
+            Some(self.clone())
+        }
+
+        fn is_same(&self, other: &Self) -> bool {
+            self.name == other.name
+        }
+    }
+
     #[test]
-    fn a_request_is_authorised_by_its_authorization_header_unless_told_otherwise() {
+    fn a_credential_behind_a_pointer_is_used_like_the_credential() {
+        fn check<C: Credential>(make: impl Fn(Full) -> C) {
+            let observed = Arc::<AtomicUsize>::default();
+            let credential = |name| make(Full { name, observed: observed.clone() });
+            let (one, other) = (credential("a"), credential("b"));
+            let mut request = head(Request::builder());
+            assert!(!C::is_present(&request));
+            one.apply(&mut request);
+            assert!(C::is_present(&request));
+            assert_eq!(request.headers["x-name"], "a");
+            assert_eq!(one.expires_at(SystemTime::now()), Some(SystemTime::UNIX_EPOCH));
+            assert!(one.is_same(&one.unshared().unwrap()) && !one.is_same(&other));
+            one.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));
+            assert_eq!(observed.load(Ordering::SeqCst), 1);
+        }
+        check(|credential| credential);
+        check(Arc::new);
+        check(Box::new);
+        check(|credential| Arc::new(Box::new(credential)));
+    }
+
+    #[test]
+    fn by_default_an_authorization_header_is_a_credential() {
         assert!(!Bare::is_present(&head(Request::builder())));
         assert!(!Bare::is_present(&head(
             Request::builder().header("proxy-authorization", "Basic eDp5")
@@ -156,8 +275,8 @@ mod tests {
     }
 
     #[test]
-    fn nothing_more_is_known_of_a_credential_unless_it_says_so() {
-        assert_eq!(Bare.expires_at(), None);
+    fn by_default_a_credential_neither_expires_nor_equals_another() {
+        assert_eq!(Bare.expires_at(SystemTime::now()), None);
         assert!(!Bare.is_same(&Bare));
         assert!(Bare.unshared().is_none());
         Bare.observe(&ResponseHead::new(StatusCode::OK, &HeaderMap::new()));

@@ -1,13 +1,13 @@
-//! What proves the caller to the upstream.
+//! The proof of the caller's identity that requests carry.
 //!
-//! A [`Credential`](crate::Credential) knows how it is put on a request and, if it can tell, when
-//! it expires. How the next one is obtained is the business of a refresher. [`Token`](crate::Token)
-//! is the ready-made one: an OAuth 2 bearer token. A [`Secret`] holds what is kept beside it and
-//! never shown, such as its refresh token.
+//! A [`Credential`](crate::Credential) puts itself on a request, and knows when it expires if that
+//! can be known. A [refresher](crate::Refresher) obtains the next one. [`Token`](crate::Token) is
+//! the credential for OAuth 2 bearer tokens. A [`Secret`] is a text that is never shown, such as a
+//! refresh token.
 //!
 //! # Examples
 //!
-//! A bearer token as a token endpoint hands it out:
+//! A bearer token as a token endpoint issues it:
 //!
 //! ```
 //! use std::time::Duration;
@@ -23,8 +23,8 @@
 //! # }
 //! ```
 //!
-//! A credential of your own, here a key in a header that the upstream invented. What can fail, the
-//! conversion to a header value, fails when the key is made:
+//! A custom credential: an API key in a header of its own. The conversion to a header value can
+//! fail, so it is done when the key is made:
 //!
 //! ```
 //! use http::header::InvalidHeaderValue;

@@ -7,17 +7,17 @@ use std::{
 
 use http::{Uri, uri};
 
-/// Where a credential may go: scheme, host and port ([RFC 6454 §4]).
+/// An origin to which a credential may go: scheme, host and port ([RFC 6454 §4]).
 ///
-/// Made from text like `https://api.example.com` or `http://[::1]:8080`. Case and the default port
-/// are normalised (80 for `http` and `ws`, 443 for `https` and `wss`), and so is the text of an
-/// IPv6 address; a `/` at the end is accepted. Two origins are equal when these three parts are, so
+/// Parsed from text like `https://api.example.com` or `http://[::1]:8080`. Parsing normalises case,
+/// the default port (80 for `http` and `ws`, 443 for `https` and `wss`) and the text of an IPv6
+/// address, and accepts a `/` at the end. Two origins are equal if these three parts are equal:
 /// `wss://a` is not `https://a`.
 ///
-/// A host matches as it is written. There are no wildcards, and nothing is looked up: `127.0.0.1`
-/// is not `localhost`, and a request to `https://api.example.com.` (with the dot that makes a name
-/// absolute) goes to no origin at all, because the name without it may be completed by a search
-/// domain and then is another host. For the same reason an origin can't be written with that dot.
+/// A host matches as it is written. There are no wildcards and no look-ups: `127.0.0.1` is not
+/// `localhost`. A request to `https://api.example.com.`, with the dot that makes a name absolute,
+/// matches no origin, because a search domain may complete the name without the dot to another
+/// host. For the same reason an origin can't be written with that dot.
 ///
 /// [RFC 6454 §4]: https://www.rfc-editor.org/rfc/rfc6454#section-4
 ///
@@ -40,10 +40,10 @@ pub struct Origin {
     port: u16,
 }
 
-/// A text is not an [`Origin`].
+/// The error of a text that is not an [`Origin`].
 ///
-/// The message says why without showing the text, which may have a password in it. Neither the
-/// message nor what `Debug` shows is stable.
+/// The message names the reason and does not show the text, which may contain a password. The text
+/// of the message and the output of `Debug` are not stable.
 ///
 /// # Examples
 ///
@@ -82,7 +82,7 @@ enum Scheme {
     Wss,
 }
 
-/// Normalised, so that the derived equality is the right one.
+/// A normalised host: hosts are the same if and only if they are equal.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 enum Host {
     /// A name or an IPv4 address, in lower case.
@@ -90,7 +90,7 @@ enum Host {
     V6(Ipv6Addr),
 }
 
-/// The host and port of an authority as they are written; no port is not the same as an empty one.
+/// The host and port of an authority, as they are written. An empty port is not the same as none.
 #[derive(Clone, Copy)]
 struct HostPort<'a> {
     host: &'a str,
@@ -100,11 +100,11 @@ struct HostPort<'a> {
 /// Whether a request to `uri` would show its credential to the network: the scheme is `http` or
 /// `ws`, and the host is not this machine.
 ///
-/// This machine is `localhost`, `127.0.0.0/8` and `[::1]`. Names below `localhost` are not: RFC 6761
-/// §6.3 reserves them, but ordinary resolvers ask the network for them. Nor are other spellings of a
-/// loopback address (`127.1`, `0x7f.1`, `2130706433`, `127.0.0.01`), on which resolvers disagree;
-/// `[::ffff:127.0.0.1]`, which depends on how the socket was opened; `0.0.0.0`; and `localhost.`,
-/// which some resolvers ask the network for.
+/// This machine is `localhost`, `127.0.0.0/8` and `[::1]`. Names below `localhost` are not: RFC
+/// 6761 §6.3 reserves them, but ordinary resolvers ask the network for them. Nor are other
+/// spellings of a loopback address (`127.1`, `0x7f.1`, `2130706433`, `127.0.0.01`), on which
+/// resolvers disagree; `[::ffff:127.0.0.1]`, which depends on how the socket was opened; `0.0.0.0`;
+/// and `localhost.`, which some resolvers ask the network for.
 ///
 /// A URI without a scheme does not say how it is sent, and is not cleartext. A URI with such a
 /// scheme whose host cannot be determined is cleartext.
@@ -124,12 +124,12 @@ fn is_loopback(host: &str) -> bool {
     }
 }
 
-/// The address in brackets, if that is what the host is.
+/// The address of a host that is an IPv6 address in brackets.
 fn v6(host: &str) -> Option<Ipv6Addr> {
     host.strip_prefix('[')?.strip_suffix(']')?.parse().ok()
 }
 
-/// A port as it is written: digits alone, where `u16::from_str` would take a sign.
+/// The number of a port that consists of digits. `u16::from_str` alone would accept a sign.
 fn port_number(port: &str) -> Option<u16> {
     let digits = port.bytes().all(|byte| byte.is_ascii_digit());
     digits.then(|| port.parse().ok()).flatten()
@@ -163,16 +163,16 @@ impl Origin {
         self.to_string().try_into().expect("an origin is a URI")
     }
 
-    /// Whether a request to `uri` goes here.
+    /// Whether a request to `uri` goes to this origin.
     ///
-    /// A URI without scheme or host goes to no origin. User information is ignored, as it is when a
-    /// connection is made. A port that can't be one is not mistaken for the default port.
+    /// A URI without scheme or host goes to no origin. User information is ignored, as connectors
+    /// do. An invalid port is not taken for the default port.
     pub(crate) fn matches(&self, uri: &Uri) -> bool {
         let (Some(scheme), Some(to)) = (Scheme::of(uri), HostPort::of(uri)) else {
             return false;
         };
         let port = match to.port {
-            // RFC 3986 §6.2.3: an empty port is the default port
+            // An empty port is the default port (RFC 3986 §6.2.3).
             None | Some("") => Some(scheme.default_port()),
             Some(port) => port_number(port),
         };
@@ -213,11 +213,14 @@ impl Origin {
 
 /// # Errors
 ///
-/// If the text has no scheme, or another one than `http`, `https`, `ws` and `wss` (a misspelt one
-/// would match nothing and so keep the credential from where it belongs); no host, a wildcard, a
-/// name that ends in a dot, or a host that is neither a name of ASCII letters, digits, `-`, `_` and
-/// `.` nor an IP address; a port that is not a number from 1 to 65535; user information, a path, a
-/// query or a fragment. It is not trimmed.
+/// If one of these holds for the text, which is not trimmed:
+///
+/// - It has no scheme, or one other than `http`, `https`, `ws` and `wss`. A misspelt scheme would
+///   match no request, and none would carry the credential.
+/// - It has no host, a wildcard, a name that ends in a dot, or a host that is neither a name of
+///   ASCII letters, digits, `-`, `_` and `.` nor an IP address.
+/// - It has a port that is not a number from 1 to 65535.
+/// - It has user information, a path, a query or a fragment.
 impl FromStr for Origin {
     type Err = InvalidOrigin;
 
@@ -226,7 +229,7 @@ impl FromStr for Origin {
     }
 }
 
-/// The same as [`Origin::from_str`].
+/// See [`Origin::from_str`].
 impl TryFrom<&str> for Origin {
     type Error = InvalidOrigin;
 
@@ -235,7 +238,7 @@ impl TryFrom<&str> for Origin {
     }
 }
 
-/// The same as [`Origin::from_str`].
+/// See [`Origin::from_str`].
 impl TryFrom<String> for Origin {
     type Error = InvalidOrigin;
 
@@ -302,7 +305,7 @@ impl Error for InvalidOrigin {}
 impl Scheme {
     const ALL: [Self; 4] = [Self::Http, Self::Https, Self::Ws, Self::Wss];
 
-    /// Every request is asked, and nearly all have one of the two that need no parsing.
+    /// Checks `https` and `http` first: they need no parsing, and nearly all requests have them.
     fn of(uri: &Uri) -> Option<Self> {
         match uri.scheme()? {
             scheme if *scheme == uri::Scheme::HTTPS => Some(Self::Https),
@@ -377,7 +380,7 @@ impl Host {
 impl<'a> HostPort<'a> {
     fn of(uri: &'a Uri) -> Option<Self> {
         let authority = uri.authority()?.as_str();
-        // after the last `@`, which is also where `Uri::host` and with it every connector looks
+        // After the last `@`, like `Uri::host`, which connectors use.
         let start = authority.bytes().rposition(|byte| byte == b'@').map_or(0, |at| at + 1);
         Self::split(&authority[start..])
     }
@@ -454,7 +457,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_not_an_origin_is_refused_with_the_reason() {
+    fn invalid_text_is_refused_with_the_reason() {
         use InvalidOriginKind::*;
 
         let cases = [
@@ -541,7 +544,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_goes_to_its_origin() {
+    fn a_request_to_an_origin_matches() {
         let cases = [
             ("https://api.example.com", "https://api.example.com"),
             ("https://api.example.com", "https://api.example.com/v1?q#f"),
@@ -570,7 +573,7 @@ mod tests {
     }
 
     #[test]
-    fn a_request_elsewhere_does_not() {
+    fn a_request_to_another_origin_does_not_match() {
         let cases = [
             ("https://api.example.com", "/v1"),
             ("https://api.example.com", "*"),
@@ -693,9 +696,9 @@ mod tests {
             let _ = Origin::try_from(text);
         }
 
-        /// What is accepted names the host and port that an HTTP client would connect to.
+        /// An origin names the host and port that an HTTP client connects to.
         #[test]
-        fn an_origin_survives_being_written_down(
+        fn an_origin_is_parsed_back_from_its_text(
             text in r"(https?|wss?)://([a-zA-Z0-9._:*-]{1,12}|\[[0-9a-f:.]{2,9}\])(:[0-9]{1,5})?/?",
         ) {
             if let Ok(origin) = Origin::try_from(text.as_str()) {
@@ -705,10 +708,10 @@ mod tests {
             }
         }
 
-        /// A connector asks the URI for its host and port; nobody else may get what is meant for an
-        /// origin.
+        /// A connector takes host and port from the URI. A match with any other host would send it
+        /// the credential.
         #[test]
-        fn a_request_matches_only_where_a_connector_would_go(
+        fn a_request_matches_only_the_origin_that_a_connector_uses(
             authority in r"([ab:@.\[\]1]|a@|:1|\[::1\]){1,8}",
             host in r"(a|b|a\.b|\[::1\])",
             port in r"(1|11|443)",

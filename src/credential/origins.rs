@@ -29,19 +29,15 @@ use crate::credential::origin::{self, Origin};
 #[derive(Clone)]
 pub struct Origins {
     allowed: Allowed,
-    base: Option<Arc<RelativeBase>>,
+    /// The scheme and authority of URIs that have none.
+    base: Option<Arc<Uri>>,
 }
 
+/// The origins of absolute URIs that may carry the credential.
 #[derive(Clone)]
 enum Allowed {
     Any { cleartext: bool },
     Listed(Arc<[Origin]>),
-}
-
-/// The origin of URIs without an authority, and the same origin as a URI.
-struct RelativeBase {
-    origin: Origin,
-    uri: Uri,
 }
 
 /// Whether a request may carry the credential to its destination.
@@ -58,30 +54,25 @@ pub(crate) enum Destination {
 impl Origins {
     /// Every origin: for a client whose requests all go to upstreams that may see the credential.
     ///
+    /// A request over `http://` to a host that is not loopback fails with
+    /// [`ErrorKind::Cleartext`](crate::ErrorKind::Cleartext), since RFC 6750 §5.3 demands TLS.
+    /// Loopback is `localhost`, `127.0.0.0/8` and `[::1]`.
+    ///
     /// A client that follows redirects sends the credential wherever an upstream redirects it to.
     /// List the origins for such a client.
     pub const fn any() -> Self {
         Self { allowed: Allowed::Any { cleartext: false }, base: None }
     }
 
-    /// No origin: the credential goes with URIs without an authority alone, which the inner service
-    /// completes.
-    pub fn relative_only() -> Self {
-        Self::from([])
+    /// Every origin, also over `http://`: for a client inside a mesh whose side-car adds TLS.
+    pub const fn any_with_cleartext() -> Self {
+        Self { allowed: Allowed::Any { cleartext: true }, base: None }
     }
 
-    /// Whether [`any`](Self::any) includes `http://` to a host that is not loopback. Default:
-    /// false; such a request fails with
-    /// [`ErrorKind::Cleartext`](crate::ErrorKind::Cleartext) (RFC 6750 §5.3 demands TLS).
-    ///
-    /// Loopback is `localhost`, `127.0.0.0/8` and `[::1]`. The setting has no effect on listed
-    /// origins: list the origin as `http://…` instead.
-    #[must_use]
-    pub fn allow_cleartext(mut self, allow: bool) -> Self {
-        if let Allowed::Any { cleartext } = &mut self.allowed {
-            *cleartext = allow;
-        }
-        self
+    /// No origin. Only URIs without an authority, which the inner service completes, carry the
+    /// credential.
+    pub fn relative_only() -> Self {
+        Self::from([])
     }
 
     /// Declares the origin by which the inner service completes URIs without an authority: the
@@ -100,54 +91,42 @@ impl Origins {
     /// ```
     #[must_use]
     pub fn relative_to(mut self, origin: Origin) -> Self {
-        let uri = origin.to_uri();
-        self.base = Some(Arc::new(RelativeBase { origin, uri }));
+        self.base = Some(Arc::new(origin.to_uri()));
         self
     }
 
-    /// The URI that completes those without an authority.
+    /// The scheme and authority for URIs that have none.
     pub(crate) fn base(&self) -> Option<&Uri> {
-        self.base.as_deref().map(|base| &base.uri)
+        self.base.as_deref()
     }
 
     #[inline]
     pub(crate) fn destination(&self, request: &Parts) -> Destination {
-        if request.uri.authority().is_some() {
-            // A CONNECT names a host behind a proxy, which gets the credential in the place of that
-            // host (RFC 9110 §9.3.6).
-            if request.method == Method::CONNECT && request.uri.scheme().is_none() {
-                return Destination::Foreign;
-            }
-            return self.destination_of(&request.uri);
+        // A CONNECT is for a proxy, and not for the host that it names (RFC 9110 §9.3.6).
+        if request.method == Method::CONNECT && request.uri.scheme().is_none() {
+            return Destination::Foreign;
         }
-        match &self.base {
-            None => Destination::Allowed,
-            Some(base) => self.destination_of_base(base),
-        }
+        self.destination_of(&request.uri)
     }
 
-    /// The same for an absolute URI.
     #[inline]
     pub(crate) fn destination_of(&self, uri: &Uri) -> Destination {
+        let uri = match (uri.authority(), self.base()) {
+            (Some(_), _) => uri,
+            (None, Some(base)) => base,
+            (None, None) => return Destination::Allowed,
+        };
         match &self.allowed {
             Allowed::Any { cleartext: false } if origin::is_cleartext(uri) => {
                 Destination::Cleartext
             }
             Allowed::Any { .. } => Destination::Allowed,
-            Allowed::Listed(origins) => listed(origins.iter().any(|origin| origin.matches(uri))),
+            Allowed::Listed(origins) if origins.iter().any(|origin| origin.matches(uri)) => {
+                Destination::Allowed
+            }
+            Allowed::Listed(_) => Destination::Foreign,
         }
     }
-
-    fn destination_of_base(&self, base: &RelativeBase) -> Destination {
-        match &self.allowed {
-            Allowed::Any { .. } => self.destination_of(&base.uri),
-            Allowed::Listed(origins) => listed(origins.contains(&base.origin)),
-        }
-    }
-}
-
-fn listed(is_listed: bool) -> Destination {
-    if is_listed { Destination::Allowed } else { Destination::Foreign }
 }
 
 impl From<Origin> for Origins {
@@ -181,6 +160,6 @@ impl fmt::Debug for Origins {
             Allowed::Any { cleartext } => shown.field("any", &true).field("cleartext", cleartext),
             Allowed::Listed(origins) => shown.field("listed", origins),
         };
-        shown.field("relative_to", &self.base.as_ref().map(|base| &base.origin)).finish()
+        shown.field("relative_to", &self.base).finish()
     }
 }

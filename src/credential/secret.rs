@@ -1,14 +1,16 @@
 use std::{fmt, sync::Arc};
 
-/// A text that nobody is to see: a refresh token, a client's secret.
+/// A secret text, such as a refresh token or the secret of a client.
 ///
-/// `Debug` shows nothing of it, and there is no `Display`. Clones are cheap and share the text.
-/// With the feature `zeroize`, which `oauth2` enables, its memory is overwritten when the last
-/// clone is dropped; without, it is freed as it is.
+/// `Debug` does not show the text, and there is no `Display`. Clones are cheap and share the text.
+/// With the feature `zeroize`, which `oauth2` enables, dropping the last clone overwrites the
+/// memory. Without it, the memory is freed as it is.
 ///
-/// Of a `String` or a `Box<str>` it takes the memory over. Of a `&str` or an `Arc<str>` it is a
-/// copy, and the original is the caller's to wipe, like whatever a `String` left behind when it
-/// grew.
+/// A secret takes over the memory of a `String` or a `Box<str>`. From a `&str` or an `Arc<str>` it
+/// makes a copy, and wiping the original is up to the caller. So is memory that a `String` has left
+/// behind when it grew.
+///
+/// # Examples
 ///
 /// ```
 /// use tower_refresh::credential::Secret;
@@ -18,10 +20,10 @@ use std::{fmt, sync::Arc};
 /// assert_eq!(format!("{secret:?}"), "Secret([redacted])");
 /// ```
 #[derive(Clone)]
-pub struct Secret(Arc<Text>);
+pub struct Secret(Arc<SecretText>);
 
-/// What is wiped.
-struct Text(String);
+/// The memory that is overwritten when it is dropped.
+struct SecretText(String);
 
 // === impl Secret ===
 
@@ -34,7 +36,7 @@ impl Secret {
 
 impl From<String> for Secret {
     fn from(secret: String) -> Self {
-        Self(Arc::new(Text(secret)))
+        Self(Arc::new(SecretText(secret)))
     }
 }
 
@@ -62,10 +64,10 @@ impl fmt::Debug for Secret {
     }
 }
 
-// === impl Text ===
+// === impl SecretText ===
 
 #[cfg(feature = "zeroize")]
-impl Drop for Text {
+impl Drop for SecretText {
     fn drop(&mut self) {
         zeroize::Zeroize::zeroize(&mut self.0);
     }
@@ -76,7 +78,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn text_of_any_type_makes_a_secret_and_owned_text_is_not_copied() {
+    fn a_secret_is_made_of_any_text_and_owned_text_is_not_copied() {
         assert_eq!(Secret::from("s").expose(), "s");
         assert_eq!(Secret::from(Arc::<str>::from("s")).expose(), "s");
         let (string, boxed) = (String::from("hush"), Box::<str>::from("hush"));
@@ -87,7 +89,7 @@ mod tests {
     }
 
     #[test]
-    fn a_secret_is_not_shown() {
+    fn debug_does_not_show_the_text() {
         assert_eq!(format!("{:?}", Secret::from("hush")), "Secret([redacted])");
         assert!(!format!("{:#?}", Some(Secret::from("hush"))).contains("hush"));
     }

@@ -6,20 +6,23 @@ use std::{
 
 use http::{HeaderValue, header::AUTHORIZATION, request};
 
-use crate::credential::{Secret, contract::Credential};
+use crate::{
+    credential::{Secret, contract::Credential},
+    error::RefreshError,
+};
 
 const SCHEME: &str = "Bearer ";
 
-/// A bearer token ([RFC 6750]), with the refresh token and the expiry that came with it.
+/// A bearer token ([RFC 6750]), with its refresh token and its expiry.
 ///
-/// It goes into the `Authorization` header ([RFC 6750 §2.1]) and takes the place of everything that
-/// was there. Clones are cheap and share the text.
+/// A token replaces the `Authorization` header of a request ([RFC 6750 §2.1]). Clones are cheap and
+/// share the text.
 ///
-/// `Debug` shows neither token, and there is no `Display`; the header value is marked sensitive,
+/// `Debug` shows neither token, and there is no `Display`. The header value is marked sensitive,
 /// which keeps it out of the `Debug` of a request and out of the HPACK table of an HTTP/2
-/// connection. The refresh token is kept in a [`Secret`], which wipes its memory with the feature
-/// `zeroize`. The access token is not wiped: each request has it, and so has the HTTP client that
-/// sends it.
+/// connection. The refresh token is a [`Secret`], which overwrites its memory with the feature
+/// `zeroize`. The access token is not overwritten, since every request and the HTTP client have
+/// copies of it.
 ///
 /// [RFC 6750]: https://www.rfc-editor.org/rfc/rfc6750
 /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -44,13 +47,13 @@ pub struct Token {
     /// `Bearer ` and the access token: visible ASCII, and sensitive.
     header: HeaderValue,
     refresh_token: Option<Secret>,
-    expires_at: Option<SystemTime>,
+    expiry: Option<Expiry>,
 }
 
-/// An access token can't be sent as a bearer token.
+/// The error of an access token that can't be sent as a bearer token.
 ///
-/// The text says which rule is broken, and where, without showing any of the token. Neither the
-/// text nor what `Debug` shows is stable.
+/// The message names the rule that is broken and the position, and shows nothing of the token. The
+/// text of the message and the output of `Debug` are not stable.
 ///
 /// # Examples
 ///
@@ -71,21 +74,28 @@ enum InvalidTokenKind {
     Forbidden { position: usize },
 }
 
+/// The expiry of a token, as its issuer stated it.
+#[derive(Clone, Copy, Debug)]
+enum Expiry {
+    At(SystemTime),
+    /// Counted from the arrival of the token in its session.
+    In(Duration),
+}
+
 struct Redacted;
 
 // === impl Token ===
 
 impl Token {
-    /// The token to send as `Authorization: Bearer <access_token>`.
+    /// A token that is sent as `Authorization: Bearer <access_token>`.
     ///
-    /// Any visible ASCII is taken (0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the
-    /// space), which is more than the `b64token` of [RFC 6750 §2.1]: tokens outside of it are in
-    /// use.
+    /// All visible ASCII is accepted: 0x21 to 0x7E, the `VSCHAR` of [RFC 6749 §A.12] without the
+    /// space. That is more than the `b64token` of [RFC 6750 §2.1], since other tokens are in use.
     ///
     /// # Errors
     ///
-    /// If the token is empty, or has any other character: a space, a line break, anything that is
-    /// not ASCII. It is not trimmed.
+    /// If the token is empty, or has any other character, such as a space or a line break. The
+    /// token is not trimmed.
     ///
     /// [RFC 6749 §A.12]: https://www.rfc-editor.org/rfc/rfc6749#appendix-A.12
     /// [RFC 6750 §2.1]: https://www.rfc-editor.org/rfc/rfc6750#section-2.1
@@ -116,14 +126,14 @@ impl Token {
         let mut header = HeaderValue::try_from(format!("{SCHEME}{access_token}"))
             .expect("visible ASCII is a header value");
         header.set_sensitive(true);
-        Ok(Self { header, refresh_token: None, expires_at: None })
+        Ok(Self { header, refresh_token: None, expiry: None })
     }
 
-    /// With the refresh token that belongs to it ([RFC 6749 §1.5]).
+    /// Adds the refresh token ([RFC 6749 §1.5]).
     ///
-    /// It is kept for the refresher and never put on a request. An empty one counts as none: some
-    /// token endpoints answer `""` where they mean nothing. Of a `String` the memory is taken over,
-    /// and wiped in the end if a [`Secret`] does so; of a `&str` it is a copy.
+    /// The refresh token is for the refresher, and is never put on a request. An empty one counts
+    /// as none, since some token endpoints answer `""` for no token. See [`Secret`] for the memory
+    /// of the text.
     ///
     /// [RFC 6749 §1.5]: https://www.rfc-editor.org/rfc/rfc6749#section-1.5
     ///
@@ -155,47 +165,45 @@ impl Token {
     /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let exp = SystemTime::UNIX_EPOCH + Duration::from_secs(2_000_000_000);
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_at(exp);
-    /// assert_eq!(token.expires_at(), Some(exp));
+    /// assert_eq!(token.expires_at(SystemTime::now()), Some(exp));
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn with_expires_at(mut self, expires_at: SystemTime) -> Self {
-        self.expires_at = Some(expires_at);
+        self.expiry = Some(Expiry::At(expires_at));
         self
     }
 
-    /// With its lifetime from now on, by the system's clock: the `expires_in` of [RFC 6749 §5.1].
-    /// With a clock of its own ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)), use
-    /// [`with_expires_at`](Self::with_expires_at).
+    /// Sets the lifetime of the token: the `expires_in` of [RFC 6749 §5.1].
     ///
-    /// A lifetime so long that the clock can't express its end makes the expiry unknown.
+    /// The lifetime starts when the session receives the token, by the session's clock. A lifetime
+    /// so long that the clock cannot represent its end makes the expiry unknown.
     ///
     /// [RFC 6749 §5.1]: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
     ///
     /// # Examples
     ///
     /// ```
-    /// use std::time::Duration;
+    /// use std::time::{Duration, SystemTime};
     /// use tower_refresh::{Credential, Token};
     ///
     /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
     /// let token = Token::bearer("mF_9.B5f-4.1JqM")?.with_expires_in(Duration::from_secs(3600));
-    /// assert!(token.expires_at().is_some());
+    /// let now = SystemTime::now();
+    /// assert_eq!(token.expires_at(now), Some(now + Duration::from_secs(3600)));
     ///
-    /// assert_eq!(token.with_expires_in(Duration::MAX).expires_at(), None);
+    /// assert_eq!(token.with_expires_in(Duration::MAX).expires_at(now), None);
     /// # Ok(())
     /// # }
     /// ```
     #[must_use]
     pub fn with_expires_in(mut self, lifetime: Duration) -> Self {
-        self.expires_at = SystemTime::now().checked_add(lifetime);
+        self.expiry = Some(Expiry::In(lifetime));
         self
     }
 
-    /// The access token, without the scheme.
-    ///
-    /// A secret: it belongs in no log.
+    /// The access token, without the scheme. It is a secret: do not log it.
     ///
     /// # Examples
     ///
@@ -216,9 +224,7 @@ impl Token {
             .expect("the header is the scheme and visible ASCII")
     }
 
-    /// The refresh token, if one came with it.
-    ///
-    /// A secret: it belongs in no log.
+    /// The refresh token, if there is one. It is a secret: do not log it.
     ///
     /// # Examples
     ///
@@ -241,18 +247,21 @@ impl Credential for Token {
         request.headers.insert(AUTHORIZATION, self.header.clone());
     }
 
-    fn expires_at(&self) -> Option<SystemTime> {
-        self.expires_at
+    fn expires_at(&self, received_at: SystemTime) -> Option<SystemTime> {
+        match self.expiry? {
+            Expiry::At(expires_at) => Some(expires_at),
+            Expiry::In(lifetime) => received_at.checked_add(lifetime),
+        }
     }
 
-    /// Without the refresh token, which is not applied.
+    /// A copy without the refresh token, which no request needs.
     fn unshared(&self) -> Option<Self> {
         let mut header = HeaderValue::from_bytes(self.header.as_bytes()).ok()?;
         header.set_sensitive(true);
-        Some(Self { header, refresh_token: None, expires_at: self.expires_at })
+        Some(Self { header, refresh_token: None, expiry: self.expiry })
     }
 
-    /// Whether the access tokens are equal: the upstream sees nothing else.
+    /// Whether the access tokens are equal, which is all that an upstream sees.
     fn is_same(&self, other: &Self) -> bool {
         self.header == other.header
     }
@@ -263,7 +272,7 @@ impl fmt::Debug for Token {
         f.debug_struct("Token")
             .field("access_token", &Redacted)
             .field("refresh_token", &self.refresh_token().map(|_| Redacted))
-            .field("expires_at", &self.expires_at)
+            .field("expiry", &self.expiry)
             .finish()
     }
 }
@@ -282,6 +291,14 @@ impl fmt::Display for InvalidToken {
 }
 
 impl Error for InvalidToken {}
+
+/// [Ambiguous](crate::RefreshErrorKind::Ambiguous): the endpoint has answered the refresh with a
+/// token that no header can carry, so the refresh token may be used up.
+impl From<InvalidToken> for RefreshError {
+    fn from(invalid: InvalidToken) -> Self {
+        Self::ambiguous(invalid)
+    }
+}
 
 // === impl Redacted ===
 
@@ -308,7 +325,7 @@ mod tests {
     };
 
     #[test]
-    fn what_a_header_could_not_carry_is_refused_without_being_shown() {
+    fn a_token_with_a_forbidden_byte_is_refused_and_not_shown() {
         let cases = [
             ("", "the access token is empty"),
             (" ", "the access token has a forbidden byte at position 0"),
@@ -347,7 +364,7 @@ mod tests {
     }
 
     #[test]
-    fn applying_replaces_every_authorization_there_was() {
+    fn applying_a_token_replaces_every_authorization_header() {
         let (mut request, ()) = Request::builder()
             .header("authorization", "Basic eDp5")
             .header("accept", "*/*")
@@ -372,7 +389,7 @@ mod tests {
         let token = Token::bearer("hush-access").unwrap();
         assert_eq!(
             format!("{token:?}"),
-            "Token { access_token: [redacted], refresh_token: None, expires_at: None }"
+            "Token { access_token: [redacted], refresh_token: None, expiry: None }"
         );
 
         let time = SystemTime::UNIX_EPOCH + Duration::from_secs(7);
@@ -381,7 +398,7 @@ mod tests {
             format!("{token:?}"),
             format!(
                 "Token {{ access_token: [redacted], refresh_token: Some([redacted]), \
-                 expires_at: Some({time:?}) }}"
+                 expiry: Some(At({time:?})) }}"
             )
         );
         assert!(!format!("{token:#?}").contains("hush"));
@@ -410,11 +427,12 @@ mod tests {
     }
 
     #[test]
-    fn a_lifetime_counts_from_now() {
-        let before = SystemTime::now();
-        let token = Token::bearer("t").unwrap().with_expires_in(Duration::from_secs(60));
-        let lifetime = token.expires_at().unwrap().duration_since(before).unwrap();
-        assert!(lifetime >= Duration::from_secs(60) && lifetime < Duration::from_secs(120));
+    fn a_lifetime_counts_from_the_arrival() {
+        let lifetime = Duration::from_secs(60);
+        let token = Token::bearer("t").unwrap().with_expires_in(lifetime);
+        for arrival in [SystemTime::UNIX_EPOCH, SystemTime::now()] {
+            assert_eq!(token.expires_at(arrival), Some(arrival + lifetime));
+        }
     }
 
     #[test]
@@ -423,7 +441,7 @@ mod tests {
             .unwrap()
             .with_expires_at(SystemTime::UNIX_EPOCH)
             .with_expires_in(Duration::MAX);
-        assert_eq!(token.expires_at(), None);
+        assert_eq!(token.expires_at(SystemTime::now()), None);
     }
 
     #[test]

@@ -8,15 +8,14 @@ use crate::{
     head::ResponseHead,
 };
 
-/// gRPC's ways to reject a credential in the head of a response: status 16, UNAUTHENTICATED, or a
-/// plain HTTP 401.
+/// Detects gRPC's rejection of a credential in the head of a response: status 16 (UNAUTHENTICATED)
+/// or a plain HTTP 401.
 ///
-/// The first is what a server says without any message ([Trailers-Only]), the second what a proxy
-/// in between says; a 401 is read as [`Unauthorized`] reads it. Every other status goes to the
-/// caller, 7 (PERMISSION_DENIED) and 14 (UNAVAILABLE) included: a newer credential would not help.
+/// A server sends the status in the head if there is no message ([Trailers-Only]). A proxy sends
+/// the 401, which [`Unauthorized`] inspects. Every other status goes to the caller, also 7
+/// (PERMISSION_DENIED) and 14 (UNAVAILABLE), which a newer credential does not cure.
 ///
-/// A status that comes later, in a TRAILERS frame of its own, is found by
-/// [`grpc::TrailersLayer`](crate::grpc::TrailersLayer).
+/// [`grpc::TrailersLayer`](crate::grpc::TrailersLayer) detects a status in trailers.
 ///
 /// [Trailers-Only]: https://github.com/grpc/grpc/blob/master/doc/PROTOCOL-HTTP2.md#responses
 ///
@@ -31,15 +30,17 @@ use crate::{
 ///
 /// let mut headers = HeaderMap::new();
 /// headers.insert("grpc-status", HeaderValue::from_static("16"));
-/// assert_eq!(GrpcUnauthenticated.inspect(&ResponseHead::new(StatusCode::OK, &headers)), Verdict::Rejected);
+/// let response = ResponseHead::new(StatusCode::OK, &headers);
+/// assert_eq!(GrpcUnauthenticated.inspect(&response), Verdict::Rejected);
 ///
 /// headers.insert("grpc-status", HeaderValue::from_static("7"));
-/// assert_eq!(GrpcUnauthenticated.inspect(&ResponseHead::new(StatusCode::OK, &headers)), Verdict::Accepted);
+/// let response = ResponseHead::new(StatusCode::OK, &headers);
+/// assert_eq!(GrpcUnauthenticated.inspect(&response), Verdict::Accepted);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct GrpcUnauthenticated;
 
-/// Whether headers or trailers say UNAUTHENTICATED.
+/// Whether headers or trailers have the status UNAUTHENTICATED.
 pub(crate) fn is_unauthenticated(headers: &HeaderMap) -> bool {
     headers.get("grpc-status").is_some_and(|status| status == "16")
 }
@@ -72,7 +73,7 @@ mod tests {
     }
 
     #[test]
-    fn of_all_statuses_only_16_is_a_rejection() {
+    fn only_status_16_is_a_rejection() {
         for code in 0..100 {
             let rejected = inspect(200, Some(&code.to_string())) == Verdict::Rejected;
             assert_eq!(rejected, code == 16, "{code}");
@@ -90,7 +91,7 @@ mod tests {
     }
 
     #[test]
-    fn a_401_that_only_lacks_a_scope_is_none() {
+    fn a_401_with_insufficient_scope_is_no_rejection() {
         let challenge = HeaderValue::from_static(r#"Bearer error="insufficient_scope""#);
         let headers = HeaderMap::from_iter([(http::header::WWW_AUTHENTICATE, challenge)]);
         assert_eq!(

@@ -1,12 +1,13 @@
-//! Whether a response says that the credential is no good.
+//! Detection of responses that reject the credential.
 //!
-//! A [`Detect`] looks at the head of every response to a request that carried a credential.
-//! [`Unauthorized`] is the default and right for HTTP; [`detect_fn()`] turns a closure into one for
-//! the upstream that has its own idea.
+//! A [`Detect`] inspects the head of every response to a request that carried a credential.
+//! [`Unauthorized`] is the default, and implements the rules of HTTP. [`detect_fn()`] makes a
+//! detector of a closure, for an upstream with rules of its own. [`Challenges`] reads the
+//! `WWW-Authenticate` lines of a response. [`peek`] detects rejections in the body of a response.
 //!
 //! # Examples
 //!
-//! The default, asked by hand:
+//! The default:
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
@@ -16,11 +17,12 @@
 //! };
 //!
 //! let headers = HeaderMap::new();
-//! assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Rejected);
-//! assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::FORBIDDEN, &headers)), Verdict::Accepted);
+//! let response = |status| ResponseHead::new(status, &headers);
+//! assert_eq!(Unauthorized.inspect(&response(StatusCode::UNAUTHORIZED)), Verdict::Rejected);
+//! assert_eq!(Unauthorized.inspect(&response(StatusCode::FORBIDDEN)), Verdict::Accepted);
 //! ```
 //!
-//! An upstream that answers an expired session with 419, besides what the default knows:
+//! An upstream that answers 419 to an expired session, in addition to the default:
 //!
 //! ```
 //! use http::{HeaderMap, StatusCode};
@@ -46,9 +48,11 @@ mod challenge;
 mod detect_fn;
 #[cfg(feature = "grpc")]
 mod grpc;
+pub mod peek;
 mod unauthorized;
 mod verdict;
 
+pub use challenge::{Challenge, ChallengeParams, Challenges};
 pub use detect_fn::{DetectFn, detect_fn};
 #[cfg(feature = "grpc")]
 #[cfg_attr(docsrs, doc(cfg(feature = "grpc")))]

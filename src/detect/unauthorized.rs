@@ -1,32 +1,31 @@
-use http::{HeaderMap, StatusCode, header::WWW_AUTHENTICATE};
+use http::{HeaderMap, StatusCode};
 
 use crate::{
     detect::{
-        challenge::{Challenges, Malformed, Part},
+        challenge::Challenges,
         verdict::{Detect, Verdict},
     },
     head::ResponseHead,
 };
 
-/// HTTP's own way to reject a credential: status 401 ([RFC 9110 §15.5.2]), unless a new one would
-/// not help.
+/// Detects HTTP's rejection of a credential: status 401 ([RFC 9110 §15.5.2]), unless its challenge
+/// says that a refreshed token would be rejected too.
 ///
-/// It would not when the token is fine and merely lacks a scope. [RFC 6750 §3.1] answers that with
-/// 403, which is never a rejection here, but some upstreams say it with a 401 and a challenge:
+/// | `error` of a `Bearer` or `DPoP` challenge | the request needs |
+/// |---|---|
+/// | `insufficient_scope` ([RFC 6750 §3.1]) | a token with more scopes |
+/// | `insufficient_user_authentication` ([RFC 9470]) | a login with another factor, or a more recent one |
+/// | `insufficient_claims` (Microsoft Entra) | a token with other claims |
+/// | `use_dpop_nonce` ([RFC 9449 §9]) | the nonce that the response has |
 ///
-/// ```text
-/// WWW-Authenticate: Bearer error="insufficient_scope", scope="admin"
-/// ```
-///
-/// Such a 401 goes to the caller without a refresh. Precisely: at least one `Bearer` challenge of
-/// the response has an `error`, and every `error` of every `Bearer` challenge is
-/// `insufficient_scope`. Any other 401 is a rejection, also one without a challenge. Challenges are
-/// read as [RFC 9110 §11.6.1] has them, several in one header line or several lines; a line that
-/// does not follow it tells nothing, as if it were absent.
+/// Such a 401 goes to the caller, and no refresh starts. The condition is that at least one
+/// `Bearer` or `DPoP` challenge has an `error`, and that each of their errors is in the table.
+/// Every other 401 is a rejection, also one without a challenge. [`Challenges`] reads them.
 ///
 /// [RFC 6750 §3.1]: https://www.rfc-editor.org/rfc/rfc6750#section-3.1
-/// [RFC 9110 §11.6.1]: https://www.rfc-editor.org/rfc/rfc9110#section-11.6.1
 /// [RFC 9110 §15.5.2]: https://www.rfc-editor.org/rfc/rfc9110#section-15.5.2
+/// [RFC 9449 §9]: https://www.rfc-editor.org/rfc/rfc9449#section-9
+/// [RFC 9470]: https://www.rfc-editor.org/rfc/rfc9470
 ///
 /// # Examples
 ///
@@ -37,60 +36,49 @@ use crate::{
 ///     head::ResponseHead,
 /// };
 ///
-/// let mut headers = HeaderMap::new();
-/// let expired = HeaderValue::from_static(r#"Bearer error="invalid_token""#);
-/// headers.insert(header::WWW_AUTHENTICATE, expired);
-/// assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Rejected);
-///
-/// let forbidden = HeaderValue::from_static(r#"Bearer error="insufficient_scope""#);
-/// headers.insert(header::WWW_AUTHENTICATE, forbidden);
-/// assert_eq!(Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers)), Verdict::Accepted);
+/// let inspect = |challenge| {
+///     let challenge = HeaderValue::from_static(challenge);
+///     let headers = HeaderMap::from_iter([(header::WWW_AUTHENTICATE, challenge)]);
+///     Unauthorized.inspect(&ResponseHead::new(StatusCode::UNAUTHORIZED, &headers))
+/// };
+/// assert_eq!(inspect(r#"Bearer error="invalid_token""#), Verdict::Rejected);
+/// assert_eq!(inspect(r#"Bearer error="insufficient_scope", scope="admin""#), Verdict::Accepted);
+/// assert_eq!(inspect(r#"DPoP error="use_dpop_nonce""#), Verdict::Accepted);
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Unauthorized;
+
+/// The errors that a refresh does not cure.
+const NOT_CURED_BY_REFRESH: [&str; 4] = [
+    "insufficient_scope",
+    "insufficient_user_authentication",
+    "insufficient_claims",
+    "use_dpop_nonce",
+];
 
 // === impl Unauthorized ===
 
 impl Detect for Unauthorized {
     fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
-        if response.status() == StatusCode::UNAUTHORIZED && !only_lacks_scope(response.headers()) {
-            Verdict::Rejected
-        } else {
-            Verdict::Accepted
-        }
+        let rejected = response.status() == StatusCode::UNAUTHORIZED
+            && is_cured_by_refresh(response.headers());
+        rejected.into()
     }
 }
 
-/// Whether there are Bearer errors, and all of them say that a scope is missing.
-fn only_lacks_scope(headers: &HeaderMap) -> bool {
-    let mut lines = headers
-        .get_all(WWW_AUTHENTICATE)
-        .iter()
-        .filter_map(|line| bearer_errors_lack_scope(line.as_bytes()).unwrap_or(None))
+/// Whether a refreshed token may be accepted, as far as the challenges tell.
+fn is_cured_by_refresh(headers: &HeaderMap) -> bool {
+    let mut errors = Challenges::of(headers)
+        .filter(|challenge| challenge.is_scheme("Bearer") || challenge.is_scheme("DPoP"))
+        .flat_map(|challenge| challenge.params())
+        .filter(|(name, _)| name.eq_ignore_ascii_case("error"))
         .peekable();
-    lines.peek().is_some() && lines.all(|lacks_scope| lacks_scope)
-}
-
-/// The same for one header line; `None` if it has no Bearer error.
-fn bearer_errors_lack_scope(line: &[u8]) -> Result<Option<bool>, Malformed> {
-    let mut in_bearer = false;
-    let mut verdict = None;
-    for part in Challenges::new(line) {
-        match part? {
-            Part::Scheme(scheme) => in_bearer = scheme.eq_ignore_ascii_case(b"Bearer"),
-            Part::Param(name, value) if in_bearer && name.eq_ignore_ascii_case(b"error") => {
-                let lacks_scope = value.is(b"insufficient_scope");
-                verdict = Some(verdict.unwrap_or(true) && lacks_scope);
-            }
-            Part::Param(..) | Part::Token68 => {}
-        }
-    }
-    Ok(verdict)
+    errors.peek().is_none() || errors.any(|(_, error)| !NOT_CURED_BY_REFRESH.contains(&&*error))
 }
 
 #[cfg(test)]
 mod tests {
-    use http::HeaderValue;
+    use http::{HeaderValue, header::WWW_AUTHENTICATE};
     use proptest::prelude::*;
 
     use super::*;
@@ -116,6 +104,40 @@ mod tests {
                 let rejected =
                     Unauthorized.inspect(&ResponseHead::new(status, &headers)) == Verdict::Rejected;
                 assert_eq!(rejected, code == 401, "{code}, challenged: {challenged}");
+            }
+        }
+    }
+
+    #[test]
+    fn errors_that_no_refresh_cures_are_no_rejection_with_either_scheme() {
+        let errors = [
+            "insufficient_scope",
+            "insufficient_user_authentication",
+            "insufficient_claims",
+            "use_dpop_nonce",
+        ];
+        for scheme in ["Bearer", "DPoP", "bearer", "dpop"] {
+            for error in errors {
+                for line in [
+                    format!(r#"{scheme} error="{error}""#),
+                    format!(r#"{scheme} error={error}"#),
+                    format!(r#"{scheme} realm="api", error="{error}", claims="e30=", max_age=5"#),
+                    format!(r#"Bearer, DPoP algs="ES256", {scheme} error="{error}""#),
+                    format!(r#"{scheme} error="{error}", {scheme} error="insufficient_scope""#),
+                    format!(r#"Negotiate, {scheme} error="{error}", Basic error="invalid_token""#),
+                ] {
+                    assert_eq!(inspect(&[line.as_bytes()]), Verdict::Accepted, "{line}");
+                }
+                for line in [
+                    format!(r#"Basic error="{error}""#),
+                    format!(r#"{scheme} error="{error}2""#),
+                    format!(r#"{scheme} error_description="{error}""#),
+                    format!(r#"{scheme} error="{error}", Bearer error="invalid_token""#),
+                    format!(r#"DPoP error="invalid_token", {scheme} error="{error}""#),
+                    format!(r#"DPoP error="invalid_dpop_proof", {scheme} error="{error}""#),
+                ] {
+                    assert_eq!(inspect(&[line.as_bytes()]), Verdict::Rejected, "{line}");
+                }
             }
         }
     }
@@ -181,7 +203,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_does_not_parse_tells_nothing() {
+    fn a_malformed_line_has_no_effect() {
         let cases: &[&[u8]] = &[
             br#"Bearer error="insufficient_scope"#,
             br#"Bearer error="insufficient_scope\"#,
@@ -207,7 +229,7 @@ mod tests {
 
     proptest! {
         #[test]
-        fn a_401_without_the_words_is_always_a_rejection(
+        fn a_401_without_an_underscore_is_always_a_rejection(
             lines in prop::collection::vec("([ -~&&[^_]]|\t|\u{e9}){0,40}", 0..4),
         ) {
             let lines: Vec<_> = lines.iter().map(|line| line.as_bytes()).collect();

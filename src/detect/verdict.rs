@@ -4,11 +4,11 @@ use crate::head::ResponseHead;
 
 /// Decides whether a response rejects the credential that its request carried.
 ///
-/// It is asked once per response, replays included, and should neither block nor take long.
-/// Rejected means that a newer credential could help: a rejection for any other reason costs one
-/// refresh and one replay per request.
+/// The layer asks once per response, replays included. A detector should neither block nor take
+/// long. [`Verdict::Rejected`] means that a newer credential may be accepted: a rejection for any
+/// other reason costs a refresh and a replay.
 ///
-/// Closures become one through [`detect_fn`](crate::detect::detect_fn).
+/// [`detect_fn`](crate::detect::detect_fn) makes a detector of a closure.
 ///
 /// # Examples
 ///
@@ -19,48 +19,48 @@ use crate::head::ResponseHead;
 ///     head::ResponseHead,
 /// };
 ///
-/// /// For an upstream that redirects to its login page.
+/// /// An upstream that redirects to its login page.
 /// struct LoginRedirect;
 ///
 /// impl Detect for LoginRedirect {
 ///     fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
-///         let to_login = response.headers().get("location").is_some_and(|location| location == "/login");
-///         if response.status().is_redirection() && to_login {
-///             Verdict::Rejected
-///         } else {
-///             Verdict::Accepted
-///         }
+///         let location = response.headers().get("location");
+///         let to_login = location.is_some_and(|location| location == "/login");
+///         (response.status().is_redirection() && to_login).into()
 ///     }
 /// }
 ///
 /// let headers = HeaderMap::new();
-/// assert_eq!(LoginRedirect.inspect(&ResponseHead::new(StatusCode::FOUND, &headers)), Verdict::Accepted);
+/// let found = ResponseHead::new(StatusCode::FOUND, &headers);
+/// assert_eq!(LoginRedirect.inspect(&found), Verdict::Accepted);
 /// ```
+#[diagnostic::on_unimplemented(
+    message = "`{Self}` cannot detect rejected credentials",
+    label = "not a `Detect`",
+    note = "wrap a closure with `tower_refresh::detect::detect_fn`: \
+            `detect_fn(|response| response.status() == 419)`",
+    note = "or implement `tower_refresh::detect::Detect`"
+)]
 pub trait Detect: Send + Sync + 'static {
-    /// Looks at the head of a response.
+    /// Inspects the head of a response.
     fn inspect(&self, response: &ResponseHead<'_>) -> Verdict;
 }
 
-/// What a response says about the credential of its request.
+/// The result of [`Detect::inspect`].
 ///
-/// # Examples
-///
-/// ```
-/// use tower_refresh::detect::Verdict;
-///
-/// assert_ne!(Verdict::Accepted, Verdict::Rejected);
-/// ```
+/// `true` converts into `Rejected` and `false` into `Accepted`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum Verdict {
-    /// Nothing against it; the response goes to the caller, whatever its status.
+    /// The response does not reject the credential. It goes to the caller, whatever its status.
     Accepted,
-    /// It is no good; a newer one could help.
+    /// The response rejects the credential, and a newer one may be accepted.
     Rejected,
-    /// The request is sent again with the same credential: the response has told the credential
-    /// what was missing, through [`Credential::observe`](crate::Credential::observe). An example is a
-    /// DPoP nonce (RFC 9449 §8). One request is repeated once, beside the replay after a refresh,
-    /// and only before that replay.
+    /// The request is sent again with the session's current credential, without a refresh. The
+    /// response has told the credential what was missing, through
+    /// [`Credential::observe`](crate::Credential::observe). An example is a DPoP nonce (RFC 9449
+    /// §8). One request is repeated once, beside the replay after a refresh, and only before that
+    /// replay.
     Retry,
 }
 
@@ -101,7 +101,7 @@ mod tests {
     use crate::detect::Unauthorized;
 
     #[test]
-    fn a_detector_behind_a_pointer_decides_as_it_would_without() {
+    fn a_detector_behind_a_pointer_has_the_same_verdicts() {
         let headers = HeaderMap::new();
         let boxed: Box<dyn Detect> = Box::new(Unauthorized);
         let shared: Arc<dyn Detect> = Arc::new(Unauthorized);

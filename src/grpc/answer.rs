@@ -5,29 +5,29 @@ use http::{HeaderValue, Response, header::CONTENT_TYPE};
 
 use crate::{
     error::Error,
-    respond::{Answer, Reason, describe},
+    head::RequestHead,
+    respond::{Answer, ErrorClass, describe},
 };
 
-/// Answers as gRPC does: HTTP 200 with `grpc-status` and `grpc-message` in the head, which every
-/// gRPC client reads.
+/// Answers with a gRPC status: HTTP 200 with `grpc-status` and `grpc-message` in the head.
 ///
 /// | error | code |
 /// |---|---|
-/// | [`EndedLogin`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 16, UNAUTHENTICATED |
+/// | [`LoggedOut`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 16, UNAUTHENTICATED |
 /// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise | 14, UNAVAILABLE |
 /// | [`Overloaded`](crate::ErrorKind::Overloaded) | 8, RESOURCE_EXHAUSTED |
-/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: whoever asks again asks in the name of somebody else |
-/// | the rest: the program is put together wrongly | 13, INTERNAL |
+/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: a retry would use another login |
+/// | any other: a mistake in the program | 13, INTERNAL |
 ///
-/// Where the session knows [when to try again](Error::retry_after), `grpc-retry-pushback-ms` says
-/// so.
+/// If the session knows [when to try again](Error::retry_after), the answer has
+/// `grpc-retry-pushback-ms`.
 ///
 /// # Examples
 ///
 /// ```
 /// use tower_refresh::{grpc::GrpcAnswer, respond::RespondLayer};
 ///
-/// // For a proxy, whose callers are strangers.
+/// // For a proxy, whose callers are not trusted.
 /// let layer = RespondLayer::new(GrpcAnswer::new().causes(false));
 /// # let _: RespondLayer<GrpcAnswer> = layer;
 /// ```
@@ -39,13 +39,13 @@ pub struct GrpcAnswer {
 // === impl GrpcAnswer ===
 
 impl GrpcAnswer {
-    /// All settings at their defaults.
+    /// Creates an answer with default settings.
     pub const fn new() -> Self {
         Self { causes: true }
     }
 
-    /// Whether the message goes on with what the refresher gave as its reason. Default: true, as
-    /// for a client in the same program. A proxy turns it off, unless its callers may know.
+    /// Whether the message includes the causes that the refresher gave. Default: true, for a client
+    /// in the same program. A proxy should turn it off, since causes may name hosts and paths.
     pub const fn causes(mut self, causes: bool) -> Self {
         self.causes = causes;
         self
@@ -59,14 +59,14 @@ impl Default for GrpcAnswer {
 }
 
 impl Answer for GrpcAnswer {
-    fn answer(&self, error: &Error) -> Response<Bytes> {
-        let reason = Reason::of(error);
+    fn answer(&self, error: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
+        let class = ErrorClass::of(error);
         let mut response = Response::new(Bytes::new());
         let headers = response.headers_mut();
         headers.insert(CONTENT_TYPE, HeaderValue::from_static("application/grpc"));
-        headers.insert("grpc-status", HeaderValue::from_static(code(reason)));
+        headers.insert("grpc-status", HeaderValue::from_static(code(class)));
         headers.insert("grpc-message", percent_encoded(&describe(error, self.causes)));
-        if reason == Reason::NotNow
+        if class == ErrorClass::Unavailable
             && let Some(delay) = error.retry_after()
         {
             headers.insert("grpc-retry-pushback-ms", whole_milliseconds(delay).into());
@@ -75,42 +75,49 @@ impl Answer for GrpcAnswer {
     }
 }
 
-fn code(reason: Reason) -> &'static str {
-    match reason {
-        Reason::LoggedOut => "16",
-        Reason::LoginChanged => "10",
-        Reason::NotNow => "14",
-        Reason::Overloaded => "8",
-        Reason::Misuse => "13",
+fn code(class: ErrorClass) -> &'static str {
+    match class {
+        ErrorClass::LoggedOut => "16",
+        ErrorClass::LoginChanged => "10",
+        ErrorClass::Unavailable => "14",
+        ErrorClass::Overloaded => "8",
+        ErrorClass::Misconfigured => "13",
     }
 }
 
-/// As much as gRPC's 32 bits take, and not less than it is.
+/// Rounded up, and at most what gRPC's 32 bits can hold.
 fn whole_milliseconds(delay: Duration) -> i32 {
     delay.as_nanos().div_ceil(1_000_000).try_into().unwrap_or(i32::MAX)
 }
 
-/// As the gRPC protocol has it: what is printable ASCII stays, except for the percent sign.
+/// Encodes all bytes except printable ASCII, and the percent sign, as the gRPC protocol requires.
 fn percent_encoded(message: &str) -> HeaderValue {
     let mut encoded = String::with_capacity(message.len());
     for byte in message.bytes() {
         match byte {
             b'%' | 0..b' ' | 0x7f.. => {
-                write!(encoded, "%{byte:02X}").expect("a string takes everything")
+                write!(encoded, "%{byte:02X}").expect("writing to a string can't fail")
             }
             printable => encoded.push(printable.into()),
         }
     }
-    encoded.try_into().expect("what is left is printable ASCII")
+    encoded.try_into().expect("the text is printable ASCII")
 }
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
     use crate::error::RefreshError;
 
+    fn respond(answer: GrpcAnswer, error: &Error) -> Response<Bytes> {
+        let (head, ()) = Request::new(()).into_parts();
+        answer.answer(error, &RequestHead::new(&head))
+    }
+
     fn answer(error: &Error) -> (String, String) {
-        let response = GrpcAnswer::new().answer(error);
+        let response = respond(GrpcAnswer::new(), error);
         assert_eq!(response.status(), 200);
         assert_eq!(response.headers()["content-type"], "application/grpc");
         assert!(response.body().is_empty());
@@ -149,9 +156,9 @@ mod tests {
     }
 
     #[test]
-    fn a_back_off_is_pushed_back() {
+    fn a_back_off_is_answered_with_a_push_back() {
         let pushback = |error: &Error| {
-            let mut response = GrpcAnswer::new().answer(error);
+            let mut response = respond(GrpcAnswer::new(), error);
             response.headers_mut().remove("grpc-retry-pushback-ms")
         };
         assert_eq!(pushback(&failed(RefreshError::transient("down"))).unwrap(), "2");
@@ -161,9 +168,9 @@ mod tests {
     }
 
     #[test]
-    fn a_proxy_can_keep_the_cause_to_itself() {
+    fn without_causes_the_message_names_no_cause() {
         let error = failed(RefreshError::transient("connect to auth.internal:8443"));
-        let response = GrpcAnswer::new().causes(false).answer(&error);
+        let response = respond(GrpcAnswer::new().causes(false), &error);
         let message = &response.headers()["grpc-message"];
         assert_eq!(message, "the credential could not be refreshed: the refresh failed");
     }

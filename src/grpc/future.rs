@@ -5,25 +5,29 @@ use std::{
 };
 
 use http::{
-    HeaderMap, Response,
+    Response,
     header::{CONTENT_LENGTH, HeaderName},
     response::Parts,
 };
 use http_body::Body;
 use pin_project_lite::pin_project;
 
-use crate::grpc::{
-    hold::Hold,
-    response::ResponseBody,
-    watch::{Watch, is_of_interest},
+use crate::{
+    detect::Verdict,
+    grpc::{
+        response::{PeekedTrailers, ResponseBody},
+        timer::PeekTimer,
+        tracking::{GracePeriod, TrackedCall, awaits_status},
+    },
+    middleware::extension::Rejected,
 };
 
 pin_project! {
-    /// The response to a call, after a look at its first frame.
+    /// The response to a call, once its first frame has been looked at.
     ///
     /// # Cancel safety
     ///
-    /// As the inner service's future.
+    /// See the inner service's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B: Body> {
         #[pin]
@@ -34,16 +38,16 @@ pin_project! {
 pin_project! {
     #[project = StageProj]
     enum Stage<F, B: Body> {
-        Calling { #[pin] future: F, watch: Option<Watch> },
-        Peeking { response: Option<Response<ResponseBody<B>>>, hold: Hold },
+        Calling { #[pin] future: F, call: Option<(TrackedCall, GracePeriod)> },
+        Peeking { response: Option<Response<ResponseBody<B>>>, timer: PeekTimer },
     }
 }
 
 // === impl ResponseFuture ===
 
 impl<F, B: Body> ResponseFuture<F, B> {
-    pub(super) fn new(future: F, watch: Option<Watch>) -> Self {
-        Self { stage: Stage::Calling { future, watch } }
+    pub(super) fn new(future: F, call: Option<(TrackedCall, GracePeriod)>) -> Self {
+        Self { stage: Stage::Calling { future, call } }
     }
 }
 
@@ -59,26 +63,36 @@ where
         loop {
             let next = match stage.as_mut().project() {
                 // ## Calling => (Peeking | done)
-                StageProj::Calling { future, watch } => {
+                //
+                // The response passes at once if the call is not the session's, if its head has
+                // a status, or if it is no gRPC response.
+                StageProj::Calling { future, call } => {
                     let response = ready!(future.poll(cx))?;
-                    let Some(watch) = watch.take().filter(|_| is_of_interest(&response)) else {
-                        return Poll::Ready(Ok(response.map(|body| ResponseBody::new(body, None))));
+                    let call = call.take().filter(|_| awaits_status(&response));
+                    let status = response.status();
+                    let Some((call, grace)) = call else {
+                        return Poll::Ready(Ok(response.map(ResponseBody::untracked)));
                     };
-                    let response = response.map(|body| ResponseBody::new(body, Some(watch.stamp)));
-                    Stage::Peeking { response: Some(response), hold: Hold::new(watch.grace) }
+                    let response = response.map(|body| ResponseBody::tracked(body, status, call));
+                    Stage::Peeking { response: Some(response), timer: PeekTimer::new(grace) }
                 }
                 // ## Peeking => done
-                StageProj::Peeking { response: taken, hold } => {
+                //
+                // The head is held until the first frame or the timer. Trailers that reject the
+                // credential become part of the head, where the layer above replays the call. For
+                // trailers that come after the timer it is too late: `ResponseBody` reports them,
+                // and the caller gets them.
+                StageProj::Peeking { response: taken, timer } => {
                     let response = taken.as_mut().expect("polled after its end");
-                    let rejected = match response.body_mut().peek(cx) {
-                        Poll::Ready(rejected) => rejected,
+                    let peeked = match response.body_mut().peek(cx) {
+                        Poll::Ready(peeked) => peeked,
                         Poll::Pending => {
-                            ready!(hold.poll(cx));
+                            ready!(timer.poll(cx));
                             None
                         }
                     };
-                    let response = taken.take().expect("it was there a moment ago");
-                    return Poll::Ready(Ok(match rejected {
+                    let response = taken.take().expect("peeking has a response");
+                    return Poll::Ready(Ok(match peeked {
                         Some(trailers) => trailers_only(response.into_parts().0, trailers),
                         None => response,
                     }));
@@ -95,17 +109,24 @@ impl<F, B: Body> fmt::Debug for ResponseFuture<F, B> {
     }
 }
 
-/// The same answer in one piece, as gRPC allows where there is no message.
-fn trailers_only<B: Body>(mut head: Parts, trailers: HeaderMap) -> Response<ResponseBody<B>> {
+/// A response without a message as gRPC's `Trailers-Only`: head and trailers in one.
+fn trailers_only<B: Body>(
+    mut head: Parts,
+    PeekedTrailers { trailers, verdict }: PeekedTrailers,
+) -> Response<ResponseBody<B>> {
+    if verdict == Verdict::Rejected {
+        // The detector of the layer above may be another one.
+        head.extensions.insert(Rejected);
+    }
     head.headers.remove(CONTENT_LENGTH);
     let mut last: Option<HeaderName> = None;
     for (name, value) in trailers {
         last = name.or(last);
         if let Some(name) = &last {
-            // Metadata of one name may be in both. Full maps can't get here: each had to fit its
-            // own frame.
+            // Appended, since head and trailers may have metadata of the same name. It can't fail:
+            // both maps together have fewer headers than a map may have, as each fit one frame.
             let _ = head.headers.try_append(name, value);
         }
     }
-    Response::from_parts(head, ResponseBody::over())
+    Response::from_parts(head, ResponseBody::ended())
 }

@@ -1,19 +1,19 @@
-//! gRPC: a rejection wherever its status hides, and answers that gRPC clients understand.
+//! Layers for gRPC clients: rejections in trailers, and answers with a gRPC status.
 //!
-//! An interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
-//! [`RefreshLayer`](crate::RefreshLayer) does both for any gRPC client that is an HTTP service,
-//! with two layers about it:
+//! A tonic interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
+//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service.
+//! It needs two more layers:
 //!
-//! - [`TrailersLayer`] below it finds the rejections that are not in the head of a response.
-//! - [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
-//!   session's errors into gRPC statuses. What the channel fails with stays as it is: an
-//!   unreachable server is still `Unavailable`.
+//! - A [`TrailersLayer`] below it detects rejections that are not in the head of a response.
+//! - A [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
+//!   session's errors into gRPC statuses. Errors of the channel pass unchanged: an unreachable
+//!   server is still `Unavailable`.
 //!
-//! Nothing here depends on tonic.
+//! This module does not depend on tonic.
 //!
 //! # Examples
 //!
-//! A tonic client. What `tonic-build` generates takes the layered channel in the place of a
+//! A tonic client. Clients that `tonic-build` generates take the layered channel in place of a
 //! `Channel`:
 //!
 //! ```no_run
@@ -40,9 +40,9 @@
 //! # drop(client) }
 //! ```
 //!
-//! A gRPC proxy that puts its own credential on what it forwards. Its callers are strangers, so
-//! they are told no causes; uploads of any length pass through, and those of up to a megabyte can
-//! be sent again:
+//! A gRPC proxy that puts its own credential on the calls that it forwards. Its callers are not
+//! trusted, so their answers name no causes. Uploads of any length pass, and those of up to a
+//! megabyte are replayed:
 //!
 //! ```no_run
 //! use http::{Request, Uri, uri::PathAndQuery};
@@ -88,51 +88,59 @@
 //! # }
 //! ```
 //!
-//! # Where a rejection hides
+//! # Where a rejection arrives
 //!
-//! | UNAUTHENTICATED arrives | found by | the call |
+//! | UNAUTHENTICATED arrives | detected by | the call |
 //! |---|---|---|
-//! | in the head, or as a plain HTTP 401 | [`GrpcUnauthenticated`](crate::detect::GrpcUnauthenticated) | is sent again |
-//! | in trailers before any message | [`TrailersLayer`] | is sent again |
-//! | in trailers after a message | [`TrailersLayer`] | gets its status; the next one refreshes first |
+//! | in the head, or as a plain HTTP 401 | [`GrpcUnauthenticated`](crate::detect::GrpcUnauthenticated) | is replayed |
+//! | in trailers before any message | [`TrailersLayer`] | is replayed |
+//! | in trailers after a message | [`TrailersLayer`] | fails with its status; the next call waits for the refresh |
 //!
-//! In the second case headers and trailers become one head, which is gRPC's other way to say the
-//! same ("Trailers-Only"). That is also what the caller gets if the call can't be sent again. In
-//! the third the frames are what they were, and the session [learns of the
-//! rejection](crate::extension::Stamp::reject).
+//! In the second case the layer merges headers and trailers into one head, which is gRPC's
+//! `Trailers-Only` form of the same response. The caller gets that form if the call can't be
+//! replayed. In the third case the frames pass unchanged, and the rejection is [reported to the
+//! session](crate::extension::Stamp::reject).
 //!
-//! All other frames pass as they came, in their order. Only what is of type `application/grpc` is
-//! looked at, and only if it carries the session's credential; gRPC-Web, whose trailers are data,
-//! is not.
+//! All other frames pass unchanged and in order. The layer looks only at calls and responses of type
+//! `application/grpc` that carry the session's credential. A server with a status of its own for an
+//! expired token needs a [detector](TrailersLayer::detect) of its own.
 //!
-//! # Trailers that are on their way
+//! # gRPC-Web
 //!
-//! A handler that fails after its headers were sent is rejected in two frames, and the second one
-//! may be a moment behind. So the headers are held for the frame after them, by this rule:
+//! The trailers of gRPC-Web are data on the wire. `tonic_web::GrpcWebClientLayer` turns them into
+//! trailers, so it belongs *below* the [`TrailersLayer`]:
 //!
-//! - A call that is **still sending** is never held. Its client may be waiting for the headers
-//!   before it goes on, and its server for the client. What has arrived together with the headers
-//!   is seen.
-//! - A call that **has sent everything**, unary or server streaming, is held for up to [20
-//!   milliseconds](TrailersLayer::grace), or until its first frame. Nobody waits for anything from
-//!   its client any more. A unary call loses nothing, for it ends with its trailers anyway; a
-//!   stream whose first message takes longer has its headers that much later, and its messages at
-//!   once.
+//! ```text
+//! generated client ─► RefreshLayer ─► TrailersLayer ─► GrpcWebClientLayer ─► HTTP client
+//! ```
 //!
-//! Trailers that come later than that are treated as those after a message.
+//! # Held headers
+//!
+//! A handler that fails after it has sent its headers rejects the call in two frames, and the
+//! second one may arrive a moment later. So the headers are held until the frame after them:
+//!
+//! - **A call that is still sending** is never held: its client may wait for the headers before it
+//!   sends more, and the server may wait for the client. A frame that has arrived together with
+//!   the headers is seen.
+//! - **A call that has sent everything**, unary or server streaming, is held until its first frame,
+//!   for at most [20 milliseconds](TrailersLayer::grace). A unary call loses nothing, since it ends
+//!   with its trailers anyway. A server stream whose first message takes longer gets its headers 20
+//!   milliseconds later, and its messages without delay.
+//!
+//! Trailers that arrive later are treated like trailers after a message.
 //!
 //! # Streaming
 //!
-//! An upload that is rejected while it lasts is taken over: the second attempt has the messages
-//! that were sent so far, and then goes on. What is longer than
-//! [`replay_limit`](crate::RefreshLayer::replay_limit) is not sent again. The call then gets its
-//! own status, and the refresh runs for the next one.
+//! A replay takes over an upload that is rejected while it is in progress: the second attempt sends
+//! the messages so far and then continues. An upload beyond the
+//! [`replay_limit`](crate::RefreshLayer::replay_limit) is not replayed. The call then fails with
+//! its own status, and the refresh runs for the next call.
 //!
 //! # Deadlines
 //!
-//! `grpc-timeout` and all other metadata are the same on both attempts. A tonic channel times each
-//! attempt by it, and knows nothing of the wait for a refresh. To bound all of it, put a time-out
-//! above the layer:
+//! `grpc-timeout` and all other metadata are the same on both attempts. A tonic channel applies the
+//! time-out to each attempt, and not to the wait for a refresh. A time-out above the layer bounds
+//! all of the call:
 //!
 //! ```
 //! use std::time::Duration;
@@ -148,16 +156,16 @@
 //!     })
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
 //!     .layer(grpc::refresh_layer(session, Origin::from_static("https://api.example.com")))
-//!     // and so on
+//!     // more layers as above
 //! #   .service(channel);
 //! # drop(channel) }
 //! ```
 //!
 //! # Metadata
 //!
-//! A [`Token`](crate::Token) is the ASCII metadata `authorization`. A
-//! [`Credential`](crate::Credential) of your own may set any key, a binary one too. On the wire the
-//! value of a key that ends in `-bin` is base64:
+//! A [`Token`](crate::Token) is sent as the ASCII metadata `authorization`. Your own
+//! [`Credential`](crate::Credential) may set any key, also a binary one. On the wire, the value of
+//! a key that ends in `-bin` is base64:
 //!
 //! ```
 //! use http::{HeaderValue, request::Parts};
@@ -189,12 +197,12 @@
 mod answer;
 mod compose;
 mod future;
-mod hold;
 mod layer;
 mod request;
 mod response;
 mod service;
-mod watch;
+mod timer;
+mod tracking;
 
 pub use answer::GrpcAnswer;
 pub use compose::refresh_layer;

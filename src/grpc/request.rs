@@ -9,11 +9,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a request: `B` as it is. It may keep note of whether the call is still sending.
+    /// The body of a request: the frames of `B` as they are.
+    ///
+    /// The layer learns from it when the call has sent everything.
     pub struct RequestBody<B> {
         #[pin]
         body: B,
-        // Held until the end of the body, or of its upload.
+        // Dropped at the end of the body, or with it.
         sending: Option<Arc<()>>,
     }
 }
@@ -21,12 +23,12 @@ pin_project! {
 // === impl RequestBody ===
 
 impl<B> RequestBody<B> {
-    pub(super) fn unfollowed(body: B) -> Self {
+    pub(super) fn untracked(body: B) -> Self {
         Self { body, sending: None }
     }
 
     /// `sending` is dropped as soon as there is nothing left to send.
-    pub(super) fn followed(body: B, sending: Arc<()>) -> Self
+    pub(super) fn tracked(body: B, sending: Arc<()>) -> Self
     where
         B: Body,
     {
@@ -45,7 +47,7 @@ impl<B: Body> Body for RequestBody<B> {
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let mut this = self.project();
         let output = ready!(this.body.as_mut().poll_frame(cx));
-        // HTTP/2 clients don't poll once more when the body says that this frame was its last.
+        // An HTTP/2 client does not poll again after a frame with which `is_end_stream` is true.
         if this.sending.is_some() && (!matches!(output, Some(Ok(_))) || this.body.is_end_stream()) {
             *this.sending = None;
         }
@@ -63,7 +65,7 @@ impl<B: Body> Body for RequestBody<B> {
 
 impl<B: Default> Default for RequestBody<B> {
     fn default() -> Self {
-        Self::unfollowed(B::default())
+        Self::untracked(B::default())
     }
 }
 

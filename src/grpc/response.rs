@@ -5,71 +5,93 @@ use std::{
 };
 
 use bytes::Buf;
-use http::HeaderMap;
+use http::{HeaderMap, StatusCode};
 use http_body::{Body, Frame, SizeHint};
 
-use crate::{detect::is_unauthenticated, middleware::extension::Stamp};
+use crate::{detect::Verdict, grpc::tracking::TrackedCall};
 
-/// The body of a response: the frames of `B` as they are. A status 16 among them is reported to the
-/// session.
+/// The body of a response: the frames of `B` as they are.
+///
+/// Trailers that reject the credential are reported to the session.
 pub struct ResponseBody<B: Body> {
-    /// `None` when it was read to its end before the caller had it.
+    /// `None` for a response that ended with its head.
     body: Option<B>,
-    ahead: Ahead<B>,
-    /// The call's, while its status is still to come.
-    stamp: Option<Stamp>,
+    peeked: PeekedFrames<B>,
+    /// The call and the status of its response, until its trailers were inspected.
+    call: Option<(TrackedCall, StatusCode)>,
 }
 
-/// What was read before the caller had the body, and not yet given out.
-struct Ahead<B: Body> {
-    /// An empty frame of data. It is no message, so that the one after it was looked at too.
+/// Trailers that belong into the head of their response.
+pub(super) struct PeekedTrailers {
+    pub(super) trailers: HeaderMap,
+    pub(super) verdict: Verdict,
+}
+
+/// The frames that were read before the caller got the body, and were not yielded yet.
+struct PeekedFrames<B: Body> {
+    /// An empty data frame. It is no message, so the frame after it was read too.
     empty: Option<Frame<B::Data>>,
-    next: Option<Output<B>>,
+    next: Option<PeekedItem<B>>,
 }
 
-type Output<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
+/// A frame, an error, or the end.
+type PeekedItem<B> = Option<Result<Frame<<B as Body>::Data>, <B as Body>::Error>>;
 
 // === impl ResponseBody ===
 
 impl<B: Body> ResponseBody<B> {
-    pub(super) fn new(body: B, stamp: Option<Stamp>) -> Self {
-        Self { body: Some(body), ahead: Ahead::nothing(), stamp }
+    pub(super) fn untracked(body: B) -> Self {
+        Self { body: Some(body), peeked: PeekedFrames::default(), call: None }
     }
 
-    /// That of a response that ended with its head.
-    pub(super) fn over() -> Self {
-        Self { body: None, ahead: Ahead::nothing(), stamp: None }
+    pub(super) fn tracked(body: B, status: StatusCode, call: TrackedCall) -> Self {
+        Self { call: Some((call, status)), ..Self::untracked(body) }
+    }
+
+    /// The body of a response that ended with its head.
+    pub(super) fn ended() -> Self {
+        Self { body: None, peeked: PeekedFrames::default(), call: None }
     }
 }
 
 impl<B: Body + Unpin> ResponseBody<B> {
-    /// Reads as far as the first frame that says something. Ready with the trailers if they reject
-    /// the credential; everything else is kept for the caller.
-    pub(super) fn peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<HeaderMap>> {
+    /// Reads up to the first frame that is not empty. `Ready` with the trailers if these are the
+    /// first, and the call may be sent again. Everything else is kept for the caller.
+    pub(super) fn peek(&mut self, cx: &mut Context<'_>) -> Poll<Option<PeekedTrailers>> {
         let Some(body) = &mut self.body else { return Poll::Ready(None) };
         loop {
             match ready!(Pin::new(&mut *body).poll_frame(cx)) {
-                Some(Ok(frame)) if self.ahead.empty.is_none() && is_empty(&frame) => {
-                    self.ahead.empty = Some(frame);
+                Some(Ok(frame)) if self.peeked.empty.is_none() && is_empty(&frame) => {
+                    self.peeked.empty = Some(frame);
                 }
-                Some(Ok(frame)) => match frame.into_trailers() {
-                    Ok(trailers) if is_unauthenticated(&trailers) => {
-                        return Poll::Ready(Some(trailers));
-                    }
-                    Ok(trailers) => return self.keep(Some(Ok(Frame::trailers(trailers)))),
-                    Err(frame) => return self.keep(Some(Ok(frame))),
-                },
-                failed_or_over => return self.keep(failed_or_over),
+                Some(Ok(frame)) => {
+                    return match frame.into_trailers() {
+                        Ok(trailers) => Poll::Ready(self.peeked_trailers(trailers)),
+                        Err(frame) => self.keep(Some(Ok(frame))),
+                    };
+                }
+                failed_or_ended => return self.keep(failed_or_ended),
             }
         }
     }
 
-    fn keep(&mut self, output: Output<B>) -> Poll<Option<HeaderMap>> {
-        self.ahead.next = Some(output);
+    fn peeked_trailers(&mut self, trailers: HeaderMap) -> Option<PeekedTrailers> {
+        if let Some((call, status)) = self.call.take() {
+            let verdict = call.inspect(status, &trailers);
+            if verdict != Verdict::Accepted {
+                return Some(PeekedTrailers { trailers, verdict });
+            }
+        }
+        self.peeked.next = Some(Some(Ok(Frame::trailers(trailers))));
+        None
+    }
+
+    fn keep(&mut self, item: PeekedItem<B>) -> Poll<Option<PeekedTrailers>> {
+        self.peeked.next = Some(item);
         Poll::Ready(None)
     }
 
-    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<Output<B>> {
+    fn poll_body(&mut self, cx: &mut Context<'_>) -> Poll<PeekedItem<B>> {
         match &mut self.body {
             Some(body) => Pin::new(body).poll_frame(cx),
             None => Poll::Ready(None),
@@ -77,10 +99,11 @@ impl<B: Body + Unpin> ResponseBody<B> {
     }
 
     fn report(&mut self, frame: &Frame<B::Data>) {
-        if frame.trailers_ref().is_some_and(is_unauthenticated)
-            && let Some(stamp) = self.stamp.take()
+        if let Some(trailers) = frame.trailers_ref()
+            && let Some((call, status)) = self.call.take()
+            && call.inspect(status, trailers) == Verdict::Rejected
         {
-            stamp.reject();
+            call.reject(status, trailers);
         }
     }
 }
@@ -94,7 +117,7 @@ impl<B: Body + Unpin> Body for ResponseBody<B> {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<B::Data>, B::Error>>> {
         let this = self.get_mut();
-        let output = match this.ahead.take() {
+        let output = match this.peeked.pop() {
             Some(output) => output,
             None => ready!(this.poll_body(cx)),
         };
@@ -105,22 +128,22 @@ impl<B: Body + Unpin> Body for ResponseBody<B> {
     }
 
     fn is_end_stream(&self) -> bool {
-        self.ahead.is_over() && self.body.as_ref().is_none_or(Body::is_end_stream)
+        self.peeked.has_ended() && self.body.as_ref().is_none_or(Body::is_end_stream)
     }
 
     fn size_hint(&self) -> SizeHint {
         let rest = self.body.as_ref().map_or_else(|| SizeHint::with_exact(0), Body::size_hint);
-        self.ahead.add_to(rest)
+        self.peeked.add_to(rest)
     }
 }
 
-// What was read ahead is never pinned.
+// Peeked frames are never pinned.
 impl<B: Body + Unpin> Unpin for ResponseBody<B> {}
 
-/// Generated clients ask for it where they take an interceptor.
+/// Required by generated tonic clients that take an interceptor.
 impl<B: Body + Default> Default for ResponseBody<B> {
     fn default() -> Self {
-        Self::new(B::default(), None)
+        Self::untracked(B::default())
     }
 }
 
@@ -130,25 +153,21 @@ impl<B: Body> fmt::Debug for ResponseBody<B> {
     }
 }
 
-// === impl Ahead ===
+// === impl PeekedFrames ===
 
-impl<B: Body> Ahead<B> {
-    fn nothing() -> Self {
-        Self { empty: None, next: None }
-    }
-
-    fn take(&mut self) -> Option<Output<B>> {
+impl<B: Body> PeekedFrames<B> {
+    fn pop(&mut self) -> Option<PeekedItem<B>> {
         match self.empty.take() {
             Some(empty) => Some(Some(Ok(empty))),
             None => self.next.take(),
         }
     }
 
-    fn is_over(&self) -> bool {
+    fn has_ended(&self) -> bool {
         self.empty.is_none() && matches!(self.next, None | Some(None))
     }
 
-    /// The hint of a body from which this was read.
+    /// The size hint of the peeked frames and the rest of the body.
     fn add_to(&self, rest: SizeHint) -> SizeHint {
         let Some(Some(Ok(frame))) = &self.next else { return rest };
         let length = frame.data_ref().map_or(0, |data| data.remaining() as u64);
@@ -158,6 +177,12 @@ impl<B: Body> Ahead<B> {
             hint.set_upper(upper.saturating_add(length));
         }
         hint
+    }
+}
+
+impl<B: Body> Default for PeekedFrames<B> {
+    fn default() -> Self {
+        Self { empty: None, next: None }
     }
 }
 

@@ -1,4 +1,6 @@
 use std::{
+    fmt,
+    sync::Arc,
     task::{Context, Poll},
     time::Duration,
 };
@@ -8,41 +10,44 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
+    detect::Detect,
     grpc::{
         future::ResponseFuture,
         request::RequestBody,
         response::ResponseBody,
-        watch::{Watch, is_grpc},
+        tracking::{GracePeriod, TrackedCall, is_grpc},
     },
     middleware::extension::Stamp,
+    replay::head::HeadSummary,
 };
 
 /// The service of a [`TrailersLayer`](crate::grpc::TrailersLayer). See the [module
 /// docs](crate::grpc).
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Trailers<S> {
     inner: S,
     grace: Duration,
+    detect: Option<Arc<dyn Detect>>,
 }
 
 // === impl Trailers ===
 
 impl<S> Trailers<S> {
-    pub(super) fn new(inner: S, grace: Duration) -> Self {
-        Self { inner, grace }
+    pub(super) fn new(inner: S, grace: Duration, detect: Option<Arc<dyn Detect>>) -> Self {
+        Self { inner, grace, detect }
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// A mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes this service and returns the inner one.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -66,13 +71,20 @@ where
         let stamp =
             request.extensions().get::<Stamp>().filter(|_| is_grpc(request.headers())).cloned();
         let Some(stamp) = stamp else {
-            return ResponseFuture::new(
-                self.inner.call(request.map(RequestBody::unfollowed)),
-                None,
-            );
+            return ResponseFuture::new(self.inner.call(request.map(RequestBody::untracked)), None);
         };
         let (head, body) = request.into_parts();
-        let (watch, body) = Watch::new(stamp, self.grace, body);
-        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some(watch))
+        let call = TrackedCall::new(stamp, HeadSummary::of(&head), self.detect.clone());
+        let (grace, body) = GracePeriod::start(self.grace, body);
+        ResponseFuture::new(self.inner.call(Request::from_parts(head, body)), Some((call, grace)))
+    }
+}
+
+impl<S: fmt::Debug> fmt::Debug for Trailers<S> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Trailers")
+            .field("inner", &self.inner)
+            .field("grace", &self.grace)
+            .finish_non_exhaustive()
     }
 }

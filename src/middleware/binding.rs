@@ -10,7 +10,7 @@ use crate::{
         extension::{Rejected, ReportRejection, Stamp, TargetUri},
         policy::{FailureMode, Policy, Route},
     },
-    session::{Held, Stamped, handle::Session},
+    session::{Entry, Epoch, handle::Session},
 };
 
 /// The session and the settings of a service. All clones and all attempts of the service share it.
@@ -36,15 +36,10 @@ impl<C: Credential> Binding<C> {
 
     /// Applies a credential to a request that is about to be sent.
     #[inline]
-    pub(super) fn apply(
-        &self,
-        credential: &C,
-        stamped: impl FnOnce() -> Stamped,
-        head: &mut Parts,
-    ) {
+    pub(super) fn apply(&self, credential: &C, epoch: impl FnOnce() -> Epoch, head: &mut Parts) {
         credential.apply(head);
         if let Some(reporter) = &self.reporter {
-            head.extensions.insert(Stamp::new(stamped(), reporter.clone()));
+            head.extensions.insert(Stamp::new(epoch(), reporter.clone()));
         }
     }
 
@@ -53,8 +48,8 @@ impl<C: Credential> Binding<C> {
     #[inline]
     pub(super) fn inspect<ResBody>(
         &self,
-        held: &Held<C>,
-        stamped: impl FnOnce() -> Stamped,
+        entry: &Entry<C>,
+        epoch: impl FnOnce() -> Epoch,
         request: RequestHead<'_>,
         response: &mut Response<ResBody>,
     ) -> Verdict {
@@ -62,17 +57,19 @@ impl<C: Credential> Binding<C> {
             return Verdict::Accepted;
         }
         if let Some(reporter) = &self.reporter {
-            response.extensions_mut().insert(Stamp::new(stamped(), reporter.clone()));
+            response.extensions_mut().insert(Stamp::new(epoch(), reporter.clone()));
         }
+        // Removed, since it is about this credential: a layer above may have another session.
+        let is_marked = response.extensions_mut().remove::<Rejected>().is_some();
         let head = ResponseHead::of(response, request.relative_to(self.policy.origins.base()));
-        held.credential().observe(&head);
-        if response.extensions().get::<Rejected>().is_some() {
+        entry.credential().observe(&head);
+        if is_marked {
             return Verdict::Rejected;
         }
         let verdict = self.policy.detect.inspect(&head);
         // A server error says nothing about the credential.
         if verdict == Verdict::Accepted && !response.status().is_server_error() {
-            held.accept();
+            entry.accept();
         }
         verdict
     }

@@ -1,5 +1,5 @@
-//! The way of a request that is not sent at once, or whose credential is rejected. Boxed by the
-//! response future, so that a request on the direct way takes no memory for it.
+//! The path of a request that is not sent at once, or whose credential is rejected. The response
+//! future boxes it, so that a request on the direct path takes no memory for it.
 
 use std::{
     mem,
@@ -24,9 +24,9 @@ use crate::{
     replay::{
         Replay, ReplayBody,
         drain::Drain,
-        head::{HeadCopy, RestoredHead},
+        head::{HeadCopy, HeadSummary},
     },
-    session::{Admission, Flight, Held, Reaction, Stamped},
+    session::{Admission, Entry, Epoch, Flight, Reaction},
 };
 
 pin_project! {
@@ -41,16 +41,16 @@ pin_project! {
 pin_project! {
     #[project = DetourStateProj]
     enum DetourState<S, F, C, B, ResBody> {
-        Admitting { pending: Option<Pending<B, ResBody>> },
+        Admitting { pending: Option<PendingRequest<B, ResBody>> },
         Waiting {
             flight: BoxFuture<'static, Result<(), Error>>,
-            pending: Option<Pending<B, ResBody>>,
+            pending: Option<PendingRequest<B, ResBody>>,
         },
-        Readying { service: S, pending: Option<Pending<B, ResBody>> },
+        Readying { service: S, pending: Option<PendingRequest<B, ResBody>> },
         InFlight {
             #[pin] future: F,
-            held: Held<C>,
-            stamped: Stamped,
+            entry: Arc<Entry<C>>,
+            epoch: Epoch,
             sent: Option<SentCopy<B>>,
             // The body of the response to the attempt before this one.
             drain: Option<Drain<ResBody>>,
@@ -61,7 +61,7 @@ pin_project! {
 /// The result of a step: the next state, or the response of the whole request.
 pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, BoxError>, T>;
 
-/// The part of a request that is the same for all of its attempts.
+/// The state of one call across its attempts: its snapshot, and the budgets that it has spent.
 pub(super) struct CallContext<S, C> {
     /// The snapshot in which the request was called. It fixes the login of the request.
     snapshot: Arc<Snapshot<S, C>>,
@@ -77,22 +77,22 @@ pub(super) struct ReplayCopy<B> {
     pub(super) body: Replay<B>,
 }
 
-/// A request that is to be sent, and the response to the attempt before it.
-struct Pending<B, ResBody> {
+/// A request that is not in flight, and the previous response whose body it still reads or holds.
+struct PendingRequest<B, ResBody> {
     outgoing: Outgoing<B>,
     previous: PreviousResponse<ResBody>,
 }
 
 /// A request before it is sent.
 enum Outgoing<B> {
-    /// Boxed, since it is much larger than a replay. Replays come in herds.
-    Attempt(Box<Attempt<B>>),
+    /// Boxed, because it is much larger than a replay, and many replays wait at once.
+    Complete(Box<CompleteRequest<B>>),
     /// The head is restored when the replay is sent: the text takes less memory while it waits.
-    Replay { head: HeadCopy, body: ReplayBody<B> },
+    Compact { head: HeadCopy, body: ReplayBody<B> },
 }
 
-/// An attempt with all of its head.
-struct Attempt<B> {
+/// A request with its head as [`Parts`], ready to be sent.
+struct CompleteRequest<B> {
     head: Parts,
     body: ReplayBody<B>,
     source: ReplaySource<B>,
@@ -101,15 +101,15 @@ struct Attempt<B> {
 /// The source of a replay after this attempt.
 enum ReplaySource<B> {
     Body(Replay<B>),
-    /// None: this attempt is the replay, and its response goes to the caller.
-    Spent(RestoredHead),
+    /// This attempt is the replay. No other follows, and its response goes to the caller.
+    Spent(HeadSummary),
 }
 
 /// The copy of an attempt in flight: of a first attempt for its replay, of a replay for the seams
 /// that ask which request it is.
 enum SentCopy<B> {
     First(ReplayCopy<B>),
-    Replay(RestoredHead),
+    Replay(HeadSummary),
 }
 
 /// The response to the attempt before the next one.
@@ -140,9 +140,9 @@ where
         body: ReplayBody<B>,
         replay: Replay<B>,
     ) -> Self {
-        let attempt = Attempt { head, body, source: ReplaySource::Body(replay) };
-        let outgoing = Outgoing::Attempt(Box::new(attempt));
-        let pending = Pending { outgoing, previous: PreviousResponse::Gone };
+        let attempt = CompleteRequest { head, body, source: ReplaySource::Body(replay) };
+        let outgoing = Outgoing::Complete(Box::new(attempt));
+        let pending = PendingRequest { outgoing, previous: PreviousResponse::Gone };
         Self { call, state: DetourState::Admitting { pending: Some(pending) } }
     }
 
@@ -154,9 +154,8 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let stamped = call.snapshot.state.stamp();
-        let state =
-            DetourState::after(verdict, &mut call, stamped, SentCopy::First(copy), response)?;
+        let epoch = call.snapshot.state.epoch();
+        let state = DetourState::after(verdict, &mut call, epoch, SentCopy::First(copy), response)?;
         ControlFlow::Continue(Self { call, state })
     }
 }
@@ -247,37 +246,13 @@ where
                         return Poll::Ready(Self::admitted(call, admission, pending));
                     }
                 }
-                let Pending { outgoing, previous } = pending.take().expect(PENDING);
-                // Everything that may run foreign code and take time (clones and drops of
-                // extensions) is done before the session is asked for the last time.
-                let Attempt { mut head, body, source } = outgoing.into_attempt();
-                let sent = SentCopy::of(&head, source);
-                match call.admit() {
-                    Admission::Send(held, stamped) => {
-                        let binding = &call.snapshot.binding;
-                        binding.apply(held.credential(), || stamped, &mut head);
-                        let future = service.call(Request::from_parts(head, body));
-                        let drain = previous.into_drain();
-                        ControlFlow::Continue(Self::InFlight {
-                            future,
-                            held,
-                            stamped,
-                            sent: Some(sent),
-                            drain,
-                        })
-                    }
-                    admission => {
-                        let attempt = Attempt { head, body, source: sent.into_source() };
-                        let outgoing = Outgoing::Attempt(Box::new(attempt));
-                        Self::admitted(call, admission, Pending { outgoing, previous })
-                    }
-                }
+                Self::send(service, call, pending.take().expect(PENDING))
             }
             // ## InFlight => (Waiting | Readying | done)
             //
             // The rest of the previous response is read while the attempt is in flight. To drop it
             // unread would close an HTTP/1 connection, and reset a stream of an HTTP/2 connection.
-            DetourStateProj::InFlight { future, held, stamped, sent, drain } => {
+            DetourStateProj::InFlight { future, entry, epoch, sent, drain } => {
                 if drain.as_mut().is_some_and(|drain| drain.poll(cx).is_ready()) {
                     *drain = None;
                 }
@@ -285,13 +260,41 @@ where
                     Ok(response) => response,
                     Err(error) => return Poll::Ready(ControlFlow::Break(Err(error.into()))),
                 };
-                let stamped = *stamped;
+                let epoch = *epoch;
                 let sent = sent.take().expect(SENT);
                 let binding = &call.snapshot.binding;
-                let verdict = binding.inspect(held, || stamped, sent.request(), &mut response);
-                Self::after(verdict, call, stamped, sent, response)
+                let verdict = binding.inspect(entry, || epoch, sent.request(), &mut response);
+                Self::after(verdict, call, epoch, sent, response)
             }
         })
+    }
+
+    /// Sends a request through an instance of the inner service that is ready, if the session still
+    /// admits it.
+    fn send(
+        service: &mut S,
+        call: &mut CallContext<S, C>,
+        pending: PendingRequest<B, ResBody>,
+    ) -> StepResult<Self, ResBody> {
+        let PendingRequest { outgoing, previous } = pending;
+        let CompleteRequest { mut head, body, source } = outgoing.complete();
+        let sent = SentCopy::of(&head, source);
+        // Asked last. The clones and drops above may run user code and take time, and a login or a
+        // logout may complete meanwhile (guarantee 4).
+        match call.admit() {
+            Admission::Send(entry, epoch) => {
+                let binding = &call.snapshot.binding;
+                binding.apply(entry.credential(), || epoch, &mut head);
+                let future = service.call(Request::from_parts(head, body));
+                let (sent, drain) = (Some(sent), previous.into_drain());
+                ControlFlow::Continue(Self::InFlight { future, entry, epoch, sent, drain })
+            }
+            admission => {
+                let request = CompleteRequest { head, body, source: sent.into_source() };
+                let outgoing = Outgoing::Complete(Box::new(request));
+                Self::admitted(call, admission, PendingRequest { outgoing, previous })
+            }
+        }
     }
 }
 
@@ -303,7 +306,7 @@ where
 {
     fn readying(
         call: &CallContext<S, C>,
-        mut pending: Pending<B, ResBody>,
+        mut pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         // The inner service may become ready only when that response is gone: a pool with a single
         // connection, a permit that is released with the body.
@@ -315,7 +318,7 @@ where
     fn waiting(
         call: &mut CallContext<S, C>,
         flight: Flight,
-        pending: Pending<B, ResBody>,
+        pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         let flight = call.wait(flight);
         ControlFlow::Continue(Self::Waiting { flight, pending: Some(pending) })
@@ -325,7 +328,7 @@ where
     fn admitted(
         call: &mut CallContext<S, C>,
         admission: Admission<C>,
-        pending: Pending<B, ResBody>,
+        pending: PendingRequest<B, ResBody>,
     ) -> StepResult<Self, ResBody> {
         match admission {
             Admission::Send(..) => Self::readying(call, pending),
@@ -338,13 +341,13 @@ where
     fn after(
         verdict: Verdict,
         call: &mut CallContext<S, C>,
-        stamped: Stamped,
+        epoch: Epoch,
         sent: SentCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         match (verdict, sent) {
             (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() && !call.waited => {
-                Self::rejected(call, stamped, copy, response)
+                Self::rejected(call, epoch, copy, response)
             }
             (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
                 Self::repeat(call, copy, response)
@@ -359,12 +362,12 @@ where
     /// sent again, the response goes to the caller, and a refresh may still start.
     fn rejected(
         call: &mut CallContext<S, C>,
-        stamped: Stamped,
+        epoch: Epoch,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let rejection = || Rejection::new(response.status(), response.headers().clone());
-        let reaction = call.snapshot.binding.session.rejected(stamped, rejection);
+        let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
+        let reaction = call.snapshot.binding.session.rejected(epoch, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let replay = match reaction {
@@ -376,14 +379,16 @@ where
         let previous = PreviousResponse::new(response, mode);
         match reaction {
             Reaction::Respond | Reaction::Replay => {
-                Self::readying(call, Pending { outgoing, previous })
+                Self::readying(call, PendingRequest { outgoing, previous })
             }
-            Reaction::Wait(flight) => Self::waiting(call, flight, Pending { outgoing, previous }),
+            Reaction::Wait(flight) => {
+                Self::waiting(call, flight, PendingRequest { outgoing, previous })
+            }
             Reaction::Fail(error) => ControlFlow::Break(previous.or(error)),
         }
     }
 
-    /// Sends the request again with the credential that there is.
+    /// Sends the request again with the current credential, without a report to the session.
     fn repeat(
         call: &mut CallContext<S, C>,
         copy: ReplayCopy<B>,
@@ -394,9 +399,9 @@ where
             return ControlFlow::Break(Ok(response));
         };
         call.repeated = true;
-        let outgoing = Outgoing::Attempt(Box::new(attempt));
+        let outgoing = Outgoing::Complete(Box::new(attempt));
         let previous = PreviousResponse::new(response, FailureMode::Error);
-        Self::readying(call, Pending { outgoing, previous })
+        Self::readying(call, PendingRequest { outgoing, previous })
     }
 }
 
@@ -425,7 +430,7 @@ impl<S, C: Credential> CallContext<S, C> {
 // === impl ReplayCopy ===
 
 impl<B> ReplayCopy<B> {
-    /// Whether a rejection is the session's business, and not the caller's alone.
+    /// Whether a rejection may start a refresh: not if the request is marked [`NoRefresh`].
     fn may_refresh(&self) -> bool {
         self.head.extensions().get::<NoRefresh>().is_none()
     }
@@ -433,15 +438,15 @@ impl<B> ReplayCopy<B> {
     /// The replay after a refresh. `None` if the body cannot be sent again.
     fn take_over(self, may_interrupt: bool) -> Option<Outgoing<B>> {
         let body = self.body.take_over(may_interrupt)?;
-        Some(Outgoing::Replay { head: self.head, body })
+        Some(Outgoing::Compact { head: self.head, body })
     }
 
     /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.
-    fn repeat(self, may_interrupt: bool) -> Option<Attempt<B>> {
+    fn repeat(self, may_interrupt: bool) -> Option<CompleteRequest<B>> {
         let next = self.body.again();
         let body = self.body.take_over(may_interrupt)?;
         let (head, _) = self.head.restore();
-        Some(Attempt { head, body, source: ReplaySource::Body(next) })
+        Some(CompleteRequest { head, body, source: ReplaySource::Body(next) })
     }
 }
 
@@ -449,12 +454,12 @@ impl<B> ReplayCopy<B> {
 
 impl<B> Outgoing<B> {
     /// Restores the head of a replay.
-    fn into_attempt(self) -> Attempt<B> {
+    fn complete(self) -> CompleteRequest<B> {
         match self {
-            Self::Attempt(attempt) => *attempt,
-            Self::Replay { head, body } => {
+            Self::Complete(request) => *request,
+            Self::Compact { head, body } => {
                 let (head, restored) = head.restore();
-                Attempt { head, body, source: ReplaySource::Spent(restored) }
+                CompleteRequest { head, body, source: ReplaySource::Spent(restored) }
             }
         }
     }

@@ -20,10 +20,10 @@ use http::{HeaderMap, StatusCode, Uri};
 use crate::{
     credential::contract::Credential,
     refresher::Rejection,
-    session::{Generation, Login, Stamped, WeakSession},
+    session::{Epoch, Generation, Login, WeakSession},
 };
 
-/// A request that passes the layer untouched: without a credential, a wait or a refresh.
+/// Marks a request that passes the layer untouched: without a credential, a wait or a refresh.
 ///
 /// A refresher marks the requests that it sends from a task other than its own (see
 /// [`refresher`](crate::refresher)).
@@ -38,8 +38,8 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default)]
 pub struct Anonymous;
 
-/// A request that must not be sent twice. Its rejection starts a refresh, and goes to the caller at
-/// once.
+/// Marks a request that must not be sent twice. Its rejection starts a refresh, and goes to the
+/// caller at once.
 ///
 /// ```
 /// use http::Request;
@@ -51,10 +51,11 @@ pub struct Anonymous;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
 
-/// A request whose rejection is the caller's own business. It carries the credential, and its
-/// rejection starts no refresh and goes to the caller at once.
+/// Marks a request whose rejection starts no refresh. The request carries the credential, and its
+/// rejection goes to the caller at once.
 ///
-/// A form that changes a password answers 401 to a wrong password, which no newer credential cures:
+/// A form that changes a password answers 401 to a wrong password, which a newer credential does
+/// not change:
 ///
 /// ```
 /// use http::Request;
@@ -66,7 +67,7 @@ pub struct NoReplay;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoRefresh;
 
-/// A response that rejects the credential although its head does not say so.
+/// Marks a response that rejects the credential although its head does not say so.
 ///
 /// A layer below the [`RefreshLayer`](crate::RefreshLayer) inserts it into the extensions of a
 /// response whose body or trailers reject the credential. It takes precedence over
@@ -93,6 +94,11 @@ pub struct Rejected;
 /// response. A response from an origin that gets no credential passes the layer untouched: the 401
 /// of a foreign host starts no refresh.
 ///
+/// reqwest follows redirects by default. Either build its client with
+/// `redirect::Policy::none()` and put tower-http's `FollowRedirect` around the layer, or let the
+/// adapter between the two insert `TargetUri` with the URL that `reqwest::Response::url` returns.
+/// Otherwise the layer treats a 401 of any redirect target as a rejection, and refreshes.
+///
 /// ```
 /// use http::{Response, Uri};
 /// use tower_refresh::extension::TargetUri;
@@ -115,7 +121,7 @@ pub struct TargetUri(pub Uri);
 /// use http::Response;
 /// use tower_refresh::extension::Stamp;
 ///
-/// /// The last line of a body says that the token has expired, which is too late for a replay.
+/// /// The last line of a body says that the token has expired, too late for a replay.
 /// fn rejected_late<B>(response: &Response<B>) {
 ///     if let Some(stamp) = response.extensions().get::<Stamp>() {
 ///         stamp.reject();
@@ -125,43 +131,43 @@ pub struct TargetUri(pub Uri);
 /// ```
 #[derive(Clone)]
 pub struct Stamp {
-    stamped: Stamped,
+    epoch: Epoch,
     session: Arc<dyn ReportRejection>,
 }
 
 /// A session of any credential type, to which a stamp reports a rejection.
-pub(crate) trait ReportRejection: Send + Sync {
-    fn rejected(&self, stamped: Stamped);
+pub(super) trait ReportRejection: Send + Sync {
+    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>);
 }
 
 // === impl TargetUri ===
 
 impl fmt::Debug for TargetUri {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // A presigned URL holds its key in the query.
-        f.debug_struct("TargetUri").field("authority", &self.0.authority()).finish_non_exhaustive()
+        // A presigned URL holds its key in the query, and an authority may hold a password.
+        f.debug_struct("TargetUri").field("host", &self.0.host()).finish_non_exhaustive()
     }
 }
 
 // === impl Stamp ===
 
 impl Stamp {
-    pub(crate) fn new(stamped: Stamped, session: Arc<dyn ReportRejection>) -> Self {
-        Self { stamped, session }
+    pub(super) fn new(epoch: Epoch, session: Arc<dyn ReportRejection>) -> Self {
+        Self { epoch, session }
     }
 
     /// The login of the request.
     pub fn login(&self) -> Login {
-        self.stamped.login
+        self.epoch.login
     }
 
     /// The generation of the credential.
     pub fn generation(&self) -> Generation {
-        self.stamped.generation
+        self.epoch.generation
     }
 
-    /// Reports a rejection that was found elsewhere than in the head of the response: in trailers,
-    /// in a body.
+    /// Reports a rejection that is not in the head of the response but, for example, in its body.
+    /// The refresher gets no [`Rejection`](crate::refresher::Rejection).
     ///
     /// A refresh starts, and later requests wait for it, under the conditions that hold for a
     /// rejection which the layer finds. No refresh starts if a newer credential has arrived or a
@@ -169,15 +175,22 @@ impl Stamp {
     /// refreshes. The report has no effect if the login is over, the session is gone, or no Tokio
     /// runtime is known.
     pub fn reject(&self) {
-        self.session.rejected(self.stamped);
+        self.session.rejected(self.epoch, None);
+    }
+
+    /// Like [`reject`](Self::reject), with the status of the response and the headers or trailers
+    /// that reject the credential. The refresher gets them as
+    /// [`RefreshContext::rejection`](crate::RefreshContext::rejection).
+    pub fn reject_with(&self, status: StatusCode, headers: HeaderMap) {
+        self.session.rejected(self.epoch, Some(Rejection::new(status, headers)));
     }
 }
 
 impl fmt::Debug for Stamp {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Stamp")
-            .field("login", &self.stamped.login)
-            .field("generation", &self.stamped.generation)
+            .field("login", &self.epoch.login)
+            .field("generation", &self.epoch.generation)
             .finish_non_exhaustive()
     }
 }
@@ -185,14 +198,10 @@ impl fmt::Debug for Stamp {
 // === impl ReportRejection ===
 
 impl<C: Credential> ReportRejection for WeakSession<C> {
-    fn rejected(&self, stamped: Stamped) {
+    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>) {
         if let Some(session) = self.upgrade() {
             // The response has gone to its caller: the reaction is for later requests.
-            drop(
-                session.rejected(stamped, || {
-                    Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new())
-                }),
-            );
+            drop(session.rejected(epoch, || rejection.clone()));
         }
     }
 }

@@ -86,7 +86,7 @@ impl<C: Credential> RefreshLayer<C> {
     /// Limits the memory in bytes that the copy of a request body may take. Default: 64 KiB. With
     /// 0, only requests without a body are replayed.
     ///
-    /// A longer body is sent all the same. If it is rejected, the caller gets the rejection.
+    /// A longer body is sent, but cannot be replayed: the caller gets its rejection.
     pub fn replay_limit(mut self, bytes: usize) -> Self {
         self.policy.replay_limit = bytes;
         self

@@ -1,4 +1,4 @@
-//! The path of one request: the layer and its service, the way on which most requests go, and the
+//! The path of one request: the layer and its service, the direct path of most requests, and the
 //! detour of those that wait for a refresh or are replayed.
 
 mod binding;

@@ -1,6 +1,7 @@
 use std::{
     cell::OnceCell,
     fmt, mem,
+    sync::Arc,
     task::{Context, Poll, ready},
     time::SystemTime,
 };
@@ -55,7 +56,9 @@ use crate::{
 ///
 /// # If it does not compile
 ///
-/// "the method `oneshot` exists … but its trait bounds were not satisfied" has one of three causes:
+/// "the method `oneshot` exists … but its trait bounds were not satisfied" does not name the bound.
+/// A call that names the request type does: `ServiceExt::<Request<B>>::oneshot(client, request)`.
+/// There are three causes:
 ///
 /// - The inner service takes the caller's body type. It receives a [`ReplayBody`] around that type:
 ///   `Service<Request<ReplayBody<B>>>`. For a client with one fixed body type, convert the body
@@ -222,23 +225,20 @@ where
         let (body, replay) = recorded(&head, body, binding.policy.replay_limit);
         let is_ready = matches!(self.readiness, Readiness::Ready(_));
         let wall = || wall.unwrap_or_else(|| binding.session.wall());
-        if is_ready && state.sendable(wall).is_some() {
-            // The direct way: no lock of the session is taken, and no future is boxed.
-            let copy = ReplayCopy { head: HeadCopy::of(&head), body: replay };
-            // Checked last. Polls of bodies, clones and clocks may run foreign code, and a login or
-            // a logout may complete meanwhile (guarantee 4).
-            if snapshot.is_current() {
-                self.readiness = Readiness::NotPolled;
-                snapshot.apply(&mut head);
-                let future = self.inner.call(Request::from_parts(head, body));
-                return ResponseFuture::direct(future, FirstAttempt { snapshot, copy });
-            }
-            self.release_readiness();
-            let detour = Detour::admitting(CallContext::new(snapshot), head, body, copy.body);
-            return ResponseFuture::detour(detour);
+        if !is_ready || state.sendable(wall).is_none() {
+            return self.detour(snapshot, head, body, replay);
         }
-        self.release_readiness();
-        ResponseFuture::detour(Detour::admitting(CallContext::new(snapshot), head, body, replay))
+        // The direct path: no lock of the session is taken, and no future is boxed.
+        let copy = ReplayCopy { head: HeadCopy::of(&head), body: replay };
+        // Checked last. Polls of bodies, clones and clocks may run user code, and a login or a
+        // logout may complete meanwhile (guarantee 4).
+        if !snapshot.is_current() {
+            return self.detour(snapshot, head, body, copy.body);
+        }
+        self.readiness = Readiness::NotPolled;
+        snapshot.apply(&mut head);
+        let future = self.inner.call(Request::from_parts(head, body));
+        ResponseFuture::direct(future, FirstAttempt { snapshot, copy })
     }
 }
 
@@ -261,6 +261,22 @@ where
             self.release_readiness();
             ResponseFuture::readying_untouched(self.inner.clone(), request)
         }
+    }
+
+    fn detour<B, ResBody>(
+        &mut self,
+        snapshot: Arc<Snapshot<S, C>>,
+        head: Parts,
+        body: ReplayBody<B>,
+        replay: Replay<B>,
+    ) -> ResponseFuture<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+        ResBody: Body,
+    {
+        self.release_readiness();
+        let call = CallContext::new(snapshot);
+        ResponseFuture::detour(Detour::admitting(call, head, body, replay))
     }
 
     fn refuse<B, ResBody>(&mut self, error: Error) -> ResponseFuture<S, C, B, ResBody>
@@ -299,7 +315,7 @@ where
     if head.extensions.get::<NoReplay>().is_some() {
         return ReplayBody::once(body);
     }
-    // To poll a body that expects a 100 (Continue) would promise that the upstream has sent it
-    // (RFC 9110 §10.1.1).
+    // Polling a body that expects 100 (Continue) would tell its sender that the upstream has sent
+    // it (RFC 9110 §10.1.1).
     ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
 }

@@ -12,7 +12,7 @@ use crate::{
     detect::Verdict,
     head::RequestHead,
     middleware::{binding::Binding, policy::Policy},
-    session::{Held, State, handle::Session},
+    session::{Entry, State, handle::Session},
 };
 
 /// Everything that a call needs, behind one `Arc`: the state in which the request is sent, and the
@@ -37,9 +37,10 @@ pub(super) struct Snapshot<S, C> {
 }
 
 /// The latest snapshot that one instance of the service knows. Its own calls have `&mut self` and
-/// take no lock; the lock is for [`clone`](Self::borrow), which has `&self`.
+/// take no lock; the lock is for [`borrow`](Self::borrow), which has `&self`.
 pub(super) struct LatestSnapshot<S, C>(Mutex<Latest<S, C>>);
 
+/// The content of a [`LatestSnapshot`].
 struct Latest<S, C> {
     snapshot: Arc<Snapshot<S, C>>,
     ownership: Ownership,
@@ -60,15 +61,15 @@ enum Ownership {
 
 impl<S, C> Snapshot<S, C> {
     /// The credential of this state.
-    pub(super) fn held(&self) -> &Held<C> {
-        self.state.held().expect("no request is sent without a credential")
+    pub(super) fn entry(&self) -> &Entry<C> {
+        self.state.entry().expect("no request is sent without a credential")
     }
 
     /// Whether the session is still in this state: one atomic load.
     ///
-    /// The session writes a new state before it raises the version that this load reads, and the
-    /// load happens after the state of this snapshot was read. So `true` means that no login,
-    /// logout or settlement had completed when the load was made (guarantee 4).
+    /// The load pairs with the version that the channel raises under its lock, together with the
+    /// new state. `true` means that no login, logout or settlement had completed when the load was
+    /// made (guarantee 4). A change after the load overlaps the call, and counts as later.
     #[inline]
     pub(super) fn is_current(&self) -> bool {
         // The channel cannot be closed, since the binding holds the session.
@@ -87,7 +88,7 @@ impl<S: Clone, C: Credential> Snapshot<S, C> {
     fn at_present(&self, inner: &S) -> Arc<Self> {
         let mut changes = self.changes.clone();
         let state = changes.borrow_and_update().clone();
-        let unshared = state.credential().and_then(|credential| credential.unshared());
+        let unshared = state.credential().and_then(|credential| C::unshared(credential));
         let pristine = Mutex::new(Some(inner.clone()));
         Arc::new(Self { binding: self.binding.clone(), state, unshared, changes, pristine })
     }
@@ -97,8 +98,8 @@ impl<S, C: Credential> Snapshot<S, C> {
     /// Applies the credential of this state to a request.
     #[inline]
     pub(super) fn apply(&self, head: &mut Parts) {
-        let credential = self.unshared.as_ref().unwrap_or_else(|| self.held().credential());
-        self.binding.apply(credential, || self.state.stamp(), head);
+        let credential = self.unshared.as_ref().unwrap_or_else(|| self.entry().credential());
+        self.binding.apply(credential, || self.state.epoch(), head);
     }
 
     /// Inspects the response to a request that was sent in this state.
@@ -108,7 +109,7 @@ impl<S, C: Credential> Snapshot<S, C> {
         request: RequestHead<'_>,
         response: &mut Response<ResBody>,
     ) -> Verdict {
-        self.binding.inspect(self.held(), || self.state.stamp(), request, response)
+        self.binding.inspect(self.entry(), || self.state.epoch(), request, response)
     }
 }
 
@@ -158,8 +159,8 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
         let mut latest = self.lock().clone();
         if !latest.is_current() {
             latest.make(inner);
-            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop`
-            // may be anything.
+            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop` is
+            // user code and may call this service.
             let displaced = mem::replace(&mut *self.lock(), latest.clone());
             drop(displaced);
         }
@@ -168,7 +169,7 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
 }
 
 impl<S, C> LatestSnapshot<S, C> {
-    /// Forgets the instance of the inner service, which the caller may have replaced.
+    /// Makes the next call take a new snapshot, with a clone of the service that `get_mut` left.
     pub(super) fn invalidate(&mut self) {
         self.get_mut().ownership = Ownership::Outdated;
     }

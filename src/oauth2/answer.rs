@@ -1,138 +1,193 @@
-use std::{fmt, sync::LazyLock, time::Duration};
+use std::{fmt, time::Duration};
 
-use ::oauth2::{
-    AccessToken, ErrorResponse, RefreshToken, Scope, TokenResponse, basic::BasicTokenType,
-};
-use serde::{Deserialize, Deserializer, Serialize, Serializer, de::IgnoredAny, ser::Error as _};
-use zeroize::Zeroize;
+use http::{HeaderMap, StatusCode, header::CONTENT_TYPE};
+use url::form_urlencoded;
 
 use crate::{
-    credential::token::Token,
-    error::RefreshError,
-    oauth2::{error::Failure, lifetime::Lifetime},
+    credential::Secret,
+    oauth2::members::{self, Value},
 };
 
-/// The answer of a token endpoint ([RFC 6749 §5.1], and [§5.2] with the status of a success): more
-/// lenient than the `oauth2` crate's own where a strict one would throw away a token that was
-/// issued.
+/// The content of a token endpoint's answer: a token, or a refusal ([RFC 6749 §5.1] and [§5.2]).
+///
+/// [`TokenEndpoint::read_answer`](crate::oauth2::TokenEndpoint::read_answer) makes one of an answer
+/// of another form. `Debug` shows no value.
+///
+/// ```
+/// use tower_refresh::oauth2::TokenAnswer;
+///
+/// let answer = TokenAnswer::from_json(br#"{"access_token":"at-2","expires_in":"3600"}"#);
+/// assert_eq!(answer.access_token(), Some("at-2"));
+/// ```
 ///
 /// [RFC 6749 §5.1]: https://www.rfc-editor.org/rfc/rfc6749#section-5.1
 /// [§5.2]: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
-#[derive(Deserialize)]
-pub(super) struct TokenAnswer {
-    #[serde(default)]
-    access_token: Option<AccessToken>,
-    #[serde(default = "bearer", deserialize_with = "token_type")]
-    token_type: BasicTokenType,
-    #[serde(default)]
-    expires_in: Lifetime,
-    #[serde(default)]
-    refresh_token: Option<RefreshToken>,
-    #[serde(default)]
+#[derive(Clone, Default)]
+#[must_use]
+pub struct TokenAnswer {
+    access_token: Option<Secret>,
+    token_type: Option<String>,
+    expires_in: Option<Duration>,
+    refresh_token: Option<Secret>,
     error: Option<String>,
-    #[serde(default, deserialize_with = "text")]
-    error_description: Option<String>,
+    description: Option<String>,
+    /// The answer has an error without a name.
+    is_refused: bool,
+    /// The text ends in the middle of the answer.
+    is_cut_off: bool,
 }
 
-/// The answer of a token endpoint that refuses ([RFC 6749 §5.2]). Its code alone decides, so that
-/// nothing that a server makes of the rest may hide it.
-///
-/// [RFC 6749 §5.2]: https://www.rfc-editor.org/rfc/rfc6749#section-5.2
-#[derive(Deserialize)]
-pub(super) struct RefusalAnswer {
-    error: String,
-    #[serde(default, deserialize_with = "text")]
-    error_description: Option<String>,
-}
-
-#[derive(Deserialize)]
-#[serde(untagged)]
-enum AnyValue {
-    Text(String),
-    Other(IgnoredAny),
-}
-
-/// What is no text is none.
-fn text<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<String>, D::Error> {
-    Ok(match AnyValue::deserialize(deserializer)? {
-        AnyValue::Text(text) => Some(text),
-        AnyValue::Other(_) => None,
-    })
-}
-
-const NOT_WRITTEN: &str = "an answer is not written anywhere";
-
-fn bearer() -> BasicTokenType {
-    BasicTokenType::Bearer
-}
-
-fn token_type<'de, D: Deserializer<'de>>(deserializer: D) -> Result<BasicTokenType, D::Error> {
-    let named = Option::<String>::deserialize(deserializer)?;
-    Ok(match named {
-        Some(name) if !name.eq_ignore_ascii_case("bearer") => BasicTokenType::Extension(name),
-        _ => BasicTokenType::Bearer,
-    })
+/// An answer of a token endpoint before it is read. `Debug` shows the status only.
+#[derive(Clone)]
+pub struct RawAnswer<'a> {
+    status: StatusCode,
+    headers: &'a HeaderMap,
+    body: &'a [u8],
 }
 
 // === impl TokenAnswer ===
 
 impl TokenAnswer {
-    /// The code of a failure that came with the status of a success, as GitHub's and Slack's do.
-    pub(super) fn error(&self) -> Option<(&str, Option<&str>)> {
-        let code = self.error.as_deref().filter(|code| !code.is_empty())?;
-        Some((code, self.error_description.as_deref()))
+    /// An answer without any content.
+    pub fn new() -> Self {
+        Self::default()
     }
 
-    /// The token, without its refresh token.
+    /// Reads the members of a JSON object, leniently: nothing but the values that are used here
+    /// matters, and of a member that is there twice the last usable value counts.
     ///
-    /// The server has done what it was asked for, so that a failure is an ambiguous one: the
-    /// refresh token that was sent may be used up.
-    pub(super) fn token(&self) -> Result<Token, RefreshError> {
-        let access_token = self.access_token.as_ref().map(|token| token.secret().as_str());
-        let access_token =
-            access_token.filter(|token| !token.is_empty()).ok_or(Failure::NoAccessToken);
-        let access_token = access_token.map_err(RefreshError::ambiguous)?;
-        if self.token_type != BasicTokenType::Bearer {
-            return Err(RefreshError::ambiguous(Failure::NotBearer));
-        }
-        let token = Token::bearer(access_token).map_err(RefreshError::ambiguous)?;
-        Ok(match self.expires_in.0 {
-            Some(lifetime) => token.with_expires_in(lifetime),
-            None => token,
-        })
+    /// See [the module docs](crate::oauth2#answers) for the oddities that are read.
+    pub fn from_json(body: &[u8]) -> Self {
+        let mut answer = Self::default();
+        let is_complete = members::read(body, &mut |name, value| answer.take(name, &value));
+        answer.is_cut_off = !is_complete;
+        answer
     }
 
-    pub(super) fn new_refresh_token(&self) -> Option<&str> {
-        self.refresh_token
-            .as_ref()
-            .map(|token| token.secret().as_str())
-            .filter(|token| !token.is_empty())
+    /// Reads a form (`application/x-www-form-urlencoded`), as GitHub and old servers answer.
+    pub fn from_form(body: &[u8]) -> Self {
+        let mut answer = Self::default();
+        for (name, value) in form_urlencoded::parse(body.trim_ascii()) {
+            answer.take(&name, &Value::Text(value.into_owned().into()));
+        }
+        answer
+    }
+
+    /// Sets the access token.
+    pub fn with_access_token(mut self, token: impl Into<Secret>) -> Self {
+        self.access_token = Some(token.into());
+        self
+    }
+
+    /// Sets the type of the access token. Without one it is a bearer token.
+    pub fn with_token_type(mut self, token_type: impl Into<String>) -> Self {
+        self.token_type = Some(token_type.into());
+        self
+    }
+
+    /// Sets the lifetime of the access token, counted from the arrival of the answer.
+    pub fn with_expires_in(mut self, lifetime: Duration) -> Self {
+        self.expires_in = Some(lifetime);
+        self
+    }
+
+    /// Sets the new refresh token. Without one, the old one is kept.
+    pub fn with_refresh_token(mut self, token: impl Into<Secret>) -> Self {
+        self.refresh_token = Some(token.into());
+        self
+    }
+
+    /// Sets the error code: the answer is a refusal. An empty code changes nothing.
+    pub fn with_error(mut self, code: impl Into<String>) -> Self {
+        self.error = Some(code.into()).filter(|code| !code.is_empty());
+        self
+    }
+
+    /// Sets the description of the error.
+    pub fn with_description(mut self, description: impl Into<String>) -> Self {
+        self.description = Some(description.into());
+        self
+    }
+
+    /// The access token. A secret: it belongs in no log.
+    pub fn access_token(&self) -> Option<&str> {
+        self.access_token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
+    }
+
+    /// The type of the access token, if the answer names one.
+    pub fn token_type(&self) -> Option<&str> {
+        self.token_type.as_deref()
+    }
+
+    /// The lifetime of the access token.
+    pub fn expires_in(&self) -> Option<Duration> {
+        self.expires_in
+    }
+
+    /// The new refresh token. A secret: it belongs in no log.
+    pub fn refresh_token(&self) -> Option<&str> {
+        self.refresh_token.as_ref().map(Secret::expose).filter(|token| !token.is_empty())
+    }
+
+    /// The error code.
+    pub fn error(&self) -> Option<&str> {
+        self.error.as_deref()
+    }
+
+    /// The description of the error.
+    pub fn description(&self) -> Option<&str> {
+        self.description.as_deref()
+    }
+
+    /// The default way to read an answer.
+    pub(super) fn read(answer: &RawAnswer<'_>) -> Self {
+        if answer.is_form() { Self::from_form(answer.body) } else { Self::from_json(answer.body) }
+    }
+
+    pub(super) fn is_refused(&self) -> bool {
+        self.is_refused || self.error.is_some()
+    }
+
+    pub(super) fn is_cut_off(&self) -> bool {
+        self.is_cut_off
+    }
+
+    /// Takes a member. Returns whether it is of interest.
+    fn take(&mut self, name: &str, value: &Value) -> bool {
+        let secret = || value.text().map(Secret::from);
+        match name.trim() {
+            "access_token" => self.access_token = secret().or(self.access_token.take()),
+            "refresh_token" => self.refresh_token = secret().or(self.refresh_token.take()),
+            "expires_in" => self.expires_in = lifetime(value).or(self.expires_in),
+            "token_type" => {
+                let named = value.text().map(str::trim).filter(|named| !named.is_empty());
+                self.token_type = named.map(str::to_owned).or(self.token_type.take());
+            }
+            "error" if value.is_nothing() => {}
+            "error" => {
+                self.is_refused = true;
+                let code = value.text().map(str::trim).filter(|code| !code.is_empty());
+                self.error = code.map(str::to_owned).or(self.error.take());
+            }
+            "error_description" => {
+                let text = value.text().map(str::to_owned);
+                self.description = text.or(self.description.take());
+            }
+            _ => return false,
+        }
+        true
     }
 }
 
-impl TokenResponse for TokenAnswer {
-    type TokenType = BasicTokenType;
-
-    fn access_token(&self) -> &AccessToken {
-        static NONE: LazyLock<AccessToken> = LazyLock::new(|| AccessToken::new(String::new()));
-        self.access_token.as_ref().unwrap_or(&NONE)
-    }
-
-    fn token_type(&self) -> &BasicTokenType {
-        &self.token_type
-    }
-
-    fn expires_in(&self) -> Option<Duration> {
-        self.expires_in.0
-    }
-
-    fn refresh_token(&self) -> Option<&RefreshToken> {
-        self.refresh_token.as_ref()
-    }
-
-    fn scopes(&self) -> Option<&Vec<Scope>> {
-        None
-    }
+/// Seconds as a number, or in a string. `None` for a value that is negative, zero, or beyond every
+/// clock: the token that came with it may be good.
+fn lifetime(value: &Value) -> Option<Duration> {
+    let text = value.number()?;
+    let lifetime = match text.parse() {
+        Ok(seconds) => Duration::from_secs(seconds),
+        Err(_) => Duration::try_from_secs_f64(text.parse::<f64>().ok()?.floor()).ok()?,
+    };
+    Some(lifetime).filter(|lifetime| !lifetime.is_zero())
 }
 
 impl fmt::Debug for TokenAnswer {
@@ -141,50 +196,40 @@ impl fmt::Debug for TokenAnswer {
     }
 }
 
-/// The `oauth2` crate wants it, and nobody calls it.
-impl Serialize for TokenAnswer {
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(S::Error::custom(NOT_WRITTEN))
+// === impl RawAnswer ===
+
+impl<'a> RawAnswer<'a> {
+    /// An answer, for a test.
+    pub fn new(status: StatusCode, headers: &'a HeaderMap, body: &'a [u8]) -> Self {
+        Self { status, headers, body }
+    }
+
+    /// The status.
+    pub fn status(&self) -> StatusCode {
+        self.status
+    }
+
+    /// The headers.
+    pub fn headers(&self) -> &'a HeaderMap {
+        self.headers
+    }
+
+    /// The body, up to [`TokenEndpoint::answer_limit`](crate::oauth2::TokenEndpoint::answer_limit).
+    /// The body may hold secrets: it belongs in no log.
+    pub fn body(&self) -> &'a [u8] {
+        self.body
+    }
+
+    fn is_form(&self) -> bool {
+        let content_type =
+            self.headers.get(CONTENT_TYPE).map_or(&b""[..], |value| value.as_bytes());
+        let media_type = content_type.split(|byte| *byte == b';').next().unwrap_or_default();
+        media_type.trim_ascii().eq_ignore_ascii_case(b"application/x-www-form-urlencoded")
     }
 }
 
-impl Drop for TokenAnswer {
-    fn drop(&mut self) {
-        if let Some(token) = self.access_token.take() {
-            token.into_secret().zeroize();
-        }
-        if let Some(token) = self.refresh_token.take() {
-            token.into_secret().zeroize();
-        }
-    }
-}
-
-// === impl RefusalAnswer ===
-
-impl RefusalAnswer {
-    pub(super) fn error(&self) -> (&str, Option<&str>) {
-        (&self.error, self.error_description.as_deref())
-    }
-}
-
-impl ErrorResponse for RefusalAnswer {}
-
-impl fmt::Debug for RefusalAnswer {
+impl fmt::Debug for RawAnswer<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("RefusalAnswer").finish_non_exhaustive()
-    }
-}
-
-/// As little as `Debug`.
-impl fmt::Display for RefusalAnswer {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("refused")
-    }
-}
-
-/// As little used as that of [`TokenAnswer`].
-impl Serialize for RefusalAnswer {
-    fn serialize<S: Serializer>(&self, _: S) -> Result<S::Ok, S::Error> {
-        Err(S::Error::custom(NOT_WRITTEN))
+        f.debug_struct("RawAnswer").field("status", &self.status).finish_non_exhaustive()
     }
 }

@@ -1,106 +1,109 @@
-use std::{
-    error::Error,
-    fmt,
-    sync::{Arc, OnceLock},
-    time::{Duration, SystemTime},
-};
+use std::{error::Error, fmt, sync::Arc, time::Duration};
 
-use ::oauth2::{EndpointNotSet, EndpointSet, RequestTokenError, Scope, TokenUrl};
-use http::{HeaderMap, Request, Response, StatusCode};
+use http::{
+    HeaderValue, Request, Response,
+    header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
+};
 use http_body::Body;
 use tower_service::Service;
-use zeroize::Zeroize;
+use zeroize::Zeroizing;
 
 use crate::{
-    error::{BoxError, RefreshError, RefreshErrorKind},
-    exchange::retry_after::retry_after,
+    credential::token::Token,
+    error::BoxError,
+    exchange::{EndpointUrl, Exchange, RequestBody, retry_after},
     oauth2::{
-        answer::{RefusalAnswer, TokenAnswer},
-        classify::{Classify, Refusal, Standard},
-        client::{Client, Inner},
-        error::Failure,
-        form::Form,
-        transport::{Call, Transport, UnsentIf, over},
-        url::EndpointUrl,
+        answer::{RawAnswer, TokenAnswer},
+        classify::{Classify, DefaultClassify, Refusal},
+        client_auth::ClientAuth,
+        encode::Encoding,
+        error::{Failure, TokenError},
     },
+    refresher::context::RefreshContext,
 };
 
-/// A token endpoint, and what to ask it for. [`RefreshToken`](crate::oauth2::RefreshToken) and
-/// [`ClientCredentials`](crate::oauth2::ClientCredentials) are made of it.
+/// A token endpoint and the request to it. [`RefreshTokenGrant`] and [`ClientCredentialsGrant`] are
+/// made of one.
 ///
 /// See the [module docs](crate::oauth2) for examples.
+///
+/// [`RefreshTokenGrant`]: crate::oauth2::RefreshTokenGrant
+/// [`ClientCredentialsGrant`]: crate::oauth2::ClientCredentialsGrant
 #[derive(Clone)]
 #[must_use]
 pub struct TokenEndpoint {
-    transport: Arc<dyn Transport>,
+    exchange: Exchange,
     url: EndpointUrl,
-    client: Client,
+    client: ClientAuth,
     scopes: Vec<String>,
     params: Vec<(String, String)>,
+    encoding: Encoding,
+    accepted_types: Vec<String>,
+    read_answer: Arc<ReadAnswer>,
     classify: Arc<dyn Classify>,
-    unsent_if: Option<UnsentIf>,
     answer_limit: usize,
-    connect_timeout: Duration,
 }
 
-/// What the `oauth2` crate made of an answer.
-pub(super) type Parsed = Result<TokenAnswer, RequestTokenError<Failure, RefusalAnswer>>;
-
-/// The `oauth2` crate's client, where there is a token endpoint.
-pub(super) type Asking = ::oauth2::Client<
-    RefusalAnswer,
-    TokenAnswer,
-    ::oauth2::basic::BasicTokenIntrospectionResponse,
-    ::oauth2::StandardRevocableToken,
-    ::oauth2::basic::BasicRevocationErrorResponse,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointNotSet,
-    EndpointSet,
->;
+type ReadAnswer = dyn Fn(&RawAnswer<'_>) -> TokenAnswer + Send + Sync;
 
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;
+
+/// Makes a POST request with these parameters.
+pub(super) fn post(
+    url: &EndpointUrl,
+    encoding: Encoding,
+    authorization: Option<HeaderValue>,
+    params: &[(&str, &str)],
+) -> Result<Request<RequestBody>, Failure> {
+    let request = Request::post(url.uri())
+        .header(CONTENT_TYPE, encoding.content_type())
+        .header(ACCEPT, "application/json")
+        .body(RequestBody::from(encoding.encode(params)));
+    let mut request = request.map_err(|_| Failure::Unbuilt)?;
+    if let Some(value) = authorization {
+        request.headers_mut().insert(AUTHORIZATION, value);
+    }
+    Ok(request)
+}
 
 // === impl TokenEndpoint ===
 
 impl TokenEndpoint {
     /// The token endpoint at `url`, asked by `client` through `http`.
     ///
-    /// `http` is any HTTP client that is a Tower service. What it should not do is follow
-    /// redirects: the body holds the refresh token. One that wears the session itself may be used:
-    /// requests are marked [`Anonymous`](crate::extension::Anonymous).
-    pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
+    /// `http` is any HTTP client that is a Tower service. It must not follow redirects, because the
+    /// body holds the refresh token. A client that uses the session itself is fine: requests are
+    /// marked [`Anonymous`](crate::extension::Anonymous).
+    pub fn new<S, B>(http: S, url: EndpointUrl, client: ClientAuth) -> Self
     where
-        S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: Body + Send + 'static,
-        B::Data: Send,
         B::Error: Into<BoxError>,
     {
         Self {
-            transport: over(http),
+            exchange: Exchange::new(http),
             url,
             client,
             scopes: Vec::new(),
             params: Vec::new(),
-            classify: Arc::new(Standard),
-            unsent_if: None,
+            encoding: Encoding::Form,
+            accepted_types: vec!["Bearer".to_owned()],
+            read_answer: Arc::new(TokenAnswer::read),
+            classify: Arc::new(DefaultClassify),
             answer_limit: ANSWER_LIMIT,
-            connect_timeout: Duration::from_secs(10),
         }
     }
 
-    /// Asks for this scope; several are asked for one after another. Default: none, which is up to
-    /// the server, and for a refresh token means the scope that it has.
+    /// Asks for one more scope. Default: none. The server then decides, and a refresh token keeps
+    /// the scope that it has.
     pub fn scope(mut self, scope: impl Into<String>) -> Self {
         self.scopes.push(scope.into());
         self
     }
 
-    /// Asks for a token for this resource ([RFC 8707](https://www.rfc-editor.org/rfc/rfc8707));
-    /// several are all sent.
+    /// Asks for a token for one more resource ([RFC 8707](https://www.rfc-editor.org/rfc/rfc8707)).
     pub fn resource(self, resource: impl Into<String>) -> Self {
         self.param("resource", resource)
     }
@@ -110,155 +113,175 @@ impl TokenEndpoint {
         self.param("audience", audience)
     }
 
-    /// Sends one more parameter. One that this crate sends itself would be there twice, which
-    /// servers refuse.
+    /// Sends one more parameter. A parameter that this crate sends itself would be there twice, and
+    /// servers refuse that.
     pub fn param(mut self, name: impl Into<String>, value: impl Into<String>) -> Self {
         self.params.push((name.into(), value.into()));
         self
     }
 
-    /// Decides what a refusal says about the login. Default: [`Standard`].
+    /// Whether the parameters are sent as a JSON object in place of a form, for servers that take
+    /// nothing else. Default: false.
+    pub fn json_requests(mut self, is_json: bool) -> Self {
+        self.encoding = if is_json { Encoding::Json } else { Encoding::Form };
+        self
+    }
+
+    /// Takes tokens of one more type for bearer tokens, in any case: `bot` for Slack, `BearerToken`
+    /// for Apigee. Default: `Bearer` only, which a token without a type is.
+    ///
+    /// ```
+    /// # use tower_refresh::oauth2::TokenEndpoint;
+    /// # fn with(endpoint: TokenEndpoint) -> TokenEndpoint {
+    /// endpoint.accept_token_type("bot")
+    /// # }
+    /// ```
+    pub fn accept_token_type(mut self, token_type: impl Into<String>) -> Self {
+        self.accepted_types.push(token_type.into());
+        self
+    }
+
+    /// Reads answers of another form than RFC 6749's. The closure sees every answer, also one with
+    /// the status of a failure, and the default for an answer that it does not know is
+    /// [`TokenAnswer::from_json`].
+    ///
+    /// ```
+    /// use serde_json::Value;
+    /// use tower_refresh::oauth2::{TokenAnswer, TokenEndpoint};
+    ///
+    /// # fn with(endpoint: TokenEndpoint) -> TokenEndpoint {
+    /// // {"data":{"accessToken":"…","refreshToken":"…"}}
+    /// endpoint.read_answer(|answer| {
+    ///     let body: Value = serde_json::from_slice(answer.body()).unwrap_or_default();
+    ///     match (&body["data"]["accessToken"], &body["data"]["refreshToken"]) {
+    ///         (Value::String(access), Value::String(refresh)) => TokenAnswer::new()
+    ///             .with_access_token(&**access)
+    ///             .with_refresh_token(&**refresh),
+    ///         _ => TokenAnswer::from_json(answer.body()),
+    ///     }
+    /// })
+    /// # }
+    /// ```
+    pub fn read_answer<F>(mut self, read: F) -> Self
+    where
+        F: Fn(&RawAnswer<'_>) -> TokenAnswer + Send + Sync + 'static,
+    {
+        self.read_answer = Arc::new(read);
+        self
+    }
+
+    /// Decides what a refusal says about the login. Default: [`DefaultClassify`].
     pub fn classify(mut self, classify: impl Classify) -> Self {
         self.classify = Arc::new(classify);
         self
     }
 
-    /// How many bytes of an answer are read. Default: 64 KiB. A longer one counts as one that broke
-    /// off.
+    /// Limits how many bytes of an answer are read. Default: 64 KiB. A longer answer counts as one
+    /// that broke off.
     pub fn answer_limit(mut self, bytes: usize) -> Self {
         self.answer_limit = bytes;
         self
     }
 
-    /// How long it may take until the HTTP client asks for the [`Form`]'s content: until it is
-    /// ready, and has a connection. Default: 10 seconds. After that the refresh has failed,
-    /// transiently, and the form is given to nobody.
+    /// Limits the time until the HTTP client asks for the [`RequestBody`], which it does when it
+    /// has a connection. Default: 10 seconds. After that the refresh has failed transiently, and
+    /// nothing is sent.
     ///
-    /// From then on the time of the session counts, whose end is ambiguous
-    /// ([`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout)).
+    /// After the connection is made,
+    /// [`SessionBuilder::refresh_timeout`](crate::session::SessionBuilder::refresh_timeout) limits
+    /// the wait for the answer, and its end is ambiguous.
     pub fn connect_timeout(mut self, limit: Duration) -> Self {
-        self.connect_timeout = limit;
+        self.exchange = self.exchange.connect_timeout(limit);
         self
     }
 
-    /// Recognises more errors of the HTTP client that say that nothing was sent. They are
-    /// transient; every other error after the [`Form`] was asked for its content is ambiguous.
-    ///
-    /// Without it that content decides, which needs no help unless something between here and the
-    /// wire buffers it ([`Form::into_bytes`] does). Say `true` only for what rules out *every*
-    /// attempt of that client.
-    ///
-    /// ```
-    /// use hyper_util::client::legacy;
-    ///
-    /// # fn with(endpoint: tower_refresh::oauth2::TokenEndpoint) -> tower_refresh::oauth2::TokenEndpoint {
-    /// endpoint.unsent_if(|error| error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect))
-    /// # }
-    /// ```
+    /// Recognises more errors of the HTTP client that say that nothing was sent, as
+    /// [`Exchange::unsent_if`] does. They are transient, and every other failure without an answer
+    /// is ambiguous.
     pub fn unsent_if<F>(mut self, is_unsent: F) -> Self
     where
         F: Fn(&(dyn Error + 'static)) -> bool + Send + Sync + 'static,
     {
-        self.unsent_if = Some(Arc::new(is_unsent));
+        self.exchange = self.exchange.unsent_if(is_unsent);
         self
     }
 
-    pub(super) fn inner(&self) -> Asking {
-        let inner: Inner = self.client.inner();
-        inner.set_token_uri(TokenUrl::from_url(self.url.url().clone()))
+    /// Whether requests may use kept-alive connections, as [`Exchange::keep_alive`] says. Default:
+    /// false.
+    pub fn keep_alive(mut self, keeps_alive: bool) -> Self {
+        self.exchange = self.exchange.keep_alive(keeps_alive);
+        self
     }
 
-    pub(super) fn scopes(&self) -> impl Iterator<Item = Scope> {
-        self.scopes.iter().cloned().map(Scope::new)
-    }
-
-    /// The user's parameters, and what authenticates the client.
-    pub(super) fn params(&self) -> Result<Vec<(&str, String)>, RefreshError> {
-        let params = self.client.params().map_err(RefreshError::transient)?;
-        let own = self.params.iter().map(|(name, value)| (name.as_str(), value.clone()));
-        Ok(params.into_iter().chain(own).collect())
-    }
-
-    pub(super) fn call(&self) -> Call<'_> {
-        Call {
-            transport: &*self.transport,
-            uri: self.url.uri(),
-            limit: self.answer_limit,
-            connect_timeout: Some(self.connect_timeout),
-            unsent_if: self.unsent_if.as_ref(),
-            head: OnceLock::new(),
+    /// Sends the parameters of a grant, and reads the answer. Its token is a bearer token.
+    pub(super) async fn ask(
+        &self,
+        grant: &[(&str, &str)],
+        context: &RefreshContext,
+    ) -> Result<(Token, TokenAnswer), TokenError> {
+        let request = self.request(grant).map_err(TokenError::transient)?;
+        let mut answer = self.exchange.send(request).await?;
+        let mut body = Zeroizing::new(Vec::new());
+        let is_read = answer.read(&mut body, self.answer_limit).await;
+        let (status, headers) = (answer.status(), answer.headers());
+        let raw = RawAnswer::new(status, headers, &body);
+        let content = (self.read_answer)(&raw);
+        let asked = if !status.is_success() || content.is_refused() {
+            Err(self.refused(&raw, &content))
+        } else if let Err(error) = is_read {
+            Err(TokenError::ambiguous(error))
+        } else {
+            self.token(&content).map_err(TokenError::ambiguous)
+        };
+        match asked {
+            Ok(token) => Ok((token, content)),
+            Err(error) => {
+                Err(TokenError { retry_after: retry_after(headers, context.now()), ..error })
+            }
         }
     }
 
-    /// The answer with a token, or how the refresh failed.
-    pub(super) fn settle(
-        &self,
-        parsed: Parsed,
-        call: Call<'_>,
-    ) -> Result<TokenAnswer, RefreshError> {
-        let head = call.head.into_inner();
-        match (parsed, head) {
-            (Ok(answer), Some(head)) => match answer.error() {
-                Some((code, description)) => Err(self.refused(&head, Some(code), description)),
-                None => Ok(answer),
-            },
-            (Err(RequestTokenError::ServerResponse(refusal)), Some(head)) => {
-                let (code, description) = refusal.error();
-                Err(self.refused(&head, Some(code), description))
-            }
-            (Err(RequestTokenError::Parse(error, mut body)), Some((status, _)))
-                if status.is_success() =>
-            {
-                body.zeroize();
-                // Not as the source: its text quotes what it could not read.
-                let (line, column) = (error.inner().line(), error.inner().column());
-                Err(RefreshError::ambiguous(Failure::Malformed { line, column }))
-            }
-            (Err(RequestTokenError::Other(_)), Some((status, _))) if status.is_success() => {
-                Err(RefreshError::ambiguous(Failure::NoAccessToken))
-            }
-            (Err(RequestTokenError::Request(failure)), head) => {
-                let error = match &failure {
-                    Failure::Unanswered(_) | Failure::Unreadable(..) => {
-                        RefreshError::ambiguous(failure)
-                    }
-                    _ => RefreshError::transient(failure),
-                };
-                Err(waiting(error, head.as_ref()))
-            }
-            (Err(_), Some(head)) => Err(self.refused(&head, None, None)),
-            (_, None) => Err(RefreshError::transient(Failure::Unbuilt)),
+    fn request(&self, grant: &[(&str, &str)]) -> Result<Request<RequestBody>, Failure> {
+        let proof = self.client.prove()?;
+        let scopes = self.scopes.join(" ");
+        let mut params = grant.to_vec();
+        if !scopes.is_empty() {
+            params.push(("scope", &scopes));
         }
+        params.extend(proof.params.iter().map(|(name, value)| (*name, value.expose())));
+        params.extend(self.params.iter().map(|(name, value)| (&**name, &**value)));
+        post(&self.url, self.encoding, proof.header, &params)
     }
 
-    fn refused(
-        &self,
-        head: &(StatusCode, HeaderMap),
-        code: Option<&str>,
-        description: Option<&str>,
-    ) -> RefreshError {
-        let (status, headers) = head;
-        let mut refusal = Refusal::new(*status, headers);
-        if let Some(code) = code.filter(|code| !code.is_empty()) {
+    /// The server has done what it was asked for, so the refresh token that was sent may be used up
+    /// and a failure is ambiguous.
+    fn token(&self, answer: &TokenAnswer) -> Result<Token, BoxError> {
+        if answer.is_cut_off() {
+            return Err(Failure::CutOff.into());
+        }
+        let access_token = answer.access_token().ok_or(Failure::NoAccessToken)?;
+        let token_type = answer.token_type().unwrap_or("Bearer");
+        if !self.accepted_types.iter().any(|accepted| accepted.eq_ignore_ascii_case(token_type)) {
+            return Err(Failure::token_type(token_type).into());
+        }
+        let token = Token::bearer(access_token)?;
+        Ok(match answer.expires_in() {
+            Some(lifetime) => token.with_expires_in(lifetime),
+            None => token,
+        })
+    }
+
+    fn refused(&self, raw: &RawAnswer<'_>, answer: &TokenAnswer) -> TokenError {
+        let body = String::from_utf8_lossy(raw.body());
+        let mut refusal = Refusal::new(raw.status(), raw.headers()).with_body(&body);
+        if let Some(code) = answer.error() {
             refusal = refusal.with_error(code);
         }
-        if let Some(description) = description {
+        if let Some(description) = answer.description() {
             refusal = refusal.with_description(description);
         }
-        let failure = Failure::refused(*status, code);
-        let error = match self.classify.classify(&refusal) {
-            RefreshErrorKind::Terminal => RefreshError::terminal(failure),
-            RefreshErrorKind::Transient => RefreshError::transient(failure),
-            RefreshErrorKind::Ambiguous => RefreshError::ambiguous(failure),
-        };
-        waiting(error, Some(head))
-    }
-}
-
-fn waiting(error: RefreshError, head: Option<&(StatusCode, HeaderMap)>) -> RefreshError {
-    match head.and_then(|(_, headers)| retry_after(headers, SystemTime::now())) {
-        Some(wait) => error.with_retry_after(wait),
-        None => error,
+        let kind = self.classify.classify(&refusal);
+        TokenError::new(kind, Failure::refused(raw.status(), answer.error()))
     }
 }
 
@@ -270,8 +293,10 @@ impl fmt::Debug for TokenEndpoint {
             .field("client", &self.client)
             .field("scopes", &self.scopes)
             .field("params", &params)
+            .field("encoding", &self.encoding)
+            .field("accepted_types", &self.accepted_types)
             .field("answer_limit", &self.answer_limit)
-            .field("connect_timeout", &self.connect_timeout)
+            .field("exchange", &self.exchange)
             .finish_non_exhaustive()
     }
 }

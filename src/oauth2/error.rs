@@ -1,39 +1,39 @@
-use std::{error, fmt};
+use std::{error, fmt, time::Duration};
 
 use http::StatusCode;
 
-use crate::error::BoxError;
+use crate::{
+    error::{BoxError, RefreshError, RefreshErrorKind},
+    exchange::ExchangeError,
+};
 
-/// The cause behind a `RefreshError`. No text of the server's is shown but an error code.
+/// The cause of a [`RefreshError`]. Of the server's texts it shows an error code or the name of a
+/// token type, and nothing else.
 #[derive(Debug)]
 pub(super) enum Failure {
     NoRefreshToken,
     Unsigned(BoxError),
-    Unsent(BoxError),
-    Unanswered(BoxError),
-    Unreadable(StatusCode, Unreadable),
-    Malformed { line: usize, column: usize },
-    NoAccessToken,
-    NotBearer,
-    Refused { status: StatusCode, code: Option<String> },
     Unbuilt,
+    NoAccessToken,
+    CutOff,
+    TokenType(Option<String>),
+    Refused { status: StatusCode, code: Option<String> },
 }
 
-/// Why the body of an answer was not read to its end.
-#[derive(Debug)]
-pub(super) enum Unreadable {
-    TooLong { limit: usize },
-    Broken(BoxError),
+/// A failed request to a token endpoint, before a grant decides about its kind.
+pub(super) struct TokenError {
+    pub(super) kind: RefreshErrorKind,
+    pub(super) cause: BoxError,
+    pub(super) retry_after: Option<Duration>,
 }
 
-/// Longer is not an error code.
 const MAX_CODE: usize = 64;
+const MAX_TOKEN_TYPE: usize = 32;
 
 // === impl Failure ===
 
 impl Failure {
-    /// An error code is shown where it looks like one: some servers put anything there, the token
-    /// included.
+    /// Shows the code if it looks like one. Some servers put any text there, also the token.
     pub(super) fn refused(status: StatusCode, code: Option<&str>) -> Self {
         let is_code = |code: &&str| {
             code.len() <= MAX_CODE
@@ -42,6 +42,13 @@ impl Failure {
         };
         Self::Refused { status, code: code.filter(is_code).map(str::to_owned) }
     }
+
+    /// Shows the type if it looks like the name of one.
+    pub(super) fn token_type(name: &str) -> Self {
+        let is_name = name.len() <= MAX_TOKEN_TYPE
+            && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte));
+        Self::TokenType(is_name.then(|| name.to_owned()))
+    }
 }
 
 impl fmt::Display for Failure {
@@ -49,28 +56,17 @@ impl fmt::Display for Failure {
         match self {
             Self::NoRefreshToken => f.write_str("the credential has no refresh token"),
             Self::Unsigned(_) => f.write_str("the client assertion could not be made"),
-            Self::Unsent(_) => f.write_str("the request to the authorization server was not sent"),
-            Self::Unanswered(_) => f.write_str("the authorization server did not answer"),
-            Self::Unreadable(status, Unreadable::TooLong { limit }) => {
-                write!(
-                    f,
-                    "the authorization server answered {status}, with more than {limit} bytes"
-                )
-            }
-            Self::Unreadable(status, Unreadable::Broken(_)) => {
-                write!(f, "the authorization server answered {status}, and the answer broke off")
-            }
-            Self::Malformed { line: 0, .. } => {
-                f.write_str("the token answer is not what it should be")
-            }
-            Self::Malformed { line, column } => {
-                write!(
-                    f,
-                    "the token answer is not what it should be at line {line}, column {column}"
-                )
+            Self::Unbuilt => {
+                f.write_str("the request to the authorization server could not be made")
             }
             Self::NoAccessToken => f.write_str("the token answer has no access token"),
-            Self::NotBearer => f.write_str("the token answer has a token that is no bearer token"),
+            Self::CutOff => f.write_str("the token answer is cut off"),
+            Self::TokenType(Some(name)) => {
+                write!(f, "the token answer has a token of the type {name}, which is not accepted")
+            }
+            Self::TokenType(None) => {
+                f.write_str("the token answer has a token of a type that is not accepted")
+            }
             Self::Refused { status, code: Some(code) } => {
                 write!(f, "the authorization server answered {status}, {code}")
             }
@@ -80,9 +76,6 @@ impl fmt::Display for Failure {
             Self::Refused { status, code: None } => {
                 write!(f, "the authorization server answered {status}")
             }
-            Self::Unbuilt => {
-                f.write_str("the request to the authorization server could not be made")
-            }
         }
     }
 }
@@ -90,11 +83,45 @@ impl fmt::Display for Failure {
 impl error::Error for Failure {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         match self {
-            Self::Unsigned(error)
-            | Self::Unsent(error)
-            | Self::Unanswered(error)
-            | Self::Unreadable(_, Unreadable::Broken(error)) => Some(&**error),
+            Self::Unsigned(error) => Some(&**error),
             _ => None,
+        }
+    }
+}
+
+// === impl TokenError ===
+
+impl TokenError {
+    pub(super) fn new(kind: RefreshErrorKind, cause: impl Into<BoxError>) -> Self {
+        Self { kind, cause: cause.into(), retry_after: None }
+    }
+
+    pub(super) fn transient(cause: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Transient, cause)
+    }
+
+    pub(super) fn ambiguous(cause: impl Into<BoxError>) -> Self {
+        Self::new(RefreshErrorKind::Ambiguous, cause)
+    }
+}
+
+impl From<ExchangeError> for TokenError {
+    fn from(error: ExchangeError) -> Self {
+        if error.is_unsent() { Self::transient(error) } else { Self::ambiguous(error) }
+    }
+}
+
+impl From<TokenError> for RefreshError {
+    fn from(error: TokenError) -> Self {
+        let TokenError { kind, cause, retry_after } = error;
+        let error = match kind {
+            RefreshErrorKind::Terminal => Self::terminal(cause),
+            RefreshErrorKind::Transient => Self::transient(cause),
+            RefreshErrorKind::Ambiguous => Self::ambiguous(cause),
+        };
+        match retry_after {
+            Some(wait) => error.with_retry_after(wait),
+            None => error,
         }
     }
 }

@@ -1,13 +1,5 @@
-use std::{
-    error, fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
-};
+use std::{error, fmt, sync::Arc, time::Duration};
 
-use ::oauth2::{
-    AccessToken, RefreshToken, RequestTokenError, RevocationUrl, StandardRevocableToken,
-    basic::BasicRevocationErrorResponse,
-};
 use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
@@ -15,34 +7,34 @@ use tower_service::Service;
 use crate::{
     credential::token::Token,
     error::BoxError,
+    exchange::{EndpointUrl, Exchange, RequestBody},
     oauth2::{
-        client::{Client, Inner},
-        endpoint::ANSWER_LIMIT,
+        answer::{RawAnswer, TokenAnswer},
+        client_auth::ClientAuth,
+        encode::Encoding,
+        endpoint::{ANSWER_LIMIT, post},
         error::Failure,
-        form::Form,
-        transport::{Call, Transport, over},
-        url::EndpointUrl,
     },
     refresher::BoxFuture,
     session::EndedLogin,
 };
 
-/// Revokes what a login leaves behind ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its
-/// last refresh token, with which servers end the whole grant, or its access token if there is
-/// none.
+/// Revokes the last token of a login ([RFC 7009](https://www.rfc-editor.org/rfc/rfc7009)): its
+/// refresh token, with which servers end the whole grant, or its access token if there is no
+/// refresh token.
 ///
 /// ```
 /// use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 /// use tower_refresh::{Session, Token};
-/// use tower_refresh::oauth2::{self, EndpointUrl, RefreshToken, Revocation, TokenEndpoint};
+/// use tower_refresh::oauth2::{self, EndpointUrl, RefreshTokenGrant, Revocation, TokenEndpoint};
 ///
 /// # fn build() -> Result<Session, tower::BoxError> {
 /// let http = Client::builder(TokioExecutor::new()).build_http();
-/// let me = oauth2::Client::basic("my-service", "s3cr3t");
+/// let me = oauth2::ClientAuth::basic("my-service", "s3cr3t");
 /// let tokens = TokenEndpoint::new(http.clone(), EndpointUrl::new("https://login.example.com/token")?, me.clone());
 /// let revocation = Revocation::new(http, EndpointUrl::new("https://login.example.com/revoke")?, me);
 ///
-/// let session = Session::builder(RefreshToken::new(tokens))
+/// let session = Session::builder(RefreshTokenGrant::new(tokens))
 ///     .credential(Token::bearer("at-1")?.with_refresh_token("rt-1"))
 ///     .on_login_end(revocation.into_hook())
 ///     .build();
@@ -51,46 +43,43 @@ use crate::{
 #[derive(Clone)]
 #[must_use]
 pub struct Revocation {
-    transport: Arc<dyn Transport>,
+    exchange: Exchange,
     url: EndpointUrl,
-    client: Client,
+    client: ClientAuth,
     timeout: Duration,
 }
 
-/// A token was not revoked, as far as is known.
+/// A token was not revoked, as far as is known. The source is the cause, or `None` after the time
+/// limit.
 #[derive(Debug)]
-pub struct RevocationError(Option<Failure>);
+pub struct RevocationError(Option<BoxError>);
 
 const MAX_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
-
-/// The `oauth2` crate takes no other scheme, and [`Call`] puts the real URL in its place, whose
-/// scheme has been checked.
-const PLACEHOLDER: &str = "https://revocation.invalid";
 
 // === impl Revocation ===
 
 impl Revocation {
-    /// At the revocation endpoint at `url`, asked by `client` through `http`.
-    pub fn new<S, B>(http: S, url: EndpointUrl, client: Client) -> Self
+    /// The revocation endpoint at `url`, asked by `client` through `http`.
+    pub fn new<S, B>(http: S, url: EndpointUrl, client: ClientAuth) -> Self
     where
-        S: Service<Request<Form>, Response = Response<B>> + Clone + Send + 'static,
+        S: Service<Request<RequestBody>, Response = Response<B>> + Clone + Send + 'static,
         S::Future: Send,
         S::Error: Into<BoxError>,
         B: Body + Send + 'static,
-        B::Data: Send,
         B::Error: Into<BoxError>,
     {
-        Self { transport: over(http), url, client, timeout: Duration::from_secs(10) }
+        Self { exchange: Exchange::new(http), url, client, timeout: Duration::from_secs(10) }
     }
 
-    /// How long it may take. Default: 10 seconds. Clamped to at most 1 day.
+    /// Limits the time of a revocation. Default: 10 seconds. Clamped to at most 1 day.
     pub fn timeout(mut self, limit: Duration) -> Self {
         self.timeout = limit.min(MAX_TIMEOUT);
         self
     }
 
-    /// A hook for [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end). It tries
-    /// once. A hook of your own calls [`revoke`](Self::revoke) and sees what became of it.
+    /// A hook for [`SessionBuilder::on_login_end`](crate::session::SessionBuilder::on_login_end).
+    /// The hook tries once and ignores a failure. A hook that has to know calls
+    /// [`revoke`](Self::revoke).
     pub fn into_hook(
         self,
     ) -> impl Fn(EndedLogin) -> BoxFuture<'static, ()> + Send + Sync + 'static {
@@ -99,7 +88,6 @@ impl Revocation {
             let this = this.clone();
             Box::pin(async move {
                 if let Some(token) = end.credential() {
-                    // Nobody is there to be told.
                     let _ = this.revoke(token).await;
                 }
             })
@@ -110,61 +98,39 @@ impl Revocation {
     ///
     /// # Errors
     ///
-    /// If it was refused, or not answered within the time limit. One that the server does not know
-    /// counts as revoked.
+    /// If the server refused, or did not answer within the time limit. A token that the server does
+    /// not know counts as revoked.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; the token may have been revoked then.
+    /// The future may be dropped at any time. The token may have been revoked by then.
     pub async fn revoke(&self, token: &Token) -> Result<(), RevocationError> {
-        let revoked = tokio::time::timeout(self.timeout, self.ask(token)).await;
-        revoked
-            .map_err(|_| RevocationError(None))?
-            .map_err(|failure| RevocationError(Some(failure)))
+        match tokio::time::timeout(self.timeout, self.ask(token)).await {
+            Ok(revoked) => revoked.map_err(|cause| RevocationError(Some(cause))),
+            Err(_) => Err(RevocationError(None)),
+        }
     }
 
-    async fn ask(&self, token: &Token) -> Result<(), Failure> {
-        let call = Call {
-            transport: &*self.transport,
-            uri: self.url.uri(),
-            limit: ANSWER_LIMIT,
-            connect_timeout: None,
-            unsent_if: None,
-            head: OnceLock::new(),
+    async fn ask(&self, token: &Token) -> Result<(), BoxError> {
+        let proof = self.client.prove()?;
+        let (hint, token) = match token.refresh_token() {
+            Some(refresh_token) => ("refresh_token", refresh_token),
+            None => ("access_token", token.access_token()),
         };
-        let inner: Inner = self.client.inner();
-        let placeholder =
-            RevocationUrl::new(PLACEHOLDER.to_owned()).map_err(|_| Failure::Unbuilt)?;
-        let inner = inner.set_revocation_url(placeholder);
-        let mut request = inner.revoke_token(revocable(token)).map_err(|_| Failure::Unbuilt)?;
-        for (name, value) in self.client.params()? {
-            request = request.add_extra_param(name, value);
+        let mut params = vec![("token", token), ("token_type_hint", hint)];
+        params.extend(proof.params.iter().map(|(name, value)| (*name, value.expose())));
+        let request = post(&self.url, Encoding::Form, proof.header, &params)?;
+        let mut answer = self.exchange.send(request).await?;
+        let status = answer.status();
+        if status.is_success() {
+            answer.skip().await;
+            return Ok(());
         }
-        let answer = request.request_async(&call).await;
-        settle(answer, call)
-    }
-}
-
-fn revocable(token: &Token) -> StandardRevocableToken {
-    match token.refresh_token() {
-        Some(refresh_token) => RefreshToken::new(refresh_token.to_owned()).into(),
-        None => AccessToken::new(token.access_token().to_owned()).into(),
-    }
-}
-
-fn settle(
-    answer: Result<(), RequestTokenError<Failure, BasicRevocationErrorResponse>>,
-    call: Call<'_>,
-) -> Result<(), Failure> {
-    match (answer, call.head.into_inner()) {
-        // The body says nothing.
-        (_, Some((status, _))) if status.is_success() => Ok(()),
-        (Err(RequestTokenError::Request(failure)), _) => Err(failure),
-        (Err(RequestTokenError::ServerResponse(refusal)), Some((status, _))) => {
-            Err(Failure::refused(status, Some(refusal.error().as_ref())))
-        }
-        (_, Some((status, _))) => Err(Failure::refused(status, None)),
-        (_, None) => Err(Failure::Unbuilt),
+        let mut body = Vec::new();
+        // An error code in the part that came is as good.
+        let _ = answer.read(&mut body, ANSWER_LIMIT).await;
+        let content = TokenAnswer::read(&RawAnswer::new(status, answer.headers(), &body));
+        Err(Failure::refused(status, content.error()).into())
     }
 }
 
@@ -191,6 +157,6 @@ impl fmt::Display for RevocationError {
 
 impl error::Error for RevocationError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.0.as_ref().map(|failure| failure as _)
+        self.0.as_ref().map(|cause| &**cause as _)
     }
 }

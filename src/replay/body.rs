@@ -10,25 +10,29 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     error::BoxError,
     replay::{
-        framing::Framing,
-        kept::Kept,
-        source::{Output, poll_bytes},
+        hint::{Framing, RemainingHint},
+        source::{NextFrame, poll_bytes},
         streaming::Streaming,
     },
 };
 
-/// The body of a request that can be sent a second time when its credential was rejected.
+/// The body of a request that can be sent a second time if its credential is rejected.
 ///
-/// The service inside `Refresh` gets its requests with this body. It yields the frames of the
-/// caller's body `B`, with its data as [`Bytes`] and its own errors, boxed and otherwise untouched.
-/// A copy whose upload was taken over by the replay ends with an error.
+/// The inner service of a [`Refresh`](crate::Refresh) receives its requests with this body. It
+/// yields the frames of the caller's body `B`. Data is converted to [`Bytes`], and errors are boxed
+/// without a wrapper of this crate. `B` need not be `Clone` or `Sync`.
 ///
-/// `B` need not be `Clone` or `Sync`. A body that is there already (bytes, JSON, a unary message)
-/// is kept as handles on its bytes; one that arrives over time is sent as it comes and recorded up
-/// to the layer's replay limit and 1024 frames. Size hints are those of `B`, less what was sent:
-/// neither attempt gets a `content-length` that the other wouldn't have (RFC 9110 §8.6).
+/// A body that yields all of its frames without waiting (bytes, JSON, a unary gRPC message) is read
+/// before it is sent. A body that arrives over time is sent as it arrives, and recorded for a
+/// replay up to the layer's [replay limit](crate::RefreshLayer::replay_limit) and 1024 frames. If a
+/// replay takes over an upload in progress, the body of the first attempt ends with an error.
 ///
-/// A client that takes one type of body gets it boxed, below the layer:
+/// The size hint is that of `B`, less the data that was sent. Neither attempt gets a
+/// `content-length` that a request with `B` itself would not have (RFC 9110 §8.6).
+///
+/// # Examples
+///
+/// A client that takes one type of body gets the body boxed, below the layer:
 ///
 /// ```
 /// use bytes::Bytes;
@@ -43,35 +47,35 @@ use crate::{
 ///     .layer(boxed.layer(client));
 /// # drop(client); }
 /// ```
-pub struct ReplayBody<B>(Kind<B>);
+pub struct ReplayBody<B>(BodyState<B>);
 
-// Boxed, whatever there is: a client moves its requests many times, and their bodies with them.
-enum Kind<B> {
-    /// Never replayed: the caller's body speaks for itself.
-    Passing(Box<Passing<B>>),
-    /// Nothing, or nothing any more.
-    Over(Framing),
-    /// Had whole before it is sent, in one frame, as nearly every body is.
-    One(Box<One>),
-    /// Had whole before it is sent.
-    Kept(Box<Kept>),
-    /// Sent as it comes.
+// Boxed except for the variant without content: a client moves a request many times, and its body
+// with it.
+enum BodyState<B> {
+    /// The caller's body, sent once.
+    Passthrough(Box<Passthrough<B>>),
+    /// No frame is left.
+    Ended(Framing),
+    /// One frame of data, read before it is sent: nearly every body.
+    Single(Box<SingleFrame>),
     Streaming(Box<Streaming<B>>),
 }
 
-struct Passing<B> {
+/// A body that consists of one frame of data.
+#[derive(Clone)]
+pub(super) struct SingleFrame {
+    pub(super) data: Bytes,
+    pub(super) framing: Framing,
+}
+
+struct Passthrough<B> {
     body: B,
     progress: Progress,
 }
 
-struct One {
-    data: Bytes,
-    framing: Framing,
-}
-
 enum Progress {
     Open,
-    Over,
+    Ended,
     Failed,
 }
 
@@ -80,23 +84,119 @@ enum Progress {
 impl<B> ReplayBody<B> {
     /// The body of a request that is never replayed.
     pub(crate) fn passthrough(body: B) -> Self {
-        Self(Kind::Passing(Box::new(Passing { body, progress: Progress::Open })))
+        let passthrough = Passthrough { body, progress: Progress::Open };
+        Self(BodyState::Passthrough(Box::new(passthrough)))
     }
 
-    pub(super) fn over(framing: Framing) -> Self {
-        Self(Kind::Over(framing))
+    pub(super) fn ended(framing: Framing) -> Self {
+        Self(BodyState::Ended(framing))
     }
 
-    pub(super) fn one(data: Bytes, framing: Framing) -> Self {
-        Self(Kind::One(Box::new(One { data, framing })))
-    }
-
-    pub(super) fn kept(kept: Box<Kept>) -> Self {
-        Self(Kind::Kept(kept))
+    pub(super) fn single(frame: SingleFrame) -> Self {
+        Self(BodyState::Single(Box::new(frame)))
     }
 
     pub(super) fn streaming(streaming: Streaming<B>) -> Self {
-        Self(Kind::Streaming(Box::new(streaming)))
+        Self(BodyState::Streaming(Box::new(streaming)))
+    }
+}
+
+impl<B: Body> ReplayBody<B> {
+    /// A copy that shares the memory of the frames, if every frame that is still to be sent has
+    /// been read from the caller's body.
+    ///
+    /// That is so for bodies that yield all of their frames without waiting, and for empty ones.
+    /// `None` while an upload is in progress, and for a body that is not kept for a replay: it is
+    /// marked [`NoReplay`](crate::extension::NoReplay), belongs to a request that passes the layer
+    /// untouched, or exceeds the [replay limit](crate::RefreshLayer::replay_limit).
+    ///
+    /// A [`Retry`](https://docs.rs/tower/latest/tower/retry/index.html) below the layer sends a
+    /// request again when the connection fails, and this is how its policy clones the request:
+    ///
+    /// ```
+    /// use http::{Request, Response};
+    /// use http_body::Body;
+    /// use std::future::{Ready, ready};
+    /// use tower::{BoxError, retry::Policy};
+    /// use tower_refresh::ReplayBody;
+    ///
+    /// /// Sends an idempotent request once more if it got no response.
+    /// #[derive(Clone)]
+    /// struct Reconnect {
+    ///     attempts_left: usize,
+    /// }
+    ///
+    /// impl<B: Body, R> Policy<Request<ReplayBody<B>>, Response<R>, BoxError> for Reconnect {
+    ///     type Future = Ready<()>;
+    ///
+    ///     fn retry(
+    ///         &mut self,
+    ///         request: &mut Request<ReplayBody<B>>,
+    ///         result: &mut Result<Response<R>, BoxError>,
+    ///     ) -> Option<Ready<()>> {
+    ///         let may_retry = result.is_err() && request.method().is_idempotent();
+    ///         self.attempts_left = self.attempts_left.checked_sub(1).filter(|_| may_retry)?;
+    ///         Some(ready(()))
+    ///     }
+    ///
+    ///     fn clone_request(
+    ///         &mut self,
+    ///         request: &Request<ReplayBody<B>>,
+    ///     ) -> Option<Request<ReplayBody<B>>> {
+    ///         let mut clone = Request::new(request.body().try_clone()?);
+    ///         *clone.method_mut() = request.method().clone();
+    ///         *clone.uri_mut() = request.uri().clone();
+    ///         *clone.version_mut() = request.version();
+    ///         *clone.headers_mut() = request.headers().clone();
+    ///         *clone.extensions_mut() = request.extensions().clone();
+    ///         Some(clone)
+    ///     }
+    /// }
+    /// ```
+    pub fn try_clone(&self) -> Option<Self> {
+        match &self.0 {
+            BodyState::Passthrough(passthrough) => passthrough.try_clone_ended(),
+            BodyState::Ended(framing) => Some(Self::ended(*framing)),
+            BodyState::Single(frame) => Some(Self::single((**frame).clone())),
+            BodyState::Streaming(streaming) => streaming.try_clone().map(Self::streaming),
+        }
+    }
+
+    /// The data of the body in one piece, if all that is still to be sent is data and has been read
+    /// from the caller's body. Otherwise the body as it was.
+    ///
+    /// Nothing is copied unless the body consists of several frames. A client whose own body type
+    /// knows its length and can be sent again, such as `reqwest::Body`, is best given the bytes:
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::{BodyExt, Either, Full, combinators::UnsyncBoxBody};
+    /// use tower_refresh::{BoxError, ReplayBody};
+    ///
+    /// type ClientBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BoxError>>;
+    ///
+    /// fn client_body(body: ReplayBody<Full<Bytes>>) -> ClientBody {
+    ///     match body.try_into_bytes() {
+    ///         Ok(bytes) => Either::Left(Full::new(bytes)),
+    ///         Err(streaming) => Either::Right(streaming.boxed_unsync()),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The body itself, in the cases in which [`try_clone`](Self::try_clone) returns `None`, and
+    /// where it has trailers.
+    pub fn try_into_bytes(self) -> Result<Bytes, Self> {
+        match self.0 {
+            BodyState::Passthrough(passthrough) if passthrough.is_end_stream() => Ok(Bytes::new()),
+            BodyState::Ended(_) => Ok(Bytes::new()),
+            BodyState::Single(frame) => Ok(frame.data),
+            BodyState::Streaming(streaming) if streaming.is_data_at_hand() => {
+                Ok(streaming.into_data())
+            }
+            state => Err(Self(state)),
+        }
     }
 }
 
@@ -112,38 +212,35 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
-        let kind = &mut self.get_mut().0;
-        match kind {
-            Kind::Passing(passing) => passing.poll_frame(cx),
-            Kind::Over(_) => Poll::Ready(None),
-            Kind::One(one) => {
-                let One { data, framing } = &mut **one;
+        let state = &mut self.get_mut().0;
+        match state {
+            BodyState::Passthrough(passthrough) => passthrough.poll_frame(cx),
+            BodyState::Ended(_) => Poll::Ready(None),
+            BodyState::Single(single) => {
+                let SingleFrame { data, framing } = &mut **single;
                 let frame = Frame::data(mem::take(data));
-                *kind = Kind::Over(*framing);
+                *state = BodyState::Ended(*framing);
                 Poll::Ready(Some(Ok(frame)))
             }
-            Kind::Kept(kept) => Poll::Ready(kept.next().map(Ok)),
-            Kind::Streaming(streaming) => streaming.poll_frame(cx),
+            BodyState::Streaming(streaming) => streaming.poll_frame(cx),
         }
     }
 
     fn is_end_stream(&self) -> bool {
         match &self.0 {
-            Kind::Passing(passing) => passing.is_over(),
-            Kind::Over(_) => true,
-            Kind::One(_) => false,
-            Kind::Kept(kept) => kept.is_over(),
-            Kind::Streaming(streaming) => streaming.is_over(),
+            BodyState::Passthrough(passthrough) => passthrough.is_end_stream(),
+            BodyState::Ended(_) => true,
+            BodyState::Single(_) => false,
+            BodyState::Streaming(streaming) => streaming.is_end_stream(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
         match &self.0 {
-            Kind::Passing(passing) => passing.body.size_hint(),
-            Kind::Over(framing) => framing.hint(0),
-            Kind::One(one) => one.framing.hint(one.data.len()),
-            Kind::Kept(kept) => kept.size_hint(),
-            Kind::Streaming(streaming) => streaming.size_hint(),
+            BodyState::Passthrough(passthrough) => passthrough.body.size_hint(),
+            BodyState::Ended(framing) => framing.hint(0),
+            BodyState::Single(single) => single.framing.hint(single.data.len()),
+            BodyState::Streaming(streaming) => streaming.size_hint(),
         }
     }
 }
@@ -156,37 +253,50 @@ impl<B: Default> Default for ReplayBody<B> {
 
 impl<B> fmt::Debug for ReplayBody<B> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        // Bodies hold secrets: a login's password, for one.
+        // A body may hold a password.
         f.debug_struct("ReplayBody").finish_non_exhaustive()
     }
 }
 
-// === impl Passing ===
+// === impl Passthrough ===
 
-impl<B> Passing<B>
+impl<B: Body> Passthrough<B> {
+    fn is_end_stream(&self) -> bool {
+        match self.progress {
+            Progress::Open => self.body.is_end_stream(),
+            Progress::Ended => true,
+            // A failed body never reports a clean end.
+            Progress::Failed => false,
+        }
+    }
+
+    fn try_clone_ended(&self) -> Option<ReplayBody<B>> {
+        if !self.is_end_stream() {
+            return None;
+        }
+        let hint = self.body.size_hint();
+        Some(match Framing::of(&hint, 0) {
+            Some(framing) => ReplayBody::ended(framing),
+            None => ReplayBody::streaming(Streaming::ended(RemainingHint::new(hint))),
+        })
+    }
+}
+
+impl<B> Passthrough<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+    fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         if !matches!(self.progress, Progress::Open) {
             return Poll::Ready(None);
         }
-        let output = ready!(poll_bytes(&mut self.body, cx));
-        match &output {
+        let next = ready!(poll_bytes(&mut self.body, cx));
+        match &next {
             Some(Ok(_)) => {}
             Some(Err(_)) => self.progress = Progress::Failed,
-            None => self.progress = Progress::Over,
+            None => self.progress = Progress::Ended,
         }
-        Poll::Ready(output)
-    }
-
-    fn is_over(&self) -> bool {
-        match self.progress {
-            Progress::Open => self.body.is_end_stream(),
-            Progress::Over => true,
-            // Not an end that anybody should take for a clean one.
-            Progress::Failed => false,
-        }
+        Poll::Ready(next)
     }
 }

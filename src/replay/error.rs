@@ -1,13 +1,13 @@
 use std::{error, fmt};
 
-/// Why a copy of an upload ended early, for a reason that isn't the source's own error.
+/// The reason why an attempt at an upload ends with an error that isn't the source's own.
 ///
-/// Inside the `BoxError` of a body; HTTP clients pass it on as the `source()` of theirs.
+/// HTTP clients return it as the `source()` of their own error.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) enum UploadError {
-    /// The first attempt was still uploading when the replay went on in its place.
+    /// The replay has taken over while the first attempt was uploading.
     TakenOver,
-    /// The source panicked. It may have lost a frame by that, so that nobody polls it again.
+    /// The source has panicked. It may have lost a frame, so it is not polled again.
     Panicked,
 }
 
@@ -16,8 +16,8 @@ pub(crate) enum UploadError {
 impl fmt::Display for UploadError {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.write_str(match self {
-            UploadError::TakenOver => "upload was taken over by the replay",
-            UploadError::Panicked => "request body panicked",
+            Self::TakenOver => "upload was taken over by the replay",
+            Self::Panicked => "request body panicked",
         })
     }
 }

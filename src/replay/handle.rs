@@ -1,39 +1,39 @@
-use bytes::Bytes;
 use http_body::Body;
 
 use crate::{
     error::BoxError,
     replay::{
-        body::ReplayBody,
-        early::Early,
-        framing::Framing,
-        hint::Remaining,
-        kept::Kept,
-        record::{Ahead, Record},
-        shared::{Recording, TakenOver, share},
-        source::Tail,
+        body::{ReplayBody, SingleFrame},
+        buffer::FrameBuffer,
+        hint::{Framing, RemainingHint},
+        prefetch::Prefetch,
+        queue::FrameQueue,
+        shared::{TakeOverPermit, share},
+        source::SourceState,
         streaming::Streaming,
     },
 };
 
-/// What is kept for the second attempt while the first one is under way.
+/// The second attempt at a body, while the first one is under way.
 ///
-/// Dropping it stops recording and frees what was recorded; the first attempt's body carries on
-/// untouched.
+/// Dropping it stops the recording and frees the recorded frames. The body of the first attempt
+/// goes on undisturbed.
 #[must_use = "dropping it gives the replay up"]
-pub(crate) struct Replay<B>(Kind<B>);
+pub(crate) struct Replay<B>(SecondAttempt<B>);
 
-enum Kind<B> {
+enum SecondAttempt<B> {
     Impossible,
-    Over(Framing),
-    One { data: Bytes, framing: Framing },
-    Kept(Box<Kept>),
-    Recording(Box<Resumable<B>>),
+    Ended(Framing),
+    Single(SingleFrame),
+    Whole(Box<Streaming<B>>),
+    // Boxed, like the one before: a replay is moved with its request.
+    Upload(Box<RecordedUpload<B>>),
 }
 
-struct Resumable<B> {
-    start: Remaining,
-    recording: Recording<B>,
+/// An upload that the first attempt still sends.
+struct RecordedUpload<B> {
+    hint: RemainingHint,
+    permit: TakeOverPermit<B>,
 }
 
 // === impl ReplayBody ===
@@ -43,101 +43,116 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// The first attempt's body, and what the second one's is made of.
+    /// The body of the first attempt, and the handle for a second one.
     ///
-    /// Where it may be polled early, that happens here and now, until it has to wait or gets longer
-    /// than `limit` bytes.
+    /// If `may_poll_early` allows it, the caller's body is polled here until it has to wait or
+    /// exceeds the limit.
     pub(crate) fn recording(
         body: B,
         limit: usize,
         may_poll_early: impl FnOnce() -> bool,
     ) -> (Self, Replay<B>) {
-        let start = Remaining::new(body.size_hint());
+        let start = body.size_hint();
+        let hint = RemainingHint::new(start);
         if body.is_end_stream() {
-            return match Framing::of(start.at_start(), 0) {
-                Some(framing) => (Self::over(framing), Replay(Kind::Over(framing))),
-                None => Self::kept_twice(Kept::over(start)),
+            return match Framing::of(&start, 0) {
+                Some(framing) => (Self::ended(framing), Replay(SecondAttempt::Ended(framing))),
+                None => whole(Streaming::ended(hint)),
             };
         }
-        if limit == 0 || start.at_start().lower() > limit as u64 {
+        if limit == 0 || start.lower() > limit as u64 {
             return Self::once(body);
         }
-        let record = Record::new(limit);
+        let buffer = FrameBuffer::new(limit);
         if !may_poll_early() {
-            return Self::shared(body, start, record);
+            return upload(hint, body, buffer);
         }
-        match Early::poll(body, record) {
-            Early::One(data) => match Framing::of(start.at_start(), data.len()) {
+        match Prefetch::poll(body, buffer) {
+            Prefetch::Single(data) => match Framing::of(&start, data.len()) {
                 Some(framing) => {
-                    (Self::one(data.clone(), framing), Replay(Kind::One { data, framing }))
+                    let frame = SingleFrame { data, framing };
+                    (Self::single(frame.clone()), Replay(SecondAttempt::Single(frame)))
                 }
-                None => Self::kept_twice(Kept::one(start, data)),
+                None => whole(Streaming::owned(hint, FrameQueue::one(data), SourceState::Ended)),
             },
-            Early::Whole(record) => Self::kept_twice(Kept::whole(start, record)),
-            Early::Waits(body, record) => Self::shared(body, start, record),
-            Early::TooLong(record, frame, tail) => {
-                Self::alone(start, Ahead::new(record, Some(frame)), tail)
+            Prefetch::Whole(buffer) => {
+                let queue = FrameQueue::new(buffer, None);
+                let source = SourceState::ended_after(!queue.is_empty());
+                whole(Streaming::owned(hint, queue, source))
             }
-            Early::Failed(record, error) => {
-                Self::alone(start, Ahead::new(record, None), Tail::Failed(Some(error)))
+            Prefetch::Pending(body, buffer) => upload(hint, body, buffer),
+            Prefetch::TooLong(buffer, frame, source) => {
+                first_only(Streaming::owned(hint, FrameQueue::new(buffer, Some(frame)), source))
+            }
+            Prefetch::Failed(buffer, error) => {
+                let source = SourceState::Failed(Some(error));
+                first_only(Streaming::owned(hint, FrameQueue::new(buffer, None), source))
             }
         }
     }
 
     /// The body of a request that must not be sent twice.
     pub(crate) fn once(body: B) -> (Self, Replay<B>) {
-        (Self::passthrough(body), Replay(Kind::Impossible))
+        (Self::passthrough(body), Replay(SecondAttempt::Impossible))
     }
+}
 
-    fn kept_twice(kept: Kept) -> (Self, Replay<B>) {
-        let kept = Box::new(kept);
-        (Self::kept(kept.clone()), Replay(Kind::Kept(kept)))
-    }
+/// Both attempts at a body of which every frame was read.
+fn whole<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
+    let replay = match first.try_clone() {
+        Some(second) => SecondAttempt::Whole(Box::new(second)),
+        None => SecondAttempt::Impossible,
+    };
+    (ReplayBody::streaming(first), Replay(replay))
+}
 
-    fn shared(body: B, start: Remaining, polled: Record) -> (Self, Replay<B>) {
-        let (recorder, recording) = share(body, polled.clone());
-        let first = Streaming::recorded(start.clone(), polled, recorder);
-        (Self::streaming(first), Replay(Kind::Recording(Box::new(Resumable { start, recording }))))
-    }
+/// Both attempts at a body that is sent while it arrives.
+fn upload<B>(hint: RemainingHint, body: B, mut buffer: FrameBuffer) -> (ReplayBody<B>, Replay<B>) {
+    let read = buffer.share();
+    let (recorder, permit) = share(body, buffer);
+    let first = Streaming::recorded(hint.clone(), read, recorder);
+    let replay = SecondAttempt::Upload(Box::new(RecordedUpload { hint, permit }));
+    (ReplayBody::streaming(first), Replay(replay))
+}
 
-    fn alone(start: Remaining, ahead: Ahead, tail: Tail<B>) -> (Self, Replay<B>) {
-        (Self::streaming(Streaming::alone(start, ahead, tail)), Replay(Kind::Impossible))
-    }
+/// The only attempt at a body that exceeds the limit, or has failed.
+fn first_only<B>(first: Streaming<B>) -> (ReplayBody<B>, Replay<B>) {
+    (ReplayBody::streaming(first), Replay(SecondAttempt::Impossible))
 }
 
 // === impl Replay ===
 
 impl<B> Replay<B> {
-    /// The copy for one more attempt, if the body was had whole. Otherwise an attempt after this
-    /// one is impossible.
+    /// The handle for one more attempt after the second one, if every frame was read. Otherwise a
+    /// handle for none.
     pub(crate) fn again(&self) -> Self {
         Self(match &self.0 {
-            Kind::Over(framing) => Kind::Over(*framing),
-            Kind::One { data, framing } => Kind::One { data: data.clone(), framing: *framing },
-            Kind::Kept(kept) => Kind::Kept(kept.clone()),
-            Kind::Impossible | Kind::Recording(_) => Kind::Impossible,
+            SecondAttempt::Ended(framing) => SecondAttempt::Ended(*framing),
+            SecondAttempt::Single(frame) => SecondAttempt::Single(frame.clone()),
+            SecondAttempt::Whole(second) => match second.try_clone() {
+                Some(third) => SecondAttempt::Whole(Box::new(third)),
+                None => SecondAttempt::Impossible,
+            },
+            SecondAttempt::Impossible | SecondAttempt::Upload(_) => SecondAttempt::Impossible,
         })
     }
 
-    /// The second attempt's body: exactly the frames of the caller's, or `None` when they can't be
-    /// had.
+    /// The body of the second attempt: exactly the frames of the caller's body, or `None` if they
+    /// can't be had.
     ///
-    /// `interrupt` says whether an upload in progress may be taken over; the first attempt's copy
-    /// then ends with an error. Without it, the body must be recorded whole or its first copy be
-    /// dropped.
+    /// `interrupt` allows to take over an upload in progress; the body of the first attempt then
+    /// ends with an error. Without it, there is a second attempt only if the upload was recorded
+    /// whole, or if the body of the first attempt was dropped.
     pub(crate) fn take_over(self, interrupt: bool) -> Option<ReplayBody<B>> {
         match self.0 {
-            Kind::Impossible => None,
-            Kind::Over(framing) => Some(ReplayBody::over(framing)),
-            Kind::One { data, framing } => Some(ReplayBody::one(data, framing)),
-            Kind::Kept(kept) => Some(ReplayBody::kept(kept)),
-            Kind::Recording(resumable) => {
-                let Resumable { start, recording } = *resumable;
-                let second = match recording.take_over(interrupt)? {
-                    TakenOver::Now(handover) => Streaming::handed(start, handover),
-                    TakenOver::Soon(claim) => Streaming::awaited(start, claim),
-                };
-                Some(ReplayBody::streaming(second))
+            SecondAttempt::Impossible => None,
+            SecondAttempt::Ended(framing) => Some(ReplayBody::ended(framing)),
+            SecondAttempt::Single(frame) => Some(ReplayBody::single(frame)),
+            SecondAttempt::Whole(second) => Some(ReplayBody::streaming(*second)),
+            SecondAttempt::Upload(upload) => {
+                let RecordedUpload { hint, permit } = *upload;
+                let resumer = permit.take_over(interrupt)?;
+                Some(ReplayBody::streaming(Streaming::resuming(hint, resumer)))
             }
         }
     }

@@ -7,56 +7,59 @@ use http::{
     uri::{self, Authority, PathAndQuery, Scheme},
 };
 
-/// A copy of a request's head: cheap to make, because every request makes one, and dear to use,
-/// because few do.
+/// A copy of a request's head. Every request makes one, and few restore it, so making it is cheap
+/// and restoring it is not.
 ///
-/// A `HeaderMap` clones header by header, with an allocation for many, and a `Uri` part by part.
-/// Here all of it is text.
+/// A `HeaderMap` clones header by header, with an allocation for each value that owns its memory,
+/// and a `Uri` part by part. This copy is plain text in few blocks.
 pub(crate) struct HeadCopy {
-    text: Text,
+    text: HeadText,
     version: Version,
     extensions: Extensions,
 }
 
-/// The copy of a request's head after its replay was made: enough to say which request it was.
-pub(crate) struct RestoredHead {
+/// The copy of a request's head after its replay was made: enough to tell which request it was.
+pub(crate) struct HeadSummary {
     text: Bytes,
     extensions: Extensions,
 }
 
-/// The method and the URI at the beginning of a copy. Every call reads the text anew.
+/// The method and the URI at the beginning of a copy. Each method parses the text again.
 #[derive(Clone, Copy)]
 pub(crate) struct RequestLine<'a>(&'a [u8]);
 
-/// The number of headers, a method, the parts of a URI, and the headers one after the other, in the
-/// order of their map: a [`Prefix`], the name, the value.
+/// The method, the URI and the headers of a request.
 ///
-/// A header is in one block as a whole, and a block of a size that allocators hand out fast: one
-/// large buffer costs more than all the copying (glibc's `malloc` tidies up its heap for it).
-struct Text {
+/// ```text
+/// number of headers, method, scheme, authority, path and query     each part after its length
+/// then for each header: HeaderPrefix, name, value                   in the order of the map
+/// ```
+///
+/// Numbers are `u64` in native byte order. No header is split between two blocks. Blocks stay
+/// small, because one large buffer costs more than the copying itself: glibc's `malloc`
+/// consolidates its free lists for a request beyond 1 KiB.
+struct HeadText {
     full: Vec<Vec<u8>>,
     last: Vec<u8>,
 }
 
-/// How long a name and a value are, and whether the value is sensitive.
+/// The lengths of a header's name and value, and whether the value is sensitive.
 #[derive(Clone, Copy)]
-struct Prefix(u64);
+struct HeaderPrefix(u64);
 
-/// How many headers there are, or how long a part is.
-type Length = u64;
-
-/// What one header takes, most of the time: a larger block than needed costs less than a second
+/// The room that is reserved for each header. A larger block than needed costs less than a second
 /// one.
 const TYPICAL: usize = 72;
-/// How large a block is at the most, unless a single header is larger: glibc's `malloc` keeps what
-/// is freed at hand up to 1032 bytes.
+/// The size of a block, unless a single header is larger. glibc's `malloc` caches freed blocks of
+/// up to 1032 bytes per thread.
 const BLOCK: usize = 1008;
 
-/// Names have less than 2¹⁶ bytes.
+/// `http` limits names to less than 2¹⁶ bytes.
 const NAME_BITS: u32 = 16;
 const SENSITIVE: u64 = 1 << NAME_BITS;
 
-const UNCHANGED: &str = "it was copied from a head";
+/// Why a part of a copy is valid.
+const UNCHANGED: &str = "the text was copied from a valid head";
 
 // === impl HeadCopy ===
 
@@ -64,11 +67,11 @@ impl HeadCopy {
     #[inline]
     pub(crate) fn of(head: &Parts) -> Self {
         let mut copy = Self {
-            text: Text { full: Vec::new(), last: Vec::new() },
+            text: HeadText { full: Vec::new(), last: Vec::new() },
             version: head.version,
             extensions: head.extensions.clone(),
         };
-        // Filled where it is: to move what was written an instant ago stalls a processor.
+        // Filled in place: moving a struct right after writing it stalls the processor.
         copy.text.push_start(&head.method, &head.uri, head.headers.len());
         copy.text.push_headers(&head.headers);
         copy
@@ -84,19 +87,27 @@ impl HeadCopy {
     }
 
     /// Makes the head of the replay, and keeps the part of the copy that says which request it is.
-    pub(crate) fn restore(self) -> (Parts, RestoredHead) {
+    pub(crate) fn restore(self) -> (Parts, HeadSummary) {
         let (mut head, ()) = Request::new(()).into_parts();
         head.version = self.version;
         head.extensions = self.extensions.clone();
         let first;
         (first, head.method, head.uri, head.headers) = self.text.restore();
-        (head, RestoredHead { text: first, extensions: self.extensions })
+        (head, HeadSummary { text: first, extensions: self.extensions })
     }
 }
 
-// === impl RestoredHead ===
+// === impl HeadSummary ===
 
-impl RestoredHead {
+impl HeadSummary {
+    /// The method, the URI and the extensions alone, for a request that is not sent again.
+    pub(crate) fn of(head: &Parts) -> Self {
+        let mut text = HeadText { full: Vec::new(), last: Vec::new() };
+        text.push_start(&head.method, &head.uri, 0);
+        let text = text.last.into_boxed_slice().into();
+        Self { text, extensions: head.extensions.clone() }
+    }
+
     pub(crate) fn request_line(&self) -> RequestLine<'_> {
         RequestLine(&self.text)
     }
@@ -116,7 +127,7 @@ impl<'a> RequestLine<'a> {
 
     pub(crate) fn uri(self) -> Uri {
         let (_, rest) = part(self.after_length(), 0);
-        let has_scheme = rest.first_chunk().is_some_and(|len| Length::from_ne_bytes(*len) > 0);
+        let has_scheme = rest.first_chunk().is_some_and(|len| u64::from_ne_bytes(*len) > 0);
         let (scheme, rest) = part(rest, 1);
         let (authority, rest) = part(rest, 0);
         let (path_and_query, _) = part(rest, 0);
@@ -134,42 +145,43 @@ impl<'a> RequestLine<'a> {
         Uri::from_parts(parts).expect(UNCHANGED)
     }
 
-    /// The text behind the number of headers, as [`Text::push_start`] writes it.
+    /// The text behind the number of headers, as [`HeadText::push_start`] writes it.
     fn after_length(self) -> &'a [u8] {
-        &self.0[size_of::<Length>()..]
+        &self.0[size_of::<u64>()..]
     }
 }
 
-/// One part with its length in front, and the text behind it. The length is `more` than the part's.
+/// Splits the first part from the text behind it. Its length stands before it, and is `more` than
+/// that of the part.
 fn part(mut text: &[u8], more: usize) -> (&[u8], &[u8]) {
     let len = (text.get_u64_ne() as usize).saturating_sub(more);
     text.split_at(len)
 }
 
-// === impl Text ===
+// === impl HeadText ===
 
-impl Text {
-    /// Begins with how many headers will follow, the method and the URI.
+impl HeadText {
+    /// Writes the number of headers, the method and the URI.
     #[inline]
     fn push_start(&mut self, method: &Method, uri: &Uri, headers: usize) {
         let (method, scheme) = (method.as_str(), uri.scheme_str());
         let authority = uri.authority().map_or("", Authority::as_str);
-        // The text of an empty one is a slash, except in a URI that has no other part.
+        // An empty path is shown as a slash, unless the URI is an authority alone.
         let path_and_query = uri.path_and_query().filter(|_| !uri.path().is_empty());
         let path_and_query = path_and_query.map_or("", PathAndQuery::as_str);
         let parts = [
             (method.len(), method),
-            // One more than its length: there may be an empty one (`http` reads one from `://a`),
-            // which is not none.
+            // The length plus one, and zero for no scheme: `http` parses `://a` as a URI with an
+            // empty scheme.
             (scheme.map_or(0, |scheme| scheme.len() + 1), scheme.unwrap_or_default()),
             (authority.len(), authority),
             (path_and_query.len(), path_and_query),
         ];
         let text_len: usize = parts.iter().map(|(_, text)| text.len()).sum();
-        self.last = block(size_of::<Length>() * (1 + parts.len()) + text_len, headers);
-        self.last.extend_from_slice(&(headers as Length).to_ne_bytes());
+        self.last = block(size_of::<u64>() * (1 + parts.len()) + text_len, headers);
+        self.last.extend_from_slice(&(headers as u64).to_ne_bytes());
         for (len, text) in parts {
-            self.last.extend_from_slice(&(len as Length).to_ne_bytes());
+            self.last.extend_from_slice(&(len as u64).to_ne_bytes());
             self.last.extend_from_slice(text.as_bytes());
         }
     }
@@ -181,12 +193,12 @@ impl Text {
     #[inline]
     fn push_headers(&mut self, headers: &HeaderMap) {
         for (at, (name, value)) in headers.iter().enumerate() {
-            let len = size_of::<Prefix>() + name.as_str().len() + value.len();
+            let len = size_of::<HeaderPrefix>() + name.as_str().len() + value.len();
             if self.last.capacity() - self.last.len() < len {
                 let full = mem::replace(&mut self.last, block(len, headers.len() - at - 1));
                 self.full.push(full);
             }
-            self.last.extend_from_slice(&Prefix::of(name, value).0.to_ne_bytes());
+            self.last.extend_from_slice(&HeaderPrefix::of(name, value).0.to_ne_bytes());
             self.last.extend_from_slice(name.as_str().as_bytes());
             self.last.extend_from_slice(value.as_bytes());
         }
@@ -194,13 +206,13 @@ impl Text {
 
     fn restore(self) -> (Bytes, Method, Uri, HeaderMap) {
         let mut blocks = self.full.into_iter().chain([self.last]).map(Bytes::from);
-        let start = blocks.next().expect("there is a last one");
+        let start = blocks.next().expect("the chain has at least the last block");
         let mut first = start.clone();
         let headers = restore_len(&mut first);
         let method = restore_method(&mut first);
         let uri = restore_uri(&mut first);
-        // With room for the credential. It is refused for more values than there may be names: then
-        // they share names.
+        // One more, for the credential. The capacity is refused if there are more values than a map
+        // may have names. The values then share names, and the map grows as needed.
         let mut restored = HeaderMap::try_with_capacity(headers + 1).unwrap_or_default();
         for mut block in [first].into_iter().chain(blocks) {
             while block.has_remaining() {
@@ -212,7 +224,7 @@ impl Text {
     }
 }
 
-/// A block for something of that length, and for so many headers after it.
+/// A block with room for `len` bytes, and for a number of headers after them.
 #[inline]
 fn block(len: usize, headers: usize) -> Vec<u8> {
     Vec::with_capacity((len + headers * TYPICAL).min(BLOCK).max(len))
@@ -238,7 +250,7 @@ fn restore_method(text: &mut Bytes) -> Method {
     take(text, len, |part| Method::from_bytes(part).expect(UNCHANGED))
 }
 
-/// What refers to the text.
+/// A part that keeps a reference to its block. `None` if it is empty.
 fn slice_part(text: &mut Bytes) -> Option<Bytes> {
     let len = restore_len(text);
     (len > 0).then(|| text.split_to(len))
@@ -248,7 +260,7 @@ fn restore_len(text: &mut Bytes) -> usize {
     text.get_u64_ne() as usize
 }
 
-/// What is made of the text itself. To slice it would cost a reference that nobody keeps.
+/// A part that is parsed in place: slicing it would count a reference and drop it again.
 fn take<T>(text: &mut Bytes, len: usize, read: impl FnOnce(&[u8]) -> T) -> T {
     let taken = read(&text[..len]);
     text.advance(len);
@@ -256,7 +268,7 @@ fn take<T>(text: &mut Bytes, len: usize, read: impl FnOnce(&[u8]) -> T) -> T {
 }
 
 fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
-    let prefix = Prefix(text.get_u64_ne());
+    let prefix = HeaderPrefix(text.get_u64_ne());
     let name =
         take(text, prefix.name_len(), |name| HeaderName::from_lowercase(name).expect(UNCHANGED));
     let mut value =
@@ -265,9 +277,9 @@ fn restore_header(text: &mut Bytes) -> (HeaderName, HeaderValue) {
     (name, value)
 }
 
-// === impl Prefix ===
+// === impl HeaderPrefix ===
 
-impl Prefix {
+impl HeaderPrefix {
     #[inline]
     fn of(name: &HeaderName, value: &HeaderValue) -> Self {
         let sensitive = if value.is_sensitive() { SENSITIVE } else { 0 };
@@ -320,7 +332,7 @@ mod tests {
         headers.iter().map(listed).collect()
     }
 
-    /// All that can be seen of it.
+    /// Every observable part of a URI.
     fn shown(uri: &Uri) -> (String, uri::Parts) {
         (format!("{uri} {uri:?}"), uri.clone().into_parts())
     }
@@ -385,7 +397,7 @@ mod tests {
     }
 
     #[test]
-    fn one_header_takes_one_block_and_many_take_small_ones() {
+    fn one_header_takes_one_block_and_many_headers_take_small_blocks() {
         let copied = |count: usize| {
             let header = |n| {
                 (HeaderName::try_from(format!("x-{n}")).unwrap(), HeaderValue::from_static("value"))
@@ -408,7 +420,7 @@ mod tests {
     }
 
     #[test]
-    fn the_longest_name_and_an_empty_value_survive() {
+    fn the_longest_name_and_an_empty_value_are_restored() {
         let mut headers = HeaderMap::new();
         let longest = HeaderName::from_bytes(&[b'n'; 65_535]).unwrap();
         headers.insert("short", HeaderValue::from_static("1"));
@@ -419,7 +431,7 @@ mod tests {
     }
 
     #[test]
-    fn more_values_than_there_may_be_names_survive() {
+    fn more_values_than_a_map_may_have_names_are_restored() {
         let mut headers = HeaderMap::new();
         for n in 0..30_000 {
             headers.append("x", HeaderValue::from(n));
@@ -446,7 +458,7 @@ mod tests {
         }
 
         #[test]
-        fn whatever_is_a_uri_is_restored_as_it_was(
+        fn any_uri_is_restored_as_it_was(
             text in prop_oneof![
                 "\\PC{0,20}",
                 "([a-zA-Z][a-z+.-]{0,6})?://[!-~]{0,20}",

@@ -1,55 +1,64 @@
 //! The request body that can be sent twice.
 //!
-//! [`ReplayBody`] wraps the caller's body. The first attempt sends it; when the upstream rejects
-//! the credential, the response future asks for the second attempt's body and gets either exactly
-//! the same frames, trailers included, or nothing at all: a replay is never sent with an empty or
-//! truncated body.
+//! [`ReplayBody`] wraps the caller's body. The first attempt sends it. If the upstream rejects the
+//! credential, the response future asks for the body of a second attempt. That body yields exactly
+//! the same frames, trailers included. If they can't be had, there is no second attempt: a replay
+//! is never sent with an empty or truncated body.
 //!
-//! # What is kept
+//! # How bodies are kept
 //!
-//! | body | first attempt | replay | costs |
+//! | caller's body | first attempt | replay | cost |
 //! |---|---|---|---|
-//! | already over | empty | empty | nothing |
-//! | yields every frame without waiting, within the limit | polled before it is sent | from what is kept | a handle per frame; none of the bytes is copied, no lock |
-//! | arrives over time | as it comes, and recorded | the record, then the rest of the upload | one short lock and a handle per frame |
-//! | longer than the limit, by its own size hint | as it comes | none | nothing |
-//! | longer than the limit, as it turns out | as it comes | none | the record until then, freed at once |
-//! | fails | the frames before the error, then the error | none | |
+//! | has ended | empty | empty | none |
+//! | yields one frame without waiting | read before it is sent | the same bytes | a handle on the frame, no copy |
+//! | yields several frames without waiting | read before it is sent | the buffered frames | a buffer, no lock |
+//! | arrives over time | sent as it arrives, and recorded | the buffered frames, then the rest of the upload | a buffer, one short lock per frame |
+//! | exceeds the limit by its own size hint | sent as it arrives | none | none |
+//! | exceeds the limit as it arrives | sent as it arrives | none | the buffer, freed at once |
+//! | fails | the frames before the error, then the error | none | the buffer |
 //!
-//! The limit counts the bytes of data and of the names and values of trailers. A body of more than
-//! 1024 frames isn't kept either, so that endless tiny or empty frames take no memory. A kept frame
-//! is a handle on the buffer that the caller's body gave out, however little of that buffer it
-//! shows; data of another type than [`Bytes`](bytes::Bytes) is copied once, as it is sent.
+//! # Memory
 //!
-//! A body is polled early, outside its task, only where polling is no promise: not with
-//! `Expect: 100-continue`.
+//! The replay limit counts the bytes of data and of the names and values of trailers. It bounds the
+//! memory that a buffer holds, apart from some bookkeeping: a few per cent of the data, and a few
+//! bytes for each of at most 1024 frames.
+//!
+//! Frames that arrive from the network are slices of read buffers: a frame of one byte may keep 16
+//! KiB alive. So a buffer copies frames, except for those of 4 KiB and more that own their memory.
+//! A body that consists of a single frame is never copied: it keeps the handle that the caller's
+//! body gave out, and so at most one foreign buffer.
+//!
+//! # Expect: 100-continue
+//!
+//! Polling a body may be a promise to the peer that sends it: a server answers `100 Continue` when
+//! its handler polls the request body. So the body of a request with `Expect: 100-continue` is not
+//! read before the inner service polls it.
 //!
 //! # Rejected while uploading
 //!
-//! The replay takes the source over: it sends what was recorded and goes on from there. The first
-//! attempt's copy then ends with an error, never with a clean end, so that no upstream takes a part
-//! for the whole.
+//! The replay takes the caller's body over: it sends the recorded frames and continues with the
+//! source. The body of the first attempt then ends with an error. It never ends cleanly, so no
+//! upstream takes a part for the whole.
 //!
 //! # Framing
 //!
-//! Both attempts give the size hint of the caller's body, less what they have sent themselves. A
-//! hint that wasn't exact never becomes exact, not even for a body that is kept whole: it would add
-//! a `content-length` to the request.
+//! Both attempts give the size hint of the caller's body, less the data that they have sent. A hint
+//! that is not exact never becomes exact, even if the body was read whole: an exact hint adds a
+//! `content-length` to the request.
 
 mod body;
+mod buffer;
 pub(crate) mod drain;
-mod early;
 mod error;
-mod framing;
 mod handle;
 pub(crate) mod head;
 mod hint;
-mod kept;
-mod record;
+mod prefetch;
+mod queue;
 mod shared;
-mod slot;
 mod source;
 mod streaming;
+mod upload;
 
 pub use body::ReplayBody;
 pub(crate) use handle::Replay;

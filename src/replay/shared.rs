@@ -9,44 +9,41 @@ use http_body::Body;
 use crate::{
     error::BoxError,
     replay::{
-        record::Record,
-        slot::{Handover, Lent, Polled, Settled, Slot, TakeOver, Upload},
-        source::Step,
+        buffer::FrameBuffer,
+        source::SourceEvent,
+        upload::{Checkout, PollOutcome, PolledUpload, ResumedUpload, Upload, UploadState},
     },
 };
 
-/// The first attempt's end of an upload. Dropping it leaves the upload to the replay.
-pub(super) struct Recorder<B>(Arc<Shared<B>>);
+/// The first attempt's handle on an upload that it records. Dropping it leaves the upload to the
+/// replay.
+pub(super) struct Recorder<B>(Arc<SharedUpload<B>>);
 
-/// The replay's end of an upload. Dropping it leaves the source to the first attempt for good and
-/// frees the record.
-pub(super) struct Recording<B>(Arc<Shared<B>>);
+/// The replay's permit to take an upload over. Dropping it frees the recorded frames and leaves the
+/// source to the first attempt.
+pub(super) struct TakeOverPermit<B>(Arc<SharedUpload<B>>);
 
-/// The second attempt's claim to an upload that was being polled when the replay took over.
+/// The second attempt's handle on an upload that was taken over. Dropping it drops the upload.
+pub(super) struct Resumer<B>(Arc<SharedUpload<B>>);
+
+/// The lock is held for one transition at a time, and never while foreign code runs: see
+/// [`UploadState`].
+struct SharedUpload<B>(Mutex<UploadState<B>>);
+
+/// A poll of the first attempt, from check-out to check-in. The source is polled without the lock.
 ///
-/// Dropping it needs no transition: the first attempt, which gets an error, lets go of the upload
-/// too.
-pub(super) struct Claim<B>(Arc<Shared<B>>);
-
-pub(super) enum TakenOver<B> {
-    Now(Handover<B>),
-    Soon(Claim<B>),
+/// If the source panics, dropping the guard ends the poll: a second attempt that waits for the
+/// upload would never be woken otherwise.
+struct PollGuard<'a, B> {
+    shared: &'a SharedUpload<B>,
+    is_checked_in: bool,
 }
 
-struct Shared<B>(Mutex<Slot<B>>);
-
-/// A poll of the first attempt: the source is polled with the lock released. Settles the slot also
-/// if the source panics, or the second attempt would wait for ever.
-struct Lease<'a, B> {
-    shared: &'a Shared<B>,
-    is_settled: bool,
-}
-
-/// Both ends of an upload of which `record` was polled already.
-pub(super) fn share<B>(source: B, record: Record) -> (Recorder<B>, Recording<B>) {
-    let slot = Slot::Idle(Upload { source, record }, None);
-    let shared = Arc::new(Shared(Mutex::new(slot)));
-    (Recorder(shared.clone()), Recording(shared))
+/// Shares an upload of which the frames in `buffer` were read already.
+pub(super) fn share<B>(source: B, buffer: FrameBuffer) -> (Recorder<B>, TakeOverPermit<B>) {
+    let state = UploadState::Idle(Upload { source, buffer }, None);
+    let shared = Arc::new(SharedUpload(Mutex::new(state)));
+    (Recorder(shared.clone()), TakeOverPermit(shared))
 }
 
 // === impl Recorder ===
@@ -62,116 +59,120 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    /// With a source in the answer, recording has ended and the first attempt goes on with it
-    /// alone.
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> (Poll<Step>, Option<B>) {
-        match self.0.shift(Slot::lend) {
-            Lent::Upload(upload, _task) => Lease::new(&self.0).poll(upload, cx),
-            Lent::Released(mut source) => (Step::poll(&mut source, cx), Some(source)),
-            Lent::Nothing(error) => (Poll::Ready(Step::Failed(error.into())), None),
+    /// Polls the source. If it is returned, recording has ended, and the first attempt polls the
+    /// source itself from then on.
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> (Poll<SourceEvent>, Option<B>) {
+        match self.0.transition(UploadState::check_out) {
+            Checkout::Shared(upload, _earlier_task) => PollGuard::new(&self.0).poll(upload, cx),
+            Checkout::Owned(mut source) => (SourceEvent::poll(&mut source, cx), Some(source)),
+            Checkout::Refused(error) => (Poll::Ready(SourceEvent::Failed(error.into())), None),
         }
     }
 }
 
 impl<B> Drop for Recorder<B> {
     fn drop(&mut self) {
-        let _displaced = self.0.shift(Slot::leave);
+        let _task = self.0.transition(UploadState::drop_first);
     }
 }
 
-// === impl Recording ===
+// === impl TakeOverPermit ===
 
-impl<B> Recording<B> {
-    pub(super) fn take_over(self, interrupt: bool) -> Option<TakenOver<B>> {
-        match self.0.shift(|slot| slot.take_over(interrupt)) {
-            TakeOver::Now(handover, task) => {
-                if let Some(task) = task {
-                    task.wake();
-                }
-                Some(TakenOver::Now(handover))
-            }
-            TakeOver::Soon => Some(TakenOver::Soon(Claim(self.0.clone()))),
-            TakeOver::Never => None,
+impl<B> TakeOverPermit<B> {
+    /// Takes the upload over, or returns `None` if the frames can't be had.
+    pub(super) fn take_over(self, interrupt: bool) -> Option<Resumer<B>> {
+        let (is_possible, first) = self.0.transition(|state| state.take_over(interrupt));
+        if let Some(task) = first {
+            task.wake();
         }
+        // The drop of `self` changes nothing after a take-over.
+        is_possible.then(|| Resumer(self.0.clone()))
     }
 }
 
-impl<B> Drop for Recording<B> {
+impl<B> Drop for TakeOverPermit<B> {
     fn drop(&mut self) {
-        let _displaced = self.0.shift(Slot::release);
+        let _removed = self.0.transition(UploadState::drop_replay);
     }
 }
 
-// === impl Claim ===
+// === impl Resumer ===
 
-impl<B> Claim<B> {
-    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<Handover<B>> {
+impl<B> Resumer<B> {
+    pub(super) fn poll(&self, cx: &mut Context<'_>) -> Poll<ResumedUpload<B>> {
+        // Cloned here, because cloning a waker is foreign code too.
         let task = cx.waker().clone();
-        let (handover, _displaced) = self.0.shift(|slot| slot.fetch(task));
-        handover
+        let (upload, _unneeded) = self.0.transition(|state| state.resume(task));
+        upload
     }
 }
 
-// === impl Shared ===
+impl<B> Drop for Resumer<B> {
+    fn drop(&mut self) {
+        let _removed = self.0.transition(UploadState::drop_second);
+    }
+}
 
-impl<B> Shared<B> {
-    /// One transition under the lock. What it displaces must be in its answer.
-    fn shift<T>(&self, transition: impl FnOnce(Slot<B>) -> (Slot<B>, T)) -> T {
-        let mut slot = self.lock();
-        let (next, answer) = transition(mem::replace(&mut *slot, Slot::Spent));
-        *slot = next;
-        answer
+// === impl SharedUpload ===
+
+impl<B> SharedUpload<B> {
+    /// Runs one transition under the lock. The state is `Closed` meanwhile, which is what another
+    /// thread would find if a transition panicked; none does.
+    fn transition<T>(&self, run: impl FnOnce(UploadState<B>) -> (UploadState<B>, T)) -> T {
+        let mut state = self.lock();
+        let (next, output) = run(mem::replace(&mut *state, UploadState::Closed));
+        *state = next;
+        output
     }
 
-    fn lock(&self) -> MutexGuard<'_, Slot<B>> {
-        // No transition panics; if one did, the slot would be spent, which is a state like any
-        // other.
+    fn lock(&self) -> MutexGuard<'_, UploadState<B>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 
-// === impl Lease ===
+// === impl PollGuard ===
 
-impl<'a, B> Lease<'a, B> {
-    fn new(shared: &'a Shared<B>) -> Self {
-        Self { shared, is_settled: false }
+impl<'a, B> PollGuard<'a, B> {
+    fn new(shared: &'a SharedUpload<B>) -> Self {
+        Self { shared, is_checked_in: false }
     }
 
-    fn put_back(mut self, polled: Polled<B>) -> (Poll<Step>, Option<B>) {
-        self.is_settled = true;
-        let Settled { step, released, wake, displaced: _displaced } =
-            self.shared.shift(|slot| slot.put_back(polled));
-        if let Some(task) = wake {
-            task.wake();
+    fn check_in(mut self, polled: PolledUpload<B>) -> (Poll<SourceEvent>, Option<B>) {
+        self.is_checked_in = true;
+        let outcome = self.shared.transition(|state| state.check_in(polled));
+        let PollOutcome { event, released, wake, removed: _removed } = outcome;
+        if let Some(second) = wake {
+            second.wake();
         }
-        (step, released)
+        (event, released)
     }
 }
 
-impl<B> Lease<'_, B>
+impl<B> PollGuard<'_, B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    fn poll(self, upload: Upload<B>, cx: &mut Context<'_>) -> (Poll<Step>, Option<B>) {
-        let Upload { source, mut record } = upload;
-        let (step, source) = Step::poll_owned(source, cx);
-        let task = step.is_pending().then(|| cx.waker().clone());
-        let is_recorded = match &step {
-            Poll::Ready(step) => step.frame().is_none_or(|frame| record.push(frame)),
-            Poll::Pending => true,
+    fn poll(self, upload: Upload<B>, cx: &mut Context<'_>) -> (Poll<SourceEvent>, Option<B>) {
+        let Upload { source, mut buffer } = upload;
+        let (mut event, source) = SourceEvent::poll_owned(source, cx);
+        let task = event.is_pending().then(|| cx.waker().clone());
+        let is_complete = match &mut event {
+            Poll::Ready(SourceEvent::Frame(frame)) => buffer.push(frame),
+            Poll::Ready(SourceEvent::LastFrame(frame)) => buffer.push_last(frame),
+            _ => true,
         };
-        self.put_back(Polled { step, source, record, is_recorded, task })
+        self.check_in(PolledUpload { event, source, buffer, is_complete, task })
     }
 }
 
-impl<B> Drop for Lease<'_, B> {
+impl<B> Drop for PollGuard<'_, B> {
     fn drop(&mut self) {
-        if self.is_settled {
+        if self.is_checked_in {
             return;
         }
-        if let Some(task) = self.shared.shift(Slot::panicked) {
-            task.wake();
+        if let Some(second) = self.shared.transition(UploadState::panicked) {
+            second.wake();
         }
     }
 }

@@ -8,32 +8,34 @@ use http_body::{Body, Frame};
 
 use crate::error::BoxError;
 
-/// What [`Body::poll_frame`] answers here.
-pub(super) type Output = Option<Result<Frame<Bytes>, BoxError>>;
+/// The item that [`Body::poll_frame`] yields for a body with [`Bytes`] as its data.
+pub(super) type NextFrame = Option<Result<Frame<Bytes>, BoxError>>;
 
-/// What one poll of a source gave.
-pub(super) enum Step {
-    More(Frame<Bytes>),
-    /// A frame, and the source says that it is over.
-    Last(Frame<Bytes>),
+/// The result of polling the caller's body once.
+pub(super) enum SourceEvent {
+    /// A frame. More may follow.
+    Frame(Frame<Bytes>),
+    /// The last frame: after it, the body's [`is_end_stream`](Body::is_end_stream) is true.
+    LastFrame(Frame<Bytes>),
     End,
     Failed(BoxError),
 }
 
-/// What comes after the frames that were polled already, when nobody else has a claim to it.
-pub(super) enum Tail<B> {
-    Source(B),
-    /// The error is taken as it is delivered. There is no clean end after it to be seen from
-    /// outside.
+/// The caller's body, owned by one attempt, until it ends.
+///
+/// The body itself is dropped as soon as it ends or fails.
+pub(super) enum SourceState<B> {
+    Open(B),
+    /// The error of the body, until it is yielded. A failed body never reports a clean end.
     Failed(Option<BoxError>),
-    /// There was no frame at all, but the caller's body didn't say so at the start. Saying it now
-    /// would change how the request is framed.
-    Closing,
-    Over,
+    /// A body without any frame, which did not say so before it was polled. Until the first poll
+    /// it does not report its end: a client would frame an empty request differently.
+    Empty,
+    Ended,
 }
 
-/// One frame as [`Bytes`], which costs nothing where it is `Bytes` already.
-pub(super) fn poll_bytes<B>(source: &mut B, cx: &mut Context<'_>) -> Poll<Output>
+/// Polls for one frame and converts its data to [`Bytes`], without a copy if it is `Bytes` already.
+pub(super) fn poll_bytes<B>(source: &mut B, cx: &mut Context<'_>) -> Poll<NextFrame>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
@@ -45,23 +47,24 @@ where
     }))
 }
 
-// === impl Step ===
+// === impl SourceEvent ===
 
-impl Step {
+impl SourceEvent {
     pub(super) fn poll<B>(source: &mut B, cx: &mut Context<'_>) -> Poll<Self>
     where
         B: Body + Unpin,
         B::Error: Into<BoxError>,
     {
         Poll::Ready(match ready!(poll_bytes(source, cx)) {
-            Some(Ok(frame)) if source.is_end_stream() => Step::Last(frame),
-            Some(Ok(frame)) => Step::More(frame),
-            Some(Err(error)) => Step::Failed(error),
-            None => Step::End,
+            Some(Ok(frame)) if source.is_end_stream() => Self::LastFrame(frame),
+            Some(Ok(frame)) => Self::Frame(frame),
+            Some(Err(error)) => Self::Failed(error),
+            None => Self::End,
         })
     }
 
-    /// Drops the source when it is over, which is not to be left to somebody who holds a lock.
+    /// Polls a source and returns it unless it has ended. A source that has ended is dropped here:
+    /// the caller puts the rest back under a lock, and a body's `drop` must not run there.
     pub(super) fn poll_owned<B>(mut source: B, cx: &mut Context<'_>) -> (Poll<Self>, Option<B>)
     where
         B: Body + Unpin,
@@ -69,54 +72,61 @@ impl Step {
     {
         match Self::poll(&mut source, cx) {
             Poll::Pending => (Poll::Pending, Some(source)),
-            Poll::Ready(Step::More(frame)) => (Poll::Ready(Step::More(frame)), Some(source)),
+            Poll::Ready(Self::Frame(frame)) => (Poll::Ready(Self::Frame(frame)), Some(source)),
             Poll::Ready(last) => (Poll::Ready(last), None),
         }
     }
 
-    pub(super) fn frame(&self) -> Option<&Frame<Bytes>> {
+    /// The item to yield, and the new state of the source if it has ended.
+    pub(super) fn split<B>(self) -> (NextFrame, Option<SourceState<B>>) {
         match self {
-            Step::More(frame) | Step::Last(frame) => Some(frame),
-            Step::End | Step::Failed(_) => None,
-        }
-    }
-
-    /// What the attempt gives, and what is left if this was the end of the source.
-    pub(super) fn split<B>(self) -> (Output, Option<Tail<B>>) {
-        match self {
-            Step::More(frame) => (Some(Ok(frame)), None),
-            Step::Last(frame) => (Some(Ok(frame)), Some(Tail::Over)),
-            Step::End => (None, Some(Tail::Over)),
-            Step::Failed(error) => (Some(Err(error)), Some(Tail::Failed(None))),
+            Self::Frame(frame) => (Some(Ok(frame)), None),
+            Self::LastFrame(frame) => (Some(Ok(frame)), Some(SourceState::Ended)),
+            Self::End => (None, Some(SourceState::Ended)),
+            Self::Failed(error) => (Some(Err(error)), Some(SourceState::Failed(None))),
         }
     }
 }
 
-// === impl Tail ===
+// === impl SourceState ===
 
-impl<B> Tail<B> {
-    pub(super) fn is_over(&self) -> bool {
-        matches!(self, Tail::Over)
+impl<B> SourceState<B> {
+    /// The state of a source that has ended after it yielded all of the frames in a queue.
+    pub(super) fn ended_after(has_frames: bool) -> Self {
+        if has_frames { Self::Ended } else { Self::Empty }
+    }
+
+    pub(super) fn has_ended(&self) -> bool {
+        matches!(self, Self::Ended)
+    }
+
+    /// A copy, unless frames or an error are still to come from the caller's body.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        match self {
+            Self::Open(_) | Self::Failed(_) => None,
+            Self::Empty => Some(Self::Empty),
+            Self::Ended => Some(Self::Ended),
+        }
     }
 }
 
-impl<B> Tail<B>
+impl<B> SourceState<B>
 where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+    pub(super) fn poll(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         match self {
-            Tail::Source(source) => {
-                let (output, tail) = ready!(Step::poll(source, cx)).split();
-                if let Some(tail) = tail {
-                    *self = tail;
+            Self::Open(source) => {
+                let (next, ended) = ready!(SourceEvent::poll(source, cx)).split();
+                if let Some(ended) = ended {
+                    *self = ended;
                 }
-                Poll::Ready(output)
+                Poll::Ready(next)
             }
-            Tail::Failed(error) => Poll::Ready(error.take().map(Err)),
-            Tail::Closing | Tail::Over => {
-                *self = Tail::Over;
+            Self::Failed(error) => Poll::Ready(error.take().map(Err)),
+            Self::Empty | Self::Ended => {
+                *self = Self::Ended;
                 Poll::Ready(None)
             }
         }

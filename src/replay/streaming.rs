@@ -6,73 +6,92 @@ use http_body::{Body, Frame, SizeHint};
 use crate::{
     error::BoxError,
     replay::{
-        hint::Remaining,
-        record::{Ahead, Record},
-        shared::{Claim, Recorder},
-        slot::Handover,
-        source::{Output, Tail},
+        buffer::FrameBuffer,
+        hint::RemainingHint,
+        queue::FrameQueue,
+        shared::{Recorder, Resumer},
+        source::{NextFrame, SourceState},
+        upload::ResumedUpload,
     },
 };
 
-/// One attempt at a body that isn't kept whole: what was polled already, then the rest.
+/// One attempt at a body of several frames: first the frames that were read already, then the
+/// source.
 pub(super) struct Streaming<B> {
-    remaining: Remaining,
-    ahead: Ahead,
-    rest: Rest<B>,
+    hint: RemainingHint,
+    queue: FrameQueue,
+    source: StreamSource<B>,
 }
 
-enum Rest<B> {
-    /// Nobody else wants the rest: the second attempt, or a first one that can't be replayed.
-    Alone(Tail<B>),
-    /// The first attempt: the source is shared with the replay, which may take it over.
+enum StreamSource<B> {
+    /// This attempt alone has the source.
+    Owned(SourceState<B>),
+    /// The first attempt, whose upload a replay may take over at any time.
     Recorded(Recorder<B>),
-    /// The second attempt, taken over while the first one was being polled.
-    Awaited(Claim<B>),
+    /// The second attempt, until it has the upload that was taken over for it.
+    Resuming(Resumer<B>),
 }
 
 // === impl Streaming ===
 
 impl<B> Streaming<B> {
-    pub(super) fn alone(remaining: Remaining, ahead: Ahead, tail: Tail<B>) -> Self {
-        Self { remaining, ahead, rest: Rest::Alone(tail) }
+    pub(super) fn owned(hint: RemainingHint, queue: FrameQueue, source: SourceState<B>) -> Self {
+        Self { hint, queue, source: StreamSource::Owned(source) }
     }
 
-    /// The first attempt. It has its own copy of what was polled early, so that dropping the replay
-    /// may free the record at any time.
-    pub(super) fn recorded(remaining: Remaining, polled: Record, recorder: Recorder<B>) -> Self {
-        let ahead = Ahead::new(polled, None);
-        Self { remaining, ahead, rest: Rest::Recorded(recorder) }
+    /// A body without frames, which says so at once.
+    pub(super) fn ended(hint: RemainingHint) -> Self {
+        Self::owned(hint, FrameQueue::default(), SourceState::Ended)
     }
 
-    pub(super) fn handed(remaining: Remaining, handover: Handover<B>) -> Self {
-        Self::alone(remaining, handover.ahead, handover.tail)
+    /// The first attempt at an upload of which `read` was read already. It has these frames from
+    /// here and not from the recorder, so that dropping the replay may free the record.
+    pub(super) fn recorded(hint: RemainingHint, read: FrameBuffer, recorder: Recorder<B>) -> Self {
+        let queue = FrameQueue::new(read, None);
+        Self { hint, queue, source: StreamSource::Recorded(recorder) }
     }
 
-    pub(super) fn awaited(remaining: Remaining, claim: Claim<B>) -> Self {
-        let ahead = Ahead::default();
-        Self { remaining, ahead, rest: Rest::Awaited(claim) }
+    pub(super) fn resuming(hint: RemainingHint, resumer: Resumer<B>) -> Self {
+        Self { hint, queue: FrameQueue::default(), source: StreamSource::Resuming(resumer) }
     }
 
-    /// Only what is known for certain: a source that ends without a further frame isn't over before
-    /// it was polled.
-    pub(super) fn is_over(&self) -> bool {
-        matches!(&self.rest, Rest::Alone(tail) if tail.is_over()) && self.ahead.is_empty()
+    /// Whether the end is certain: a source that ends without another frame has to be polled once
+    /// more to say so.
+    pub(super) fn is_end_stream(&self) -> bool {
+        matches!(&self.source, StreamSource::Owned(source) if source.has_ended())
+            && self.queue.is_empty()
     }
 
     pub(super) fn size_hint(&self) -> SizeHint {
-        self.remaining.hint()
+        self.hint.get()
     }
 
-    fn next_ahead(&mut self) -> Option<Frame<Bytes>> {
-        // Once the replay has taken over, sending on what was polled early would only take its
-        // bandwidth.
-        if let Rest::Recorded(recorder) = &self.rest
-            && !self.ahead.is_empty()
+    /// A copy, if every frame that is still to be sent was read already.
+    pub(super) fn try_clone(&self) -> Option<Self> {
+        let StreamSource::Owned(source) = &self.source else { return None };
+        Some(Self::owned(self.hint.clone(), self.queue.try_clone()?, source.try_clone()?))
+    }
+
+    /// Whether all that is still to be sent is data that was read already.
+    pub(super) fn is_data_at_hand(&self) -> bool {
+        let StreamSource::Owned(source) = &self.source else { return false };
+        source.try_clone().is_some() && !self.queue.has_trailers()
+    }
+
+    pub(super) fn into_data(self) -> Bytes {
+        self.queue.into_data()
+    }
+
+    fn pop_queued(&mut self) -> Option<Frame<Bytes>> {
+        // After a take-over the upstream has answered this attempt already: more of its frames
+        // would only delay those of the replay.
+        if let StreamSource::Recorded(recorder) = &self.source
+            && !self.queue.is_empty()
             && recorder.is_taken_over()
         {
-            self.ahead = Ahead::default();
+            self.queue = FrameQueue::default();
         }
-        self.ahead.next()
+        self.queue.pop()
     }
 }
 
@@ -81,39 +100,46 @@ where
     B: Body + Unpin,
     B::Error: Into<BoxError>,
 {
-    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
-        let output = ready!(self.poll_output(cx));
-        if let Some(Ok(frame)) = &output {
-            self.remaining.count(frame);
+    pub(super) fn poll_frame(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
+        let next = ready!(self.poll_next(cx));
+        if let Some(Ok(frame)) = &next {
+            self.hint.count(frame);
         }
-        Poll::Ready(output)
+        Poll::Ready(next)
     }
 
-    fn poll_output(&mut self, cx: &mut Context<'_>) -> Poll<Output> {
+    fn poll_next(&mut self, cx: &mut Context<'_>) -> Poll<NextFrame> {
         loop {
-            if let Some(frame) = self.next_ahead() {
+            if let Some(frame) = self.pop_queued() {
                 return Poll::Ready(Some(Ok(frame)));
             }
-            match &mut self.rest {
-                // ## Alone => Alone
-                Rest::Alone(tail) => return tail.poll(cx),
-                // ## Recorded => Recorded | Alone
-                Rest::Recorded(recorder) => {
-                    let (step, released) = recorder.poll(cx);
+            match &mut self.source {
+                // ## Owned => Owned
+                StreamSource::Owned(source) => return source.poll(cx),
+                // ## Recorded => (Recorded | Owned)
+                //
+                // Recording ends with the source, or when there will be no replay: it was dropped,
+                // or the body is too long for it. The recorder is dropped in either case. What
+                // remains is polled without the lock.
+                StreamSource::Recorded(recorder) => {
+                    let (event, released) = recorder.poll(cx);
                     if let Some(source) = released {
-                        self.rest = Rest::Alone(Tail::Source(source));
+                        self.source = StreamSource::Owned(SourceState::Open(source));
                     }
-                    let (output, tail) = ready!(step).split();
-                    if let Some(tail) = tail {
-                        self.rest = Rest::Alone(tail);
+                    let (next, ended) = ready!(event).split();
+                    if let Some(ended) = ended {
+                        self.source = StreamSource::Owned(ended);
                     }
-                    return Poll::Ready(output);
+                    return Poll::Ready(next);
                 }
-                // ## Awaited => Alone
-                Rest::Awaited(claim) => {
-                    let Handover { ahead, tail } = ready!(claim.poll(cx));
-                    self.ahead = ahead;
-                    self.rest = Rest::Alone(tail);
+                // ## Resuming => Owned
+                //
+                // Waits only if the replay took over during a poll of the first attempt, until that
+                // poll has ended.
+                StreamSource::Resuming(resumer) => {
+                    let ResumedUpload { queue, source } = ready!(resumer.poll(cx));
+                    self.queue = queue;
+                    self.source = StreamSource::Owned(source);
                 }
             }
         }

@@ -1,5 +1,5 @@
 use std::{
-    fmt,
+    fmt, mem,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -9,19 +9,13 @@ use http_body::{Body, Frame, SizeHint};
 use pin_project_lite::pin_project;
 
 pin_project! {
-    /// The body of a response: the inner service's as it is, or that of an
+    /// The body of a response: that of the inner service, or that of an
     /// [`Answer`](crate::respond::Answer).
     pub struct AnswerBody<B> {
+        // `None` for an answer.
         #[pin]
-        kind: Kind<B>,
-    }
-}
-
-pin_project! {
-    #[project = KindProj]
-    enum Kind<B> {
-        Inner { #[pin] body: B },
-        Answer { text: Bytes },
+        inner: Option<B>,
+        text: Bytes,
     }
 }
 
@@ -29,11 +23,11 @@ pin_project! {
 
 impl<B> AnswerBody<B> {
     pub(super) fn inner(body: B) -> Self {
-        Self { kind: Kind::Inner { body } }
+        Self { inner: Some(body), text: Bytes::new() }
     }
 
     pub(super) fn answer(text: Bytes) -> Self {
-        Self { kind: Kind::Answer { text } }
+        Self { inner: None, text }
     }
 }
 
@@ -48,24 +42,25 @@ where
         self: Pin<&mut Self>,
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, B::Error>>> {
-        match self.project().kind.project() {
-            KindProj::Inner { body } => body.poll_frame(cx),
-            KindProj::Answer { text } if text.is_empty() => Poll::Ready(None),
-            KindProj::Answer { text } => Poll::Ready(Some(Ok(Frame::data(std::mem::take(text))))),
+        let this = self.project();
+        match this.inner.as_pin_mut() {
+            Some(body) => body.poll_frame(cx),
+            None if this.text.is_empty() => Poll::Ready(None),
+            None => Poll::Ready(Some(Ok(Frame::data(mem::take(this.text))))),
         }
     }
 
     fn is_end_stream(&self) -> bool {
-        match &self.kind {
-            Kind::Inner { body } => body.is_end_stream(),
-            Kind::Answer { text } => text.is_empty(),
+        match &self.inner {
+            Some(body) => body.is_end_stream(),
+            None => self.text.is_empty(),
         }
     }
 
     fn size_hint(&self) -> SizeHint {
-        match &self.kind {
-            Kind::Inner { body } => body.size_hint(),
-            Kind::Answer { text } => SizeHint::with_exact(text.len() as u64),
+        match &self.inner {
+            Some(body) => body.size_hint(),
+            None => SizeHint::with_exact(self.text.len() as u64),
         }
     }
 }

@@ -10,28 +10,31 @@ use pin_project_lite::pin_project;
 
 use crate::{
     error::{BoxError, Error},
+    head::RequestHead,
+    replay::head::HeadSummary,
     respond::{answer::Answer, body::AnswerBody},
 };
 
 pin_project! {
-    /// The response of the inner service, or the answer to an error of a session.
+    /// The response of the inner service, or the answer to an error of the session.
     ///
     /// # Cancel safety
     ///
-    /// As the inner service's future.
+    /// See the inner service's future.
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, A> {
         #[pin]
         future: F,
         answer: Arc<A>,
+        request: HeadSummary,
     }
 }
 
 // === impl ResponseFuture ===
 
 impl<F, A> ResponseFuture<F, A> {
-    pub(super) fn new(future: F, answer: Arc<A>) -> Self {
-        Self { future, answer }
+    pub(super) fn new(future: F, answer: Arc<A>, request: HeadSummary) -> Self {
+        Self { future, answer, request }
     }
 }
 
@@ -47,9 +50,10 @@ where
         let this = self.project();
         Poll::Ready(match ready!(this.future.poll(cx)) {
             Ok(response) => Ok(response.map(AnswerBody::inner)),
-            Err(error) => {
-                error.into().downcast().map(|error: Box<Error>| respond(&**this.answer, *error))
-            }
+            Err(error) => error.into().downcast().map(|error: Box<Error>| {
+                let request = RequestHead::restored(this.request);
+                respond(&**this.answer, *error, &request)
+            }),
         })
     }
 }
@@ -60,8 +64,12 @@ impl<F, A> fmt::Debug for ResponseFuture<F, A> {
     }
 }
 
-fn respond<B>(answer: &impl Answer, error: Error) -> Response<AnswerBody<B>> {
-    let mut response = answer.answer(&error).map(AnswerBody::answer);
+fn respond<B>(
+    answer: &impl Answer,
+    error: Error,
+    request: &RequestHead<'_>,
+) -> Response<AnswerBody<B>> {
+    let mut response = answer.answer(&error, request).map(AnswerBody::answer);
     response.extensions_mut().insert(error);
     response
 }

@@ -8,19 +8,20 @@ use http::{
 
 use crate::{
     error::Error,
-    respond::{answer::Answer, reason::Reason, text::describe},
+    head::RequestHead,
+    respond::{answer::Answer, class::ErrorClass, text::describe},
 };
 
-/// Answers as plain HTTP does.
+/// Answers with an HTTP status and a line of text.
 ///
 /// | error | response |
 /// |---|---|
-/// | [`EndedLogin`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 401 with `WWW-Authenticate` |
+/// | [`LoggedOut`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 401 with `WWW-Authenticate` |
 /// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`Overloaded`](crate::ErrorKind::Overloaded) | 503 with `Retry-After` |
-/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: whoever asks again asks in the name of somebody else |
-/// | the rest: the program is put together wrongly | 500 |
+/// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: a retry would use another login |
+/// | any other: a mistake in the program | 500 |
 ///
-/// The body is one line of text, unless a reason that it [tells](Self::causes()) has more.
+/// The body is one line of text, unless it includes [causes](Self::causes()) of several lines.
 ///
 /// # Examples
 ///
@@ -43,7 +44,7 @@ pub struct HttpAnswer {
 // === impl HttpAnswer ===
 
 impl HttpAnswer {
-    /// All settings at their defaults.
+    /// Creates an answer with default settings.
     pub const fn new() -> Self {
         Self {
             challenge: HeaderValue::from_static("Bearer"),
@@ -52,23 +53,23 @@ impl HttpAnswer {
         }
     }
 
-    /// The challenge of a 401 (RFC 9110 §11.6.1), for those who ask *here*. Default: `Bearer`.
+    /// The challenge of a 401 (RFC 9110 §11.6.1), which tells how to authenticate to *this* server.
+    /// Default: `Bearer`.
     pub fn challenge(mut self, challenge: HeaderValue) -> Self {
         self.challenge = challenge;
         self
     }
 
-    /// What a 503 says where the session [knows nothing better](Error::retry_after). Default: 1
-    /// second. It is sent in whole seconds, rounded up.
+    /// The `Retry-After` of a 503 if the session [has no better value](Error::retry_after).
+    /// Default: 1 second. Sent in whole seconds, rounded up.
     pub fn retry_after(mut self, delay: Duration) -> Self {
         self.retry_after = delay;
         self
     }
 
-    /// Whether the text goes on with what the refresher gave as its reason. Default: false, since
-    /// whoever asks a proxy is a stranger to it, and such a reason may name hosts and paths that
-    /// are none of their business. It is found through the [`Error`] in the extensions of the
-    /// response.
+    /// Whether the text includes the causes that the refresher gave. Default: false, since causes
+    /// may name internal hosts and paths, and the callers of a proxy are not trusted. The [`Error`]
+    /// in the extensions of the response has the causes in either case.
     pub fn causes(mut self, causes: bool) -> Self {
         self.causes = causes;
         self
@@ -91,8 +92,8 @@ impl Default for HttpAnswer {
 }
 
 impl Answer for HttpAnswer {
-    fn answer(&self, error: &Error) -> Response<Bytes> {
-        let status = status(Reason::of(error));
+    fn answer(&self, error: &Error, _: &RequestHead<'_>) -> Response<Bytes> {
+        let status = status(ErrorClass::of(error));
         let mut text = describe(error, self.causes);
         text.push('\n');
         let mut response = Response::new(text.into());
@@ -104,13 +105,13 @@ impl Answer for HttpAnswer {
     }
 }
 
-fn status(reason: Reason) -> StatusCode {
-    match reason {
-        Reason::LoggedOut => StatusCode::UNAUTHORIZED,
-        Reason::LoginChanged => StatusCode::CONFLICT,
-        // Not 429: it is all callers together that are too many, and not this one.
-        Reason::NotNow | Reason::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
-        Reason::Misuse => StatusCode::INTERNAL_SERVER_ERROR,
+fn status(class: ErrorClass) -> StatusCode {
+    match class {
+        ErrorClass::LoggedOut => StatusCode::UNAUTHORIZED,
+        ErrorClass::LoginChanged => StatusCode::CONFLICT,
+        // Not 429, which blames the one caller: all callers together are too many.
+        ErrorClass::Unavailable | ErrorClass::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
+        ErrorClass::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
     }
 }
 
@@ -120,6 +121,8 @@ fn whole_seconds(delay: Duration) -> u64 {
 
 #[cfg(test)]
 mod tests {
+    use http::Request;
+
     use super::*;
     use crate::error::{ErrorKind, RefreshError};
 
@@ -128,7 +131,12 @@ mod tests {
     }
 
     fn answer(error: &Error) -> Response<Bytes> {
-        HttpAnswer::new().answer(error)
+        answer_of(HttpAnswer::new(), error)
+    }
+
+    fn answer_of(answer: HttpAnswer, error: &Error) -> Response<Bytes> {
+        let (head, ()) = Request::new(()).into_parts();
+        answer.answer(error, &RequestHead::new(&head))
     }
 
     fn text(response: &Response<Bytes>) -> &str {
@@ -136,7 +144,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_of_a_login_is_a_401_with_a_challenge() {
+    fn a_login_that_ended_is_a_401_with_a_challenge() {
         for error in [
             Error::logged_out(None),
             Error::logged_out(Some(RefreshError::terminal("revoked"))),
@@ -150,7 +158,7 @@ mod tests {
     }
 
     #[test]
-    fn what_may_pass_is_a_503_that_says_when() {
+    fn a_failure_that_may_pass_is_a_503_with_retry_after() {
         let cases = [
             (failed(RefreshError::transient("down")), "3"),
             (failed(RefreshError::ambiguous("down")), "3"),
@@ -163,11 +171,11 @@ mod tests {
             assert!(!response.headers().contains_key(WWW_AUTHENTICATE));
         }
         let later = HttpAnswer::new().retry_after(Duration::from_millis(9001));
-        assert_eq!(later.answer(&Error::overloaded()).headers()[RETRY_AFTER], "10");
+        assert_eq!(answer_of(later, &Error::overloaded()).headers()[RETRY_AFTER], "10");
     }
 
     #[test]
-    fn everything_else_has_a_status_too() {
+    fn a_changed_login_is_a_409_and_a_mistake_a_500() {
         assert_eq!(answer(&Error::login_changed()).status(), StatusCode::CONFLICT);
         for misuse in [Error::cleartext(), Error::recursive(), Error::no_runtime()] {
             assert_eq!(answer(&misuse).status(), StatusCode::INTERNAL_SERVER_ERROR);
@@ -175,7 +183,7 @@ mod tests {
     }
 
     #[test]
-    fn the_reason_of_a_refresher_is_told_only_on_request() {
+    fn the_text_names_causes_only_if_told_to() {
         let error = failed(RefreshError::transient("connect to auth.internal:8443"));
         assert_eq!(error.kind(), ErrorKind::RefreshFailed);
         assert_eq!(
@@ -183,15 +191,15 @@ mod tests {
             "the credential could not be refreshed: the refresh failed"
         );
         assert_eq!(
-            text(&HttpAnswer::new().causes(true).answer(&error)),
+            text(&answer_of(HttpAnswer::new().causes(true), &error)),
             "the credential could not be refreshed: the refresh failed: connect to auth.internal:8443",
         );
     }
 
     #[test]
-    fn a_long_reason_is_cut() {
+    fn a_long_cause_is_truncated() {
         let error = failed(RefreshError::transient("é".repeat(10_000)));
-        let response = HttpAnswer::new().causes(true).answer(&error);
+        let response = answer_of(HttpAnswer::new().causes(true), &error);
         assert!(text(&response).len() < 1100 && text(&response).ends_with("é…"));
     }
 }

@@ -4,7 +4,7 @@ use tower_layer::Layer;
 
 use crate::respond::{answer::Answer, http::HttpAnswer, service::Respond};
 
-/// Turns the errors of the sessions below it into responses. See the [module docs](crate::respond).
+/// Turns errors of a session into responses. See the [module docs](crate::respond).
 ///
 /// ```
 /// use tower_refresh::respond::RespondLayer;
@@ -20,7 +20,7 @@ pub struct RespondLayer<A = HttpAnswer> {
 // === impl RespondLayer ===
 
 impl<A: Answer> RespondLayer<A> {
-    /// Answers like this. [`RespondLayer::default`] answers as plain HTTP does.
+    /// A layer whose responses `answer` makes. [`RespondLayer::default`] uses [`HttpAnswer`].
     pub fn new(answer: A) -> Self {
         Self { answer: Arc::new(answer) }
     }

@@ -1,15 +1,15 @@
-//! Responses in place of a session's errors, for stacks whose callers expect an answer: proxies
-//! above all.
+//! Responses in place of a session's errors, for proxies and other stacks whose callers expect a
+//! response.
 //!
-//! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). An
-//! [`Error`](crate::Error) of a session becomes a response, made by an [`Answer`]: [`HttpAnswer`]
-//! for plain HTTP, `grpc::GrpcAnswer` for gRPC. Every other error passes as it is, and so does
-//! every response. The error itself is in the extensions of the response, for what logs and counts
-//! further up.
+//! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). It turns each
+//! [`Error`](crate::Error) of a session into a response, which an [`Answer`] makes: [`HttpAnswer`]
+//! for plain HTTP, `grpc::GrpcAnswer` for gRPC, [`answer_fn()`] for a closure. All other errors and all responses pass unchanged.
+//! The extensions of the response have the error itself, for layers above that log or count.
 //!
 //! # Examples
 //!
-//! A proxy tells its callers that they are logged out with a 401, and to come again with a 503:
+//! A proxy that answers 401 when its session is logged out, and 503 when a refresh has failed for
+//! now:
 //!
 //! ```
 //! use http::{Request, Response, StatusCode, header};
@@ -44,8 +44,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! The same with a time-out per request. It counts the wait for a refresh too, and its error is not
-//! the session's:
+//! A time-out per request, which includes the wait for a refresh. Its error is not the session's,
+//! so it passes unchanged:
 //!
 //! ```
 //! use std::time::Duration;
@@ -62,19 +62,21 @@
 //! ```
 
 mod answer;
+mod answer_fn;
 mod body;
+mod class;
 mod future;
 mod http;
 mod layer;
-mod reason;
 mod service;
 mod text;
 
 pub use answer::Answer;
+pub use answer_fn::{AnswerFn, answer_fn};
 pub use body::AnswerBody;
 pub use future::ResponseFuture;
 pub use http::HttpAnswer;
 pub use layer::RespondLayer;
 pub use service::Respond;
 #[cfg(feature = "grpc")]
-pub(crate) use {reason::Reason, text::describe};
+pub(crate) use {class::ErrorClass, text::describe};

@@ -9,6 +9,7 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
+    replay::head::HeadSummary,
     respond::{answer::Answer, body::AnswerBody, future::ResponseFuture},
 };
 
@@ -26,17 +27,17 @@ impl<S, A> Respond<S, A> {
         Self { inner, answer }
     }
 
-    /// The inner service.
+    /// A reference to the inner service.
     pub fn get_ref(&self) -> &S {
         &self.inner
     }
 
-    /// The inner service.
+    /// A mutable reference to the inner service.
     pub fn get_mut(&mut self) -> &mut S {
         &mut self.inner
     }
 
-    /// The inner service.
+    /// Consumes this service and returns the inner one.
     pub fn into_inner(self) -> S {
         self.inner
     }
@@ -57,7 +58,10 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        ResponseFuture::new(self.inner.call(request), self.answer.clone())
+        let (head, body) = request.into_parts();
+        let copy = HeadSummary::of(&head);
+        let future = self.inner.call(Request::from_parts(head, body));
+        ResponseFuture::new(future, self.answer.clone(), copy)
     }
 }
 

@@ -2,11 +2,12 @@ use std::{error::Error as StdError, fmt::Write, iter};
 
 use crate::error::{Error, RefreshError};
 
-/// A cause may be a page of HTML; this is meant for a header or a line of a log.
-const LIMIT: usize = 1024;
+/// The length of a description in bytes. A cause may be a page of HTML, and a description goes into
+/// a header or a line of a log.
+const MAX_LEN: usize = 1024;
 
-/// An error and its causes in one line. Without `causes`, only as far as the words are this crate's
-/// own.
+/// An error and its causes, joined by colons. Without `causes`, only those whose text this crate
+/// has written.
 pub(crate) fn describe(error: &Error, causes: bool) -> String {
     let mut text = error.to_string();
     let first: Option<&(dyn StdError + 'static)> = error.source();
@@ -14,10 +15,9 @@ pub(crate) fn describe(error: &Error, causes: bool) -> String {
         if !causes && !cause.is::<RefreshError>() {
             break;
         }
-        // Writing into a string can fail only if a cause's `Display` does; then there is that much
-        // less of it.
+        // Fails only if the `Display` of a cause does. The text then has what was written so far.
         let _ = write!(text, ": {cause}");
-        if text.len() > LIMIT {
+        if text.len() > MAX_LEN {
             truncate(&mut text);
             break;
         }
@@ -26,7 +26,7 @@ pub(crate) fn describe(error: &Error, causes: bool) -> String {
 }
 
 fn truncate(text: &mut String) {
-    let end = (0..=LIMIT).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
+    let end = (0..=MAX_LEN).rev().find(|end| text.is_char_boundary(*end)).unwrap_or(0);
     text.truncate(end);
     text.push('…');
 }

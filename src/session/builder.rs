@@ -6,16 +6,17 @@ use std::{
 
 use crate::{
     credential::{contract::Credential, token::Token},
-    refresher::Refresher,
+    refresher::contract::Refresher,
     session::{
+        engine::Settings,
         handle::Session,
-        hook::{EndedLogin, Hook},
+        hook::EndedLogin,
         machine::{
             clock::Clock,
-            limit::Limit,
+            limit::RefreshLimit,
             rules::{AmbiguousOutcome, Rules},
             state::State,
-            timing::{Ahead, Backoff},
+            timing::{Backoff, RenewalMargin},
         },
     },
 };
@@ -23,9 +24,8 @@ use crate::{
 /// Configures a [`Session`]. Made by [`Session::builder`].
 ///
 /// Without [`credential`](Self::credential) and [`acquire_on_demand`](Self::acquire_on_demand) the
-/// session starts signed out: every request fails with
-/// [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut) until somebody logs in, and no hook runs
-/// for it.
+/// session starts logged out: every request fails with
+/// [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut) until the first login, and no hook runs.
 ///
 /// ```
 /// use std::time::Duration;
@@ -49,33 +49,55 @@ pub struct SessionBuilder<C = Token> {
     settings: Settings<C>,
 }
 
-/// What a session is made with, besides its state.
-pub(super) struct Settings<C> {
-    pub(super) refresher: Box<dyn Refresher<C>>,
-    pub(super) refresh_timeout: Duration,
-    pub(super) on_login_end: Option<Hook<C>>,
-    pub(super) ahead: Ahead,
-    pub(super) backoff: Backoff,
-    pub(super) max_waiters: usize,
-    pub(super) clock: Clock,
-}
-
 const MIN_REFRESH_TIMEOUT: Duration = Duration::from_millis(1);
 const MAX_REFRESH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+// === impl Session ===
+
+impl<C: Credential> Session<C> {
+    /// A session that starts logged in with this credential. All settings have their defaults.
+    ///
+    /// ```
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
+    /// assert!(session.credential().is_some());
+    /// # Ok(()) }
+    /// ```
+    pub fn new(credential: C, refresher: impl Refresher<C>) -> Self {
+        Self::builder(refresher).credential(credential).build()
+    }
+
+    /// Starts to configure a session.
+    ///
+    /// ```
+    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let session: Session = Session::builder(refresher).build(); // logged out
+    /// assert!(session.credential().is_none());
+    /// # Ok(()) }
+    /// ```
+    pub fn builder(refresher: impl Refresher<C>) -> SessionBuilder<C> {
+        SessionBuilder::new(refresher)
+    }
+}
 
 // === impl SessionBuilder ===
 
 impl<C: Credential> SessionBuilder<C> {
-    pub(super) fn new(refresher: impl Refresher<C>) -> Self {
+    fn new(refresher: impl Refresher<C>) -> Self {
         Self {
             credential: None,
             acquire_on_demand: false,
             rules: Rules::DEFAULT,
             settings: Settings {
+                name: None,
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
                 on_login_end: None,
-                ahead: Ahead::DEFAULT,
+                renewal: RenewalMargin::DEFAULT,
                 backoff: Backoff::DEFAULT,
                 max_waiters: usize::MAX,
                 clock: Clock::new(SystemTime::now),
@@ -83,7 +105,24 @@ impl<C: Credential> SessionBuilder<C> {
         }
     }
 
-    /// Starts logged in, with this credential.
+    /// The name of the session, for logs and stores. Default: none.
+    ///
+    /// The name is not a secret. Refreshers get it in
+    /// [`RefreshContext::session_name`](crate::RefreshContext::session_name), hooks in
+    /// [`EndedLogin::session_name`].
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.name("billing");
+    /// # builder }
+    /// ```
+    pub fn name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.settings.name = Some(name.into());
+        self
+    }
+
+    /// Starts the session logged in with this credential.
     ///
     /// ```
     /// # use tower_refresh::{session::SessionBuilder, Token};
@@ -96,11 +135,12 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Starts in a login that has no credential yet: the first request acquires one through the
-    /// refresher ([`Cause::Missing`](crate::refresher::Cause::Missing)), once, however many requests come.
-    /// Default: false. With a [`credential`](Self::credential) it has nothing to acquire.
+    /// Starts the session in a login that has no credential yet. The first request acquires one
+    /// through the refresher ([`Cause::Missing`](crate::refresher::Cause::Missing)). All requests
+    /// share this one flight. Default: false. Ignored if there is a
+    /// [`credential`](Self::credential).
     ///
-    /// After that login has ended, the session stays signed out until [`Session::login`] or
+    /// After this login has ended, the session stays logged out until [`Session::login`] or
     /// [`Session::acquire`].
     ///
     /// ```
@@ -115,9 +155,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How long a refresh may take before it counts as an
-    /// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure. Its future is then dropped.
-    /// Default: 30 seconds. Clamped to at least 1 millisecond and at most 1 day.
+    /// The time-out of a refresh. After it, the session drops the future of the refresher, and the
+    /// refresh counts as an [ambiguous](crate::RefreshErrorKind::Ambiguous) failure. Default: 30
+    /// seconds. Clamped to between 1 millisecond and 1 day.
     ///
     /// This bounds how long a request can wait for one refresh.
     ///
@@ -133,13 +173,16 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How long before its expiry a credential is renewed, while requests go on with it and none
-    /// waits. Default: zero, which renews it when it has expired, with requests waiting.
+    /// How long before its expiry a credential is renewed in the background, while requests still
+    /// use it. Default: zero. The credential is then replaced after it has expired, and requests
+    /// wait.
     ///
     /// The first request within this margin starts the refresh
-    /// ([`Cause::Expiring`](crate::refresher::Cause::Expiring)); while nothing is sent, nothing is renewed,
-    /// unless [`Session::keep_fresh`] runs. Of a credential that lives for less than twice the
-    /// margin, the second half of its life counts. One of unknown expiry is never renewed ahead.
+    /// ([`Cause::Expiring`](crate::refresher::Cause::Expiring)). An idle session does not renew
+    /// anything, unless [`Session::keep_fresh`] runs. The margin is at most half the lifetime of
+    /// the credential. A renewal also comes no sooner than the
+    /// [`refresh_limit`](Self::refresh_limit) allows on average: after 6 seconds by default. A
+    /// credential of unknown expiry is never renewed ahead.
     ///
     /// A minute or two suit tokens that live for an hour.
     ///
@@ -151,13 +194,13 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn refresh_ahead(mut self, margin: Duration) -> Self {
-        self.settings.ahead.margin = margin;
+        self.settings.renewal.margin = margin;
         self
     }
 
-    /// The fraction of the margin over which the start of a renewal ahead of expiry is spread at
-    /// random, so that a fleet that was started together does not renew together. Default: 0.2.
-    /// Clamped to 0 and 1; what is not a number counts as 0.
+    /// The fraction of the margin over which the start of a renewal is spread at random. A fleet
+    /// that was started together then does not renew together. Default: 0.2. Clamped to between 0
+    /// and 1. A NaN counts as 0.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -168,18 +211,20 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn refresh_ahead_jitter(mut self, fraction: f64) -> Self {
-        self.settings.ahead.jitter = if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
+        self.settings.renewal.jitter =
+            if fraction.is_nan() { 0.0 } else { fraction.clamp(0.0, 1.0) };
         self
     }
 
-    /// How long a failed refresh keeps the next one away: from `min` after the first failure,
-    /// doubled with every further one in a row, up to `max`, with up to as much again at random,
-    /// but never more than `max`. Default: 1 second to 1 minute. Clamped to at least 1 millisecond
-    /// and at most 1 hour.
+    /// The back-off: how long a failed refresh delays the next one. It starts at `min`, doubles
+    /// with every further failure in a row, and ends at `max`. Up to as much again is added at
+    /// random, within `max`. Default: 1 second to 1 minute. Clamped to between 1 millisecond and 1
+    /// hour.
     ///
-    /// Until then requests with a credential that is still usable are sent, and everything that
-    /// needs a newer one fails at once with that failure. A refresher that knows better names the
-    /// time, `min` at the least ([`RefreshError::retry_after`](crate::RefreshError::with_retry_after)).
+    /// During the back-off, requests are sent while the credential is usable. A request that needs
+    /// a newer credential fails at once with the failure. A refresher can choose the delay itself
+    /// with [`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after), but no less
+    /// than `min`.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -194,16 +239,21 @@ impl<C: Credential> SessionBuilder<C> {
     }
 
     /// How many refreshes of one login may succeed within a window. Default: 5 in 30 seconds. The
-    /// number is clamped to at least 1 and at most 1000; a window of zero is no limit.
+    /// number is clamped to between 1 and 1000. A window of zero disables the limit.
     ///
-    /// This is for an upstream that rejects every new credential: for the wrong audience, for a
-    /// clock that is off. Beyond the limit a rejected request gets its rejection, other requests go
-    /// on with the credential there is, and nothing is called. A credential that a refresh brought,
-    /// and that the upstream has not accepted once, earns no other refresh by its rejections before
-    /// the window is over. (A response whose head was let pass is an acceptance, even if its
-    /// [`Stamp`](crate::extension::Stamp) is used to reject it later.)
+    /// The limit protects against an upstream that rejects every new credential, for example
+    /// because its clock is wrong or the audience does not match. Beyond the limit no refresh
+    /// starts: a rejected request gets its rejection, and other requests go on with the credential
+    /// that there is.
     ///
-    /// [`Session::refresh`] and [`Session::acquire`] are counted, and not limited.
+    /// Two more rules apply. A credential that a refresh brought, and that the upstream has never
+    /// accepted, causes no further refresh by its rejections before the window is over. (A response
+    /// that is neither a rejection nor a server error, 5xx, accepts the credential, even if its
+    /// [`Stamp`](crate::extension::Stamp) rejects it later.) And if an expired credential is sent
+    /// beyond the limit and the upstream accepts it, its expiry counts as unknown from then on: the
+    /// local clock is wrong, and refreshes by that clock would go on for nothing.
+    ///
+    /// [`Session::refresh`] and [`Session::acquire`] count towards the limit but are not limited.
     ///
     /// ```
     /// # use std::time::Duration;
@@ -213,12 +263,12 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn refresh_limit(mut self, refreshes: usize, window: Duration) -> Self {
-        self.rules.limit = Limit::new(refreshes, window);
+        self.rules.limit = RefreshLimit::new(refreshes, window);
         self
     }
 
-    /// What becomes of the login when a refresh got no answer. Default:
-    /// [`AmbiguousOutcome::Retry`].
+    /// How an [ambiguous](crate::RefreshErrorKind::Ambiguous) failure of a refresh affects the
+    /// login. Default: [`AmbiguousOutcome::Retry`].
     ///
     /// ```
     /// # use tower_refresh::session::{AmbiguousOutcome, SessionBuilder};
@@ -231,14 +281,15 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How many refusals in a row end a login, for an endpoint whose refusals can't be trusted at
-    /// once. Default: 1. Zero counts as 1. Between them the back-off passes; another failure in
-    /// between starts the count anew.
+    /// How many refusals in a row end a login. Default: 1. Zero counts as 1.
+    ///
+    /// Raise it for an endpoint whose first refusal may be wrong. The back-off passes between two
+    /// attempts. A failure of another kind in between resets the count.
     ///
     /// ```
     /// # use tower_refresh::session::SessionBuilder;
     /// # fn f(builder: SessionBuilder) -> SessionBuilder {
-    /// // The endpoint also answers 403 while it is deployed.
+    /// // The endpoint also answers 403 during a deployment.
     /// let builder = builder.terminal_after(3);
     /// # builder }
     /// ```
@@ -247,10 +298,11 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// How many requests may wait for a refresh at a time. Beyond it a request fails at once with
-    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or, with
-    /// [`FailureMode::Response`](crate::FailureMode::Response), gets its rejection. Default: no
-    /// limit. With 0 none waits.
+    /// How many requests may wait for a refresh at a time. Default: no limit. With 0, none waits.
+    ///
+    /// A request beyond the limit fails at once with
+    /// [`ErrorKind::Overloaded`](crate::ErrorKind::Overloaded), or gets its rejection with
+    /// [`FailureMode::Response`](crate::FailureMode::Response).
     ///
     /// ```
     /// # use tower_refresh::session::SessionBuilder;
@@ -263,14 +315,16 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Runs once for every login that ends by a refused refresh or by [`Session::logout`]: to
-    /// revoke its credential (RFC 7009), to call the logout endpoint, to clear what the application
-    /// knows of its user. Not for a login that another login replaced. Set twice, the last one
-    /// wins. See [`EndedLogin`] for an example.
+    /// A hook that runs once for every login that ends by a refused refresh or by
+    /// [`Session::logout`]. It does not run for a login that another login replaces.
     ///
-    /// It runs in a task of its own, after the last flight of that login is over, and no request
-    /// waits for it. What it sends through the session's clients passes untouched. It may panic or
-    /// never end: nobody is hurt but the one who awaits [`Session::logout`].
+    /// Use it to revoke the credential (RFC 7009), to call the logout endpoint, or to clear the
+    /// application's data about the user. A second call of this method replaces the first hook. See
+    /// [`EndedLogin`] for an example.
+    ///
+    /// The hook runs in its own task, after the last flight of the login is over. No request waits
+    /// for it. Requests that it sends through the session's clients pass through untouched. If it
+    /// panics or never completes, only the future of [`Session::logout`] is affected.
     pub fn on_login_end<F, Fut>(mut self, hook: F) -> Self
     where
         F: Fn(EndedLogin<C>) -> Fut + Send + Sync + 'static,
@@ -280,11 +334,13 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Reads the time from another clock than [`SystemTime::now`]: for tests, and for hosts that
-    /// know the time better than their system clock.
+    /// The wall clock of the session. Default: [`SystemTime::now`].
     ///
-    /// It is read when a service is asked whether it is ready, where the credential is known to
-    /// expire, and at each step of the state machine.
+    /// For tests, and for hosts with a better source of time than their system clock. Lifetimes of
+    /// credentials count by this clock, and refreshers read it with
+    /// [`RefreshContext::now`](crate::RefreshContext::now). The session reads it when a service is
+    /// polled for readiness and the credential has a known expiry, and at each step of the state
+    /// machine that depends on the time.
     ///
     /// ```
     /// # use std::time::{Duration, SystemTime};
@@ -299,8 +355,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Makes the session.
-    pub fn build(self) -> Session<C> {
+    /// Builds the session.
+    pub fn build(mut self) -> Session<C> {
+        self.settings.renewal.min_age = self.rules.limit.pace();
         let on_demand = self.acquire_on_demand && self.credential.is_none();
         let state =
             if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
@@ -315,12 +372,13 @@ impl<C: Credential> SessionBuilder<C> {
 impl<C> fmt::Debug for SessionBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionBuilder")
+            .field("name", &self.settings.name)
             .field("has_credential", &self.credential.is_some())
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)
             .field("has_hook", &self.settings.on_login_end.is_some())
             .field("rules", &self.rules)
-            .field("ahead", &self.settings.ahead)
+            .field("renewal", &self.settings.renewal)
             .field("backoff", &self.settings.backoff)
             .field("max_waiters", &self.settings.max_waiters)
             .finish_non_exhaustive()

@@ -12,74 +12,90 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     error::RefreshError,
-    refresher::RefreshContext,
+    refresher::context::RefreshContext,
     session::{
-        handle::Session,
+        engine::Engine,
         machine::{
-            clock::Now, held::Held, outcome::Outcome, outstanding::Running, state::Flight,
+            clock::Now, entry::Entry, outcome::Outcome, state::Flight, tracker::FlightToken,
             transition::Launch,
         },
         scope::{Role, Scope},
     },
 };
 
-/// Settles its flight exactly once: with a result, or when it is dropped without one.
+/// Settles a flight exactly once: with the result of its refresher, or on drop if there is none.
 ///
-/// It keeps the session alive: a flight that nobody waits for any more still brings home what it
-/// fetched.
-struct Guard<C: Credential> {
-    session: Session<C>,
+/// A task can end at any `.await`: its runtime shuts down, or the refresher panics. The guard is
+/// what makes guarantee 5 hold in these cases.
+///
+/// The guard keeps the session alive. A flight that has lost its last waiter and its last handle
+/// still completes.
+struct FlightGuard<C: Credential> {
+    engine: Arc<Engine<C>>,
     flight: Flight,
     current: Option<Arc<C>>,
-    running: Running<C>,
+    token: FlightToken<C>,
+    /// Whether the refresher was called. Before that nothing can have been sent.
+    called: bool,
     settled: bool,
 }
 
-/// The refresher gave no answer in time.
+/// The refresher did not return before the time-out.
 #[derive(Debug)]
 struct TimedOut(Duration);
 
-/// The refresher panicked, or its task ended with the runtime.
+/// The task of the flight ended while the refresher was running.
 #[derive(Debug)]
 struct Interrupted;
 
-/// The refresher brought the credential that was rejected.
+/// The task of the flight ended before the refresher was called.
+#[derive(Debug)]
+struct NotStarted;
+
+/// The refresher returned the rejected credential.
 #[derive(Debug)]
 struct Unchanged;
 
-/// Starts the flight as a task of its own, so that no caller who leaves takes it along.
-pub(super) fn launch<C: Credential>(session: &Session<C>, launch: Launch<C>, runtime: &Handle) {
-    let guard = Guard {
-        session: session.clone(),
+/// Starts the flight in its own task, so that no caller can cancel it (guarantee 6).
+pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, runtime: &Handle) {
+    let settings = engine.settings();
+    let context = launch.context.for_session(settings.name.clone(), settings.clock.as_fn());
+    let guard = FlightGuard {
+        engine: engine.clone(),
         flight: launch.flight,
-        current: launch.context.current().cloned(),
-        running: launch.running,
+        current: context.current().cloned(),
+        token: launch.token,
+        called: false,
         settled: false,
     };
-    // Entered here, in the task that caused the flight, and not in the one that runs it: the flight
-    // inherits.
-    let scope = Scope::enter(session.id(), Role::Flight);
-    drop(runtime.spawn(scope.run(fly(guard, launch.context))));
+    // Entered here and not in the new task, so that the flight inherits the scopes of the task that
+    // causes it.
+    let scope = Scope::enter(engine.id(), Role::Flight);
+    // If the runtime is shutting down, `spawn` drops the task, and the guard settles the flight.
+    drop(runtime.spawn(scope.run(fly(guard, context))));
 }
 
-/// What a waiter waits for. Subscribes at the call, before it looks at the outcome for the first
-/// time: one that is written after that look is a change that the subscription reports.
+/// Waits for the outcome of a flight.
+///
+/// The call itself subscribes, and only then the future looks at the outcome: an outcome that is
+/// written after that look is a change that the subscription reports. The other order would miss an
+/// outcome written in between, and the waiter would wait for the *next* change of the session.
 pub(super) fn settled<C: Credential>(
-    session: &Session<C>,
+    engine: &Engine<C>,
     flight: Flight,
 ) -> impl Future<Output = Outcome> + use<C> {
-    let mut changes = session.changes();
+    let mut changes = engine.changes();
     async move {
         loop {
             if let Some(outcome) = flight.outcome.get() {
-                // It is written an instant before the state that belongs to it. Whoever hears of it
-                // must find that state; the lock is free once it is there.
+                // The engine writes the outcome and then the state, both under the lock of the
+                // channel. `borrow` takes that lock, so it returns after the state is in place. The
+                // caller then finds a state that is no older than its outcome.
                 drop(changes.borrow());
                 return outcome;
             }
             if changes.changed().await.is_err() {
-                // The guard of a flight holds the session, so that the channel closes after it has
-                // settled.
+                // The channel is closed, so the guard is gone, and the guard settles first.
                 return flight.outcome.get().unwrap_or_else(|| {
                     Outcome::Failed(RefreshError::ambiguous(Interrupted), Duration::ZERO)
                 });
@@ -88,66 +104,79 @@ pub(super) fn settled<C: Credential>(
     }
 }
 
-async fn fly<C: Credential>(guard: Guard<C>, context: RefreshContext<C>) {
+/// The task of a flight.
+async fn fly<C: Credential>(mut guard: FlightGuard<C>, context: RefreshContext<C>) {
     if context.is_fenced() {
-        // Overtaken before it began. To use the old refresh token now would be to use it after it
-        // was replaced.
+        // Fenced before the first poll. The refresh token has a successor now, and using it would
+        // look like theft to the server.
         return;
     }
-    let limit = guard.session.refresh_timeout();
-    // The future of the refresher is gone at the end of this statement: when waiters hear of a
-    // time-out, nothing of it runs on.
-    let result =
-        time::timeout(limit, async { guard.session.refresher().refresh(context).await }).await;
+    let engine = guard.engine.clone();
+    let limit = engine.settings().refresh_timeout;
+    let called = &mut guard.called;
+    // `timeout` panics on a runtime without a timer, so `called` is set inside of it.
+    let refresh = async {
+        *called = true;
+        engine.settings().refresher.refresh(context).await
+    };
+    // The future of the refresher is dropped at the end of this statement. When the waiters learn
+    // about a time-out, no part of the refresher is running any more.
+    let result = time::timeout(limit, refresh).await;
     guard.settle(result.unwrap_or_else(|_| Err(RefreshError::ambiguous(TimedOut(limit)))));
 }
 
-// === impl Guard ===
+// === impl FlightGuard ===
 
-impl<C: Credential> Guard<C> {
-    /// User code (`expires_at`, `is_same`) runs here, before the step. If it panics, `drop`
-    /// settles.
+impl<C: Credential> FlightGuard<C> {
+    /// Runs the user's code (`expires_at`, `is_same`, the clock) before the step. If that panics,
+    /// `drop` settles the flight.
     fn settle(mut self, result: Result<C, RefreshError>) {
-        let result = result.map(|credential| self.session.hold(credential, Some(Instant::now())));
+        let result = result.map(|credential| self.engine.enter(credential, Some(Instant::now())));
         let unchanged = match (&self.current, &result) {
-            (Some(current), Ok(held)) if held.credential().is_same(current) => {
+            (Some(current), Ok(entry)) if entry.credential().is_same(current) => {
                 Some(RefreshError::transient(Unchanged))
             }
             _ => None,
         };
-        let now = self.session.now();
+        let now = self.engine.settings().clock.now();
         self.finish(result, unchanged, now);
     }
 
     fn finish(
         &mut self,
-        result: Result<Held<C>, RefreshError>,
+        result: Result<Arc<Entry<C>>, RefreshError>,
         unchanged: Option<RefreshError>,
         now: Now,
     ) {
         self.settled = true;
         let requested = result.as_ref().err().and_then(RefreshError::retry_after);
-        let wait = self.session.backoff(self.flight.attempt(), requested);
-        let (settled, _hook) = self.session.step_without_flight(|state| {
+        let wait = self.engine.settings().backoff.wait(self.flight.attempt(), requested);
+        let (settled, _hook) = self.engine.step_without_flight(|state| {
             state.settle(&self.flight, &result, unchanged.as_ref(), wait, now)
         });
-        // Overtaken by a replacement, it is not the newest; by a login, it has no hook.
-        if let (Err(_), Ok(held), Some(Outcome::Ended(_))) =
+        // A credential of a fenced flight goes to the hook of its login. There is no hook after a
+        // replacement, which is newer anyway, or after another login.
+        if let (Err(_fenced), Ok(entry), Some(Outcome::Ended(_))) =
             (settled, result, self.flight.outcome.get())
         {
-            self.running.bring_late(held.credential().clone());
+            self.token.bring_late(entry.credential().clone());
         }
     }
 }
 
-impl<C: Credential> Drop for Guard<C> {
+impl<C: Credential> Drop for FlightGuard<C> {
     fn drop(&mut self) {
         if !self.settled {
-            // Not the session's own clock: it is the user's code, which may be what has panicked.
-            // By the earliest time there is, no credential has expired, and none is given up for an
-            // interruption.
+            // The session's clock is user code, and it may be what has just panicked. Any earlier
+            // time serves as well: no credential has expired by then, so an interrupted renewal
+            // ends no login.
             let now = Now { wall: SystemTime::UNIX_EPOCH, instant: Instant::now() };
-            self.finish(Err(RefreshError::ambiguous(Interrupted)), None, now);
+            let error = if self.called {
+                RefreshError::ambiguous(Interrupted)
+            } else {
+                RefreshError::transient(NotStarted)
+            };
+            self.finish(Err(error), None, now);
         }
     }
 }
@@ -156,7 +185,7 @@ impl<C: Credential> Drop for Guard<C> {
 
 impl fmt::Display for TimedOut {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "no answer within {:?}", self.0)
+        write!(f, "the refresher did not return within {:?}", self.0)
     }
 }
 
@@ -166,17 +195,27 @@ impl error::Error for TimedOut {}
 
 impl fmt::Display for Interrupted {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the refresher panicked, or its runtime has shut down, or has no time enabled")
+        f.write_str("the refresher panicked, or its runtime has shut down")
     }
 }
 
 impl error::Error for Interrupted {}
 
+// === impl NotStarted ===
+
+impl fmt::Display for NotStarted {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the runtime of the refresh has shut down, or has no timer")
+    }
+}
+
+impl error::Error for NotStarted {}
+
 // === impl Unchanged ===
 
 impl fmt::Display for Unchanged {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the refresher brought the rejected credential again")
+        f.write_str("the refresher returned the rejected credential")
     }
 }
 

@@ -1,43 +1,35 @@
 use std::{
-    fmt, mem,
-    sync::{
-        Arc, OnceLock, Weak,
-        atomic::{AtomicUsize, Ordering},
-    },
+    fmt,
+    sync::{Arc, Weak},
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    runtime::Handle,
-    sync::watch,
-    time::{self, Instant},
-};
+use tokio::{sync::watch, time};
 
 use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    refresher::{Refresher, Rejection},
+    refresher::rejection::Rejection,
     session::{
-        builder::{SessionBuilder, Settings},
-        flight, hook,
+        engine::{Engine, Settings},
+        flight,
         hook::Logout,
         machine::{
-            clock::{LazyNow, Now},
-            held::Held,
-            state::{Flight, Phase, Stamped, State},
-            transition::{Admission, Ended, Reaction, Step},
+            clock::LazyNow,
+            state::{Epoch, Flight, Phase, State},
+            transition::{Acquisition, Admission, Reaction, Step},
         },
         scope,
-        scope::{Role, SessionId},
+        scope::Role,
         watcher::Watcher,
     },
 };
 
-/// What all clones of a client share: the current credential, and where it stands.
+/// A handle to a session: the current credential of a client, and everything known about it.
 ///
-/// It is a handle: clones are the same session. See the [module docs](crate::session) for how it
-/// behaves.
+/// Clones are handles to the same session. The [module docs](crate::session) describe its
+/// behaviour.
 ///
 /// ```
 /// use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -51,69 +43,26 @@ use crate::{
 /// assert_eq!(session.credential().unwrap().access_token(), "at-2");
 /// # Ok(()) }
 /// ```
-pub struct Session<C = Token>(Arc<Inner<C>>);
+pub struct Session<C = Token>(Arc<Engine<C>>);
 
-/// A handle that does not keep the session alive: for a refresher or a hook, which the session
-/// keeps. Made by [`Session::downgrade`].
-pub struct WeakSession<C = Token>(Weak<Inner<C>>);
+/// A handle that does not keep the session alive. Made by [`Session::downgrade`].
+///
+/// Meant for refreshers and hooks: the session owns them, so a strong handle inside them would be a
+/// reference cycle.
+pub struct WeakSession<C = Token>(Weak<Engine<C>>);
 
-struct Inner<C> {
-    id: SessionId,
-    /// In an `Arc`, so that a look at it costs one counter, whatever is in it.
-    state: watch::Sender<Arc<State<C>>>,
-    waiters: AtomicUsize,
-    settings: Settings<C>,
-    /// The first runtime that was seen, for calls from a thread that has none.
-    runtime: OnceLock<Handle>,
-}
-
-/// The flight that a login waits for, if it has to.
-type Joined = (Login, Option<Flight>);
-
-/// How long [`Session::keep_fresh`] sleeps at the most, and at the least.
-const NAP: Duration = Duration::from_secs(60);
-const MIN_NAP: Duration = Duration::from_millis(1);
-
-/// Counts a request among the waiters for as long as it lives.
-struct Waiter<C>(Session<C>);
+/// The longest and the shortest sleep of [`Session::keep_fresh`].
+const MAX_SLEEP: Duration = Duration::from_secs(60);
+const MIN_SLEEP: Duration = Duration::from_millis(1);
 
 // === impl Session ===
 
 impl<C: Credential> Session<C> {
-    /// A session that starts logged in with this credential, and all settings at their defaults.
+    /// Begins a new login with this credential, in any phase.
     ///
-    /// ```
-    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
-    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
-    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
-    /// let session = Session::new(Token::bearer("at-1")?.with_refresh_token("rt-1"), refresher);
-    /// assert!(session.credential().is_some());
-    /// # Ok(()) }
-    /// ```
-    pub fn new(credential: C, refresher: impl Refresher<C>) -> Self {
-        Self::builder(refresher).credential(credential).build()
-    }
-
-    /// Starts a session with settings of its own.
-    ///
-    /// ```
-    /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
-    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
-    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
-    /// let session: Session = Session::builder(refresher).build(); // signed out, until somebody logs in
-    /// assert!(session.credential().is_none());
-    /// # Ok(()) }
-    /// ```
-    pub fn builder(refresher: impl Refresher<C>) -> SessionBuilder<C> {
-        SessionBuilder::new(refresher)
-    }
-
-    /// Begins a new login with this credential, from any phase.
-    ///
-    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that
-    /// wait for it fail with [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook
-    /// does not run for the login that is replaced; call [`logout`](Self::logout) first where it
-    /// should.
+    /// A refresh in progress is fenced: its result changes nothing, and requests that wait for it
+    /// fail with [`ErrorKind::LoginChanged`](crate::ErrorKind::LoginChanged). The hook does not run
+    /// for the login that is replaced. Call [`logout`](Self::logout) first if it should.
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
@@ -124,15 +73,15 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn login(&self, credential: C) -> Login {
-        let held = self.hold(credential, None);
-        self.step_without_flight(|state| state.log_in(&held)).0
+        let entry = self.0.enter(credential, None);
+        self.0.step_without_flight(|state| state.log_in(&entry)).0
     }
 
-    /// Takes a newer credential of that login, obtained elsewhere: by another process, by a cookie
-    /// that rolled.
+    /// Installs a newer credential of this login from another source: another process refreshed it,
+    /// or a response set a new cookie.
     ///
-    /// A refresh in progress is overtaken: its outcome changes nothing any more, and requests that
-    /// wait for it go on with this credential.
+    /// A refresh in progress is fenced: its result changes nothing, and requests that wait for it
+    /// go on with this credential.
     ///
     /// ```
     /// # use tower_refresh::{Session, Token};
@@ -148,28 +97,29 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// Gives the credential back when that login is over.
+    /// Returns the credential when the login is over.
     pub fn replace(&self, login: Login, credential: C) -> Result<Generation, C> {
-        let held = self.hold(credential, None);
-        match self.step_without_flight(|state| state.replace(login, &held)).0 {
+        let entry = self.0.enter(credential, None);
+        match self.0.step_without_flight(|state| state.replace(login, &entry)).0 {
             Some(generation) => Ok(generation),
-            None => Err(held.into_inner().expect("a refused credential is not shared")),
+            None => Err(Arc::into_inner(entry)
+                .and_then(|entry| Arc::into_inner(entry.into_credential()))
+                .expect("a refused credential is not shared")),
         }
     }
 
-    /// Ends the login, when this is called. The returned future ends when the hook has; it may be
-    /// dropped.
+    /// Ends the login. The logout takes effect at the call; the returned future only waits for the
+    /// hook and may be dropped.
     ///
-    /// Requests that wait fail with [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut), as do
-    /// all later ones, until somebody logs in. A refresh in progress runs to its end, but changes
-    /// nothing any more; what it brings is handed to the hook. Where there is no login, nothing
-    /// happens.
+    /// Waiting requests fail with [`ErrorKind::LoggedOut`](crate::ErrorKind::LoggedOut), and so do
+    /// all later ones until the next login. A refresh in progress runs to its end but changes
+    /// nothing. The hook gets the credential that it brings. Without a login the call does nothing.
     ///
-    /// Called by a refresher of this session, the future ends at once: the hook waits for that
-    /// refresher.
+    /// When the refresher of this session calls `logout`, the future completes at once, because the
+    /// hook waits for that refresher.
     ///
-    /// The hook runs on the Tokio runtime of the caller, or on the first one that this session has
-    /// seen.
+    /// The hook runs on the Tokio runtime of the caller, or else on the first one that the session
+    /// has seen.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -180,22 +130,25 @@ impl<C: Credential> Session<C> {
     ///
     /// # Cancel safety
     ///
-    /// See [`Logout`]: the future may be dropped at any time.
+    /// Dropping the future does not cancel the hook. See [`Logout`].
     pub fn logout(&self) -> Logout {
-        let ((), logout) = self.step_without_flight(State::log_out);
-        match scope::role_in(self.id()) {
-            Some(Role::Flight) => Logout::nothing(),
+        let ((), logout) = self.0.step_without_flight(State::log_out);
+        match scope::role_in(self.0.id()) {
+            Some(Role::Flight) => Logout::done(),
             _ => logout,
         }
     }
 
-    /// Acquires a credential through the refresher ([`Cause::Missing`](crate::refresher::Cause::Missing)) and
-    /// begins a new login with it, where there is none. Otherwise hands out the current credential,
-    /// after a refresh if it has expired or the last one failed. The flight has started, or was
-    /// joined, when this returns.
+    /// Returns a credential that is good to use: the current one, or else one that the refresher
+    /// brings.
     ///
-    /// A new login starts without the back-off of the one before: don't call this in a loop, or
-    /// from a hook, without a pause of your own.
+    /// A flight starts, or is joined, if the credential is absent or has expired, or if the last
+    /// flight failed. In a session without a login, the flight begins a new one
+    /// ([`Cause::Missing`](crate::refresher::Cause::Missing)). The flight is under way when this
+    /// method returns; the future waits for it.
+    ///
+    /// A new login does not inherit the back-off of the last one. Do not call this method in a
+    /// loop, or from a hook, without a pause.
     ///
     /// ```
     /// # use tower_refresh::{Error, Session};
@@ -208,26 +161,27 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, or failed before
-    ///   and the back-off is not over. A new login goes on without a credential, and a request
-    ///   after the back-off tries again.
-    /// - [`EndedLogin`](crate::ErrorKind::LoggedOut): the refresher was refused, or somebody
-    ///   logged out.
-    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in.
-    /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
-    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, now or less than
+    ///   a back-off ago. A new login stays without a credential, and a request after the back-off
+    ///   tries again.
+    /// - [`LoggedOut`](crate::ErrorKind::LoggedOut): the refresher was refused, or the application
+    ///   has logged out meanwhile.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): another login has begun meanwhile.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): the caller is the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): the session knows no Tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the flight as it is.
+    /// Dropping the future does not cancel the flight.
     pub fn acquire(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
-        let now = self.now();
-        self.renewed(self.join(|state| state.acquire(now)))
+        let now = self.0.settings().clock.now();
+        self.acquired(self.join(|state| state.acquire(now)))
     }
 
-    /// Refreshes the credential, whether or not it is due: joins the flight in progress, or starts
-    /// one ([`Cause::Forced`](crate::refresher::Cause::Forced)) that no request waits for. It has started when
-    /// this returns.
+    /// Refreshes the credential, even if it is not due. Joins the flight in progress, or starts one
+    /// ([`Cause::Forced`](crate::refresher::Cause::Forced)) that no request waits for.
+    ///
+    /// The flight is under way when this method returns; the future waits for it.
     ///
     /// ```
     /// # use tower_refresh::{Error, Session};
@@ -239,29 +193,27 @@ impl<C: Credential> Session<C> {
     ///
     /// # Errors
     ///
-    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, and the login
-    ///   goes on; or it failed before, the back-off is not over, and none was started.
-    /// - [`EndedLogin`](crate::ErrorKind::LoggedOut): the login is over.
-    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): somebody logged in meanwhile.
-    /// - [`Recursive`](crate::ErrorKind::Recursive): called by the refresher.
-    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): no Tokio runtime is known to this session.
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, now or less than
+    ///   a back-off ago, and the login goes on.
+    /// - [`LoggedOut`](crate::ErrorKind::LoggedOut): the login is over.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): another login has begun meanwhile.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): the caller is the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): the session knows no Tokio runtime.
     ///
     /// # Cancel safety
     ///
-    /// Dropping the future leaves the flight as it is.
+    /// Dropping the future does not cancel the flight.
     pub fn refresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
-        let now = self.now();
-        self.renewed(self.join(|state| {
-            let login = state.login();
-            state.refresh(now).map(|flight| Ok((login, Some(flight?))))
-        }))
+        let now = self.0.settings().clock.now();
+        self.acquired(self.join(|state| state.refresh(now)))
     }
 
-    /// Renews the credential also while nothing is sent: a future for a service to spawn.
+    /// A background task that renews the credential even while no request is sent. Spawn it.
     ///
-    /// It waits until a renewal is due ([`SessionBuilder::refresh_ahead`]), starts it, and goes on
-    /// so through back-offs, logouts and logins. It ends when the session is gone, and does not
-    /// keep it alive.
+    /// The future waits until a renewal is due
+    /// ([`SessionBuilder::refresh_ahead`](crate::session::SessionBuilder::refresh_ahead)), starts
+    /// it, and goes on like this through back-offs, logouts and logins. It completes when the
+    /// session is gone, and does not keep the session alive.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -272,33 +224,40 @@ impl<C: Credential> Session<C> {
     ///
     /// # Panics
     ///
-    /// When it is polled outside a Tokio runtime, or in one whose time is not enabled.
+    /// When polled outside a Tokio runtime, or in one without a timer.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; a refresh that it has started goes on.
+    /// Dropping the future does not cancel a refresh that it has started.
     pub fn keep_fresh(&self) -> impl Future<Output = ()> + Send + use<C> {
         let session = self.downgrade();
         let mut changes = self.changes();
         async move {
             loop {
-                // What comes after this look wakes it up again.
+                // A change after this point wakes the loop. One that comes between this line and
+                // the next causes one needless turn.
                 changes.mark_unchanged();
                 let Some(renewal_in) = session.upgrade().map(|session| session.renew_if_due())
                 else {
                     return;
                 };
-                // Looks again from time to time: the wall clock may jump, and go on while the
+                // Wake up from time to time: the wall clock may jump, and it continues while the
                 // machine sleeps.
-                let nap = renewal_in.map_or(NAP, |due| due.clamp(MIN_NAP, NAP));
-                if let Ok(Err(_closed)) = time::timeout(nap, changes.changed()).await {
+                let sleep = renewal_in.map_or(MAX_SLEEP, |due| due.clamp(MIN_SLEEP, MAX_SLEEP));
+                if let Ok(Err(_closed)) = time::timeout(sleep, changes.changed()).await {
                     return;
                 }
             }
         }
     }
 
-    /// The current credential, whether or not it has expired.
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn name(&self) -> Option<&str> {
+        self.0.settings().name.as_deref()
+    }
+
+    /// The current credential, even if it has expired.
     ///
     /// ```
     /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -312,10 +271,10 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn credential(&self) -> Option<Arc<C>> {
-        self.snapshot().credential().cloned()
+        self.0.snapshot().credential().cloned()
     }
 
-    /// A snapshot of the state.
+    /// A snapshot of the session.
     ///
     /// ```
     /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -328,10 +287,10 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn state(&self) -> State<C> {
-        State::clone(&self.snapshot())
+        State::clone(&self.0.snapshot())
     }
 
-    /// A view of the state that can wait for changes. It does not keep the session alive.
+    /// A subscription to the changes of the session. It does not keep the session alive.
     ///
     /// ```
     /// use tower_refresh::{session::{Closed, Phase}, Session};
@@ -347,17 +306,17 @@ impl<C: Credential> Session<C> {
         Watcher::new(self.changes())
     }
 
-    /// How many requests wait for a refresh at the moment.
+    /// The number of requests that wait for a refresh now.
     ///
     /// ```
     /// # use tower_refresh::Session;
-    /// /// Sheds what can wait, before `max_waiters` refuses everybody.
+    /// /// Sheds batch jobs before `max_waiters` makes all requests fail.
     /// fn takes_batch_jobs(session: &Session) -> bool {
     ///     session.waiters() < 100
     /// }
     /// ```
     pub fn waiters(&self) -> usize {
-        self.0.waiters.load(Ordering::Relaxed)
+        self.0.waiters()
     }
 
     /// A handle that does not keep the session alive.
@@ -366,7 +325,7 @@ impl<C: Credential> Session<C> {
     /// use std::time::Duration;
     /// use tower_refresh::Session;
     ///
-    /// /// Ends with the session.
+    /// /// Completes when the session is gone.
     /// fn report(session: &Session) -> impl Future<Output = ()> + use<> {
     ///     let session = session.downgrade();
     ///     async move {
@@ -383,117 +342,100 @@ impl<C: Credential> Session<C> {
     }
 }
 
-// What the service, its future and the flight use.
+// For the builder and the middleware.
 impl<C: Credential> Session<C> {
     pub(super) fn with_state(state: State<C>, settings: Settings<C>) -> Self {
-        let session = Self(Arc::new(Inner {
-            id: SessionId::next(),
-            state: watch::Sender::new(Arc::new(state)),
-            waiters: AtomicUsize::new(0),
-            settings,
-            runtime: OnceLock::new(),
-        }));
-        session.runtime();
-        session
-    }
-
-    pub(super) fn id(&self) -> SessionId {
-        self.0.id
+        Self(Arc::new(Engine::new(state, settings)))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {
-        self.0.settings.clock.wall()
-    }
-
-    pub(super) fn now(&self) -> Now {
-        self.0.settings.clock.now()
-    }
-
-    /// Takes a credential in. Runs the user's code.
-    pub(super) fn hold(&self, credential: C, refreshed_at: Option<Instant>) -> Held<C> {
-        let (wall, ahead) = (self.wall(), self.0.settings.ahead);
-        Held::new(Arc::new(credential), refreshed_at, wall, |expires_at| {
-            ahead.renew_at(wall, expires_at)
-        })
-    }
-
-    pub(super) fn backoff(&self, failures: u32, requested: Option<Duration>) -> Duration {
-        self.0.settings.backoff.wait(failures, requested)
+        self.0.settings().clock.wall()
     }
 
     pub(crate) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
-        self.0.state.subscribe()
+        self.0.changes()
     }
 
-    pub(super) fn refresher(&self) -> &dyn Refresher<C> {
-        &*self.0.settings.refresher
-    }
-
-    pub(super) fn refresh_timeout(&self) -> Duration {
-        self.0.settings.refresh_timeout
-    }
-
-    /// Whether the current task is a flight or a hook of this session: what it sends passes
-    /// untouched.
+    /// Whether the current task is a flight or a hook of this session. Requests from such a task
+    /// pass through untouched (guarantee 11).
     pub(crate) fn is_recursive(&self) -> bool {
-        scope::role_in(self.id()).is_some()
+        scope::role_in(self.0.id()).is_some()
     }
 
-    /// Asks for a request of `login` that is about to be sent.
+    /// Decides about a request of `login` that is about to be sent.
     pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Admission<C> {
-        let now = LazyNow::new(&self.0.settings.clock);
-        let step = self.step_at(Some(&now), |state| state.admit(login, may_elect, || now.get()));
+        let now = LazyNow::new(&self.0.settings().clock);
+        let step = self.step(Some(&now), |state| state.admit(login, may_elect, || now.get()));
         step.map_or_else(Admission::Fail, |(admission, _)| admission)
     }
 
-    /// Reports that a request which was sent with this stamp was rejected.
-    pub(crate) fn rejected(&self, stamp: Stamped, rejection: impl Fn() -> Rejection) -> Reaction {
-        let now = LazyNow::new(&self.0.settings.clock);
-        let step =
-            self.step_at(Some(&now), |state| state.rejected(stamp, &rejection, || now.get()));
+    /// Decides about a rejected request that was sent at `epoch`.
+    pub(crate) fn rejected(
+        &self,
+        epoch: Epoch,
+        rejection: impl Fn() -> Option<Rejection>,
+    ) -> Reaction {
+        let now = LazyNow::new(&self.0.settings().clock);
+        let step = self.step(Some(&now), |state| state.rejected(epoch, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
     }
 
-    /// Starts a renewal that is due. How long until the next one is, as far as that is known.
-    fn renew_if_due(&self) -> Option<Duration> {
-        self.renew();
-        self.snapshot().renewal_in(self.now())
-    }
-
-    /// Starts a flight that nobody waits for, if the credential is due for it and there is a
-    /// runtime to run it on.
+    /// Starts a renewal if one is due and there is a runtime for it.
     pub(crate) fn renew(&self) {
-        let now = self.now();
-        // Without a runtime the requests go on as they are, and the one after the expiry says so.
-        drop(self.step(|state| state.renew(now)));
+        let now = self.0.settings().clock.now();
+        // Without a runtime, requests go on with the credential that there is. The first one after
+        // its expiry reports `NoRuntime`.
+        drop(self.step(None, |state| state.renew(now)));
     }
 
-    /// Waits for a flight to settle, as a request that is counted from this call on; or fails as
-    /// `Overloaded`, where as many wait as may.
+    /// Waits for a flight to settle, as one of the session's waiters.
+    ///
+    /// The call itself takes the permit and subscribes. It fails as `Overloaded` if there are as
+    /// many waiters as `max_waiters` allows.
     pub(crate) fn wait(
         &self,
         flight: Flight,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
-        let waiter = Waiter::new(self);
-        let settled = flight::settled(self, flight);
+        let permit = self.0.permit();
+        let settled = flight::settled(&self.0, flight);
         async move {
-            let waiter = waiter?;
+            let permit = permit?;
             let outcome = settled.await;
-            drop(waiter);
+            drop(permit);
             outcome.into_result()
         }
     }
 
-    /// Waits for the flight that was joined, and hands out the credential that there is then.
-    fn renewed(
+    /// Starts a renewal if one is due. Returns the time until the next one, if it is known.
+    fn renew_if_due(&self) -> Option<Duration> {
+        self.renew();
+        self.0.snapshot().renewal_in(self.0.settings().clock.now())
+    }
+
+    /// Takes the step of `acquire` or `refresh`, unless the caller is the flight that it would wait
+    /// for.
+    fn join(
         &self,
-        joined: Result<Joined, Error>,
+        transition: impl Fn(&State<C>) -> Step<C, Result<Acquisition, Error>>,
+    ) -> Result<Acquisition, Error> {
+        match scope::role_in(self.0.id()) {
+            Some(Role::Flight) => Err(Error::recursive()),
+            _ => self.step(None, transition)?.0,
+        }
+    }
+
+    /// Waits for the flight of an acquisition, and returns the credential that its login has then.
+    fn acquired(
+        &self,
+        acquisition: Result<Acquisition, Error>,
     ) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
-        let joined = joined
-            .map(|(login, flight)| (login, flight.map(|flight| flight::settled(self, flight))));
+        // Subscribed at the call, not at the first poll.
+        let acquisition = acquisition.map(|Acquisition { login, flight }| {
+            (login, flight.map(|flight| flight::settled(&self.0, flight)))
+        });
         let session = self.clone();
         async move {
-            let (login, settled) = joined?;
+            let (login, settled) = acquisition?;
             if let Some(settled) = settled {
                 settled.await.into_result()?;
             }
@@ -501,20 +443,10 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    /// Joins the flight that a transition finds or starts.
-    fn join(
-        &self,
-        transition: impl Fn(&State<C>) -> Step<C, Result<Joined, Error>>,
-    ) -> Result<Joined, Error> {
-        match scope::role_in(self.id()) {
-            Some(Role::Flight) => Err(Error::recursive()),
-            _ => self.step(transition)?.0,
-        }
-    }
-
-    /// The credential of that login, after a flight that renewed it.
+    /// The credential of a login after a flight has renewed it. Other events may have happened
+    /// since.
     fn credential_of(&self, login: Login) -> Result<Arc<C>, Error> {
-        let state = self.snapshot();
+        let state = self.0.snapshot();
         match (state.credential(), state.phase()) {
             _ if state.login() != login => Err(Error::login_changed()),
             (_, Phase::LoggedOut(reason)) => Err(reason.to_error()),
@@ -524,95 +456,12 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    /// Takes a step that starts no flight.
-    pub(super) fn step_without_flight<A>(
-        &self,
-        transition: impl Fn(&State<C>) -> Step<C, A>,
-    ) -> (A, Logout) {
-        self.step(transition).expect("a step that starts no flight needs no runtime")
-    }
-
-    /// Takes one step of the state machine: the only way in which the state changes.
-    ///
-    /// # Errors
-    ///
-    /// `NoRuntime`, and nothing has changed, when a flight is to start and there is nothing to run
-    /// it on.
-    fn step<A>(&self, transition: impl Fn(&State<C>) -> Step<C, A>) -> Result<(A, Logout), Error> {
-        self.step_at(None, transition)
-    }
-
-    /// The same, with the time that the transition asks for, if it does.
-    fn step_at<A>(
+    fn step<A>(
         &self,
         now: Option<&LazyNow<'_>>,
         transition: impl Fn(&State<C>) -> Step<C, A>,
     ) -> Result<(A, Logout), Error> {
-        // Most steps change nothing: of a thousand rejections one does. They take effect at this
-        // look, and the others have to be decided under the lock.
-        let mut glance = transition(&self.snapshot());
-        if now.is_some_and(LazyNow::is_read) {
-            // Again: the clock may be the user's code, and take its time.
-            glance = transition(&self.snapshot());
-        }
-        if glance.next.is_none() {
-            return Ok((glance.answer, Logout::nothing()));
-        }
-        if let Some(now) = now {
-            // Not under the lock.
-            now.read();
-        }
-        let runtime = self.runtime();
-        let mut taken = None;
-        self.0.state.send_if_modified(|state| {
-            let (step, displaced) = taken.insert((transition(state), None));
-            if step.effects.launch.is_some() && runtime.is_none() {
-                return false;
-            }
-            let Some(next) = step.next.take() else { return false };
-            *displaced = Some(mem::replace(state, Arc::new(next)));
-            // Told before the lock is released, so that nobody sees a state whose flight has no
-            // outcome.
-            if let Some((flight, outcome)) = step.effects.settled.take() {
-                flight.outcome.set(outcome);
-            }
-            true
-        });
-        let (Step { answer, effects, .. }, displaced) =
-            taken.expect("the closure of `send_if_modified` was called");
-        if let Some(launch) = effects.launch {
-            flight::launch(self, launch, &runtime.clone().ok_or_else(Error::no_runtime)?);
-        }
-        let logout = self.run_hook(effects.ended, runtime.as_ref());
-        // Last, and outside the lock: the `Drop` of a credential may do anything, panic or call the
-        // session.
-        drop(displaced);
-        Ok((answer, logout))
-    }
-
-    fn run_hook(&self, ended: Option<Ended<C>>, runtime: Option<&Handle>) -> Logout {
-        match (ended, &self.0.settings.on_login_end) {
-            (Some(ended), Some(hook)) => hook::launch(hook.clone(), self.id(), ended, runtime),
-            _ => Logout::nothing(),
-        }
-    }
-
-    /// The runtime of the caller, or the first one that was seen.
-    fn runtime(&self) -> Option<Handle> {
-        match Handle::try_current() {
-            Ok(current) => {
-                self.0.runtime.get_or_init(|| current.clone());
-                Some(current)
-            }
-            Err(_) => self.0.runtime.get().cloned(),
-        }
-    }
-}
-
-impl<C> Session<C> {
-    /// The latest state, shared with everybody who looks at it.
-    fn snapshot(&self) -> Arc<State<C>> {
-        self.0.state.borrow().clone()
+        self.0.step(now, transition, |launch, runtime| flight::start(&self.0, launch, runtime))
     }
 }
 
@@ -624,7 +473,7 @@ impl<C> Clone for Session<C> {
 
 impl<C> fmt::Debug for Session<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let state = self.snapshot();
+        let state = self.0.snapshot();
         f.debug_struct("Session").field("state", &state).finish_non_exhaustive()
     }
 }
@@ -632,7 +481,7 @@ impl<C> fmt::Debug for Session<C> {
 // === impl WeakSession ===
 
 impl<C> WeakSession<C> {
-    /// The session, unless it is gone.
+    /// A full handle, unless the session is gone.
     ///
     /// ```
     /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -660,24 +509,5 @@ impl<C> Clone for WeakSession<C> {
 impl<C> fmt::Debug for WeakSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakSession").finish_non_exhaustive()
-    }
-}
-
-// === impl Waiter ===
-
-impl<C: Credential> Waiter<C> {
-    fn new(session: &Session<C>) -> Result<Self, Error> {
-        let Inner { waiters, settings, .. } = &*session.0;
-        let one_more = |count| (count < settings.max_waiters).then(|| count + 1);
-        match waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(Self(session.clone())),
-            Err(_) => Err(Error::overloaded()),
-        }
-    }
-}
-
-impl<C> Drop for Waiter<C> {
-    fn drop(&mut self) {
-        self.0.0.waiters.fetch_sub(1, Ordering::Relaxed);
     }
 }

@@ -10,14 +10,14 @@ use tokio::{runtime::Handle, task::JoinHandle};
 use crate::{
     credential::token::Token,
     identity::Login,
-    refresher::BoxFuture,
+    refresher::contract::BoxFuture,
     session::{
-        machine::{state::EndReason, transition::Ended},
+        machine::{state::EndReason, transition::LoginEnd},
         scope::{Role, Scope, SessionId},
     },
 };
 
-/// What an `on_login_end` hook is told about the login that is over.
+/// A login that is over: the argument of an `on_login_end` hook.
 ///
 /// ```
 /// use tower_refresh::{session::{EndReason, EndedLogin, SessionBuilder}, Token};
@@ -35,24 +35,27 @@ use crate::{
 /// }
 /// ```
 pub struct EndedLogin<C = Token> {
+    session_name: Option<Arc<str>>,
     login: Login,
     reason: EndReason,
     credential: Option<Arc<C>>,
 }
 
-/// Ends when the hook of the login that was logged out has ended; at once when there is nothing to
-/// wait for.
+/// A future that waits for the hook of a logout. Made by
+/// [`Session::logout`](crate::Session::logout).
 ///
-/// The logout itself has taken effect when [`Session::logout`](crate::Session::logout) returned.
-/// Only the call that ended the login waits for its hook: a program that is about to exit after a
-/// refusal has its hook say when it is done.
+/// The logout itself has taken effect when `logout` returns. This future completes when the hook
+/// has completed, or at once if there is no hook to run.
+///
+/// Only the call that ends a login can wait for its hook. A program that exits after a refusal
+/// needs a signal from the hook itself.
 ///
 /// ```
 /// use std::time::Duration;
 /// use tokio::time::timeout;
 /// use tower_refresh::Session;
 ///
-/// /// At the exit of the program: whether its hook has ended.
+/// /// At the exit of the program. Returns whether the hook has completed.
 /// async fn sign_off(session: Session) -> bool {
 ///     timeout(Duration::from_secs(5), session.logout()).await.is_ok()
 /// }
@@ -60,60 +63,80 @@ pub struct EndedLogin<C = Token> {
 ///
 /// # Panics
 ///
-/// Only where no Tokio runtime was known at the call: the hook then runs in this future, and panics
-/// in it.
+/// Only if the session knew no Tokio runtime at the call. The hook then runs in this future, and a
+/// panic of the hook propagates.
 ///
 /// # Cancel safety
 ///
-/// May be dropped at any time: the hook runs on. Only where no Tokio runtime was known at the call,
-/// the hook runs in this future, and is dropped with it.
-pub struct Logout(Hooked);
+/// Dropping the future does not cancel the hook. The exception is a session that knew no Tokio
+/// runtime at the call: the hook then runs in this future and is dropped with it.
+pub struct Logout(HookRun);
 
-/// The user's hook.
+/// The hook of the application.
 pub(super) type Hook<C> = Arc<dyn Fn(EndedLogin<C>) -> BoxFuture<'static, ()> + Send + Sync>;
 
-enum Hooked {
-    Nothing,
+/// The place where a hook runs.
+enum HookRun {
+    /// There is no hook, or it has completed.
+    None,
     Task(JoinHandle<()>),
     Inline(BoxFuture<'static, ()>),
 }
 
-/// Runs the hook in a task of its own, so that nothing it does can hurt whoever ended the login.
-pub(super) fn launch<C: Send + Sync + 'static>(
+/// Starts the hook in its own task. A hook that panics or hangs then affects no caller.
+pub(super) fn start<C: Send + Sync + 'static>(
     hook: Hook<C>,
     session: SessionId,
-    ended: Ended<C>,
+    session_name: Option<Arc<str>>,
+    ended: LoginEnd<C>,
     runtime: Option<&Handle>,
 ) -> Logout {
     let scope = Scope::enter(session, Role::Hook);
     let run = scope.run(async move {
-        let late = ended.outstanding.finished().await;
-        let Ended { login, reason, credential, .. } = ended;
-        hook(EndedLogin { login, reason, credential: late.or(credential) }).await;
+        // A flight that the logout fenced may still bring a credential. That one is then the
+        // newest, and the one to revoke.
+        let late = ended.tracker.wait().await;
+        let LoginEnd { login, reason, credential, .. } = ended;
+        hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
     });
     Logout(match runtime {
-        Some(runtime) => Hooked::Task(runtime.spawn(run)),
-        None => Hooked::Inline(Box::pin(run)),
+        Some(runtime) => HookRun::Task(runtime.spawn(run)),
+        None => HookRun::Inline(Box::pin(run)),
     })
 }
 
 // === impl EndedLogin ===
 
 impl<C> EndedLogin<C> {
+    pub(crate) fn new(
+        session_name: Option<Arc<str>>,
+        login: Login,
+        reason: EndReason,
+        credential: Option<Arc<C>>,
+    ) -> Self {
+        Self { session_name, login, reason, credential }
+    }
+
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn session_name(&self) -> Option<&str> {
+        self.session_name.as_deref()
+    }
+
     /// The login that is over.
     pub fn login(&self) -> Login {
         self.login
     }
 
-    /// How it ended.
+    /// The reason for its end.
     pub fn reason(&self) -> &EndReason {
         &self.reason
     }
 
-    /// The last credential of that login: what to revoke, or to call the logout endpoint with.
+    /// The last credential of the login: the one to revoke, or to call the logout endpoint with.
     ///
-    /// When a logout overtook a refresh that then succeeded, it is the one that the refresh
-    /// brought.
+    /// If a refresh was in progress at the logout and still succeeded, this is the credential that
+    /// the refresh brought.
     pub fn credential(&self) -> Option<&Arc<C>> {
         self.credential.as_ref()
     }
@@ -121,13 +144,19 @@ impl<C> EndedLogin<C> {
 
 impl<C> Clone for EndedLogin<C> {
     fn clone(&self) -> Self {
-        Self { login: self.login, reason: self.reason.clone(), credential: self.credential.clone() }
+        Self {
+            session_name: self.session_name.clone(),
+            login: self.login,
+            reason: self.reason.clone(),
+            credential: self.credential.clone(),
+        }
     }
 }
 
 impl<C> fmt::Debug for EndedLogin<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("EndedLogin")
+            .field("session_name", &self.session_name)
             .field("login", &self.login)
             .field("reason", &self.reason)
             .field("has_credential", &self.credential.is_some())
@@ -138,8 +167,9 @@ impl<C> fmt::Debug for EndedLogin<C> {
 // === impl Logout ===
 
 impl Logout {
-    pub(super) fn nothing() -> Self {
-        Self(Hooked::Nothing)
+    /// A logout without a hook to wait for.
+    pub(super) fn done() -> Self {
+        Self(HookRun::None)
     }
 }
 
@@ -148,12 +178,12 @@ impl Future for Logout {
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
         match &mut self.0 {
-            Hooked::Nothing => {}
-            // A hook that panicked has ended.
-            Hooked::Task(task) => drop(ready!(Pin::new(task).poll(cx))),
-            Hooked::Inline(run) => ready!(run.as_mut().poll(cx)),
+            HookRun::None => {}
+            // A panic of the hook ends up in the `JoinError`. The hook is over either way.
+            HookRun::Task(task) => drop(ready!(Pin::new(task).poll(cx))),
+            HookRun::Inline(run) => ready!(run.as_mut().poll(cx)),
         }
-        self.0 = Hooked::Nothing;
+        self.0 = HookRun::None;
         Poll::Ready(())
     }
 }

@@ -1,5 +1,7 @@
-//! What all clones of a client share: the current credential, who may refresh it, and what becomes
-//! of a refusal.
+//! The session: the current credential of a client, its one refresh, and the end of its login.
+//!
+//! All clones of a client share one session. The session admits requests, elects the one flight
+//! that refreshes the credential, and tells every waiting request how it went.
 //!
 //! ```
 //! use tower_refresh::{
@@ -22,7 +24,7 @@
 //! # Ok(()) }
 //! ```
 //!
-//! A hook learns of every login that ends, and a [`Watcher`] of every change:
+//! A hook runs for every login that ends, and a [`Watcher`] sees every change:
 //!
 //! ```
 //! use tower_refresh::{
@@ -44,7 +46,7 @@
 //! let refreshed = session.refresh().await;
 //! assert!(refreshed.is_err());
 //! let state = watcher.wait_for(|state| state.flights_settled() == 1).await?;
-//! // Nobody had rejected the credential and it had not expired, so it is kept in use.
+//! // The credential was neither rejected nor expired, so it stays in use.
 //! assert!(state.credential().is_some());
 //! # Ok(()) }
 //! ```
@@ -53,128 +55,135 @@
 //!
 //! | word | meaning |
 //! |---|---|
-//! | credential | what proves the caller to the upstream |
-//! | login | the span of one identity in a session, from a login to its end; a session may see many, one at a time |
-//! | generation | a number that grows with every new credential of the session |
-//! | rejection | a response that says "this credential is no good" |
-//! | flight | the single refresh in progress, a task of its own. *Awaited*: requests wait for it |
+//! | credential | the proof of the caller's identity that requests carry |
+//! | login | one identity's time in the session, from a login to its end; a session has many over time, one at a time |
+//! | generation | the sequence number of a credential in its session |
+//! | rejection | a response that says "this credential is not valid" |
+//! | flight | the one refresh in progress, in its own task; *awaited* if requests wait for it |
 //! | waiter | a request that waits for a flight to settle |
-//! | settle | a flight ends: success or failure, exactly once |
-//! | replay | sending a request again with the newer credential |
-//! | fenced | of a flight: overtaken by a login, a logout or a replacement |
-//! | logged out | the phase in which the session has no login that could send anything |
+//! | settle | the end of a flight: success or failure, exactly once |
+//! | replay | sending a rejected request again, with a newer credential |
+//! | fenced | said of a flight that a login, a logout or a replacement has overtaken: its result no longer counts |
+//! | logged out | the phase of a session without a login: requests fail |
 //!
 //! # The state machine
 //!
-//! Everything that a session knows is one [`State`] in one `watch` channel, and every change is one
-//! pure function.
+//! A session keeps everything it knows in one [`State`] in one `watch` channel. Each change of it
+//! is one pure function.
 //!
 //! | event | Active | Refreshing, not awaited | Refreshing, awaited | Failed | LoggedOut |
 //! |---|---|---|---|---|---|
 //! | request, credential usable | send | send | wait | send | error |
-//! | a renewal is due, at a call or where the session is kept fresh | elect, not awaited | – | – | elect (\*), not awaited | – |
-//! | request, credential expired or absent | elect (†), wait | awaited from now; wait | wait | elect (\*), wait | error |
-//! | rejection of this generation | elect (‡), wait | awaited from now; wait | wait | a flight settled since it was sent: that failure; else elect (\*‡), wait | error |
-//! | rejection of an older one, same login | replay | replay | wait | replay | error |
+//! | renewal due, found by a request or by `keep_fresh` | elect, not awaited | – | – | elect (\*), not awaited | – |
+//! | request, credential expired or absent | elect (†), wait | becomes awaited; wait | wait | elect (\*), wait | error |
+//! | rejection of this generation | elect (‡), wait | becomes awaited; wait | wait | the failure if it is newer than the request; else elect (\*‡), wait | error |
+//! | rejection of an older generation, same login | replay | replay | wait | replay | error |
 //! | rejection, other login | error | error | error | error | error |
 //! | rejection of a replay, or of a request that had waited before it was first sent | to the caller | to the caller | to the caller | to the caller | to the caller |
 //! | settle: success | – | Active, next generation | Active, next generation | – | – |
 //! | settle: transient, ambiguous | – | Failed | Failed | – | – |
-//! | settle: terminal (§) | – | still usable: Failed; else LoggedOut | LoggedOut | – | – |
-//! | outcome of a fenced flight | dropped | dropped | dropped | dropped | dropped |
-//! | login | Active, next generation and login | the same; flight fenced, waiters get `LoginChanged` | the same | Active, next generation and login | Active, next generation and login |
-//! | replace | Active, next generation | the same; flight fenced, waiters go on | the same | Active, next generation | refused |
-//! | logout | LoggedOut | the same; flight fenced, waiters get `LoggedOut` | the same | LoggedOut | nothing |
+//! | settle: terminal (§) | – | credential usable: Failed; else LoggedOut | LoggedOut | – | – |
+//! | result of a fenced flight | dropped | dropped | dropped | dropped | dropped |
+//! | login | Active, next generation and login | same; flight fenced, waiters get `LoginChanged` | same | Active, next generation and login | Active, next generation and login |
+//! | replace | Active, next generation | same; flight fenced, waiters go on | same | Active, next generation | refused |
+//! | logout | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
-//! | `acquire()` | the current one; expired or absent: elect | join | join | elect (\*) | new login, elect |
+//! | `acquire()` | current credential; if expired or absent: elect | join | join | elect (\*) | new login, elect |
 //!
-//! - *Elect* starts the one flight.
-//! - (\*) Until the back-off is over: that failure, at once.
-//! - (†) Beyond the limit of refreshes: send, and the upstream decides.
-//! - (‡) Beyond the limit of refreshes, or of a credential that a refresh brought and that was
-//!   never accepted: to the caller.
-//! - (§) As often in a row as [`SessionBuilder::terminal_after`] says; ambiguous ones as well, if
-//!   [`SessionBuilder::on_ambiguous`] says so.
+//! - *Elect*: start the one flight.
+//! - (\*) During the back-off: fail at once with the last failure.
+//! - (†) Beyond the refresh limit: send, and let the upstream decide.
+//! - (‡) Beyond the refresh limit, or if a refresh brought the credential and the upstream never
+//!   accepted it: to the caller.
+//! - (§) After as many refusals in a row as [`SessionBuilder::terminal_after`] says. Ambiguous
+//!   failures count as refusals if [`SessionBuilder::on_ambiguous`] says so.
 //!
-//! A credential that had expired when it arrived counts as one of unknown expiry: local
-//! clocks are wrong, and the upstream decides.
+//! The expiry of a credential counts as unknown if it has already passed when the credential
+//! arrives, or if the upstream accepts a request that was sent after it: the expiry or the local
+//! clock is wrong, so the upstream decides.
 //!
 //! # Guarantees
 //!
-//! Code and tests refer to them by number.
+//! Code and tests refer to these guarantees by number.
 //!
-//! 1. **One flight.** At most one flight that can still change the session runs at any time,
-//!    however many requests, clones and layers. One that a login, a logout or a replacement fenced
-//!    off may still be finishing.
-//! 2. **Generations only grow,** exactly when a new credential arrives. The credential, its expiry
-//!    and its generation change in one step. A logout removes the credential and keeps the number.
-//! 3. **Late rejections are free.** A rejection that was overtaken by a newer generation, or by a
-//!    failure that settled after its request was sent, costs no refresh.
-//! 4. **Fenced.** The outcome of a flight that a login, a logout or a replacement overtook changes
-//!    nothing. No request of one login is ever sent with the credential of another.
-//! 5. **Settles.** A flight settles exactly once: success, failure, its own time-out, panic,
-//!    aborted task, runtime shut-down. No request waits for ever.
-//! 6. **Callers may leave.** Dropping any request, or all of them, or every handle, never cancels a
-//!    flight; only its time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal and one
-//!    replay. A second rejection goes to the caller as it is. A refresher that returns the rejected
-//!    credential again has failed.
-//! 8. **One answer for all.** All waiters of a flight get its outcome, failures included; none of
+//! 1. **One flight.** At any time, at most one flight can still change the session, however many
+//!    requests, clones and layers there are. A flight that a login, a logout or a replacement has
+//!    fenced may still be finishing.
+//! 2. **Generations only grow,** by one with every new credential. A credential, its expiry and its
+//!    generation change in one step. A logout removes the credential and keeps the generation.
+//! 3. **Late rejections are free.** A rejection costs no refresh if a newer generation has arrived,
+//!    or a flight has failed, since the request was sent.
+//! 4. **Fenced.** The result of a fenced flight changes nothing. No request of one login is ever
+//!    sent with the credential of another.
+//! 5. **Settles.** A flight settles exactly once, however it ends: success, failure, time-out,
+//!    panic, aborted task, runtime shut-down. No request waits forever.
+//! 6. **Callers may leave.** Dropping a request, all requests or every handle cancels no flight.
+//!    Only its time-out or the end of its runtime does.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one replay,
+//!    and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second rejection
+//!    goes to the caller unchanged. A refresher that returns the rejected credential has failed.
+//! 8. **One answer for all.** All waiters of a flight get its outcome, success or failure. None of
 //!    them tries again by itself.
-//! 9. **The end is the end.** After a terminal failure or a logout nothing that would carry this
-//!    session's credential is sent. The hook runs exactly once for that login (a runtime that shuts
-//!    down may cut it short); not for a login that another login replaced. A login re-arms all of
-//!    it.
-//! 10. **Hooks can't hurt.** The hook runs in a task of its own, after the login's last flight is
-//!     over. A hook that panics, never returns or calls the session changes nothing for anyone. No
-//!     lock of the session is held while your code runs.
-//! 11. **No recursion.** Requests that a refresher sends, in its own task, through a client that
-//!     wears the same session pass untouched; session methods that would wait for the flight fail
-//!     there. What a flight causes inherits this.
-//! 12. **Credentials stay home.** Only the layer's origins ever see one, and not in cleartext
-//!     unless allowed. Nothing secret is in `Debug`, `Display` or errors.
+//! 9. **The end is the end.** After a terminal failure or a logout, no request is sent with this
+//!    session's credential. The hook runs exactly once for the login (a runtime that shuts down may
+//!    cut it short), and not for a login that another login replaces. The next login starts all
+//!    over.
+//! 10. **Hooks can't hurt.** The hook runs in its own task, after the last flight of the login is
+//!     over. A hook that panics, hangs or calls the session affects no request. The session holds
+//!     no lock while it runs your code.
+//! 11. **No recursion.** A refresher may send requests, in its own task, through a client of its
+//!     own session: they pass through untouched. Session methods that would wait for the flight
+//!     fail there. Tasks and flights that a flight causes inherit this.
+//! 12. **Credentials stay home.** Only the layer's origins ever receive a credential, and in
+//!     cleartext only those that are listed as `http://…` and loopback. A `TRACE` request never
+//!     carries one. No secret is in `Debug`, `Display` or errors.
 //! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
-//!     polled ready for it. A request that waits holds no readiness, permit, response or connection
-//!     of the inner service.
-//! 14. **Replays are exact.** The replay differs in the credential alone. What can't be replayed
-//!     gets its rejection at once, and the refresh still runs.
+//!     polled ready for it. A waiting request holds no readiness or permit of the inner service. It
+//!     reads the body of its rejected response, up to 64 KiB and for up to one second, and then
+//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that response
+//!     until the flight has settled.
+//! 14. **Replays are exact.** A replay differs from its request in the credential alone. A request
+//!     that cannot be replayed gets its rejection at once, and the refresh still runs.
 //!
 //! # Time
 //!
-//! Nothing here runs on a timer, unless [`Session::keep_fresh`](crate::Session::keep_fresh) does:
-//! what is due is noticed by the next request. Expiry goes by the wall clock, since a machine that
-//! slept must know that its token has expired; back-off and limits go by the monotonic one. A wall
-//! clock that jumps costs one needless refresh, or one rejection, at the most.
+//! A session has no timer, unless [`Session::keep_fresh`](crate::Session::keep_fresh) runs: the
+//! next request notices what is due. Expiry goes by the wall clock, because a machine that has
+//! slept must know that its token has expired. Back-off and limits go by the monotonic clock. A
+//! jump of the wall clock costs at most one needless refresh or one rejection.
 //!
-//! | setting | default | why |
+//! | setting | default | reason |
 //! |---|---|---|
-//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | Nothing is renewed that might not be needed any more. A service that is always busy sets a minute or two, and no request of its ever waits. Half the life of a credential at the most, so that a short one isn't always expiring. |
-//! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. Within the margin, never before it. |
-//! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | As long as a request can wait for one refresh. Longer than any token endpoint needs, shorter than most users' patience. |
-//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | After a failure nothing is called for so long, whatever the traffic; doubled for each further one, with jitter. A refresher that knows better says so ([`RefreshError::retry_after`](crate::RefreshError::with_retry_after)), `min` at the least and an hour at the most. |
-//! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh for every request. No token lives for six seconds. |
-//! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | A lost answer is mostly a network that failed before anything was sent, and many servers allow a grace period. Being wrong costs a login either way. |
-//! | [`terminal_after`](SessionBuilder::terminal_after) | 1 | A refusal is believed: asking again with a token that was refused looks like an attack. |
-//! | [`max_waiters`](SessionBuilder::max_waiters) | no limit | The caller's own limits decide how many requests there are; a proxy sets it, so that a slow auth service doesn't fill its memory. |
-//! | [`clock`](SessionBuilder::clock) | the system's | For tests. |
+//! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
+//! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
+//! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
+//! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
+//! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh per request. No real token lives for six seconds. |
+//! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | Most lost answers are network failures before anything was sent, and many servers allow a grace period. Either choice costs a login when it is wrong. |
+//! | [`terminal_after`](SessionBuilder::terminal_after) | 1 | The session believes a refusal. Presenting a refused token again looks like an attack. |
+//! | [`max_waiters`](SessionBuilder::max_waiters) | no limit | The caller's own limits bound the number of requests. A proxy sets it, so that a slow auth service does not fill its memory. |
+//! | [`clock`](SessionBuilder::clock) | the system's | Replaced in tests. |
 //!
-//! A renewal that fails while its credential still works leaves that in use: nobody is logged out
-//! for it, not even by a refusal, until the credential has expired or is rejected.
+//! A failed renewal does not affect a credential that still works. Not even a refusal ends the
+//! login then, until the credential has expired or is rejected.
 //!
 //! # The runtime
 //!
-//! A flight is a Tokio task, on the runtime of whoever caused it. Its time has to be enabled:
-//! `tokio::time` panics without. Where a flight is due and the caller has no runtime, it runs on
-//! the first one that the session has seen, when it was built or later; if there was none, the call
-//! fails with [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). A runtime that shuts down
-//! takes its flights along: they settle as [ambiguous](crate::RefreshErrorKind::Ambiguous)
-//! failures. A current-thread runtime that nobody drives runs no flights, and no time-outs: don't
-//! let one cause flights that others wait for.
+//! A flight is a task on the Tokio runtime of the caller that causes it. That runtime needs a
+//! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
+//! the first runtime that the session has seen. Without any, the call fails with
+//! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
+//! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
+//! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
+//! current-thread runtime runs flights and time-outs only while a thread drives it. Do not let such
+//! a runtime cause flights that requests on other runtimes wait for.
 //!
-//! Two sessions whose refreshers send through each other's clients would wait for each other when
-//! both refresh at once; what a flight causes is safe from that, and time-outs end the rest.
+//! Two sessions whose refreshers send requests through each other's clients could wait for each
+//! other if both refresh at once. Where one flight causes the other, guarantee 11 prevents this.
+//! Otherwise the time-outs end it.
 
 mod builder;
+mod engine;
 mod flight;
 pub(crate) mod handle;
 mod hook;
@@ -186,9 +195,8 @@ pub use builder::SessionBuilder;
 pub use handle::WeakSession;
 pub use hook::{EndedLogin, Logout};
 pub(crate) use machine::{
-    held::Held,
-    outcome::OutcomeCell,
-    state::Stamped,
+    entry::Entry,
+    state::Epoch,
     transition::{Admission, Reaction},
 };
 pub use machine::{

@@ -1,9 +1,13 @@
-//! Which task runs on behalf of which session.
+//! Task-local record of which flights and hooks the current task belongs to.
 //!
-//! A flight whose refresher sends a request through a client that wears the same session must not
-//! wait for itself. The session recognises such requests by the task that they are sent from. What
-//! a flight causes inherits its scope, so that the flight of a second session does not wait for the
-//! first one either.
+//! A refresher may send a request through a client of its own session. That request must not wait
+//! for the flight that sent it. The session recognises it by the task: a flight and a hook run
+//! within a [`Scope`] that names their session.
+//!
+//! A scope is inherited. When the flight of session A causes a flight of session B, for example by
+//! sending a request through a client of B, the flight of B runs in the scopes of both. Otherwise
+//! the two flights could wait for each other. `flight::start` therefore calls [`Scope::enter`] in
+//! the task that causes the flight, not in the new task.
 
 use std::sync::{
     Arc,
@@ -14,32 +18,34 @@ tokio::task_local! {
     static SCOPE: Scope;
 }
 
-/// Tells sessions apart. Unlike an address it is never used again.
+/// The identity of a session. Unlike the address of a session, it is never reused.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct SessionId(u64);
+pub(super) struct SessionId(u64);
 
-/// What a task does for a session.
+/// The role of a task for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Role {
+pub(super) enum Role {
     Flight,
     Hook,
 }
 
-/// What a task does for each session that has caused it: one entry a session, so that it does not
-/// grow with what causes one another in turn.
+/// The role of a task for every session that caused it, directly or not.
+///
+/// One entry per session, so sessions that refresh each other in turn cannot make it grow.
 #[derive(Clone)]
-pub(crate) struct Scope(Arc<[(SessionId, Role)]>);
+pub(super) struct Scope(Arc<[(SessionId, Role)]>);
 
-/// What the current task does for this session, if anything.
-pub(crate) fn role_in(session: SessionId) -> Option<Role> {
+/// The role of the current task for this session, if it has one.
+pub(super) fn role_in(session: SessionId) -> Option<Role> {
     SCOPE.try_with(|scope| scope.role_in(session)).ok().flatten()
 }
 
 // === impl SessionId ===
 
 impl SessionId {
-    pub(crate) fn next() -> Self {
+    pub(super) fn next() -> Self {
         static NEXT: AtomicU64 = AtomicU64::new(0);
+        // `Relaxed`: the numbers only have to differ.
         Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }
@@ -47,15 +53,17 @@ impl SessionId {
 // === impl Scope ===
 
 impl Scope {
-    /// Within what the current task is in already.
-    pub(crate) fn enter(session: SessionId, role: Role) -> Self {
+    /// The scope of the current task, with this role added. An earlier role for the same session is
+    /// replaced.
+    pub(super) fn enter(session: SessionId, role: Role) -> Self {
         let outer = SCOPE.try_with(Self::clone).ok();
         let outer =
             outer.iter().flat_map(|scope| scope.0.iter().copied()).filter(|(id, _)| *id != session);
         Self(outer.chain([(session, role)]).collect())
     }
 
-    pub(crate) async fn run<T>(self, task: impl Future<Output = T>) -> T {
+    /// Runs a future in this scope.
+    pub(super) async fn run<T>(self, task: impl Future<Output = T>) -> T {
         SCOPE.scope(self, task).await
     }
 

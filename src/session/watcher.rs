@@ -4,11 +4,11 @@ use tokio::sync::watch;
 
 use crate::{credential::token::Token, session::machine::state::State};
 
-/// A read-only view of a session: shows its latest state, and waits for the next one.
+/// A subscription to the states of a session: reads the latest one and waits for the next.
 ///
-/// It hands out snapshots and never holds a lock while your code runs. It does not keep the session
-/// alive. A watcher that is slow misses states in between, never the last one;
-/// [`State::flights_started`] and [`State::flights_settled`] tell how many flights it missed.
+/// A watcher returns snapshots and holds no lock while your code runs. It does not keep the session
+/// alive. A slow watcher may miss states, but never the last one. [`State::flights_started`] and
+/// [`State::flights_settled`] tell how many flights it missed.
 ///
 /// ```
 /// use tower_refresh::{session::{Phase, Watcher}, Session, Token};
@@ -26,7 +26,7 @@ use crate::{credential::token::Token, session::machine::state::State};
 /// ```
 pub struct Watcher<C = Token>(watch::Receiver<Arc<State<C>>>);
 
-/// The session is gone: its last handle, service and flight were dropped.
+/// The session is gone: its last handle, service and flight have been dropped.
 ///
 /// ```
 /// use tower_refresh::session::Closed;
@@ -51,7 +51,7 @@ impl<C> Watcher<C> {
         Self(changes)
     }
 
-    /// The latest state. It counts as not seen by [`changed`](Self::changed).
+    /// The latest state. Does not mark it as seen for [`changed`](Self::changed).
     ///
     /// ```
     /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -88,15 +88,15 @@ impl<C> Watcher<C> {
     ///
     /// # Cancel safety
     ///
-    /// Nothing is seen unless the future ends.
+    /// A dropped future has marked no state as seen.
     pub async fn changed(&mut self) -> Result<State<C>, Closed> {
-        self.0.changed().await.map_err(|_| Closed(()))?;
+        self.0.changed().await.map_err(|_| Closed::new())?;
         let state = self.0.borrow_and_update().clone();
         Ok(State::clone(&state))
     }
 
-    /// Waits for a state that the predicate accepts. The latest one is looked at first, seen or
-    /// not.
+    /// Waits for a state that the predicate accepts. Starts with the latest state, even if this
+    /// watcher has seen it.
     ///
     /// ```
     /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -115,11 +115,11 @@ impl<C> Watcher<C> {
     ///
     /// # Errors
     ///
-    /// [`Closed`] when the session is gone before such a state was seen.
+    /// [`Closed`] when the session is gone before the predicate has accepted a state.
     ///
     /// # Cancel safety
     ///
-    /// May be dropped at any time; the states that the predicate has refused count as seen.
+    /// Dropping the future loses nothing. States that the predicate has rejected count as seen.
     pub async fn wait_for(
         &mut self,
         mut predicate: impl FnMut(&State<C>) -> bool,
@@ -129,10 +129,10 @@ impl<C> Watcher<C> {
             if predicate(&state) {
                 return Ok(State::clone(&state));
             }
-            // Not held while waiting: it would keep a credential alive that the session has
-            // dropped.
+            // Dropped before the wait, or it would keep a credential alive that the session no
+            // longer has.
             drop(state);
-            self.0.changed().await.map_err(|_| Closed(()))?;
+            self.0.changed().await.map_err(|_| Closed::new())?;
         }
     }
 }
@@ -150,6 +150,12 @@ impl<C> fmt::Debug for Watcher<C> {
 }
 
 // === impl Closed ===
+
+impl Closed {
+    pub(crate) fn new() -> Self {
+        Self(())
+    }
+}
 
 impl fmt::Display for Closed {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {

@@ -16,6 +16,8 @@ use crate::{
 /// refuse what it cannot read as [incompatible](StoreError::incompatible).
 ///
 /// ```
+/// use std::time::SystemTime;
+///
 /// use bytes::Bytes;
 /// use http::{HeaderValue, request};
 /// use tower_refresh::{Credential, store::{Codec, StoreError}};
@@ -27,7 +29,7 @@ use crate::{
 /// struct ApiKeyCodec;
 ///
 /// impl Codec<ApiKey> for ApiKeyCodec {
-///     fn encode(&self, key: &ApiKey) -> Result<Bytes, StoreError> {
+///     fn encode(&self, key: &ApiKey, _: SystemTime) -> Result<Bytes, StoreError> {
 ///         Ok([b"key 1 ", key.0.as_bytes()].concat().into())
 ///     }
 ///
@@ -39,15 +41,18 @@ use crate::{
 ///     }
 /// }
 /// # let key = ApiKey(HeaderValue::from_static("31d4"));
-/// # assert_eq!(ApiKeyCodec.decode(&ApiKeyCodec.encode(&key).unwrap()).unwrap().0, "31d4");
+/// # let bytes = ApiKeyCodec.encode(&key, SystemTime::now()).unwrap();
+/// # assert_eq!(ApiKeyCodec.decode(&bytes).unwrap().0, "31d4");
 /// ```
 pub trait Codec<C>: Send + Sync + 'static {
-    /// The bytes of a credential.
+    /// The bytes of a credential that arrived at that time.
+    ///
+    /// A credential that knows its lifetime, and not its end, is written with its end.
     ///
     /// # Errors
     ///
     /// The credential cannot be written, or is too large.
-    fn encode(&self, credential: &C) -> Result<Bytes, StoreError>;
+    fn encode(&self, credential: &C, received_at: SystemTime) -> Result<Bytes, StoreError>;
 
     /// The credential of these bytes.
     ///
@@ -85,13 +90,13 @@ const CRITICAL: u8 = 128;
 // === impl TokenCodec ===
 
 impl Codec<Token> for TokenCodec {
-    fn encode(&self, token: &Token) -> Result<Bytes, StoreError> {
+    fn encode(&self, token: &Token, received_at: SystemTime) -> Result<Bytes, StoreError> {
         let mut body = BytesMut::new();
         put(&mut body, ACCESS_TOKEN, token.access_token().as_bytes())?;
         if let Some(refresh_token) = token.refresh_token() {
             put(&mut body, REFRESH_TOKEN, refresh_token.as_bytes())?;
         }
-        if let Some((seconds, nanos)) = token.expires_at().and_then(to_unix) {
+        if let Some((seconds, nanos)) = token.expires_at(received_at).and_then(to_unix) {
             let mut time = [0; 12];
             time[..8].copy_from_slice(&seconds.to_le_bytes());
             time[8..].copy_from_slice(&nanos.to_le_bytes());
@@ -187,7 +192,7 @@ mod tests {
             .unwrap()
             .with_refresh_token("rt")
             .with_expires_at(SystemTime::UNIX_EPOCH + Duration::new(2, 3));
-        let bytes = TokenCodec.encode(&token).unwrap();
+        let bytes = TokenCodec.encode(&token, SystemTime::now()).unwrap();
         let body = b"\x01\x02\0\0\0at\x02\x02\0\0\0rt\x03\x0c\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0";
         assert_eq!(&bytes[..13], b"trfrtokn\x01\x1f\0\0\0");
         assert_eq!(&bytes[13..bytes.len() - 8], body);
@@ -218,15 +223,24 @@ mod tests {
     }
 
     #[test]
+    fn a_lifetime_is_written_as_an_end() {
+        let token = Token::bearer("at").unwrap().with_expires_in(Duration::from_secs(60));
+        let arrival = SystemTime::UNIX_EPOCH + Duration::from_secs(1_000);
+        let back = TokenCodec.decode(&TokenCodec.encode(&token, arrival).unwrap()).unwrap();
+        let end = arrival + Duration::from_secs(60);
+        assert_eq!(back.expires_at(SystemTime::now()), Some(end));
+    }
+
+    #[test]
     fn a_token_of_10_mb_is_too_large() {
         let token = Token::bearer("t").unwrap().with_refresh_token("r".repeat(10_000_000));
-        let error = TokenCodec.encode(&token).unwrap_err();
+        let error = TokenCodec.encode(&token, SystemTime::now()).unwrap_err();
         assert_eq!(error.kind(), StoreErrorKind::TooLarge);
     }
 
     #[test]
     fn no_error_shows_a_token() {
-        let frame = TokenCodec.encode(&Token::bearer("hush").unwrap()).unwrap();
+        let frame = TokenCodec.encode(&Token::bearer("hush").unwrap(), SystemTime::now()).unwrap();
         for end in 0..frame.len() {
             let error = TokenCodec.decode(&frame[..end]).unwrap_err();
             assert!(!format!("{error} {error:?} {error:#?}").contains("hush"));
@@ -240,6 +254,7 @@ mod tests {
             refresh in proptest::option::of("\\PC{1,40}"),
             expiry in proptest::option::of((-9_000_000_000_i64..9_000_000_000, 0_u32..1_000_000_000)),
         ) {
+            let at = SystemTime::now();
             let mut token = Token::bearer(&access).unwrap();
             if let Some(refresh) = &refresh {
                 token = token.with_refresh_token(refresh.clone());
@@ -253,10 +268,10 @@ mod tests {
                 };
                 token = token.with_expires_at(whole + Duration::from_nanos(nanos.into()));
             }
-            let back = TokenCodec.decode(&TokenCodec.encode(&token).unwrap()).unwrap();
+            let back = TokenCodec.decode(&TokenCodec.encode(&token, at).unwrap()).unwrap();
             prop_assert_eq!(back.access_token(), access);
             prop_assert_eq!(back.refresh_token(), refresh.as_deref());
-            prop_assert_eq!(back.expires_at(), token.expires_at());
+            prop_assert_eq!(back.expires_at(at), token.expires_at(at));
         }
 
         #[test]

@@ -3,7 +3,7 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time;
 
-use crate::{refresher::BoxFuture, store::error::StoreError};
+use crate::{refresher::contract::BoxFuture, store::error::StoreError};
 
 /// Where credentials are kept, for the next start and for other processes.
 ///

@@ -9,7 +9,7 @@ use bytes::Bytes;
 use tokio::{sync::watch, time::Instant};
 
 use crate::{
-    refresher::BoxFuture,
+    refresher::contract::BoxFuture,
     store::{
         contract::{Leased, Record, Store, Swapped, Version},
         error::StoreError,

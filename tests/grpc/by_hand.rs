@@ -1,5 +1,5 @@
-//! Against an HTTP/2 server that sends each frame when it is told to. It pauses for two round trips
-//! of PING, after which the client has seen everything that was sent before.
+//! Tests against an HTTP/2 server that the test drives frame by frame. The server pauses for two
+//! round trips of PING, after which the client has seen every earlier frame.
 
 use std::time::Duration;
 
@@ -84,7 +84,7 @@ async fn trailers_after_a_message_reach_the_caller_and_the_next_call_refreshes_f
 }
 
 #[tokio::test]
-async fn headers_reach_a_client_that_waits_for_them_before_it_speaks() {
+async fn headers_reach_a_client_that_sends_nothing_before_them() {
     in_time(async {
         let issuer = Issuer::default();
         let layer = TrailersLayer::new().grace(Duration::from_secs(3600));
@@ -115,7 +115,7 @@ async fn headers_reach_a_client_that_waits_for_them_before_it_speaks() {
 }
 
 #[tokio::test]
-async fn a_stream_whose_first_message_takes_its_time_is_not_disturbed() {
+async fn a_stream_with_a_late_first_message_passes_unchanged() {
     in_time(async {
         let issuer = Issuer::default();
         let (mut server, mut client) = start(&issuer.session(), TrailersLayer::new()).await;
@@ -132,7 +132,7 @@ async fn a_stream_whose_first_message_takes_its_time_is_not_disturbed() {
         let mut stream = server.next().await.send_headers();
         headers.await.expect("the headers were delivered before any other frame");
 
-        // One message in pieces, one of its own, and two at once.
+        // One message in pieces, one in a single frame, and two in one frame.
         let split = encoded("split");
         for piece in [split.slice(..3), split.slice(3..6), split.slice(6..)] {
             stream.send_data(piece, false).unwrap();
@@ -171,7 +171,7 @@ async fn a_stream_that_is_reset_after_its_headers_keeps_its_error() {
 }
 
 #[tokio::test]
-async fn an_upload_that_is_rejected_while_it_lasts_is_taken_over() {
+async fn an_upload_that_is_rejected_in_progress_is_taken_over() {
     in_time(async {
         let issuer = Issuer::default();
         let (mut server, mut client) = start(&issuer.expired_session(), TrailersLayer::new()).await;
@@ -213,7 +213,7 @@ struct ByHand {
     task: JoinHandle<()>,
 }
 
-/// A call that waits for what it is answered.
+/// A call in progress.
 struct Arrived {
     request: Request<RecvStream>,
     respond: SendResponse<Bytes>,
@@ -244,7 +244,7 @@ fn trailers(status: &'static str) -> HeaderMap {
     HeaderMap::from_iter([("grpc-status".parse().unwrap(), HeaderValue::from_static(status))])
 }
 
-/// A message as gRPC frames it.
+/// A message in gRPC framing.
 fn encoded(text: &str) -> Bytes {
     let message = Note { text: text.to_owned(), count: 1 }.encode_to_vec();
     let mut framed = vec![0];
@@ -280,8 +280,8 @@ impl ByHand {
         self.arrived.recv().await.expect("the client is still there")
     }
 
-    /// Until the client has seen what was sent by now. The first PING may overtake a frame; the
-    /// second one can't.
+    /// Waits until the client has seen every earlier frame. The first PING may overtake a frame,
+    /// the second one can't.
     async fn pause(&mut self) {
         if self.ping.is_none() {
             self.ping = self.pings.recv().await;

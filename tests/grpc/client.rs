@@ -1,4 +1,4 @@
-//! A client of `test.Echo`, as generated code would have it, over a layered channel.
+//! A client of `test.Echo`, written like generated code, over a layered channel.
 
 use std::time::Duration;
 
@@ -20,7 +20,7 @@ use tower_refresh::{
 pub struct Note {
     #[prost(string, tag = "1")]
     pub text: String,
-    /// How many are asked for.
+    /// The number of answers that are requested.
     #[prost(uint32, tag = "2")]
     pub count: u32,
 }
@@ -58,7 +58,7 @@ pub fn layered_with<C: Credential>(
         .service(channel)
 }
 
-/// One call of that kind, and the texts of what it was answered.
+/// Makes one call of the given kind, and returns the texts of its answers.
 pub async fn call<T>(
     client: &mut EchoClient<T>,
     kind: &str,

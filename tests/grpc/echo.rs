@@ -1,4 +1,4 @@
-//! A tonic service and its client, as generated code would have them.
+//! A tonic service, written like generated code.
 
 use std::{
     collections::HashSet,
@@ -34,9 +34,9 @@ use crate::{
     issuer::Issuer,
 };
 
-/// The service. Which token is good it asks an issuer; how it says no it is told by the call's
-/// `x-reject`: `head`, `trailers` or `401`. With `x-together` it says so to [`TOGETHER`] calls at
-/// once, and to none before.
+/// The service. An issuer tells which token is valid. The metadata `x-reject` of a call tells how
+/// to reject it: `head`, `trailers` or `401`. With `x-together`, calls are rejected once there are
+/// [`TOGETHER`] of them.
 #[derive(Clone)]
 pub struct Echo {
     issuer: Issuer,
@@ -68,8 +68,7 @@ impl Echo {
             peers: Arc::default(),
             together: Arc::new(Barrier::new(TOGETHER)),
         };
-        // More than any test has open at once, and few enough that one which leaks them comes to a
-        // stop.
+        // More than any test needs at a time, but few enough that a test which leaks streams fails.
         let server = Server::builder().max_concurrent_streams(256);
         let incoming = TcpIncoming::from(listener).with_nodelay(Some(true));
         let service = echo.clone();
@@ -119,7 +118,7 @@ impl Echo {
         }
     }
 
-    /// The third one of a note that says `expire` is cut by the end of the token.
+    /// For the text `expire`, the token expires at the third answer, and the stream ends.
     fn repeat(&self, note: Note, authorization: &[u8]) -> Notes {
         let (answers, received) = mpsc::unbounded_channel();
         for number in 0..note.count {
@@ -170,7 +169,7 @@ async fn reject(how: &str, request: http::Request<Body>) -> http::Response<Body>
                 .body(Body::new(page))
                 .unwrap()
         }
-        // As a streaming handler does it: the headers are on their way when it fails.
+        // Like a streaming handler, which fails after it has sent its headers.
         "trailers" => {
             let fail = |_: Request<Streaming<Note>>| async {
                 let failed = Err::<Note, _>(Status::unauthenticated("expired"));
@@ -219,7 +218,7 @@ impl Listening {
         self.echo.seen.lock().unwrap().clone()
     }
 
-    /// How many connections they came on.
+    /// The number of connections.
     pub fn connections(&self) -> usize {
         self.echo.peers.lock().unwrap().len()
     }

@@ -1,18 +1,19 @@
-//! What becomes of each frame of a response. The upstream is answered by hand, and time stands
-//! still.
+//! Tests of single frames of a response. The test answers as the upstream, and time is paused.
 
 use std::time::Duration;
 
 use bytes::Bytes;
-use http::{HeaderMap, HeaderValue, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Response, StatusCode};
 use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    Origins, RefreshLayer,
-    detect::GrpcUnauthenticated,
+    Origins, RefreshContext, RefreshLayer, Session, Token,
+    detect::{GrpcUnauthenticated, Verdict, detect_fn},
     extension::{Anonymous, NoReplay},
     grpc::TrailersLayer,
+    refresher::Cause,
+    refresher_fn,
 };
 
 use crate::{in_time, issuer::Issuer, upstream::*};
@@ -45,7 +46,7 @@ async fn trailers_before_any_message_are_replayed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn frames_pass_as_they_came() {
+async fn other_frames_pass_unchanged_and_in_order() {
     let scripts: &[&[&str]] = &[
         &[],
         &["data a"],
@@ -115,7 +116,7 @@ async fn a_rejection_after_a_message_reaches_the_caller_and_the_next_call_refres
 }
 
 #[tokio::test(start_paused = true)]
-async fn trailers_that_come_too_late_are_reported_too() {
+async fn trailers_after_the_grace_period_are_reported_to_the_session() {
     let issuer = Issuer::default();
     let session = issuer.session();
     let mut upstream = Upstream::below(TrailersLayer::new(), &session);
@@ -130,7 +131,7 @@ async fn trailers_that_come_too_late_are_reported_too() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn headers_without_a_frame_are_passed_on() {
+async fn headers_without_a_frame_are_passed_on_after_the_grace_period() {
     const DEFAULT: Duration = Duration::from_millis(20);
     let (_client, sending) = streaming();
     let cases = [
@@ -149,7 +150,7 @@ async fn headers_without_a_frame_are_passed_on() {
         }
         let feed = exchange.answer_with_headers_to();
         let response = call.await.unwrap().unwrap();
-        // Tokio's timer counts in milliseconds, and rounds up.
+        // Tokio's timer has a resolution of one millisecond, and rounds up.
         assert!(
             (delay..=delay + Duration::from_millis(1)).contains(&start.elapsed()),
             "{:?}",
@@ -163,7 +164,7 @@ async fn headers_without_a_frame_are_passed_on() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
+async fn headers_of_a_call_that_has_sent_everything_are_held_for_the_grace_period() {
     const GRACE: Duration = Duration::from_millis(50);
     let issuer = Issuer::default();
     let mut upstream =
@@ -203,7 +204,7 @@ async fn the_grace_holds_the_headers_of_a_call_that_has_sent_everything() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
+async fn headers_of_a_call_that_is_still_sending_are_never_held() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(3600));
     let mut upstream = Upstream::below(layer, &issuer.session());
@@ -215,7 +216,7 @@ async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
     let response = call.await.unwrap().unwrap();
     assert_eq!(start.elapsed(), Duration::ZERO);
 
-    // Only now does the client speak, and only then the server.
+    // The client sends after it has the headers, and the server after that.
     client.send(data("ping")).unwrap();
     assert_eq!(describe(exchange.request.body_mut().frame().await), Some("data ping".to_owned()));
     feed.send(data("pong")).unwrap();
@@ -223,7 +224,7 @@ async fn a_call_that_is_still_sending_is_not_held_whatever_the_grace() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_call_that_has_ended_its_upload_is_held_again() {
+async fn headers_are_held_once_an_upload_has_ended() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.expired_session());
@@ -242,13 +243,13 @@ async fn a_call_that_has_ended_its_upload_is_held_again() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_last_frame_of_an_upload_is_its_end() {
+async fn a_call_has_sent_everything_with_the_last_frame_of_its_body() {
     const GRACE: Duration = Duration::from_millis(50);
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new().grace(GRACE), &issuer.session());
     let call = upstream.call(unary());
     let mut exchange = upstream.next().await;
-    // Whoever sends it need not ask for another one, or drop the body.
+    // A client need not poll for another frame, or drop the body.
     assert_eq!(
         describe(exchange.request.body_mut().frame().await),
         Some("data message".to_owned())
@@ -291,7 +292,7 @@ async fn a_second_rejection_in_trailers_reaches_the_caller_with_all_its_metadata
 }
 
 #[tokio::test(start_paused = true)]
-async fn what_cannot_be_replayed_gets_its_rejection_and_the_refresh_still_runs() {
+async fn a_call_that_cannot_be_replayed_gets_its_rejection_and_the_refresh_runs() {
     let issuer = Issuer::default();
     let session = issuer.expired_session();
     let mut upstream = Upstream::below(TrailersLayer::new(), &session);
@@ -328,7 +329,7 @@ async fn responses_that_are_not_grpc_are_not_read() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.session());
-    for content_type in [None, Some("text/html"), Some("application/grpc-web+proto")] {
+    for content_type in [None, Some("text/html"), Some("application/json")] {
         let start = Instant::now();
         let call = upstream.call(unary());
         let mut response = Response::new(Unreadable.boxed_unsync());
@@ -342,8 +343,123 @@ async fn responses_that_are_not_grpc_are_not_read() {
     }
 }
 
+/// As with `tonic_web::GrpcWebClientLayer` below: that layer turns the last data of a response into
+/// trailers, leaves the content type, and may report the end of its body before the trailers.
 #[tokio::test(start_paused = true)]
-async fn requests_that_are_not_grpc_are_not_followed() {
+async fn trailers_of_a_grpc_web_layer_below_are_inspected() {
+    for content_type in ["application/grpc-web+proto", "application/grpc-web"] {
+        let issuer = Issuer::default();
+        let session = issuer.expired_session();
+        let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+        let call = upstream.call(unary());
+        for frames in [&["trailers 16"][..], &["data hello", "trailers 0"]] {
+            let mut response = grpc_response(ends_early(frames));
+            let content_type = HeaderValue::from_static(content_type);
+            response.headers_mut().insert("content-type", content_type);
+            upstream.next().await.answer.send(Ok(response)).ok().unwrap();
+        }
+        let body = call.await.unwrap().unwrap().into_body();
+        assert_eq!(frames(body).await, ["data hello", "trailers 0"]);
+        assert_eq!(issuer.refreshes(), 1);
+
+        // A rejection after a message.
+        issuer.expire();
+        let call = upstream.call(unary());
+        let mut response = grpc_response(ends_early(&["data hello", "trailers 16"]));
+        response.headers_mut().insert("content-type", HeaderValue::from_static(content_type));
+        upstream.next().await.answer.send(Ok(response)).ok().unwrap();
+        let body = call.await.unwrap().unwrap().into_body();
+        assert_eq!(frames(body).await, ["data hello", "trailers 16"]);
+        in_time(session.subscribe().wait_for(|state| state.flights_settled() == 2)).await.unwrap();
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_detector_decides_about_trailers() {
+    // The layer above has the default detector of gRPC, which knows nothing of this status.
+    let detect = || {
+        detect_fn(|trailers| {
+            assert_eq!(trailers.status(), StatusCode::OK);
+            assert_eq!(trailers.request().uri().path(), "/echo");
+            assert_eq!(trailers.request().method(), Method::POST);
+            match trailers.headers().get("grpc-status").map(HeaderValue::as_bytes) {
+                Some(b"3") => Verdict::Rejected,
+                Some(b"9") => Verdict::Retry,
+                _ => Verdict::Accepted,
+            }
+        })
+    };
+    let issuer = Issuer::default();
+    let session = issuer.expired_session();
+    let mut upstream = Upstream::below(TrailersLayer::new().detect(detect()), &session);
+    let call = upstream.call(unary());
+    upstream.next().await.answer_with_headers().send(trailers("3")).unwrap();
+    let second = upstream.next().await;
+    assert_eq!(second.bearer(), "Bearer at-1");
+    let feed = second.answer_with_headers();
+    feed.send(data("hello")).unwrap();
+    feed.send(trailers("16")).unwrap();
+    drop(feed);
+    // Status 16 is no rejection to this detector.
+    let body = call.await.unwrap().unwrap().into_body();
+    assert_eq!(frames(body).await, ["data hello", "trailers 16"]);
+    assert_eq!(issuer.refreshes(), 1);
+
+    // After a message.
+    issuer.expire();
+    let call = upstream.call(unary());
+    let feed = upstream.next().await.answer_with_headers();
+    feed.send(data("hello")).unwrap();
+    feed.send(trailers("3")).unwrap();
+    drop(feed);
+    let body = call.await.unwrap().unwrap().into_body();
+    assert_eq!(frames(body).await, ["data hello", "trailers 3"]);
+    in_time(session.subscribe().wait_for(|state| state.flights_settled() == 2)).await.unwrap();
+    assert_eq!(issuer.refreshes(), 2);
+
+    // For a retry, the layer above decides by the head that has the trailers.
+    let call = upstream.call(unary());
+    upstream.next().await.answer_with_headers().send(trailers("9")).unwrap();
+    let response = call.await.unwrap().unwrap();
+    assert_eq!(response.headers()["grpc-status"], "9");
+    assert_eq!(issuer.refreshes(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_refresher_gets_the_status_and_the_trailers_of_a_rejection() {
+    for has_message in [false, true] {
+        let (seen, mut rejections) = tokio::sync::mpsc::unbounded_channel();
+        let refresher = refresher_fn(move |context: RefreshContext| {
+            let rejection = context.rejection().cloned();
+            seen.send((context.cause(), rejection)).unwrap();
+            async { Ok(Token::bearer("at-1")?) }
+        });
+        let session = Session::new(Token::bearer("at-0").unwrap(), refresher);
+        let mut upstream = Upstream::below(TrailersLayer::new(), &session);
+        let call = upstream.call(unary());
+        let feed = upstream.next().await.answer_with_headers();
+        if has_message {
+            feed.send(data("hello")).unwrap();
+        }
+        let mut trailers = HeaderMap::new();
+        trailers.insert("grpc-status", HeaderValue::from_static("16"));
+        trailers.insert("claims", HeaderValue::from_static("e30="));
+        feed.send(Ok(Frame::trailers(trailers))).unwrap();
+        drop(feed);
+        if has_message {
+            frames(call.await.unwrap().unwrap().into_body()).await;
+        }
+        let (cause, rejection) = in_time(rejections.recv()).await.unwrap();
+        assert_eq!(cause, Cause::Rejected);
+        let rejection = rejection.unwrap();
+        assert_eq!(rejection.status(), StatusCode::OK);
+        assert_eq!(rejection.headers()["claims"], "e30=");
+        assert_eq!(rejection.headers()["grpc-status"], "16");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn requests_that_are_not_grpc_are_not_tracked() {
     let issuer = Issuer::default();
     let layer = TrailersLayer::new().grace(Duration::from_secs(1));
     let mut upstream = Upstream::below(layer, &issuer.session());
@@ -361,7 +477,7 @@ async fn requests_that_are_not_grpc_are_not_followed() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
+async fn calls_without_the_session_s_credential_pass_unchanged() {
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
     let mut anonymous = unary();
@@ -381,7 +497,7 @@ async fn calls_that_are_none_of_the_session_s_business_are_not_touched() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
+async fn without_an_exposed_stamp_trailers_pass_unchanged() {
     let issuer = Issuer::default();
     let layer =
         RefreshLayer::new(issuer.expired_session(), Origins::any()).detect(GrpcUnauthenticated);
@@ -394,7 +510,7 @@ async fn without_an_exposed_stamp_there_is_nothing_to_go_by() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_hints_of_a_body_count_what_was_read_ahead() {
+async fn the_size_hint_of_a_body_includes_peeked_frames() {
     let issuer = Issuer::default();
     let mut upstream = Upstream::below(TrailersLayer::new(), &issuer.session());
     let call = upstream.call(unary());
@@ -410,7 +526,7 @@ async fn the_hints_of_a_body_count_what_was_read_ahead() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn errors_of_the_inner_service_stay_as_they_are() {
+async fn errors_of_the_inner_service_pass_unchanged() {
     #[derive(Debug)]
     struct Unreachable;
     impl std::fmt::Display for Unreachable {

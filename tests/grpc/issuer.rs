@@ -1,4 +1,4 @@
-//! Who knows which token is good: the server asks it, and so does the refresher.
+//! The issuer of tokens, which the server and the refresher ask.
 
 use std::{
     sync::{
@@ -12,7 +12,7 @@ use tower_refresh::{
     RefreshContext, RefreshError, Session, Token, refresher_fn, session::SessionBuilder,
 };
 
-/// Tokens are called `at-1`, `at-2`, …, and one of them is good at a time.
+/// Issues the tokens `at-1`, `at-2`, …, of which one is valid at a time.
 #[derive(Clone, Default)]
 pub struct Issuer(Arc<Inner>);
 
@@ -26,17 +26,17 @@ struct Inner {
 // === impl Issuer ===
 
 impl Issuer {
-    /// A session that holds `at-0`, which is good until it expires.
+    /// A session with the token `at-0`, which is valid until [`expire`](Self::expire).
     pub fn session(&self) -> Session {
         self.builder().build()
     }
 
-    /// One that may refresh as often as it likes.
+    /// A session without a refresh limit.
     pub fn unlimited_session(&self) -> Session {
         self.builder().refresh_limit(1, Duration::ZERO).build()
     }
 
-    /// The same, but the token has expired and nobody knows yet.
+    /// A session whose token has expired. The session does not know yet.
     pub fn expired_session(&self) -> Session {
         self.expire();
         self.session()

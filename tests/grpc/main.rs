@@ -1,5 +1,4 @@
-//! gRPC through the layers: frame by frame, against a server that is driven by hand, and against
-//! tonic.
+//! gRPC through the layers: single frames, a server that the test drives, and tonic.
 
 #![allow(
     clippy::unwrap_used,
@@ -20,7 +19,7 @@ mod volume;
 
 use std::time::Duration;
 
-/// No test waits longer than this, whatever is wrong.
+/// Fails a test that hangs.
 async fn in_time<T>(future: impl Future<Output = T>) -> T {
     tokio::time::timeout(Duration::from_secs(30), future).await.expect("it hangs")
 }

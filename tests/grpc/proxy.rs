@@ -1,4 +1,4 @@
-//! A gRPC proxy between tonic and tonic, put together as the module docs have it.
+//! The gRPC proxy of the module docs, between a tonic client and a tonic server.
 
 use http::{Request, Uri, uri::PathAndQuery};
 use hyper::{body::Incoming, server::conn::http2, service::service_fn};
@@ -27,7 +27,7 @@ use crate::{
 };
 
 #[tokio::test]
-async fn callers_of_a_proxy_notice_nothing() {
+async fn callers_of_a_proxy_do_not_see_rejections() {
     in_time(async {
         for kind in KINDS {
             for reject in ["head", "trailers", "401"] {
@@ -44,7 +44,7 @@ async fn callers_of_a_proxy_notice_nothing() {
 }
 
 #[tokio::test]
-async fn a_dialogue_passes_message_by_message() {
+async fn a_bidirectional_call_passes_message_by_message() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;

@@ -37,7 +37,7 @@ use crate::{
 };
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn every_kind_of_call_survives_every_kind_of_rejection() {
+async fn every_kind_of_call_is_replayed_after_every_kind_of_rejection() {
     in_time(async {
         for kind in KINDS {
             for reject in ["head", "trailers", "401"] {
@@ -86,7 +86,7 @@ async fn two_hundred_calls_at_once_cost_one_refresh() {
 }
 
 #[tokio::test]
-async fn a_stream_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_first() {
+async fn a_stream_that_is_rejected_midway_fails_and_the_next_call_waits_for_the_refresh() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
@@ -114,7 +114,8 @@ async fn a_stream_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_fir
 }
 
 #[tokio::test]
-async fn a_dialogue_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_first() {
+async fn a_bidirectional_call_that_is_rejected_midway_fails_and_the_next_call_waits_for_the_refresh()
+ {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
@@ -139,7 +140,7 @@ async fn a_dialogue_that_is_cut_reaches_the_caller_and_the_next_call_refreshes_f
 }
 
 #[tokio::test]
-async fn a_client_that_waits_for_the_headers_before_it_speaks_is_not_held_up() {
+async fn a_client_that_sends_nothing_before_the_headers_gets_them() {
     in_time(async {
         for grace in [Duration::ZERO, Duration::from_secs(3600)] {
             for is_expired in [false, true] {
@@ -166,7 +167,7 @@ async fn a_client_that_waits_for_the_headers_before_it_speaks_is_not_held_up() {
 }
 
 #[tokio::test]
-async fn an_upload_beyond_the_limit_gets_its_status_and_the_refresh_still_runs() {
+async fn an_upload_beyond_the_limit_gets_its_status_and_the_refresh_runs() {
     in_time(async {
         for kind in ["client streaming", "unary"] {
             let issuer = Issuer::default();
@@ -202,7 +203,7 @@ async fn an_upload_beyond_the_limit_gets_its_status_and_the_refresh_still_runs()
 }
 
 #[tokio::test]
-async fn metadata_and_deadline_are_carried_over() {
+async fn metadata_and_deadline_are_the_same_on_the_replay() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
@@ -232,7 +233,7 @@ struct Proof(HeaderValue);
 
 impl Proof {
     fn new(bytes: &[u8]) -> Self {
-        // Metadata whose name ends in `-bin` is base64 on the wire, which tonic knows how to write.
+        // On the wire, the value of a name that ends in `-bin` is base64.
         let value = MetadataValue::from_bytes(bytes);
         let mut value = HeaderValue::from_bytes(value.as_encoded_bytes()).unwrap();
         value.set_sensitive(true);
@@ -255,7 +256,7 @@ async fn a_credential_may_be_binary_metadata() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
-        // Nobody accepts it, which is enough to see both.
+        // Every credential is rejected, so both attempts are seen.
         let refresher =
             refresher_fn(|_: RefreshContext<Proof>| async { Ok(Proof::new(&[2, 255])) });
         let session = Session::new(Proof::new(&[1, 255]), refresher);
@@ -271,7 +272,7 @@ async fn a_credential_may_be_binary_metadata() {
 }
 
 #[tokio::test]
-async fn a_failed_refresh_has_the_code_that_fits_it() {
+async fn a_failed_refresh_is_answered_with_its_code() {
     in_time(async {
         let failures = [
             (RefreshError::terminal("invalid_grant"), Code::Unauthenticated, "invalid_grant"),
@@ -293,7 +294,7 @@ async fn a_failed_refresh_has_the_code_that_fits_it() {
             assert!(status.message().ends_with(cause), "{status:?}");
             assert!(!format!("{status:?}").contains("at-0"), "{status:?}");
 
-            // Until the back-off is over, or for good.
+            // The same during the back-off, or after the end of the login.
             assert_eq!(call(&mut client, "unary", "head").await.unwrap_err().code(), code);
             assert_eq!(issuer.refreshes(), 1);
             assert_eq!(
@@ -315,7 +316,7 @@ async fn a_failed_refresh_has_the_code_that_fits_it() {
 }
 
 #[tokio::test]
-async fn one_waiter_too_many_is_resource_exhausted() {
+async fn a_waiter_beyond_the_limit_is_resource_exhausted() {
     in_time(async {
         let issuer = Issuer::default();
         issuer.expire();
@@ -333,7 +334,7 @@ async fn one_waiter_too_many_is_resource_exhausted() {
 }
 
 #[tokio::test]
-async fn without_an_answer_layer_the_error_is_found_in_the_status() {
+async fn without_a_respond_layer_the_status_has_the_error_as_its_source() {
     in_time(async {
         let issuer = Issuer::default();
         issuer.fail(RefreshError::terminal("invalid_grant"));
@@ -350,7 +351,7 @@ async fn without_an_answer_layer_the_error_is_found_in_the_status() {
 #[tokio::test]
 async fn an_unreachable_server_stays_unavailable() {
     in_time(async {
-        // A port that was free a moment ago.
+        // A port that no server listens on.
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let uri = format!("http://{}", listener.local_addr().unwrap());
         drop(listener);
@@ -402,7 +403,7 @@ async fn a_call_that_is_cancelled_or_times_out_leaves_no_waiter() {
         assert!(cancelled.await.unwrap_err().is_cancelled());
         assert_eq!(session.waiters(), 0);
 
-        // The wait counts towards the deadline of the caller.
+        // The caller's deadline includes the wait for the refresh.
         let deadline = ServiceBuilder::new()
             .map_err(|error: BoxError| match error.downcast::<tower::timeout::error::Elapsed>() {
                 Ok(elapsed) => Status::deadline_exceeded(elapsed.to_string()).into(),

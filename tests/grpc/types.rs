@@ -1,4 +1,4 @@
-//! What generated clients ask of their channel, as compiled facts.
+//! The bounds that generated clients have on their channel, checked by the compiler.
 
 use tonic::{
     Request, Status,
@@ -16,7 +16,7 @@ use crate::{
     issuer::Issuer,
 };
 
-/// The bounds of every client that `tonic-build` generates, and those of sending it across tasks.
+/// The bounds of every client that `tonic-build` generates, and of moving it to another task.
 fn is_a_channel<T>(channel: T) -> T
 where
     T: GrpcService<Body> + Clone + Send + 'static,
@@ -28,7 +28,7 @@ where
     channel
 }
 
-/// Those of the `with_interceptor` that is generated beside it.
+/// The bounds of the generated `with_interceptor`.
 fn intercepted<T, F>(channel: T, interceptor: F) -> InterceptedService<T, F>
 where
     T: GrpcService<Body, ResponseBody: Default>
@@ -43,7 +43,7 @@ where
 }
 
 #[tokio::test]
-async fn a_generated_style_client_takes_an_interceptor() {
+async fn a_generated_client_takes_an_interceptor() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
@@ -62,7 +62,7 @@ async fn a_generated_style_client_takes_an_interceptor() {
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn a_generated_style_client_is_cloned_and_sent_across_tasks() {
+async fn a_generated_client_is_cloned_and_moved_to_other_tasks() {
     in_time(async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;

@@ -1,6 +1,7 @@
-//! A client whose upstream is answered by hand, frame by frame.
+//! A client whose upstream is the test, which answers frame by frame.
 
 use std::{
+    collections::VecDeque,
     pin::Pin,
     task::{Context, Poll},
 };
@@ -47,7 +48,13 @@ pub struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 /// A body that must not be polled.
 pub struct Unreadable;
 
-/// A call that has said everything.
+/// A body that reports its end as soon as its data was read, before it yields its trailers.
+pub struct EndsEarly {
+    frames: VecDeque<Result<Frame<Bytes>, BoxError>>,
+    is_read: bool,
+}
+
+/// A call with one message.
 pub fn unary() -> Request<AnyBody> {
     let message = Full::new(Bytes::from_static(b"message")).map_err(|never| match never {});
     Request::post("/echo")
@@ -56,10 +63,15 @@ pub fn unary() -> Request<AnyBody> {
         .unwrap()
 }
 
-/// A call that goes on until its feed is dropped.
+/// A call that is sending until its feed is dropped.
 pub fn streaming() -> (Feed, Request<AnyBody>) {
     let (feed, body) = fed();
     (feed, Request::post("/echo").header("content-type", "application/grpc").body(body).unwrap())
+}
+
+pub fn ends_early(frames: &[&'static str]) -> AnyBody {
+    let frames = frames.iter().map(|description| frame(description)).collect();
+    EndsEarly { frames, is_read: false }.boxed_unsync()
 }
 
 pub fn fed() -> (Feed, AnyBody) {
@@ -182,7 +194,7 @@ impl Exchange {
         self.request.headers()["authorization"].to_str().unwrap()
     }
 
-    /// Reads the request to its end, as a server would that answers after it.
+    /// Reads the request to its end.
     pub async fn read_request(mut self) -> Self {
         while in_time(self.request.body_mut().frame()).await.is_some() {}
         self
@@ -225,6 +237,23 @@ impl Body for Fed {
         cx: &mut Context<'_>,
     ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
         self.0.poll_recv(cx)
+    }
+}
+
+impl Body for EndsEarly {
+    type Data = Bytes;
+    type Error = BoxError;
+
+    fn poll_frame(
+        mut self: Pin<&mut Self>,
+        _: &mut Context<'_>,
+    ) -> Poll<Option<Result<Frame<Bytes>, BoxError>>> {
+        self.is_read = true;
+        Poll::Ready(self.frames.pop_front())
+    }
+
+    fn is_end_stream(&self) -> bool {
+        self.is_read
     }
 }
 

@@ -1,4 +1,4 @@
-//! What is left of a connection after very many rejections.
+//! The state of a connection after many rejections.
 
 use std::time::{Duration, Instant};
 
@@ -17,7 +17,7 @@ const REJECTIONS: usize = 10_000;
 
 /// The connection has 64 KiB of window and 256 streams. A 401 has a kilobyte of text.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
-async fn ten_thousand_rejected_calls_leave_the_connection_as_it_was() {
+async fn ten_thousand_rejected_calls_leak_neither_streams_nor_window() {
     let test = async {
         let issuer = Issuer::default();
         let server = Echo::listen(&issuer).await;
@@ -59,7 +59,7 @@ async fn ask(mut client: EchoClient<Layered>, number: usize) -> Result<(), Statu
 
 const TRANSFERS: usize = 5;
 
-/// The best of a few, since other programs run on the machine too.
+/// The fastest of several transfers, since the machine runs other programs too.
 async fn fastest_transfer(client: &EchoClient<Layered>) -> Duration {
     let mut fastest = Duration::MAX;
     for _ in 0..TRANSFERS {

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Cookie sessions against an application that isn't Rust: Flask-JWT-Extended, in a virtual environment below target/.
+# Cookie sessions with a server in another language: Flask-JWT-Extended, in a virtual environment below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The gRPC layers against a server that isn't Rust: grpcio, in a virtual environment below target/.
+# The gRPC layers with a server in another language: grpcio, in a virtual environment below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 

@@ -1,4 +1,4 @@
-//! Against grpcio. Run by `tests/interop/grpcio.sh`, which installs it.
+//! gRPC calls to a grpcio server. `tests/interop/grpcio.sh` installs grpcio and runs this test.
 
 #![allow(
     clippy::unwrap_used,
@@ -31,26 +31,26 @@ use tonic::{
 use tonic_prost::ProstCodec;
 use tower_refresh::{RefreshContext, Session, Token, grpc::TrailersLayer, refresher_fn};
 
-/// Interceptors abort before there are headers; handlers do as well, or send headers first, or a
-/// message.
+/// An interceptor aborts before it sends headers. A handler aborts before its headers, after them,
+/// or after a message.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 #[ignore = "needs Python: run tests/interop/grpcio.sh"]
-async fn grpcio() {
-    let (_grpcio, endpoint) = Grpcio::start();
-    let server = endpoint.connect().await.expect("it listens");
+async fn calls_rejected_by_grpcio_are_replayed_after_one_refresh() {
+    let (_server, endpoint) = GrpcioServer::start();
+    let server = endpoint.connect().await.expect("the server listens");
     let everything = async {
         for kind in KINDS {
             for place in ["interceptor", "handler", "headers"] {
                 for _ in 0..20 {
                     rejected_before_a_message(&server, kind, place).await;
                 }
-                println!("{kind}, rejected by the {place}: sent again");
+                println!("{kind}, rejected by the {place}: replayed");
             }
         }
         rejected_after_a_message(&server).await;
         two_hundred_at_once(&server).await;
     };
-    tokio::time::timeout(Duration::from_secs(120), everything).await.expect("it hangs");
+    tokio::time::timeout(Duration::from_secs(120), everything).await.expect("the test hangs");
 }
 
 async fn rejected_before_a_message(server: &Channel, kind: &str, place: &str) {
@@ -73,7 +73,7 @@ async fn rejected_after_a_message(server: &Channel) {
         };
         let mut messages = 0;
         let status = loop {
-            match stream.next().await.expect("it does not end without a status") {
+            match stream.next().await.expect("the stream ends with a status") {
                 Ok(_) => messages += 1,
                 Err(status) => break status,
             }
@@ -87,7 +87,9 @@ async fn rejected_after_a_message(server: &Channel) {
         session.subscribe().wait_for(|state| state.flights_settled() == 1).await.unwrap();
         assert_eq!(call(&mut client, "unary", "handler").await.unwrap(), expected("unary"));
         assert_eq!(refreshes.load(SeqCst), 1);
-        println!("{kind}, rejected after a message: told, and the next call refreshed first");
+        println!(
+            "{kind}, rejected after a message: the caller got the status, and the next call was sent after a refresh"
+        );
     }
 }
 
@@ -107,10 +109,10 @@ async fn two_hundred_at_once(server: &Channel) {
     println!("200 unary calls with an expired token: 200 answers, 1 refresh");
 }
 
-/// A server of its own. It ends when its input does: with this, whatever happens.
-struct Grpcio(Child);
+/// A grpcio server process. It exits when its input closes, at the latest with this process.
+struct GrpcioServer(Child);
 
-impl Grpcio {
+impl GrpcioServer {
     fn start() -> (Self, Endpoint) {
         let python = env::var("GRPCIO_PYTHON").expect("needs Python: run tests/interop/grpcio.sh");
         let mut server = Command::new(python)
@@ -118,7 +120,7 @@ impl Grpcio {
             .stdin(Stdio::piped())
             .stdout(Stdio::piped())
             .spawn()
-            .expect("tests/interop/grpcio.sh has made that Python");
+            .expect("GRPCIO_PYTHON is the interpreter of the virtual environment");
         let mut port = String::new();
         BufReader::new(server.stdout.take().unwrap()).read_line(&mut port).unwrap();
         let uri = format!("http://127.0.0.1:{}", port.trim());
@@ -126,7 +128,7 @@ impl Grpcio {
     }
 }
 
-impl Drop for Grpcio {
+impl Drop for GrpcioServer {
     fn drop(&mut self) {
         drop(self.0.stdin.take());
         let _ = self.0.wait();

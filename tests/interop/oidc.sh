@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# The OAuth 2 refreshers against a provider that isn't ours: oidc-provider from npm, installed below target/.
+# The OAuth 2 refreshers with a provider in another language: oidc-provider from npm, installed below target/.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -16,7 +16,7 @@ if ! cmp -s tests/interop/oidc/package-lock.json "$installed/package-lock.json.d
     npm ci --prefix "$installed" --no-audit --no-fund --loglevel=error
     cp tests/interop/oidc/package-lock.json "$installed/package-lock.json.done"
 fi
-# Node finds the modules beside the script alone.
+# Node resolves modules relative to the script, so the script is copied beside them.
 cp tests/interop/oidc/provider.mjs "$installed/provider.mjs"
 
 OIDC_PROVIDER=$installed/provider.mjs cargo test --locked --features oauth2 --test oauth2_interop -- --ignored

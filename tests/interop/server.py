@@ -1,7 +1,7 @@
-"""test.Echo on grpcio, which rejects calls in each way that it knows.
+"""The service test.Echo on grpcio. It rejects calls in every way that grpcio offers.
 
-Prints its port and serves until its input ends. No generated code: a message is `{1: text, 2: count}`, read and
-written by hand.
+Prints its port and serves until its input closes. There is no generated code: a message is `{1: text, 2: count}`,
+encoded and decoded by hand.
 """
 
 import sys
@@ -9,12 +9,12 @@ from concurrent import futures
 
 import grpc
 
-# Which token is good, told by the test through test.Control/Accept.
+# The accepted token. The test sets it with test.Control/Accept.
 good = "at-0"
 
 
 def text_of(message):
-    # Field 1, length-delimited; texts are short here.
+    # Field 1, length-delimited. Texts are shorter than 128 bytes, so the length is one byte.
     return message[2 : 2 + message[1]].decode() if message[:1] == b"\n" else ""
 
 

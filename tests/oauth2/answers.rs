@@ -1,4 +1,4 @@
-//! What is made of an answer that should bring a token.
+//! Answers of a token endpoint that should bring a token.
 
 use std::{
     convert::Infallible,
@@ -12,11 +12,11 @@ use http::Response;
 use http_body::{Body, Frame};
 use http_body_util::BodyExt;
 use proptest::prelude::*;
-use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshToken};
+use tower_refresh::{Credential, RefreshErrorKind, Session, oauth2::RefreshTokenGrant};
 
 use crate::hand::*;
 
-/// Frames of this size, without an end.
+/// A body of endless frames of this size.
 struct Endless(usize);
 
 #[test]
@@ -24,7 +24,8 @@ fn a_new_refresh_token_takes_the_place_of_the_old_one() {
     let token = refresh(answering(200, GOOD)).unwrap();
     assert_eq!(token.access_token(), NEW_ACCESS);
     assert_eq!(token.refresh_token(), Some(NEW_REFRESH));
-    let left = token.expires_at().unwrap().duration_since(SystemTime::now()).unwrap();
+    let left =
+        token.expires_at(SystemTime::now()).unwrap().duration_since(SystemTime::now()).unwrap();
     assert!(left > Duration::from_secs(3500) && left <= Duration::from_secs(3600));
 }
 
@@ -42,7 +43,7 @@ fn the_old_refresh_token_is_kept_when_none_comes() {
 }
 
 #[test]
-fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
+fn an_odd_lifetime_never_costs_the_token() {
     let known = [
         ("1", 1),
         ("3600", 3600),
@@ -80,23 +81,28 @@ fn a_lifetime_is_read_leniently_and_never_costs_the_token() {
     ] {
         assert_eq!(expiry(unknown), None, "{unknown}");
     }
-    assert_eq!(refresh(answering(200, r#"{"access_token":"at-2"}"#)).unwrap().expires_at(), None);
+    assert_eq!(
+        refresh(answering(200, r#"{"access_token":"at-2"}"#))
+            .unwrap()
+            .expires_at(SystemTime::now()),
+        None
+    );
 }
 
 fn expiry(lifetime: &str) -> Option<SystemTime> {
     let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
     refresh(answering(200, body))
         .unwrap_or_else(|error| panic!("{lifetime}: {error:?}"))
-        .expires_at()
+        .expires_at(SystemTime::now())
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_session_can_live_with_every_lifetime() {
+async fn a_session_works_with_every_lifetime() {
     for lifetime in
         ["1", "9223372036", "9000000000000000000", "9223372036854775807", "18446744073709551615"]
     {
         let body = format!(r#"{{"access_token":"at-2","expires_in":{lifetime}}}"#);
-        let session = Session::builder(RefreshToken::new(answering(200, body)))
+        let session = Session::builder(RefreshTokenGrant::new(answering(200, body)))
             .credential(stale())
             .refresh_ahead(Duration::MAX)
             .build();
@@ -111,8 +117,25 @@ async fn a_session_can_live_with_every_lifetime() {
     }
 }
 
+#[tokio::test]
+async fn a_lifetime_counts_by_the_session_s_clock() {
+    for offset in [-3600_i64, 0, 3600, -1_000_000_000] {
+        let clock = move || match u64::try_from(offset) {
+            Ok(ahead) => SystemTime::now() + Duration::from_secs(ahead),
+            Err(_) => SystemTime::now() - Duration::from_secs(offset.unsigned_abs()),
+        };
+        let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
+            .credential(stale())
+            .clock(clock)
+            .build();
+        session.refresh().await.unwrap();
+        let left = session.state().expires_at().unwrap().duration_since(clock()).unwrap();
+        assert!(left > Duration::from_secs(3500) && left <= Duration::from_secs(3600), "{offset}");
+    }
+}
+
 #[test]
-fn what_the_body_is_decides() {
+fn the_body_decides_and_not_its_content_type() {
     for content_type in
         ["text/plain", "text/html; charset=utf-8", "application/x-amz-json-1.1", "\u{7f}"]
     {
@@ -133,7 +156,7 @@ fn what_the_body_is_decides() {
 }
 
 #[test]
-fn an_error_that_says_nothing_is_none() {
+fn an_error_without_content_is_no_error() {
     for error in ["null", r#""""#] {
         let body = format!(r#"{{"access_token":"at-2","error":{error}}}"#);
         assert_eq!(refresh(answering(200, body)).unwrap().access_token(), "at-2", "{error}");
@@ -142,13 +165,46 @@ fn an_error_that_says_nothing_is_none() {
 
 #[test]
 fn a_token_type_is_bearer_in_any_case_or_left_out() {
-    for kind in [r#""bearer""#, r#""Bearer""#, r#""BEARER""#, "null"] {
+    for kind in [
+        r#""bearer""#,
+        r#""Bearer""#,
+        r#"" BEARER ""#,
+        r#""""#,
+        "null",
+        "1",
+        "false",
+        "{}",
+        r#"["mac"]"#,
+    ] {
         refresh(answering(200, format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#)))
             .expect(kind);
     }
-    for kind in [r#""mac""#, r#""DPoP""#, r#""""#, "1"] {
-        let body = format!(r#"{{"access_token":"at-2","token_type":{kind}}}"#);
+    for (kind, text) in [
+        ("mac", "a token of the type mac, which is not accepted"),
+        ("DPoP", "a token of the type DPoP, which is not accepted"),
+        ("hush is the word", "a token of a type that is not accepted"),
+        ("hush-hush-hush-hush-hush-hush-hush", "a token of a type that is not accepted"),
+    ] {
+        let body = format!(r#"{{"access_token":"at-2","token_type":"{kind}"}}"#);
         assert_ambiguous(200, &body);
+        let error = refresh(answering(200, body)).unwrap_err();
+        assert_eq!(cause(&error), format!("the token answer has {text}"));
+    }
+}
+
+#[test]
+fn other_token_types_are_accepted_by_name() {
+    for (kind, accepted) in [("bot", "bot"), ("BearerToken", "bearertoken"), ("DPoP", "dpop")] {
+        let body = format!(r#"{{"access_token":"at-2","token_type":"{kind}"}}"#);
+        assert_ambiguous(200, &body);
+        for endpoint in [
+            answering(200, body.clone()).accept_token_type(accepted),
+            answering(200, body).accept_token_type("other").accept_token_type(accepted),
+            answering(200, r#"{"access_token":"at-2","token_type":"bearer"}"#)
+                .accept_token_type(accepted),
+        ] {
+            assert_eq!(refresh(endpoint).unwrap().access_token(), "at-2", "{kind}");
+        }
     }
 }
 
@@ -168,25 +224,110 @@ fn a_success_without_a_usable_token_is_ambiguous() {
         r#"{"access_token":42}"#,
         r#"{"access_token":["hush-new-access"]}"#,
         r#"{"access_token":{"hush-new-access":"hush-new-access"}}"#,
-        r#"{"access_token":"hush-new-access","access_token":"hush-new-access"}"#,
-        r#"{"access_token":"hush-new-access","expires_in":1,"expires_in":2}"#,
-        r#"{"access_token":"hush-new-access","refresh_token":"hush-a","refresh_token":"hush-b"}"#,
-        r#"{"access_token":"hush-new-access","refresh_token":7}"#,
-        r#"{"access_token":"hush-new-access","refresh_token":["hush-new-refresh"]}"#,
         r#"{"access_token":"hush new access"}"#,
         r#"{"access_token":"hush-new-access\n"}"#,
         r#"{"access_token":"hush-new-access\r\nx-evil: 1"}"#,
         r#"{"access_token":"hush-\u00e9"}"#,
         r#"{"access_token":"hush-\u0000"}"#,
         r#"{"ACCESS_TOKEN":"hush-new-access"}"#,
-        // No JSON reader takes it for a number.
-        r#"{"access_token":"hush-new-access","expires_in":1e400}"#,
     ] {
         assert_ambiguous(200, body);
     }
     assert_ambiguous(204, "");
     let deep = format!(r#"{{"access_token":{}}}"#, "[".repeat(10_000));
     assert_ambiguous(200, &deep);
+}
+
+/// Answers with the tokens `at-2` and `rt-2` that a person can read.
+const ODD_TOKENS: &[&str] = &[
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":null}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":""}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":{}}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":[]}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","error":0,"error_description":false}"#,
+    r#"{"error":"","access_token":"at-2","refresh_token":"rt-2","error":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","token_type":"","expires_in":"soon"}"#,
+    r#"{"access_token":"at-1","access_token":"at-2","refresh_token":"rt-1","refresh_token":"rt-2"}"#,
+    r#"{"access_token":"at-2","access_token":null,"refresh_token":"rt-2","refresh_token":false}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":1,"expires_in":2}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":1e400,"scope":[{"a":[]}]}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","expires_in":NaN,"x":undefined,"y":-.5}"#,
+    r#"{"access_token":"at-2","refresh_token":"rt-2","scope":"\ud800","x":"\q","y":"\u00"}"#,
+    "\u{feff}{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+    " \r\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}\0\0\0\0",
+    "{\"scope\":\"a\nb\tc\",\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}\n",
+    r#"{"access_token":"at-2","refresh_token":"rt-2",}"#,
+    r#"{"access_token":"at-2" "refresh_token":"rt-2"}"#,
+    r#"{'access_token':'at-2','refresh_token':'rt-2'}"#,
+    r#"{access_token:"at-2",refresh_token:"rt-2"}"#,
+    r#"{'access_token': 'at-2', 'refresh_token': 'rt-2', 'error': None, 'token_type': None}"#,
+    r#"{" access_token ":"at-2","refresh_token " : "rt-2" /* two spaces */ , "error":nil}"#,
+    r#"[{"access_token":"at-2","refresh_token":"rt-2"}]"#,
+    r#""{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}""#,
+    ")]}',\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+    "Notice: undefined index in auth.php\n{\"access_token\":\"at-2\",\"refresh_token\":\"rt-2\"}",
+];
+
+/// Answers with a refusal that a person can read.
+const ODD_REFUSALS: &[&str] = &[
+    r#"{"error":"invalid_grant","access_token":"at-2"}"#,
+    r#"{"access_token":"at-2","error":"invalid_grant","error":null}"#,
+    r#"{"error":false,"error":"invalid_grant"}"#,
+    r#"{"error":"invalid_grant","error_description":false,"error_uri":7}"#,
+    r#"{"error":"invalid_grant","error_description":{"a":["}"]}}"#,
+    r#"{"error":"invalid_grant","token_type":"","refresh_token":false,"expires_in":[]}"#,
+    r#"{"error":"invalid_grant","error_description":"cut o"#,
+    r#"{"error":"invalid_grant","error_description":"\ud800\q"}"#,
+    r#"{"error":"invalid_grant",}"#,
+    r#"{"error":invalid_grant}"#,
+    r#"{'error':'invalid_grant'}"#,
+    r#"[{"error":"invalid_grant"}]"#,
+    "\u{feff}{\"error\":\"invalid_grant\"}\0",
+    "{\"error_description\":\"two\nlines\",\"error\":\"invalid_grant\"}",
+    "Notice: undefined index in auth.php\n{\"error\":\"invalid_grant\"}",
+    "{\"error\":\"invalid_grant\"}\n{\"access_token\":\"at-2\"}",
+];
+
+#[test]
+fn an_odd_answer_loses_no_token() {
+    for body in ODD_TOKENS {
+        let token =
+            refresh(answering(200, *body)).unwrap_or_else(|error| panic!("{body}: {error:?}"));
+        assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some("rt-2")), "{body}");
+    }
+    for refresh_token in ["false", "7", "null", "None", "NaN", "[]", r#"{"a":"b"}"#, r#""""#] {
+        let body = format!(r#"{{"access_token":"at-2","refresh_token":{refresh_token}}}"#);
+        let token = refresh(answering(200, body)).unwrap();
+        assert_eq!(token.refresh_token(), Some(OLD_REFRESH), "{refresh_token}");
+    }
+    let latin = b"{\"scope\":\"\xfc\",\"access_token\":\"at-2\"}";
+    assert_eq!(refresh(answering(200, &latin[..])).unwrap().access_token(), "at-2");
+}
+
+#[test]
+fn an_odd_answer_hides_no_refusal() {
+    for body in ODD_REFUSALS {
+        for code in [200, 400, 401] {
+            let error = refresh(answering(code, *body)).expect_err(body);
+            assert!(error.is_terminal(), "{body}: {error:?}");
+        }
+    }
+    let latin = b"{\"error_description\":\"ung\xfcltig\",\"error\":\"invalid_grant\"}";
+    assert!(refresh(answering(400, &latin[..])).unwrap_err().is_terminal());
+    // Without a code, a refusal is still none of a token.
+    for error in ["true", "400", r#"{"message":"expired"}"#, r#"["expired"]"#, r#"{"code":{}}"#] {
+        let body = format!(r#"{{"access_token":"at-2","error":{error}}}"#);
+        refresh(answering(200, body)).expect_err(error);
+    }
+}
+
+#[test]
+fn a_refusal_that_breaks_off_or_is_too_long_is_seen() {
+    for code in [200, 400] {
+        let long = format!(r#"{{"error":"invalid_grant","x":"{}"}}"#, "x".repeat(100_000));
+        assert!(refresh(answering(code, long)).unwrap_err().is_terminal(), "{code}");
+    }
 }
 
 #[test]
@@ -197,7 +338,7 @@ fn every_truncated_answer_is_ambiguous() {
 }
 
 #[test]
-fn an_answer_is_read_as_far_as_its_limit_and_no_byte_further() {
+fn an_answer_longer_than_the_limit_is_ambiguous() {
     let body = format!("{GOOD}{}", " ".repeat(1000 - GOOD.len()));
     assert!(refresh(answering(200, body.clone()).answer_limit(1000)).is_ok());
     let error = refresh(answering(200, body).answer_limit(999)).unwrap_err();
@@ -258,11 +399,45 @@ proptest! {
         let before = SystemTime::now();
         let token = refresh(answering(200, body)).unwrap();
         prop_assert_eq!(token.refresh_token(), Some("rt-2"));
-        prop_assert!(token.expires_at().is_none_or(|at| at > before));
+        prop_assert!(token.expires_at(SystemTime::now()).is_none_or(|at| at > before));
+    }
+
+    /// Members that say nothing, anywhere between those that do, in any order.
+    #[test]
+    fn no_odd_member_loses_a_token_or_hides_a_refusal(
+        mut members in prop::collection::vec(
+            (
+                prop_oneof!["scope|id_token|x|error_uri|data|\\\\u0041", "(token_type|error|refresh_token|expires_in)"],
+                json(),
+            )
+                .prop_filter("these mean something", |(name, value)| match &**name {
+                    "token_type" | "refresh_token" => !value.starts_with('"') || value == "\"\"",
+                    "error" => matches!(&**value, "null" | "false" | "0" | "\"\"" | "[]"),
+                    _ => true,
+                })
+                .prop_map(|(name, value)| format!(r#""{name}":{value}"#)),
+            0..6,
+        ),
+        place: prop::sample::Index,
+        is_refused: bool,
+        start in prop::sample::select(vec!["", "\u{feff}", " \n", "\0", ")]}'\n", "[", "while(1);"]),
+        end in prop::sample::select(vec!["", "\0\0", " \n", "]", ";", "<!-- 7 -->", "\n{}", "{"]),
+        separator in prop::sample::select(vec![",", " , ", ",\n", ",,"]),
+    ) {
+        let member = if is_refused { r#""error":"invalid_grant""# } else { r#""access_token":"at-2""# };
+        members.insert(place.index(members.len() + 1), member.to_owned());
+        let body = format!("{start}{{{}}}{end}", members.join(separator));
+        match refresh(answering(200, body.clone())) {
+            Ok(token) => {
+                prop_assert!(!is_refused, "{}", body);
+                prop_assert_eq!((token.access_token(), token.refresh_token()), ("at-2", Some(OLD_REFRESH)));
+            }
+            Err(error) => prop_assert!(is_refused && error.is_terminal(), "{}: {:?}", body, error),
+        }
     }
 
     #[test]
-    fn whatever_else_a_refusal_says_its_code_decides(value in json(), code in prop_oneof![Just(200u16), Just(400)]) {
+    fn the_code_of_a_refusal_decides_whatever_its_other_members_are(value in json(), code in prop_oneof![Just(200u16), Just(400)]) {
         for field in ["error_description", "error_uri", "expires_in", "scope", "token_type_hint"] {
             let body = format!(r#"{{"error":"invalid_grant","{field}":{value}}}"#);
             let error = refresh(answering(code, body)).unwrap_err();
@@ -271,7 +446,7 @@ proptest! {
     }
 
     #[test]
-    fn no_body_ends_a_login_but_by_its_error_and_none_is_shown(
+    fn only_an_error_ends_a_login_and_no_body_is_shown(
         body in prop_oneof![
             json().prop_map(|value| format!(r#"{{"access_token":"hush-{value}","x":{value}"#).into_bytes()),
             json().prop_map(|value| format!(r#"{{"access_token":"hush-2","refresh_token":{value}}}"#).into_bytes()),

@@ -1,4 +1,4 @@
-//! A token endpoint that says what it is told to, and notes what it is sent.
+//! A token endpoint with canned answers and a log of its requests.
 
 use std::{
     error::Error,
@@ -8,18 +8,19 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request::Parts};
 use http_body_util::{BodyExt, Full, combinators::UnsyncBoxBody};
-use oauth2::url::form_urlencoded;
 use tower::{BoxError, util::BoxCloneSyncService};
 use tower_refresh::{
     RefreshContext, RefreshError, Refresher, Token,
-    oauth2::{Client, ClientCredentials, EndpointUrl, Form, RefreshToken, TokenEndpoint},
+    exchange::RequestBody,
+    oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, TokenEndpoint},
     refresher::Cause,
 };
+use url::form_urlencoded;
 
 pub(crate) type Answer = Response<UnsyncBoxBody<Bytes, BoxError>>;
-pub(crate) type Http = BoxCloneSyncService<Request<Form>, Answer, BoxError>;
+pub(crate) type Http = BoxCloneSyncService<Request<RequestBody>, Answer, BoxError>;
 
-/// What was sent, in order.
+/// The requests that were sent, in order.
 #[derive(Clone, Default)]
 pub(crate) struct Log(Arc<Mutex<Vec<Seen>>>);
 
@@ -45,11 +46,11 @@ pub(crate) fn answer(status: u16, body: impl Into<Bytes>) -> Answer {
         .unwrap()
 }
 
-/// An HTTP client that reads the form to its end, and then answers.
+/// An HTTP client that reads the body to its end, and then answers.
 pub(crate) fn http(answer: impl Fn() -> Answer + Clone + Send + Sync + 'static) -> (Http, Log) {
     let log = Log::default();
     let noting = log.clone();
-    let service = tower::service_fn(move |request: Request<Form>| {
+    let service = tower::service_fn(move |request: Request<RequestBody>| {
         let (noting, answer) = (noting.clone(), answer.clone());
         async move {
             let (head, body) = request.into_parts();
@@ -61,8 +62,8 @@ pub(crate) fn http(answer: impl Fn() -> Answer + Clone + Send + Sync + 'static) 
     (BoxCloneSyncService::new(service), log)
 }
 
-pub(crate) fn me() -> Client {
-    Client::basic("me", CLIENT_SECRET)
+pub(crate) fn me() -> ClientAuth {
+    ClientAuth::basic("me", CLIENT_SECRET)
 }
 
 pub(crate) fn at(http: Http) -> TokenEndpoint {
@@ -78,24 +79,24 @@ pub(crate) fn stale() -> Token {
     Token::bearer("hush-old-access").unwrap().with_refresh_token(OLD_REFRESH)
 }
 
-/// One refresh by the refresh token; nothing in it waits.
+/// One refresh by a refresh token, without a wait.
 pub(crate) fn refresh(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
     let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(stale()));
-    now(RefreshToken::new(endpoint).refresh(context))
+    now(RefreshTokenGrant::new(endpoint).refresh(context))
 }
 
 pub(crate) fn obtain(endpoint: TokenEndpoint) -> Result<Token, RefreshError> {
-    now(ClientCredentials::new(endpoint).refresh(RefreshContext::new(Cause::Missing)))
+    now(ClientCredentialsGrant::new(endpoint).refresh(RefreshContext::new(Cause::Missing)))
 }
 
 pub(crate) fn now<F: Future>(future: F) -> F::Output {
     match tokio_test::task::spawn(future).poll() {
         std::task::Poll::Ready(output) => output,
-        std::task::Poll::Pending => panic!("it waits"),
+        std::task::Poll::Pending => panic!("the future is pending"),
     }
 }
 
-/// Everything that an error could be printed as.
+/// All texts that an error can be printed as.
 pub(crate) fn all_texts(error: &(dyn Error + 'static)) -> String {
     let mut texts = String::new();
     let mut next = Some(error);
@@ -127,7 +128,7 @@ impl Log {
 }
 
 impl Seen {
-    /// A form field; every one is there once, or not at all.
+    /// The value of a form field that is there once or not at all.
     pub(crate) fn field(&self, name: &str) -> Option<String> {
         let mut values = self.fields(name);
         assert!(values.len() < 2, "{name} is there twice");

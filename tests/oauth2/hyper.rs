@@ -1,11 +1,13 @@
-//! Over real connections, with a token endpoint that rotates its refresh tokens and knows when one
-//! is used twice.
+//! Real connections to a token endpoint that rotates its refresh tokens and detects reuse.
 
 use std::{
     collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
-    sync::{Arc, Mutex},
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::Duration,
 };
 
@@ -17,7 +19,6 @@ use hyper_util::{
     client::legacy::{self, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
 };
-use oauth2::url::form_urlencoded;
 use tokio::{
     io::{AsyncReadExt, AsyncWriteExt},
     net::TcpListener,
@@ -25,11 +26,14 @@ use tokio::{
 use tower::{Layer, ServiceExt};
 use tower_refresh::{
     Origins, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, ReplayBody, Session, Token,
+    exchange::RequestBody,
     oauth2::{
-        Client, ClientCredentials, EndpointUrl, Form, RefreshToken, Revocation, TokenEndpoint,
+        ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation,
+        TokenEndpoint,
     },
     refresher::Cause,
 };
+use url::form_urlencoded;
 
 use crate::hand::{CLIENT_SECRET, all_texts};
 
@@ -50,7 +54,7 @@ struct Issued {
     redirected: u32,
 }
 
-type Pool = legacy::Client<HttpConnector, Form>;
+type Pool = legacy::Client<HttpConnector, RequestBody>;
 type Api = legacy::Client<HttpConnector, ReplayBody<Full<Bytes>>>;
 
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -59,8 +63,8 @@ fn pool() -> Pool {
     legacy::Client::builder(TokioExecutor::new()).build_http()
 }
 
-fn me() -> Client {
-    Client::basic("me", CLIENT_SECRET)
+fn me() -> ClientAuth {
+    ClientAuth::basic("me", CLIENT_SECRET)
 }
 
 fn context() -> RefreshContext {
@@ -72,7 +76,7 @@ fn context() -> RefreshContext {
 async fn no_refresh_token_is_used_twice_however_often_tokens_expire() {
     let server = Server::start().await;
     let revocation = Revocation::new(pool(), server.url("/revoke"), me());
-    let session = Session::builder(RefreshToken::new(server.tokens(me())))
+    let session = Session::builder(RefreshTokenGrant::new(server.tokens(me())))
         .credential(Token::bearer("at-0").unwrap().with_refresh_token("rt-0"))
         .refresh_limit(1000, Duration::ZERO)
         .on_login_end(revocation.into_hook())
@@ -111,7 +115,7 @@ async fn no_refresh_token_is_used_twice_however_often_tokens_expire() {
 #[tokio::test]
 async fn client_credentials_obtain_the_first_token_on_demand() {
     let server = Server::start().await;
-    let session = Session::<Token>::builder(ClientCredentials::new(server.tokens(me())))
+    let session = Session::<Token>::builder(ClientCredentialsGrant::new(server.tokens(me())))
         .acquire_on_demand(true)
         .build();
     let api: Api = legacy::Client::builder(TokioExecutor::new()).build_http();
@@ -123,10 +127,11 @@ async fn client_credentials_obtain_the_first_token_on_demand() {
 }
 
 #[tokio::test]
-async fn a_wrong_client_secret_is_no_logout() {
+async fn a_wrong_client_secret_is_transient() {
     let server = Server::start().await;
-    for client in [Client::basic("me", "hush-wrong"), Client::post("me", CLIENT_SECRET)] {
-        let error = RefreshToken::new(server.tokens(client)).refresh(context()).await.unwrap_err();
+    for client in [ClientAuth::basic("me", "hush-wrong"), ClientAuth::post("me", CLIENT_SECRET)] {
+        let error =
+            RefreshTokenGrant::new(server.tokens(client)).refresh(context()).await.unwrap_err();
         assert_eq!(error.kind(), RefreshErrorKind::Transient);
         assert!(!all_texts(&error).contains("hush"));
     }
@@ -136,23 +141,23 @@ async fn a_wrong_client_secret_is_no_logout() {
 async fn a_refresh_token_that_is_not_known_ends_the_login() {
     let server = Server::start().await;
     server.issued.lock().unwrap().refresh = 7;
-    let error = RefreshToken::new(server.tokens(me())).refresh(context()).await.unwrap_err();
+    let error = RefreshTokenGrant::new(server.tokens(me())).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Terminal);
 }
 
 #[tokio::test]
-async fn nobody_listens_and_nobody_is_logged_out() {
+async fn without_a_connection_the_failure_is_transient() {
     let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
     let address = listener.local_addr().unwrap();
     drop(listener);
     let url = EndpointUrl::new(&format!("http://{address}/token")).unwrap();
     let endpoint = TokenEndpoint::new(pool(), url, me());
-    let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
+    let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
 
     let url = EndpointUrl::allow_cleartext("http://no-such-host.invalid/token").unwrap();
     let endpoint = TokenEndpoint::new(pool(), url, me());
-    let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
+    let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
 }
 
@@ -171,7 +176,7 @@ async fn a_server_that_hangs_up_is_ambiguous() {
             stream.write_all(says.as_bytes()).await.unwrap();
         });
         let endpoint = TokenEndpoint::new(pool(), url, me());
-        let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
+        let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
         server.await.unwrap();
         assert_eq!(error.kind(), RefreshErrorKind::Ambiguous);
         assert!(!all_texts(&error).contains("hush"));
@@ -182,10 +187,53 @@ async fn a_server_that_hangs_up_is_ambiguous() {
 async fn a_redirect_is_not_followed() {
     let server = Server::start().await;
     let endpoint = TokenEndpoint::new(pool(), server.url("/moved"), me());
-    let error = RefreshToken::new(endpoint).refresh(context()).await.unwrap_err();
+    let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
     let issued = server.issued.lock().unwrap();
     assert_eq!((issued.redirected, issued.refreshes), (1, 0));
+}
+
+/// A token endpoint that closes each connection when a second request comes over it, as one does
+/// that is just closing an idle connection. Counts its connections.
+async fn closing_server() -> (EndpointUrl, Arc<AtomicUsize>) {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let url = format!("http://{}/token", listener.local_addr().unwrap());
+    let connections = Arc::new(AtomicUsize::new(0));
+    let counting = connections.clone();
+    tokio::spawn(async move {
+        loop {
+            let (mut stream, _) = listener.accept().await.unwrap();
+            counting.fetch_add(1, SeqCst);
+            tokio::spawn(async move {
+                let mut read = Vec::new();
+                while !String::from_utf8_lossy(&read).contains("rt-") {
+                    if stream.read_buf(&mut read).await.unwrap() == 0 {
+                        return;
+                    }
+                }
+                let body = r#"{"access_token":"at-1","refresh_token":"rt-1"}"#;
+                let answer =
+                    format!("HTTP/1.1 200 OK\r\ncontent-length: {}\r\n\r\n{body}", body.len());
+                stream.write_all(answer.as_bytes()).await.unwrap();
+                let _ = stream.read_buf(&mut read).await;
+            });
+        }
+    });
+    (EndpointUrl::new(&url).unwrap(), connections)
+}
+
+#[tokio::test]
+async fn a_refresh_meets_no_connection_that_the_server_is_closing() {
+    for _ in 0..5 {
+        let (url, connections) = closing_server().await;
+        let refresher = RefreshTokenGrant::new(TokenEndpoint::new(pool(), url, me()));
+        for count in 1..=3 {
+            let refreshed = refresher.refresh(context());
+            let token = tokio::time::timeout(PATIENCE, refreshed).await.expect("it hangs").unwrap();
+            assert_eq!(token.access_token(), "at-1");
+            assert_eq!(connections.load(SeqCst), count);
+        }
+    }
 }
 
 impl Server {
@@ -212,7 +260,7 @@ impl Server {
         EndpointUrl::new(&format!("http://{}{path}", self.address)).unwrap()
     }
 
-    fn tokens(&self, client: Client) -> TokenEndpoint {
+    fn tokens(&self, client: ClientAuth) -> TokenEndpoint {
         TokenEndpoint::new(pool(), self.url("/token"), client)
     }
 

@@ -3,6 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 mod answers;
+mod dialects;
 mod hand;
 mod hyper;
 mod refusals;

@@ -1,4 +1,4 @@
-//! What is sent.
+//! Requests to a token endpoint.
 
 use std::sync::{
     Arc,
@@ -9,13 +9,13 @@ use http::{Method, header::AUTHORIZATION};
 use tower_refresh::{
     RefreshContext, RefreshErrorKind, Refresher, Token,
     extension::Anonymous,
-    oauth2::{Client, EndpointUrl, RefreshToken, TokenEndpoint},
+    oauth2::{ClientAuth, EndpointUrl, RefreshTokenGrant, TokenEndpoint},
     refresher::Cause,
 };
 
 use crate::hand::*;
 
-fn with(client: Client) -> (TokenEndpoint, Log) {
+fn with(client: ClientAuth) -> (TokenEndpoint, Log) {
     let (http, log) = http(|| answer(200, GOOD));
     (TokenEndpoint::new(http, EndpointUrl::new(URL).unwrap(), client), log)
 }
@@ -36,7 +36,7 @@ fn a_refresh_token_is_posted_as_a_form() {
     assert_eq!(seen.field("scope"), None);
     assert!(
         seen.head.extensions.get::<Anonymous>().is_some(),
-        "a client that wears the session passes it"
+        "a client that uses the session lets the request pass"
     );
 }
 
@@ -64,8 +64,8 @@ fn scopes_resources_audience_and_parameters_are_sent() {
 }
 
 #[test]
-fn basic_authentication_is_in_a_sensitive_header_alone() {
-    let (endpoint, log) = with(Client::basic("m e", "a:b%"));
+fn basic_authentication_is_in_a_sensitive_header_only() {
+    let (endpoint, log) = with(ClientAuth::basic("m e", "a:b%"));
     refresh(endpoint).unwrap();
     let seen = log.only();
     // base64 of `m+e:a%3Ab%25`: form encoded first (RFC 6749 §2.3.1)
@@ -75,8 +75,8 @@ fn basic_authentication_is_in_a_sensitive_header_alone() {
 }
 
 #[test]
-fn post_authentication_is_in_the_body_alone() {
-    let (endpoint, log) = with(Client::post("me", CLIENT_SECRET));
+fn post_authentication_is_in_the_body_only() {
+    let (endpoint, log) = with(ClientAuth::post("me", CLIENT_SECRET));
     obtain(endpoint).unwrap();
     let seen = log.only();
     assert_eq!(seen.header("authorization"), None);
@@ -85,8 +85,8 @@ fn post_authentication_is_in_the_body_alone() {
 }
 
 #[test]
-fn a_public_client_is_named_and_no_more() {
-    let (endpoint, log) = with(Client::public("me"));
+fn a_public_client_sends_its_name_only() {
+    let (endpoint, log) = with(ClientAuth::public("me"));
     refresh(endpoint).unwrap();
     let seen = log.only();
     assert_eq!((seen.header("authorization"), seen.field("client_secret")), (None, None));
@@ -96,7 +96,8 @@ fn a_public_client_is_named_and_no_more() {
 #[test]
 fn an_assertion_is_made_anew_for_each_request() {
     let made = Arc::new(AtomicUsize::new(0));
-    let client = Client::assertion("me", move || Ok(format!("jwt-{}", made.fetch_add(1, SeqCst))));
+    let client =
+        ClientAuth::assertion("me", move || Ok(format!("jwt-{}", made.fetch_add(1, SeqCst))));
     for n in 0..2 {
         let (http, log) = http(|| answer(200, GOOD));
         refresh(TokenEndpoint::new(http, EndpointUrl::new(URL).unwrap(), client.clone())).unwrap();
@@ -109,8 +110,9 @@ fn an_assertion_is_made_anew_for_each_request() {
 }
 
 #[test]
-fn without_an_assertion_nothing_is_sent_and_nobody_is_logged_out() {
-    let (endpoint, log) = with(Client::assertion("me", || Err("the key store is locked".into())));
+fn without_an_assertion_nothing_is_sent_and_the_failure_is_transient() {
+    let (endpoint, log) =
+        with(ClientAuth::assertion("me", || Err("the key store is locked".into())));
     let error = refresh(endpoint).unwrap_err();
     assert_eq!((error.kind(), log.len()), (RefreshErrorKind::Transient, 0));
 }
@@ -123,13 +125,13 @@ fn without_a_refresh_token_nothing_is_sent_and_the_login_is_over() {
         if let Some(token) = current {
             context = context.with_current(Arc::new(token));
         }
-        let error = now(RefreshToken::new(endpoint).refresh(context)).unwrap_err();
+        let error = now(RefreshTokenGrant::new(endpoint).refresh(context)).unwrap_err();
         assert_eq!((error.kind(), log.len()), (RefreshErrorKind::Terminal, 0));
     }
 }
 
 #[test]
-fn only_urls_that_keep_secrets_are_taken() {
+fn urls_that_would_leak_secrets_are_refused() {
     for url in [
         "https://a.example/t",
         "https://a.example/t?x=1",

@@ -1,4 +1,4 @@
-//! The hook that revokes what a login leaves behind.
+//! The hook that revokes the last token of a login.
 
 use std::{error::Error, future::pending, sync::Arc, time::Duration};
 
@@ -8,7 +8,8 @@ use tokio::sync::Notify;
 use tower::{BoxError, service_fn, util::BoxCloneSyncService};
 use tower_refresh::{
     ErrorKind, Session, Token,
-    oauth2::{Client, EndpointUrl, Form, RefreshToken, Revocation},
+    exchange::RequestBody,
+    oauth2::{ClientAuth, EndpointUrl, RefreshTokenGrant, Revocation},
 };
 
 use crate::hand::*;
@@ -28,7 +29,7 @@ fn revoking(status: u16, body: impl Into<Bytes>) -> (Revocation, Log) {
 #[tokio::test]
 async fn a_logout_revokes_the_newest_refresh_token() {
     let (revocation, log) = revoking(200, "");
-    let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
+    let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
         .credential(stale())
         .on_login_end(revocation.into_hook())
         .build();
@@ -42,10 +43,10 @@ async fn a_logout_revokes_the_newest_refresh_token() {
 }
 
 #[tokio::test]
-async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
+async fn a_token_that_a_refresh_brings_after_the_logout_is_revoked() {
     let (arrived, released) = (Arc::new(Notify::new()), Arc::new(Notify::new()));
     let (arrival, release) = (arrived.clone(), released.clone());
-    let slow = service_fn(move |_: Request<Form>| {
+    let slow = service_fn(move |_: Request<RequestBody>| {
         arrival.notify_one();
         let released = released.clone();
         async move {
@@ -54,7 +55,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
         }
     });
     let (revocation, log) = revoking(200, "");
-    let session = Session::builder(RefreshToken::new(at(BoxCloneSyncService::new(slow))))
+    let session = Session::builder(RefreshTokenGrant::new(at(BoxCloneSyncService::new(slow))))
         .credential(stale())
         .on_login_end(revocation.into_hook())
         .build();
@@ -73,7 +74,7 @@ async fn what_a_refresh_brings_after_the_logout_is_revoked_and_nothing_else() {
 async fn a_refusal_runs_it_once() {
     let (revocation, log) = revoking(200, "");
     let session =
-        Session::builder(RefreshToken::new(answering(400, r#"{"error":"invalid_grant"}"#)))
+        Session::builder(RefreshTokenGrant::new(answering(400, r#"{"error":"invalid_grant"}"#)))
             .credential(stale())
             .on_login_end(revocation.into_hook())
             .build();
@@ -97,14 +98,14 @@ async fn without_a_refresh_token_the_access_token_is_revoked() {
 #[tokio::test]
 async fn a_client_assertion_is_sent_along() {
     let (http, log) = http(|| answer(200, ""));
-    let client = Client::assertion("me", || Ok("jwt".to_owned()));
+    let client = ClientAuth::assertion("me", || Ok("jwt".to_owned()));
     let revocation = Revocation::new(http, EndpointUrl::new(REVOKE).unwrap(), client);
     revocation.revoke(&stale()).await.unwrap();
     assert_eq!(log.only().field("client_assertion").as_deref(), Some("jwt"));
 }
 
 #[tokio::test]
-async fn any_success_is_one_and_anything_else_is_none() {
+async fn a_token_is_revoked_by_a_success_only() {
     for (status, body) in [(200, ""), (200, "<html>"), (204, ""), (200, r#"{"error":"whatever"}"#)]
     {
         revoking(status, body).0.revoke(&stale()).await.expect(body);
@@ -126,11 +127,11 @@ async fn any_success_is_one_and_anything_else_is_none() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_server_that_never_answers_holds_a_logout_up_for_no_longer_than_allowed() {
-    let never = service_fn(|_: Request<Form>| pending::<Result<Answer, BoxError>>());
+async fn a_server_that_never_answers_delays_a_logout_by_its_time_limit_only() {
+    let never = service_fn(|_: Request<RequestBody>| pending::<Result<Answer, BoxError>>());
     let never = BoxCloneSyncService::new(never);
     let started = tokio::time::Instant::now();
-    let session = Session::builder(RefreshToken::new(answering(200, GOOD)))
+    let session = Session::builder(RefreshTokenGrant::new(answering(200, GOOD)))
         .credential(stale())
         .on_login_end(revocation(never).timeout(Duration::from_secs(3)).into_hook())
         .build();

@@ -1,7 +1,7 @@
-//! Nothing that is printed shows a secret.
+//! No secret in any printed text.
 
 use tower_refresh::oauth2::{
-    Client, ClientCredentials, EndpointUrl, RefreshToken, Revocation, Secret,
+    ClientAuth, ClientCredentialsGrant, EndpointUrl, RefreshTokenGrant, Revocation, Secret,
 };
 
 use crate::hand::*;
@@ -14,18 +14,18 @@ fn debug_shows_no_secret() {
     for text in [
         format!("{:#?}", Secret::from("hush")),
         format!("{:#?}", me()),
-        format!("{:#?}", Client::post("me", String::from("hush"))),
-        format!("{:#?}", Client::assertion("me", || Ok("hush".to_owned()))),
+        format!("{:#?}", ClientAuth::post("me", String::from("hush"))),
+        format!("{:#?}", ClientAuth::assertion("me", || Ok("hush".to_owned()))),
         format!("{:#?}", EndpointUrl::new("https://a.example/t?key=hush").unwrap()),
-        format!("{:#?}", RefreshToken::new(endpoint.clone())),
-        format!("{:#?}", ClientCredentials::new(endpoint.clone())),
+        format!("{:#?}", RefreshTokenGrant::new(endpoint.clone())),
+        format!("{:#?}", ClientCredentialsGrant::new(endpoint.clone())),
         format!("{endpoint:#?} {revocation:#?}"),
     ] {
         assert!(!text.contains("hush"), "{text}");
     }
     assert_eq!(
-        format!("{:?}", Client::basic("me", "hush")),
-        r#"Client { id: "me", authentication: "basic" }"#
+        format!("{:?}", ClientAuth::basic("me", "hush")),
+        r#"ClientAuth { id: "me", method: "basic" }"#
     );
 }
 

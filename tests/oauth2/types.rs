@@ -1,4 +1,4 @@
-//! What compiles is part of the contract.
+//! Trait implementations that are part of the API.
 
 use std::{error::Error, fmt};
 
@@ -6,35 +6,36 @@ use http::Request;
 use tower::{BoxError, util::BoxCloneService};
 use tower_refresh::{
     Refresher,
+    exchange::{GivenUp, InvalidUrl, RequestBody},
     oauth2::{
-        Classify, ClassifyFn, Client, ClientCredentials, EndpointUrl, Form, GivenUp, InvalidUrl,
-        RefreshToken, Revocation, RevocationError, Secret, Standard, TokenEndpoint,
+        Classify, ClassifyFn, ClientAuth, ClientCredentialsGrant, DefaultClassify, EndpointUrl,
+        RefreshTokenGrant, Revocation, RevocationError, Secret, TokenEndpoint,
     },
 };
 
 use crate::hand::Answer;
 
 const _: fn() = || {
-    is_clone::<Client>();
-    is_clone::<ClientCredentials>();
+    is_clone::<ClientAuth>();
+    is_clone::<ClientCredentialsGrant>();
     is_clone::<EndpointUrl>();
-    is_clone::<Form>();
-    is_clone::<RefreshToken>();
+    is_clone::<RequestBody>();
+    is_clone::<RefreshTokenGrant>();
     is_clone::<Revocation>();
     is_clone::<Secret>();
-    is_clone::<Standard>();
+    is_clone::<DefaultClassify>();
     is_clone::<ClassifyFn<fn()>>();
     is_clone::<TokenEndpoint>();
     is_error::<GivenUp>();
     is_error::<InvalidUrl>();
     is_error::<RevocationError>();
     is_sync::<Box<dyn Classify>>();
-    is_refresher::<RefreshToken>();
-    is_refresher::<ClientCredentials>();
-    // Any HTTP client will do that can be cloned and sent.
-    let _ = |service: BoxCloneService<Request<Form>, Answer, BoxError>, url: EndpointUrl| {
-        drop(Revocation::new(service.clone(), url.clone(), Client::public("me")));
-        TokenEndpoint::new(service, url, Client::public("me"))
+    is_refresher::<RefreshTokenGrant>();
+    is_refresher::<ClientCredentialsGrant>();
+    // An HTTP client has to be `Clone` and `Send`, and no more.
+    let _ = |service: BoxCloneService<Request<RequestBody>, Answer, BoxError>, url: EndpointUrl| {
+        drop(Revocation::new(service.clone(), url.clone(), ClientAuth::public("me")));
+        TokenEndpoint::new(service, url, ClientAuth::public("me"))
     };
 };
 

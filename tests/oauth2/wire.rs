@@ -1,4 +1,4 @@
-//! Without an answer: was it written or not?
+//! Requests without an answer: sent or not?
 
 use std::{
     future::{pending, ready},
@@ -23,7 +23,8 @@ use tower_refresh::{
     Origins, RefreshError,
     RefreshErrorKind::{self, Ambiguous, Transient},
     RefreshLayer, ReplayBody, Session,
-    oauth2::{Form, RefreshToken},
+    exchange::RequestBody,
+    oauth2::RefreshTokenGrant,
     session::Phase,
 };
 
@@ -31,7 +32,7 @@ use crate::hand::*;
 
 fn failing<F, Fut>(f: F) -> Http
 where
-    F: Fn(Request<Form>) -> Fut + Clone + Send + Sync + 'static,
+    F: Fn(Request<RequestBody>) -> Fut + Clone + Send + Sync + 'static,
     Fut: Future<Output = Result<Answer, BoxError>> + Send + 'static,
 {
     BoxCloneSyncService::new(service_fn(f))
@@ -42,7 +43,7 @@ fn kind(result: Result<tower_refresh::Token, RefreshError>) -> RefreshErrorKind 
 }
 
 #[test]
-fn a_form_that_nobody_asked_for_was_not_sent() {
+fn a_body_that_was_not_asked_for_was_not_sent() {
     let http = failing(|_| ready(Err("no such host".into())));
     let error = refresh(at(http)).unwrap_err();
     assert_eq!(error.kind(), Transient);
@@ -50,7 +51,7 @@ fn a_form_that_nobody_asked_for_was_not_sent() {
 }
 
 #[test]
-fn a_form_that_was_read_may_have_been_sent() {
+fn a_body_that_was_read_may_have_been_sent() {
     let http = failing(|request| async {
         request.into_body().collect().await?;
         Err(io::Error::from(io::ErrorKind::ConnectionReset).into())
@@ -64,7 +65,7 @@ fn a_form_that_was_read_may_have_been_sent() {
 fn a_client_that_is_never_ready_has_sent_nothing() {
     #[derive(Clone)]
     struct Service;
-    impl tower::Service<Request<Form>> for Service {
+    impl tower::Service<Request<RequestBody>> for Service {
         type Response = Response<Empty<Bytes>>;
         type Error = io::Error;
         type Future = std::future::Ready<Result<Self::Response, io::Error>>;
@@ -74,7 +75,7 @@ fn a_client_that_is_never_ready_has_sent_nothing() {
         ) -> std::task::Poll<Result<(), io::Error>> {
             std::task::Poll::Ready(Err(io::ErrorKind::BrokenPipe.into()))
         }
-        fn call(&mut self, _: Request<Form>) -> Self::Future {
+        fn call(&mut self, _: Request<RequestBody>) -> Self::Future {
             unreachable!("it was not ready")
         }
     }
@@ -84,7 +85,7 @@ fn a_client_that_is_never_ready_has_sent_nothing() {
 }
 
 #[test]
-fn a_form_that_was_given_up_is_given_to_nobody() {
+fn a_body_of_a_failed_request_gives_its_content_to_no_caller() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
@@ -96,18 +97,18 @@ fn a_form_that_was_given_up_is_given_to_nobody() {
     let content = form.clone().into_bytes();
     assert!(content.is_empty());
     let error = now(form.collect()).unwrap_err();
-    assert_eq!(error.to_string(), "the token request was given up before it was sent");
+    assert_eq!(error.to_string(), "the request was given up before it was sent");
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_refresh_that_timed_out_sends_nothing_later() {
+async fn a_refresh_that_timed_out_is_not_sent_later() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
         *keeping.lock().unwrap() = Some(request.into_body());
         pending()
     });
-    let session = Session::builder(RefreshToken::new(at(http)))
+    let session = Session::builder(RefreshTokenGrant::new(at(http)))
         .credential(stale())
         .refresh_timeout(Duration::from_secs(5))
         .build();
@@ -120,7 +121,7 @@ async fn a_refresh_that_timed_out_sends_nothing_later() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
+async fn a_connection_that_is_not_made_in_time_is_transient() {
     let kept = Arc::new(Mutex::new(None));
     let keeping = kept.clone();
     let http = failing(move |request| {
@@ -131,7 +132,7 @@ async fn a_connection_that_is_never_made_is_given_up_and_nothing_was_sent() {
         [(at(http.clone()), 10), (at(http).connect_timeout(Duration::from_secs(3)), 3)]
     {
         let started = Instant::now();
-        let session = Session::new(stale(), RefreshToken::new(endpoint));
+        let session = Session::new(stale(), RefreshTokenGrant::new(endpoint));
         session.refresh().await.unwrap_err();
         assert_eq!(started.elapsed().as_secs(), seconds);
         let state = session.state();
@@ -152,10 +153,10 @@ async fn an_answer_may_take_longer_than_the_connection() {
             Ok(answer(200, GOOD))
         }))
     };
-    let session = Session::new(stale(), RefreshToken::new(http(29)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(http(29)));
     assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);
 
-    let session = Session::new(stale(), RefreshToken::new(http(31)));
+    let session = Session::new(stale(), RefreshTokenGrant::new(http(31)));
     session.refresh().await.unwrap_err();
     let state = session.state();
     let Phase::Failed(failure) = state.phase() else { panic!("{:?}", state.phase()) };
@@ -163,23 +164,28 @@ async fn an_answer_may_take_longer_than_the_connection() {
 }
 
 #[test]
-fn what_was_turned_into_bytes_counts_as_written_unless_the_rule_knows_better() {
+fn a_body_as_bytes_counts_as_sent_unless_the_error_rules_it_out() {
     fn as_bytes(error: io::ErrorKind) -> Http {
         let inner = service_fn(move |_: Request<Full<Bytes>>| {
             ready(Err::<Answer, _>(io::Error::from(error)))
         });
         let http = ServiceBuilder::new()
-            .map_request(|request: Request<Form>| request.map(|form| Full::new(form.into_bytes())))
+            .map_request(|request: Request<RequestBody>| {
+                request.map(|form| Full::new(form.into_bytes()))
+            })
             .service(inner);
         BoxCloneSyncService::new(http.map_err(BoxError::from))
     }
-    assert_eq!(kind(refresh(at(as_bytes(io::ErrorKind::ConnectionRefused)))), Ambiguous);
-    for (error, expected) in
-        [(io::ErrorKind::ConnectionRefused, Transient), (io::ErrorKind::ConnectionReset, Ambiguous)]
-    {
+    assert_eq!(kind(refresh(at(as_bytes(io::ErrorKind::TimedOut)))), Ambiguous);
+    for (error, expected) in [
+        (io::ErrorKind::ConnectionRefused, Transient),
+        (io::ErrorKind::HostUnreachable, Transient),
+        (io::ErrorKind::TimedOut, Transient),
+        (io::ErrorKind::ConnectionReset, Ambiguous),
+    ] {
         let endpoint = at(as_bytes(error)).unsent_if(|error| {
             let error = error.downcast_ref::<io::Error>();
-            error.is_some_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+            error.is_some_and(|error| error.kind() == io::ErrorKind::TimedOut)
         });
         assert_eq!(kind(refresh(endpoint)), expected);
     }
@@ -209,7 +215,7 @@ fn an_answer_that_breaks_off_is_ambiguous_where_it_should_have_a_token() {
 }
 
 #[test]
-fn the_body_tells_its_length_and_its_end() {
+fn a_body_has_an_exact_length_and_an_end() {
     let http = failing(|request| async {
         let body = request.into_body();
         let length = body.size_hint().exact().unwrap();
@@ -223,23 +229,23 @@ fn the_body_tells_its_length_and_its_end() {
     refresh(at(http)).unwrap();
 }
 
-/// Also behind a buffer, which hides from the session in whose task the request is sent.
+/// A buffer hides the task of the request from the session.
 #[tokio::test(start_paused = true)]
-async fn a_client_that_wears_the_session_passes_it() {
+async fn a_client_that_uses_the_session_sends_the_refresh() {
     let slot: Arc<OnceLock<Http>> = Arc::default();
     let late = slot.clone();
     let endpoint = at(failing(move |request| late.get().unwrap().clone().oneshot(request)));
-    let session = Session::new(stale(), RefreshToken::new(endpoint));
+    let session = Session::new(stale(), RefreshTokenGrant::new(endpoint));
 
-    let server = service_fn(|request: Request<ReplayBody<Form>>| async move {
+    let server = service_fn(|request: Request<ReplayBody<RequestBody>>| async move {
         assert!(
             !request.headers().get("authorization").unwrap().to_str().unwrap().contains("Bearer")
         );
         request.into_body().collect().await.map_err(|error| BoxError::from(error.to_string()))?;
         Ok::<_, BoxError>(answer(200, GOOD))
     });
-    let wearing = RefreshLayer::new(session.clone(), Origins::any()).overwrite(true).layer(server);
-    let buffered = Buffer::new(BoxService::new(wearing), 8);
+    let client = RefreshLayer::new(session.clone(), Origins::any()).overwrite(true).layer(server);
+    let buffered = Buffer::new(BoxService::new(client), 8);
     assert!(slot.set(BoxCloneSyncService::new(buffered)).is_ok());
     assert_eq!(session.refresh().await.unwrap().access_token(), NEW_ACCESS);
 }

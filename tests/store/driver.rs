@@ -150,6 +150,23 @@ async fn g16_a_replica_dies_in_mid_exchange_and_another_one_goes_on_after_its_le
 }
 
 #[tokio::test(start_paused = true)]
+async fn g16_an_unsaved_credential_keeps_the_lease_so_that_no_other_replica_exchanges_the_used_one()
+{
+    let store = Faulty::default();
+    let (endpoint, ours, _ours) = logged_in(&store, true).await;
+    let (theirs, driver) = replica(&endpoint, store.clone());
+    driver.open(&theirs).await.unwrap();
+    store.set(Faults { read_only: true, ..Faults::default() });
+    ours.refresh().await.unwrap();
+    let waiter = tokio::spawn(theirs.refresh());
+    time::sleep(Duration::from_secs(8)).await;
+    assert_eq!(endpoint.calls(), 1);
+    store.heal();
+    waiter.await.unwrap().unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn g16_a_refresh_that_waits_longer_than_its_patience_fails_as_transient() {
     let store = Faulty::default();
     let (endpoint, session, _) = logged_in(&store, true).await;

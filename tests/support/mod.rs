@@ -1,12 +1,12 @@
-//! What the tests share: a refresher that is answered by hand, and an upstream that knows which
-//! token is good.
+//! Shared helpers: a refresher that the test answers, and an upstream in memory that accepts a set
+//! of tokens.
 
 #![allow(
     dead_code,
     unused_imports,
     unreachable_pub,
     clippy::unwrap_used,
-    reason = "every test file includes this, none uses all of it, and a test may unwrap"
+    reason = "every test includes this module and uses a part of it, and tests may unwrap"
 )]
 
 mod stepwise;
@@ -36,33 +36,34 @@ use tower_refresh::{
     refresher::BoxFuture,
 };
 
-pub type Answer = Result<Token, RefreshError>;
+pub type RefreshResult = Result<Token, RefreshError>;
 
-/// A refresher whose answers the test gives, one flight at a time.
-pub struct ByHand {
-    flights: mpsc::UnboundedSender<FlightInHand>,
+/// A refresher that sends every flight to the test, which answers it.
+pub struct ManualRefresher {
+    flights: mpsc::UnboundedSender<PendingFlight>,
 }
 
-/// The other end of a [`ByHand`].
-pub struct Flights(mpsc::UnboundedReceiver<FlightInHand>);
+/// The flights of a [`ManualRefresher`].
+pub struct Flights(mpsc::UnboundedReceiver<PendingFlight>);
 
-/// A flight that waits for its answer.
-pub struct FlightInHand {
+/// A flight that waits for the answer of the test.
+pub struct PendingFlight {
     pub context: RefreshContext,
-    answer: oneshot::Sender<Answer>,
+    answer: oneshot::Sender<RefreshResult>,
 }
 
-/// An upstream in memory: 200 with the request's body for a good token, 401 for everything else.
+/// An upstream in memory that echoes the body of a request with an accepted token, and responds
+/// with 401 to other requests.
 #[derive(Clone)]
 pub struct Upstream {
     good: Arc<Mutex<HashSet<String>>>,
     log: Arc<Mutex<Vec<String>>>,
 }
 
-/// A refresher that answers with `at-2`, `at-3`, … at once, makes each good at its upstream, and
-/// counts.
+/// A refresher that returns `at-2`, `at-3`, … at once, lets the upstream accept only the newest
+/// one, and counts its calls.
 #[derive(Clone)]
-pub struct Counting {
+pub struct CountingRefresher {
     pub upstream: Upstream,
     calls: Arc<AtomicUsize>,
 }
@@ -85,58 +86,59 @@ pub fn response(status: StatusCode) -> Response<Full<Bytes>> {
     response
 }
 
-/// The bearer token of a request, if it carries one.
+/// The bearer token of a request. `None` if it has none.
 pub fn bearer<B>(request: &Request<B>) -> Option<&str> {
     let value = request.headers().get(header::AUTHORIZATION)?;
     value.to_str().unwrap().strip_prefix("Bearer ")
 }
 
-/// The crate's own error in a `BoxError`.
-pub fn own(error: &BoxError) -> &Error {
+/// The [`Error`] of the session in a `BoxError`. Panics if it is another error.
+pub fn session_error(error: &BoxError) -> &Error {
     error.downcast_ref().unwrap_or_else(|| panic!("not an error of the session: {error:?}"))
 }
 
+/// The kind of the error of the session. Panics if the result is another error or a value.
 pub fn kind<T>(result: Result<T, BoxError>) -> ErrorKind {
     match result {
         Ok(_) => panic!("not an error"),
-        Err(error) => own(&error).kind(),
+        Err(error) => session_error(&error).kind(),
     }
 }
 
-/// A pair of a refresher and the hand that answers it.
-pub fn by_hand() -> (ByHand, Flights) {
+/// A refresher and the flights that it receives.
+pub fn manual_refresher() -> (ManualRefresher, Flights) {
     let (flights, received) = mpsc::unbounded_channel();
-    (ByHand { flights }, Flights(received))
+    (ManualRefresher { flights }, Flights(received))
 }
 
-impl Refresher for ByHand {
-    fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Answer> {
+impl Refresher for ManualRefresher {
+    fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, RefreshResult> {
         let (answer, answered) = oneshot::channel();
-        self.flights.send(FlightInHand { context, answer }).expect("the test is still there");
+        self.flights.send(PendingFlight { context, answer }).expect("the test holds the receiver");
         Box::pin(async move { answered.await.expect("the test answers its flights") })
     }
 }
 
 impl Flights {
-    /// The next flight that has started.
-    pub async fn next(&mut self) -> FlightInHand {
-        in_time("the flight", self.0.recv()).await.expect("the session is still there")
+    /// Waits for the next flight.
+    pub async fn next(&mut self) -> PendingFlight {
+        in_time("the flight", self.0.recv()).await.expect("the session holds the refresher")
     }
 
-    /// That no further flight has started by now.
+    /// Checks that no further flight has started, after all runnable tasks have run.
     pub async fn none_started(&mut self) {
         settle_tasks().await;
         assert!(self.0.try_recv().is_err(), "a flight was started");
     }
 }
 
-impl FlightInHand {
+impl PendingFlight {
     pub fn succeed(self, access_token: &str) {
         self.answer(Ok(token(access_token)));
     }
 
-    pub fn answer(self, answer: Answer) {
-        self.answer.send(answer).expect("the flight still waits");
+    pub fn answer(self, answer: RefreshResult) {
+        self.answer.send(answer).expect("the session holds the flight");
     }
 
     /// Whether the session has dropped the refresher's future.
@@ -145,12 +147,12 @@ impl FlightInHand {
     }
 }
 
-/// Lets the back-off pass that follows a first failure. Time has to be paused.
+/// Advances the paused time beyond the back-off of a first failure.
 pub async fn after_back_off() {
     tokio::time::advance(Duration::from_secs(2)).await;
 }
 
-/// Lets every task run that can, on a current-thread runtime.
+/// Runs all runnable tasks of a current-thread runtime.
 pub async fn settle_tasks() {
     for _ in 0..64 {
         tokio::task::yield_now().await;
@@ -163,12 +165,12 @@ impl Upstream {
         Self { good: Arc::new(Mutex::new(good)), log: Arc::default() }
     }
 
-    /// From now on only these tokens are good.
+    /// Replaces the set of accepted tokens.
     pub fn accept_only(&self, good: &[&str]) {
         *self.good.lock().unwrap() = good.iter().map(ToString::to_string).collect();
     }
 
-    /// The tokens of all requests so far, in order; `-` where there was none.
+    /// The tokens of all requests so far, in order. `-` stands for no token.
     pub fn log(&self) -> Vec<String> {
         self.log.lock().unwrap().clone()
     }
@@ -208,7 +210,7 @@ where
     }
 }
 
-impl Counting {
+impl CountingRefresher {
     pub fn for_upstream(upstream: &Upstream) -> Self {
         Self { upstream: upstream.clone(), calls: Arc::default() }
     }
@@ -218,8 +220,8 @@ impl Counting {
     }
 }
 
-impl Refresher for Counting {
-    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Answer> {
+impl Refresher for CountingRefresher {
+    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, RefreshResult> {
         Box::pin(async move {
             let number = self.calls.fetch_add(1, Ordering::SeqCst) + 2;
             tokio::task::yield_now().await;

@@ -1,4 +1,4 @@
-//! Services that watch how they are used, and bodies that watch how they are read.
+//! Services that check how they are called, and bodies that report how they are read.
 
 use std::{
     cell::Cell,
@@ -22,43 +22,43 @@ use tokio::sync::{Notify, mpsc, oneshot};
 use tower::{BoxError, Service};
 use tower_refresh::{ReplayBody, refresher::BoxFuture};
 
-pub type AnyBody = UnsyncBoxBody<Bytes, BoxError>;
-pub type AnyAnswer = Result<Response<AnyBody>, BoxError>;
+pub type BoxedBody = UnsyncBoxBody<Bytes, BoxError>;
+pub type ServiceResult = Result<Response<BoxedBody>, BoxError>;
 
-/// Keeps an eye on the contract of `Service`: each clone is unready by itself, and a call uses its
-/// readiness up.
+/// A service that checks the contract of `Service`: every clone has to become ready, and a call
+/// uses up readiness.
 pub struct Probe<S> {
     inner: S,
-    /// Whether an instance is ready only when it is asked for the second time.
+    /// Whether an instance becomes ready only at its second poll.
     hesitates: bool,
     has_hesitated: bool,
     is_ready: bool,
-    book: Arc<Book>,
+    counts: Arc<ProbeCounts>,
 }
 
-/// What all clones of a [`Probe`] have seen.
+/// The counters of all clones of a [`Probe`].
 #[derive(Debug, Default)]
-pub struct Book {
+pub struct ProbeCounts {
     violations: AtomicUsize,
     held: AtomicUsize,
     asked: AtomicUsize,
     calls: AtomicUsize,
 }
 
-/// A service whose calls the test answers, one by one.
-pub struct Exchanging<B>(mpsc::UnboundedSender<Exchange<B>>);
+/// A service that sends every call to the test, which answers it.
+pub struct ManualService<B>(mpsc::UnboundedSender<Exchange<B>>);
 
-/// The other end of an [`Exchanging`].
+/// The calls of an [`ManualService`].
 pub struct Exchanges<B>(mpsc::UnboundedReceiver<Exchange<B>>);
 
-/// A call that waits for its answer.
+/// A call that waits for the answer of the test.
 pub struct Exchange<B> {
     pub request: Request<ReplayBody<B>>,
-    pub answer: oneshot::Sender<AnyAnswer>,
+    pub answer: oneshot::Sender<ServiceResult>,
 }
 
-/// A body that does one thing after another. It is `Send` and not `Sync`.
-pub struct Steps {
+/// A body that performs a list of steps. It is `Send` and not `Sync`.
+pub struct ScriptedBody {
     steps: VecDeque<Step>,
     length: Option<u64>,
     polls: Arc<AtomicUsize>,
@@ -69,47 +69,47 @@ pub struct Steps {
 pub enum Step {
     Data(Bytes),
     Trailers(HeaderMap),
-    /// Not now, but at once.
+    /// Returns `Pending` once and wakes its task at once.
     Wait,
     Fail(&'static str),
 }
 
-/// A body that is fed from outside.
-pub struct Fed(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
+/// A body whose frames the test sends.
+pub struct ChannelBody(mpsc::UnboundedReceiver<Result<Frame<Bytes>, BoxError>>);
 
-/// The other end of a [`Fed`]. The body ends when it is dropped.
-pub type Feed = mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>;
+/// The sender of the frames of a [`ChannelBody`]. Dropping it ends the body.
+pub type BodySender = mpsc::UnboundedSender<Result<Frame<Bytes>, BoxError>>;
 
-/// A body that has no end, and never waits.
-pub struct Endless(pub Bytes);
+/// A body that is always ready and never ends.
+pub struct EndlessBody(pub Bytes);
 
-/// A body that tells how far it was read.
-pub struct Watched<B> {
+/// A body that reports how far it was read.
+pub struct TrackedBody<B> {
     inner: B,
-    reading: Arc<Reading>,
+    reading: Arc<ReadProgress>,
 }
 
 #[derive(Debug, Default)]
-pub struct Reading {
+pub struct ReadProgress {
     bytes: AtomicUsize,
     is_dropped: AtomicBool,
     ended: Notify,
     dropped: Notify,
 }
 
-/// No test waits longer than this, whatever is wrong.
+/// Waits for a future for at most twenty seconds.
 pub async fn in_time<T>(future: impl Future<Output = T>) -> T {
-    tokio::time::timeout(Duration::from_secs(20), future).await.expect("it hangs")
+    tokio::time::timeout(Duration::from_secs(20), future).await.expect("the future hangs")
 }
 
-pub fn exchanging<B>() -> (Exchanging<B>, Exchanges<B>) {
+pub fn manual_service<B>() -> (ManualService<B>, Exchanges<B>) {
     let (calls, received) = mpsc::unbounded_channel();
-    (Exchanging(calls), Exchanges(received))
+    (ManualService(calls), Exchanges(received))
 }
 
-pub fn fed() -> (Feed, Fed) {
+pub fn channel_body() -> (BodySender, ChannelBody) {
     let (feed, frames) = mpsc::unbounded_channel();
-    (feed, Fed(frames))
+    (feed, ChannelBody(frames))
 }
 
 pub fn frame(data: &'static str) -> Result<Frame<Bytes>, BoxError> {
@@ -127,7 +127,7 @@ pub fn trailers(name: &'static str, value: &'static str) -> Step {
     )]))
 }
 
-pub fn any<B>(body: B) -> AnyBody
+pub fn boxed<B>(body: B) -> BoxedBody
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
@@ -135,18 +135,18 @@ where
     body.map_err(Into::into).boxed_unsync()
 }
 
-/// A response with a body, for an [`Exchange`].
-pub fn answer_with<B>(status: StatusCode, body: B) -> Response<AnyBody>
+/// A response with this status and body, for an [`Exchange`].
+pub fn answer_with<B>(status: StatusCode, body: B) -> Response<BoxedBody>
 where
     B: Body<Data = Bytes> + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    let mut response = Response::new(any(body));
+    let mut response = Response::new(boxed(body));
     *response.status_mut() = status;
     response
 }
 
-/// The frames of a body up to its end or its error, as the steps that yield them.
+/// Reads a body to its end or its error, and returns its frames as steps.
 pub async fn frames<B>(mut body: B) -> Vec<Step>
 where
     B: Body<Data = Bytes> + Unpin,
@@ -180,29 +180,29 @@ where
 // === impl Probe ===
 
 impl<S> Probe<S> {
-    pub fn new(inner: S) -> (Self, Arc<Book>) {
-        let book = Arc::<Book>::default();
+    pub fn new(inner: S) -> (Self, Arc<ProbeCounts>) {
+        let counts = Arc::<ProbeCounts>::default();
         let probe = Self {
             inner,
             hesitates: false,
             has_hesitated: false,
             is_ready: false,
-            book: book.clone(),
+            counts: counts.clone(),
         };
-        (probe, book)
+        (probe, counts)
     }
 
-    /// One that is ready only when it is asked for the second time.
-    pub fn hesitating(inner: S) -> (Self, Arc<Book>) {
-        let (mut probe, book) = Self::new(inner);
+    /// A probe that becomes ready only at its second poll.
+    pub fn hesitating(inner: S) -> (Self, Arc<ProbeCounts>) {
+        let (mut probe, counts) = Self::new(inner);
         probe.hesitates = true;
-        (probe, book)
+        (probe, counts)
     }
 
     fn use_up(&mut self) -> bool {
         let was_ready = mem::take(&mut self.is_ready);
         if was_ready {
-            self.book.held.fetch_sub(1, SeqCst);
+            self.counts.held.fetch_sub(1, SeqCst);
         }
         was_ready
     }
@@ -215,7 +215,7 @@ impl<S: Clone> Clone for Probe<S> {
             hesitates: self.hesitates,
             has_hesitated: false,
             is_ready: false,
-            book: self.book.clone(),
+            counts: self.counts.clone(),
         }
     }
 }
@@ -235,42 +235,42 @@ where
     type Future = S::Future;
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), S::Error>> {
-        self.book.asked.fetch_add(1, SeqCst);
+        self.counts.asked.fetch_add(1, SeqCst);
         if self.hesitates && !mem::replace(&mut self.has_hesitated, true) {
             cx.waker().wake_by_ref();
             return Poll::Pending;
         }
         ready!(self.inner.poll_ready(cx))?;
         if !mem::replace(&mut self.is_ready, true) {
-            self.book.held.fetch_add(1, SeqCst);
+            self.counts.held.fetch_add(1, SeqCst);
         }
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: R) -> S::Future {
-        self.book.calls.fetch_add(1, SeqCst);
+        self.counts.calls.fetch_add(1, SeqCst);
         if !self.use_up() {
-            self.book.violations.fetch_add(1, SeqCst);
+            self.counts.violations.fetch_add(1, SeqCst);
         }
         self.has_hesitated = false;
         self.inner.call(request)
     }
 }
 
-// === impl Book ===
+// === impl ProbeCounts ===
 
-impl Book {
-    /// Calls to instances that had not been polled ready.
+impl ProbeCounts {
+    /// The number of calls to instances that were not ready.
     pub fn violations(&self) -> usize {
         self.violations.load(SeqCst)
     }
 
-    /// Instances that are ready and not used.
+    /// The number of instances that are ready and not yet called.
     pub fn held(&self) -> usize {
         self.held.load(SeqCst)
     }
 
-    /// How often any of them was asked whether it is ready.
+    /// The number of polls of readiness.
     pub fn asked(&self) -> usize {
         self.asked.load(SeqCst)
     }
@@ -280,18 +280,18 @@ impl Book {
     }
 }
 
-// === impl Exchanging ===
+// === impl ManualService ===
 
-impl<B> Clone for Exchanging<B> {
+impl<B> Clone for ManualService<B> {
     fn clone(&self) -> Self {
         Self(self.0.clone())
     }
 }
 
-impl<B: Send + 'static> Service<Request<ReplayBody<B>>> for Exchanging<B> {
-    type Response = Response<AnyBody>;
+impl<B: Send + 'static> Service<Request<ReplayBody<B>>> for ManualService<B> {
+    type Response = Response<BoxedBody>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, AnyAnswer>;
+    type Future = BoxFuture<'static, ServiceResult>;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -299,20 +299,20 @@ impl<B: Send + 'static> Service<Request<ReplayBody<B>>> for Exchanging<B> {
 
     fn call(&mut self, request: Request<ReplayBody<B>>) -> Self::Future {
         let (answer, answered) = oneshot::channel();
-        assert!(self.0.send(Exchange { request, answer }).is_ok(), "the test is still there");
+        assert!(self.0.send(Exchange { request, answer }).is_ok(), "the test holds the receiver");
         Box::pin(async move { answered.await.expect("the test answers its calls") })
     }
 }
 
 impl<B> Exchanges<B> {
     pub async fn next(&mut self) -> Exchange<B> {
-        in_time(self.0.recv()).await.expect("the service is still there")
+        in_time(self.0.recv()).await.expect("the test holds the service")
     }
 
-    /// That nothing has been sent by now.
+    /// Checks that no further call has arrived, after all runnable tasks have run.
     pub async fn none(&mut self) {
         super::settle_tasks().await;
-        assert!(self.0.try_recv().is_err(), "something was sent");
+        assert!(self.0.try_recv().is_err(), "a request was sent");
     }
 }
 
@@ -321,21 +321,21 @@ impl<B> Exchange<B> {
         super::bearer(&self.request)
     }
 
-    /// Answers, and drops the request unread.
-    pub fn answer(self, response: Response<AnyBody>) {
-        assert!(self.answer.send(Ok(response)).is_ok(), "the caller is still there");
+    /// Answers the call and drops its request unread.
+    pub fn answer(self, response: Response<BoxedBody>) {
+        assert!(self.answer.send(Ok(response)).is_ok(), "the caller holds the response future");
     }
 
-    /// Answers with no body.
+    /// Answers with this status and an empty body.
     pub fn status(self, status: StatusCode) {
         self.answer(answer_with(status, http_body_util::Empty::new()));
     }
 }
 
-// === impl Steps ===
+// === impl ScriptedBody ===
 
-impl Steps {
-    /// Its length is known.
+impl ScriptedBody {
+    /// A body whose size hint is exact.
     pub fn sized(steps: Vec<Step>) -> Self {
         let mut body = Self::of_unknown_length(steps);
         let len = body
@@ -347,18 +347,18 @@ impl Steps {
         body
     }
 
-    /// Its length is not known before its end.
+    /// A body without a size hint.
     pub fn of_unknown_length(steps: Vec<Step>) -> Self {
         Self { steps: steps.into(), length: None, polls: Arc::default(), _not_sync: PhantomData }
     }
 
-    /// How often it was polled.
+    /// The number of polls.
     pub fn polls(&self) -> Arc<AtomicUsize> {
         self.polls.clone()
     }
 }
 
-impl Body for Steps {
+impl Body for ScriptedBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -388,9 +388,9 @@ impl Body for Steps {
     }
 }
 
-// === impl Fed ===
+// === impl ChannelBody ===
 
-impl Body for Fed {
+impl Body for ChannelBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -402,9 +402,9 @@ impl Body for Fed {
     }
 }
 
-// === impl Endless ===
+// === impl EndlessBody ===
 
-impl Body for Endless {
+impl Body for EndlessBody {
     type Data = Bytes;
     type Error = BoxError;
 
@@ -416,23 +416,23 @@ impl Body for Endless {
     }
 }
 
-// === impl Watched ===
+// === impl TrackedBody ===
 
-impl<B> Watched<B> {
-    pub fn new(inner: B) -> (Self, Arc<Reading>) {
-        let reading = Arc::<Reading>::default();
+impl<B> TrackedBody<B> {
+    pub fn new(inner: B) -> (Self, Arc<ReadProgress>) {
+        let reading = Arc::<ReadProgress>::default();
         (Self { inner, reading: reading.clone() }, reading)
     }
 }
 
-impl<B> Drop for Watched<B> {
+impl<B> Drop for TrackedBody<B> {
     fn drop(&mut self) {
         self.reading.is_dropped.store(true, SeqCst);
         self.reading.dropped.notify_one();
     }
 }
 
-impl<B> Body for Watched<B>
+impl<B> Body for TrackedBody<B>
 where
     B: Body<Data = Bytes> + Unpin,
 {
@@ -453,14 +453,14 @@ where
         Poll::Ready(frame)
     }
 
-    // Not the inner one's `is_end_stream`: the end must be seen in `poll_frame`.
+    // `is_end_stream` is not forwarded, so that the reader sees the end in `poll_frame`.
 
     fn size_hint(&self) -> SizeHint {
         self.inner.size_hint()
     }
 }
 
-impl Reading {
+impl ReadProgress {
     pub fn bytes(&self) -> usize {
         self.bytes.load(SeqCst)
     }
@@ -469,12 +469,12 @@ impl Reading {
         self.is_dropped.load(SeqCst)
     }
 
-    /// Until it is gone.
+    /// Waits until the body is dropped.
     pub async fn dropped(&self) {
         in_time(self.dropped.notified()).await;
     }
 
-    /// Until it was read to its end, or to its error.
+    /// Waits until the body was read to its end or its error.
     pub async fn ended(&self) {
         in_time(self.ended.notified()).await;
     }

@@ -1,5 +1,5 @@
-//! For tests that go step by step: an upstream that is answered by hand, a clock that is set by
-//! hand, and hooks and drops that are written down.
+//! Helpers for tests that proceed step by step: an upstream that the test answers, a clock that the
+//! test sets, and a journal of events.
 
 use std::{
     error,
@@ -20,33 +20,30 @@ use tower_test::mock;
 
 use super::{bearer, response, settle_tasks};
 
-pub type Sent = Request<ReplayBody<Full<Bytes>>>;
-pub type Answered = Response<Full<Bytes>>;
-pub type Mock = mock::Mock<Sent, Answered>;
+pub type UpstreamRequest = Request<ReplayBody<Full<Bytes>>>;
+pub type UpstreamResponse = Response<Full<Bytes>>;
+pub type Mock = mock::Mock<UpstreamRequest, UpstreamResponse>;
 pub type Client = Refresh<Mock>;
-pub type Reply = Result<Answered, BoxError>;
+pub type ClientResult = Result<UpstreamResponse, BoxError>;
 
-/// The other end of a [`Mock`].
-pub struct Arrivals(pub mock::Handle<Sent, Answered>);
+/// The requests that arrive at a [`Mock`].
+pub struct Arrivals(pub mock::Handle<UpstreamRequest, UpstreamResponse>);
 
-/// A request at the upstream that waits for its answer.
+/// A request at the upstream that waits for the answer of the test.
 pub struct Arrived {
-    pub request: Sent,
-    answer: mock::SendResponse<Answered>,
+    pub request: UpstreamRequest,
+    answer: mock::SendResponse<UpstreamResponse>,
 }
 
-/// A wall clock that goes on when it is told to.
+/// A wall clock that the test advances.
 #[derive(Clone)]
 pub struct Clock(Arc<Mutex<SystemTime>>);
 
-/// What happened, in order.
+/// A log of events, in order.
 #[derive(Clone, Default)]
 pub struct Journal(Arc<Mutex<Vec<String>>>);
 
-/// Writes down that it was dropped.
-pub struct NoteDrop(pub Journal, pub &'static str);
-
-/// A client of this session over an upstream that is answered by hand.
+/// A client of this session over an upstream that the test answers.
 pub fn over_mock(session: &Session) -> (Client, Arrivals) {
     layer_over_mock(&RefreshLayer::new(session.clone(), Origins::any()))
 }
@@ -56,10 +53,10 @@ pub fn layer_over_mock(layer: &RefreshLayer) -> (Client, Arrivals) {
     (layer.layer(upstream), Arrivals(arrivals))
 }
 
-/// Sends a request from a task of its own.
-pub fn ask<S>(client: &S, request: Request<Full<Bytes>>) -> JoinHandle<Reply>
+/// Sends a request in a task of its own.
+pub fn ask<S>(client: &S, request: Request<Full<Bytes>>) -> JoinHandle<ClientResult>
 where
-    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError>
+    S: Service<Request<Full<Bytes>>, Response = UpstreamResponse, Error = BoxError>
         + Clone
         + Send
         + 'static,
@@ -68,14 +65,14 @@ where
     tokio::spawn(in_time("the answer", client.clone().oneshot(request)))
 }
 
-/// Sends a hundred, fifty, … of them.
+/// Sends a number of requests, each in a task of its own.
 pub fn ask_many<S>(
     client: &S,
     number: usize,
     request: impl Fn(usize) -> Request<Full<Bytes>>,
-) -> Vec<JoinHandle<Reply>>
+) -> Vec<JoinHandle<ClientResult>>
 where
-    S: Service<Request<Full<Bytes>>, Response = Answered, Error = BoxError>
+    S: Service<Request<Full<Bytes>>, Response = UpstreamResponse, Error = BoxError>
         + Clone
         + Send
         + 'static,
@@ -84,15 +81,15 @@ where
     (0..number).map(|n| ask(client, request(n))).collect()
 }
 
-pub async fn status(request: JoinHandle<Reply>) -> StatusCode {
+pub async fn status(request: JoinHandle<ClientResult>) -> StatusCode {
     request.await.unwrap().unwrap().status()
 }
 
-pub async fn text(response: Answered) -> String {
+pub async fn text(response: UpstreamResponse) -> String {
     String::from_utf8(response.into_body().collect().await.unwrap().to_bytes().to_vec()).unwrap()
 }
 
-/// The cause at the end of an error's sources, to tell whether two errors share it.
+/// The last source of an error. Its address tells whether two errors share it.
 pub fn root_cause<'a>(error: &'a (dyn error::Error + 'static)) -> &'a (dyn error::Error + 'static) {
     let mut cause = error;
     while let Some(source) = cause.source() {
@@ -101,16 +98,20 @@ pub fn root_cause<'a>(error: &'a (dyn error::Error + 'static)) -> &'a (dyn error
     cause
 }
 
-/// How the refresh failed that an error of the session tells of.
+/// The refresh error in the source of an error of the session.
 pub fn refresh_error<'a>(error: &'a (dyn error::Error + 'static)) -> &'a RefreshError {
-    error.source().expect("it has a cause").downcast_ref().expect("it is a refresh error")
+    error
+        .source()
+        .expect("the error has a source")
+        .downcast_ref()
+        .expect("the source is a refresh error")
 }
 
 pub fn refresh_kind(error: &(dyn error::Error + 'static)) -> RefreshErrorKind {
     refresh_error(error).kind()
 }
 
-/// Waits, but not for ever. Where time is paused it takes none to find out that nothing will come.
+/// Waits for a future for at most a day, which takes no real time where time is paused.
 pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     if tokio::runtime::Handle::try_current().is_err() {
         return future.await;
@@ -119,15 +120,15 @@ pub async fn in_time<F: Future>(what: &str, future: F) -> F::Output {
     waited.unwrap_or_else(|_| panic!("{what} never came"))
 }
 
-/// Polls a future with no runtime, from this thread alone.
-pub fn poll_alone<F: Future>(future: F) -> F::Output {
+/// Polls a future on this thread, without a runtime.
+pub fn poll_without_runtime<F: Future>(future: F) -> F::Output {
     let mut future = tokio_test::task::spawn(future);
     for _ in 0..64 {
         if let std::task::Poll::Ready(output) = future.poll() {
             return output;
         }
     }
-    panic!("it waits for somebody who is not there");
+    panic!("the future needs a runtime to complete");
 }
 
 // === impl Arrivals ===
@@ -135,7 +136,7 @@ pub fn poll_alone<F: Future>(future: F) -> F::Output {
 impl Arrivals {
     pub async fn next(&mut self) -> Arrived {
         let next = in_time("the request", self.0.next_request()).await;
-        let (request, answer) = next.expect("the client is still there");
+        let (request, answer) = next.expect("the test holds the client");
         Arrived { request, answer }
     }
 
@@ -147,10 +148,10 @@ impl Arrivals {
         taken
     }
 
-    /// That no further request has arrived by now.
+    /// Checks that no further request has arrived, after all runnable tasks have run.
     pub async fn none(&mut self) {
         settle_tasks().await;
-        assert!(self.0.poll_request().is_pending(), "a request arrived, or the client is gone");
+        assert!(self.0.poll_request().is_pending(), "a request arrived, or the client was dropped");
     }
 }
 
@@ -169,7 +170,7 @@ impl Arrived {
         self.answer.send_response(response(StatusCode::UNAUTHORIZED));
     }
 
-    pub fn answer(self, response: Answered) {
+    pub fn answer(self, response: UpstreamResponse) {
         self.answer.send_response(response);
     }
 
@@ -177,7 +178,7 @@ impl Arrived {
         self.answer.send_error(error);
     }
 
-    pub async fn text(self) -> (String, mock::SendResponse<Answered>) {
+    pub async fn text(self) -> (String, mock::SendResponse<UpstreamResponse>) {
         let body = self.request.into_body().collect().await.unwrap().to_bytes();
         (String::from_utf8(body.to_vec()).unwrap(), self.answer)
     }
@@ -202,7 +203,7 @@ impl Clock {
         *self.0.lock().unwrap() += Duration::from_secs(seconds);
     }
 
-    /// For `SessionBuilder::clock`.
+    /// A closure for `SessionBuilder::clock`.
     pub fn reader(&self) -> impl Fn() -> SystemTime + Send + Sync + 'static {
         let clock = self.clone();
         move || clock.now()
@@ -220,7 +221,7 @@ impl Journal {
         self.0.lock().unwrap_or_else(PoisonError::into_inner).clone()
     }
 
-    /// A hook that notes how the login ended and with which credential.
+    /// A hook that records how the login ended and with which credential.
     pub fn hook(&self) -> impl Fn(EndedLogin) -> std::future::Ready<()> + Send + Sync + 'static {
         let journal = self.clone();
         move |end| {
@@ -230,21 +231,13 @@ impl Journal {
     }
 }
 
-/// How a login ended, and with which credential: `refused at-1`.
+/// Describes how a login ended and with which credential, for example `refused at-1`.
 pub fn describe(end: &EndedLogin) -> String {
     let how = match end.reason() {
-        EndReason::NeverLoggedIn => "signed out",
+        EndReason::NeverLoggedIn => "never logged in",
         EndReason::Logout => "logged out",
         EndReason::Refused(_) => "refused",
         _ => "?",
     };
     format!("{how} {}", end.credential().map_or("-", |credential| credential.access_token()))
-}
-
-// === impl NoteDrop ===
-
-impl Drop for NoteDrop {
-    fn drop(&mut self) {
-        self.0.note(self.1);
-    }
 }

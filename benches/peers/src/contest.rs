@@ -1,22 +1,16 @@
-use crate::{
-    fresh::{self, Pair, Times},
-    herd::{self, Outcome},
-    peer::{First, Peer},
-    table::{self, Row},
-};
 use tokio::runtime::Runtime;
 use tower::BoxError;
 
-/// How much a run is worth.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum Effort {
-    /// Figures.
-    Full,
-    /// Everything once, to see that it still runs.
-    Once,
-}
+use crate::{
+    effort::Effort,
+    fresh::{self, Pair, Times},
+    herd::{self, Outcome},
+    issuer::FirstToken,
+    peer::Peer,
+    table::{self, Row},
+};
 
-/// The peers that have run their herds, and wait for the race.
+/// The peers, with the outcomes of their herds. Their fresh requests are measured together.
 pub(crate) struct Contest {
     effort: Effort,
     entries: Vec<Entry>,
@@ -31,27 +25,12 @@ struct Entry {
     fresh: Pair,
 }
 
-// === impl Effort ===
-
-impl Effort {
-    pub(crate) fn herd(self) -> usize {
-        if self == Self::Full { 1_000 } else { 20 }
-    }
-
-    fn runs(self) -> usize {
-        if self == Self::Full { 3 } else { 1 }
-    }
-
-    fn turns(self) -> usize {
-        if self == Self::Full { 1_500 } else { 1 }
-    }
-}
-
 // === impl Contest ===
 
 impl Contest {
     pub(crate) fn new(effort: Effort) -> Result<Self, BoxError> {
-        let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
+        let runtime =
+            tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         Ok(Self { effort, entries: Vec::new(), runtime })
     }
 
@@ -64,8 +43,8 @@ impl Contest {
         self.entries.push(Entry {
             krate: P::CRATE,
             part: P::PART,
-            revoked: herds(First::Good)?,
-            expired: herds(First::Expired)?,
+            revoked: herds(FirstToken::Valid)?,
+            expired: herds(FirstToken::Expired)?,
             fresh: self.runtime.block_on(Pair::new::<P>(self.runtime.handle()))?,
         });
         Ok(())

@@ -1,29 +1,31 @@
-//! The issuer on loopback, for peers that fetch tokens themselves.
+//! The issuer over HTTP on loopback, for peers that fetch tokens themselves.
 
-use crate::issuer::{Issued, Issuer, LIFETIME};
-use bytes::Bytes;
-use http::{Request, Response, header};
-use http_body_util::Full;
-use hyper::{body::Incoming, server::conn::http1, service::service_fn};
-use hyper_util::rt::TokioIo;
 use std::{
     convert::Infallible,
     io::{Read, Write},
     net::{Ipv4Addr, SocketAddr, TcpStream},
     time::Duration,
 };
+
+use bytes::Bytes;
+use http::{Request, Response, header};
+use http_body_util::Full;
+use hyper::{body::Incoming, server::conn::http1, service::service_fn};
+use hyper_util::rt::TokioIo;
 use tokio::{
     net::TcpListener,
     task::{AbortHandle, JoinSet},
 };
 use tower::BoxError;
 
-/// The path of a token in the shape of RFC 6749.
+use crate::issuer::{Issued, Issuer, LIFETIME};
+
+/// The path that responds as RFC 6749 says.
 const TOKEN: &str = "/token";
-/// The path of a token in the shape that Kubernetes expects from a credential plugin.
+/// The path that responds with the credential that Kubernetes expects from a plugin.
 const EXEC_CREDENTIAL: &str = "/exec-credential";
 
-/// How long the plugin waits for the endpoint.
+/// The time-out of the plugin.
 const PLUGIN_TIMEOUT: Duration = Duration::from_secs(10);
 
 pub(crate) struct Endpoint {
@@ -31,11 +33,14 @@ pub(crate) struct Endpoint {
     server: AbortHandle,
 }
 
-/// Stands for the program that a kubeconfig names under `exec`: fetches a token, and prints it.
+/// Fetches a token and prints it, like the program that a kubeconfig names under `exec`.
 pub(crate) fn exec_plugin(address: &str) -> Result<(), BoxError> {
     let mut stream = TcpStream::connect(address)?;
     stream.set_read_timeout(Some(PLUGIN_TIMEOUT))?;
-    write!(stream, "GET {EXEC_CREDENTIAL} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n")?;
+    write!(
+        stream,
+        "GET {EXEC_CREDENTIAL} HTTP/1.1\r\nhost: {address}\r\nconnection: close\r\n\r\n"
+    )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
     let (_, credential) = response.split_once("\r\n\r\n").ok_or("a response without a body")?;
@@ -69,23 +74,28 @@ impl Drop for Endpoint {
 }
 
 async fn accept(listener: TcpListener, issuer: Issuer) {
-    // Dropped, and its connections closed, with this task.
+    // Dropping the set with this task closes all connections.
     let mut connections = JoinSet::new();
     while let Ok((stream, _)) = listener.accept().await {
         let issuer = issuer.clone();
-        let service = service_fn(move |request| answer(issuer.clone(), request));
+        let service = service_fn(move |request| respond(issuer.clone(), request));
         connections.spawn(http1::Builder::new().serve_connection(TokioIo::new(stream), service));
     }
 }
 
-async fn answer(issuer: Issuer, request: Request<Incoming>) -> Result<Response<Full<Bytes>>, Infallible> {
+async fn respond(
+    issuer: Issuer,
+    request: Request<Incoming>,
+) -> Result<Response<Full<Bytes>>, Infallible> {
     let issued = issuer.issue().await;
     let body = match request.uri().path() {
         EXEC_CREDENTIAL => exec_credential(&issued),
         _ => token(&issued),
     };
     let mut response = Response::new(Full::from(body));
-    response.headers_mut().insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
+    response
+        .headers_mut()
+        .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     Ok(response)
 }
 

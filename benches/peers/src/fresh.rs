@@ -1,41 +1,45 @@
-use crate::{
-    peer::{Client, First, Peer, World},
-    upstream::Upstream,
-};
-use http::StatusCode;
 use std::{
     hint::black_box,
     time::{Duration, Instant},
 };
+
+use http::StatusCode;
 use tokio::runtime::Handle;
 use tower::BoxError;
 
-/// How many requests are a sample. So few that the next ones to be sent still lie in the caches.
+use crate::{
+    issuer::FirstToken,
+    peer::{Client, Environment, Peer},
+    upstream::Upstream,
+};
+
+/// The number of requests in a sample, small enough for all of them to stay in the caches.
 const SAMPLE: u32 = 32;
 
-/// A peer and its bare upstream, ready to be sampled.
+/// The samplers of a peer and of its bare upstream.
 pub(crate) struct Pair {
     bare: Sampler,
     peer: Sampler,
-    /// The client needs what it met to go on.
-    _world: World,
+    /// Kept alive for the client.
+    _environment: Environment,
 }
 
-/// Of a single request, in nanoseconds.
+/// The time of a single request, in nanoseconds.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Times {
     pub(crate) bare: f64,
-    /// What the peer takes beyond that.
+    /// The time that the peer adds.
     pub(crate) added: f64,
 }
 
 type Sampler = Box<dyn FnMut() -> Duration>;
 
-/// Samples all of them in turns, so that whatever else the machine does meets all of them.
+/// Samples all pairs in turns, so that other load on the machine affects all of them alike.
 pub(crate) fn race(pairs: &mut [&mut Pair], turns: usize) -> Vec<Times> {
     let mut samples = vec![Vec::with_capacity(turns); pairs.len()];
     for turn in 0..=turns {
-        // Who begins changes, so that nobody always meets the caches that the same one left behind.
+        // The first pair of a turn changes, so that no pair always follows the same one and the
+        // state of its caches.
         for position in 0..pairs.len() {
             let index = (turn + position) % pairs.len();
             let sample = pairs[index].sample(turn % 2 == 0);
@@ -65,10 +69,10 @@ fn median(values: impl Iterator<Item = f64>) -> f64 {
 
 impl Pair {
     pub(crate) async fn new<P: Peer>(runtime: &Handle) -> Result<Self, BoxError> {
-        let world = World::new(0, First::Good).await?;
-        let client = P::client(&world).await?;
+        let environment = Environment::new(0, FirstToken::Valid).await?;
+        let client = P::client(&environment).await?;
         let bare = sampler::<P>(runtime.clone(), P::bare(Upstream::open()));
-        Ok(Self { bare, peer: sampler::<P>(runtime.clone(), client), _world: world })
+        Ok(Self { bare, peer: sampler::<P>(runtime.clone(), client), _environment: environment })
     }
 
     fn sample(&mut self, bare_first: bool) -> (Duration, Duration) {
@@ -82,7 +86,7 @@ impl Pair {
     }
 }
 
-/// One request after the other, on the thread that asks.
+/// Sends requests one after another on the current thread.
 fn sampler<P: Peer>(runtime: Handle, mut client: impl Client<P::Request>) -> Sampler {
     let mut requests = Vec::new();
     Box::new(move || {
@@ -90,7 +94,7 @@ fn sampler<P: Peer>(runtime: Handle, mut client: impl Client<P::Request>) -> Sam
         runtime.block_on(async {
             let start = Instant::now();
             for request in requests.drain(..) {
-                let status = client.send(request).await.expect("nothing fails here");
+                let status = client.send(request).await.expect("the request succeeds");
                 assert_eq!(black_box(status), StatusCode::OK);
             }
             start.elapsed()

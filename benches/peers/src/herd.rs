@@ -1,45 +1,50 @@
-use crate::peer::{Client, First, Peer, World};
-use http::StatusCode;
 use std::time::{Duration, Instant};
+
+use http::StatusCode;
 use tokio::{task::JoinSet, time::timeout};
 use tower::BoxError;
 
-/// After which the requests of a herd count as lost.
+use crate::{
+    issuer::FirstToken,
+    peer::{Client, Environment, Peer},
+};
+
+/// The time after which unanswered requests count as lost.
 const LIMIT: Duration = Duration::from_secs(30);
 
-/// What became of the requests of one herd.
+/// The outcome of one herd.
 #[derive(Debug)]
 pub(crate) struct Outcome {
     pub(crate) refreshes: usize,
-    /// With 200.
+    /// Requests that got 200.
     pub(crate) answered: usize,
-    /// Got the 401 to see.
+    /// Requests that got 401.
     pub(crate) rejected: usize,
-    /// Got an error, or another status.
+    /// Requests that got an error or another status.
     pub(crate) failed: usize,
-    /// Got nothing until [`LIMIT`].
+    /// Requests without a response after [`LIMIT`].
     pub(crate) lost: usize,
     pub(crate) took: Duration,
-    /// What one more request got, when all this was over.
+    /// The status of one more request, sent after the herd.
     pub(crate) next: StatusCode,
 }
 
-/// `n` requests at once, each by a task of its own, through clones of one client.
+/// Sends `n` requests at once through clones of one client, each in a task of its own.
 ///
-/// If the first token is [`Good`](First::Good), the client has used it once, and has no reason to
-/// doubt it when the upstream takes it no more. If not, the client has never sent anything, and has
-/// no token or one that it must know to be useless.
-pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxError> {
-    let world = World::new(n, first).await?;
-    let mut client = P::client(&world).await?;
-    if first == First::Good {
+/// If the first token is [`Valid`](FirstToken::Valid), the client has used it once before the
+/// upstream revokes it, and cannot know that it is revoked. Otherwise the client has sent no
+/// request, and has no token or an expired one.
+pub(crate) async fn run<P: Peer>(n: usize, first: FirstToken) -> Result<Outcome, BoxError> {
+    let environment = Environment::new(n, first).await?;
+    let mut client = P::client(&environment).await?;
+    if first == FirstToken::Valid {
         let status = client.send(P::request()).await?;
         if status != StatusCode::OK {
-            return Err(format!("{} got {status} for a good token", P::CRATE).into());
+            return Err(format!("{} got {status} for a valid token", P::CRATE).into());
         }
     }
-    world.upstream.revoke();
-    world.issuer.begin_herd();
+    environment.upstream.revoke();
+    environment.issuer.begin_herd();
 
     let start = Instant::now();
     let mut requests = JoinSet::new();
@@ -71,7 +76,7 @@ pub(crate) async fn run<P: Peer>(n: usize, first: First) -> Result<Outcome, BoxE
     }
     outcome.lost = requests.len();
     outcome.took = start.elapsed();
-    outcome.refreshes = world.issuer.refreshes();
+    outcome.refreshes = environment.issuer.refreshes();
     outcome.next = timeout(LIMIT, client.send(P::request())).await??;
     Ok(outcome)
 }

@@ -2,13 +2,11 @@
 //! token is valid. The README of this package says what is measured, and has the last results.
 
 mod contest;
+mod effort;
 mod endpoint;
 mod fresh;
 mod herd;
 mod issuer;
-/// Shared with the benches of tower-refresh.
-#[path = "../../support/page.rs"]
-mod page;
 mod peer;
 mod peers;
 mod request;
@@ -16,10 +14,20 @@ mod stack;
 mod table;
 mod upstream;
 
-use contest::{Contest, Effort};
+/// Code that the benches of tower-refresh use as well. Both packages compile the same files,
+/// because a package for them could not be part of the published crate.
+#[path = "../../support"]
+mod support {
+    pub(crate) mod page;
+    pub(crate) mod retry;
+}
+
+use contest::Contest;
+use effort::Effort;
 use lexopt::{Arg, Parser, ValueExt};
 use peers::{
-    AzureCore, AzureCoreChallenged, ByHand, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
+    AzureCore, AzureCoreChallenged, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
+    TowerRetry,
 };
 use tower::BoxError;
 
@@ -30,7 +38,7 @@ With BENCH_WRITE in the environment, also writes them into benches/peers/README.
 Usage: cargo run --release --manifest-path benches/peers/Cargo.toml [-- OPTIONS]
 
 Options:
-      --test    Everything once and small, to see that it still runs; its figures mean nothing
+      --test    Everything once and small, to check that it runs. The figures mean nothing
   -h, --help    Print help
 ";
 
@@ -40,7 +48,7 @@ fn main() -> Result<(), BoxError> {
     while let Some(arg) = args.next()? {
         match arg {
             Arg::Long("test") => effort = Effort::Once,
-            // How kube's layer calls this program back: see `endpoint::exec_plugin`.
+            // The layer of kube runs this program as its credential plugin.
             Arg::Long("exec-plugin") => return endpoint::exec_plugin(&args.value()?.string()?),
             Arg::Short('h') | Arg::Long("help") => {
                 print!("{HELP}");
@@ -58,7 +66,7 @@ fn main() -> Result<(), BoxError> {
     contest.enter::<AzureCoreChallenged>()?;
     contest.enter::<ReqwestMutex>()?;
     contest.enter::<ReqwestChecked>()?;
-    contest.enter::<ByHand>()?;
+    contest.enter::<TowerRetry>()?;
     contest.run();
     Ok(())
 }

@@ -1,55 +1,52 @@
-use crate::{endpoint::Endpoint, issuer::Issuer, upstream::Upstream};
 use http::StatusCode;
 use tower::BoxError;
 
-/// A way to keep a credential fresh.
+use crate::{
+    endpoint::Endpoint,
+    issuer::{FirstToken, Issuer},
+    upstream::Upstream,
+};
+
+/// A crate or a recipe that keeps a credential fresh.
 pub(crate) trait Peer: 'static {
-    /// The crate, as `Cargo.lock` names it.
+    /// The name of the crate in `Cargo.lock`.
     const CRATE: &'static str;
-    /// Which of its parts, or which way to use it.
+    /// The part of the crate that is used, and how.
     const PART: &'static str;
 
-    /// What its clients send: not every peer speaks in `http::Request`.
+    /// The request type of its clients, which is not `http::Request` for every peer.
     type Request: Send + 'static;
 
-    /// Without any headers of the peer's.
+    /// A request before the peer adds its headers.
     fn request() -> Self::Request;
 
-    /// A client whose clones share their token. Whether it acquires its first one here or with the
-    /// first request is the peer's business.
-    async fn client(world: &World) -> Result<impl Client<Self::Request>, BoxError>;
+    /// A client whose clones share their token. It gets the first token here or with the first
+    /// request.
+    async fn client(environment: &Environment) -> Result<impl Client<Self::Request>, BoxError>;
 
-    /// The same upstream for the same requests, without the peer.
+    /// A client of the same upstream without the peer.
     fn bare(upstream: Upstream) -> impl Client<Self::Request>;
 }
 
+/// A client of the upstream.
 pub(crate) trait Client<R>: Clone + Send + 'static {
-    /// Sends a request, and says what came back to the caller.
+    /// Sends a request and returns the status that the caller gets.
     fn send(&mut self, request: R) -> impl Future<Output = Result<StatusCode, BoxError>> + Send;
 }
 
-/// What a client meets. A new one for every run.
-pub(crate) struct World {
+/// The upstream and the issuer of one run.
+pub(crate) struct Environment {
     pub(crate) upstream: Upstream,
     pub(crate) issuer: Issuer,
-    /// The issuer over HTTP, for peers that ask for nothing less.
+    /// The issuer over HTTP, for peers that fetch tokens themselves.
     pub(crate) endpoint: Endpoint,
 }
 
-/// What the issuer says of the token that it issues before a herd begins.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) enum First {
-    /// That it is good for an hour.
-    Good,
-    /// That it has expired.
-    Expired,
-}
+// === impl Environment ===
 
-// === impl World ===
-
-impl World {
-    /// With an upstream that holds back its rejections until there are `herd` of them.
-    pub(crate) async fn new(herd: usize, first: First) -> Result<Self, BoxError> {
+impl Environment {
+    /// Creates an upstream that delays its rejections until `herd` requests have arrived.
+    pub(crate) async fn new(herd: usize, first: FirstToken) -> Result<Self, BoxError> {
         let issuer = Issuer::new(first);
         let endpoint = Endpoint::serve(issuer.clone()).await?;
         Ok(Self { upstream: Upstream::new(herd), issuer, endpoint })

@@ -1,47 +1,52 @@
-//! The upstream and its clients, for peers that are Tower layers.
+//! The upstream as a service, and services as clients, for peers that are Tower layers.
+
+use std::{
+    marker::PhantomData,
+    task::{Context, Poll},
+};
+
+use bytes::Bytes;
+use futures_util::future::BoxFuture;
+use http::{HeaderValue, Request, Response, StatusCode, header};
+use http_body_util::{Empty, Full};
+use tower::{BoxError, Service, ServiceExt};
 
 use crate::{
     peer::Client,
     request::{URL, headers},
     upstream::{CHALLENGE, Upstream},
 };
-use bytes::Bytes;
-use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, header};
-use http_body_util::{Empty, Full};
-use std::{
-    marker::PhantomData,
-    task::{Context, Poll},
-};
-use tower::{BoxError, Service, ServiceExt};
 
-pub(crate) type Outbound = Request<Full<Bytes>>;
+pub(crate) type UpstreamRequest = Request<Full<Bytes>>;
 pub(crate) type Reply = Response<Empty<Bytes>>;
 
-/// A service as a client.
+/// A client that sends through a service.
 #[derive(Clone)]
-pub(crate) struct Stack<S>(pub(crate) S);
+pub(crate) struct ServiceClient<S>(pub(crate) S);
 
-/// The upstream as a service that never fails, with the error that the layer around it expects.
+/// The upstream as an infallible service, with the error type that the layer around it expects.
 pub(crate) struct UpstreamService<E = BoxError> {
     upstream: Upstream,
     error: PhantomData<fn() -> E>,
 }
 
-pub(crate) fn request() -> Outbound {
+pub(crate) fn request() -> UpstreamRequest {
     let mut request = Request::new(Full::default());
     *request.uri_mut() = URL.parse().expect("an absolute URI");
     *request.headers_mut() = headers();
     request
 }
 
-// === impl Stack ===
+// === impl ServiceClient ===
 
-impl<S> Client<Outbound> for Stack<S>
+impl<S> Client<UpstreamRequest> for ServiceClient<S>
 where
-    S: Service<Outbound, Response = Reply, Error: Into<BoxError>, Future: Send> + Clone + Send + 'static,
+    S: Service<UpstreamRequest, Response = Reply, Error: Into<BoxError>, Future: Send>
+        + Clone
+        + Send
+        + 'static,
 {
-    async fn send(&mut self, request: Outbound) -> Result<StatusCode, BoxError> {
+    async fn send(&mut self, request: UpstreamRequest) -> Result<StatusCode, BoxError> {
         let service = self.0.ready().await.map_err(Into::into)?;
         Ok(service.call(request).await.map_err(Into::into)?.status())
     }
@@ -81,11 +86,14 @@ impl<B, E: 'static> Service<Request<B>> for UpstreamService<E> {
         let (mut head, _) = request.into_parts();
         Box::pin(async move {
             let authorization = head.headers.remove(header::AUTHORIZATION);
-            let status = upstream.answer(authorization.as_ref().map_or(b"", HeaderValue::as_bytes)).await;
+            let status =
+                upstream.respond(authorization.as_ref().map_or(b"", HeaderValue::as_bytes)).await;
             let mut response = Response::new(Empty::new());
             *response.status_mut() = status;
             if status == StatusCode::UNAUTHORIZED {
-                response.headers_mut().insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+                response
+                    .headers_mut()
+                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
             }
             Ok(response)
         })

@@ -1,13 +1,15 @@
-use crate::{contest::Effort, fresh::Times, herd::Outcome, page::Table};
 use std::{fmt::Display, time::Duration};
 
-/// Names the versions that were built.
+use crate::{effort::Effort, fresh::Times, herd::Outcome, support::page::Table};
+
+/// The versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
 
 /// The page with the tables.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 
-const HERD: [&str; 6] = ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
+const HERD: [&str; 6] =
+    ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
 const FRESH: [&str; 2] = ["added to a fresh request", "without the peer"];
 
 pub(crate) struct Row {
@@ -22,10 +24,12 @@ pub(crate) struct Row {
 
 pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     if effort == Effort::Once {
-        println!("Everything once and small, to see that it runs: not a measurement.\n");
+        println!("Everything once and small, to check that it runs: not a measurement.\n");
     }
     let n = effort.herd();
-    println!("{n} requests rejected together, because their token was revoked; and a request whose token is good:\n");
+    println!(
+        "{n} requests rejected together, because their token was revoked; and a request whose token is valid:\n"
+    );
     let mut table = Table::new("peers, rejected", &[&HERD[..], &FRESH].concat());
     for row in rows {
         let Times { bare, added } = row.fresh;
@@ -33,7 +37,9 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
         table.row(row.herds(&row.revoked).into_iter().chain(fresh));
     }
     table.publish(PAGE, effort == Effort::Full);
-    println!("{n} requests sent together by a client that has no token, or one that has expired by its clock:\n");
+    println!(
+        "{n} requests sent together by a client that has no token, or one that has expired by its clock:\n"
+    );
     let mut table = Table::new("peers, expired", &HERD);
     for row in rows {
         table.row(row.herds(&row.expired));
@@ -41,7 +47,7 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
     table.publish(PAGE, effort == Effort::Full);
 }
 
-/// The one figure of all runs, or the least and the greatest.
+/// The figure of all runs, as a range if they differ.
 fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> String {
     let mut figures: Vec<_> = runs.iter().map(figure).collect();
     figures.sort();
@@ -52,7 +58,7 @@ fn range<T: Ord + Display>(runs: &[Outcome], figure: impl Fn(&Outcome) -> T) -> 
     }
 }
 
-/// What became of the requests that weren't answered with 200.
+/// The counts of the requests that did not get 200.
 fn others(runs: &[Outcome]) -> String {
     let counts = [
         ("got the 401", range(runs, |run| run.rejected)),
@@ -64,14 +70,14 @@ fn others(runs: &[Outcome]) -> String {
     if counts.is_empty() { "–".into() } else { counts.join(", ") }
 }
 
-/// The median.
+/// The median duration.
 fn took(runs: &[Outcome]) -> Duration {
     let mut took: Vec<_> = runs.iter().map(|run| run.took).collect();
     took.sort();
     took[took.len() / 2]
 }
 
-/// The version that this was built with.
+/// The version of a crate in the lock file.
 fn version(krate: &str) -> &'static str {
     LOCK.split_once(&format!("name = \"{krate}\"\nversion = \""))
         .and_then(|(_, rest)| rest.split_once('"'))

@@ -1,30 +1,31 @@
-use crate::issuer::FIRST_TOKEN;
-use http::StatusCode;
 use std::sync::{
     Arc,
     atomic::{AtomicBool, AtomicUsize, Ordering},
 };
+
+use http::StatusCode;
 use tokio::sync::Semaphore;
 
-/// What a rejection says of itself.
+use crate::issuer::FIRST_TOKEN;
+
+/// The `WWW-Authenticate` of a rejection.
 pub(crate) const CHALLENGE: &str = "Bearer error=\"invalid_token\"";
 
-/// An API in memory. It takes every token of the issuer, until it is told to
-/// [`revoke`](Self::revoke) the first.
+/// An API in memory. It accepts every token of the issuer, except a
+/// [revoked](Self::revoke) first one.
 ///
-/// To the requests with a revoked token it answers once a whole herd of them has arrived, so that
-/// none of them can be late: they all are rejected, together, before anything can be done about the
-/// first of them.
+/// Requests with the revoked token are rejected together, once a whole herd of them has arrived. No
+/// rejection can therefore be late.
 #[derive(Clone, Debug)]
 pub(crate) struct Upstream(Arc<Inner>);
 
 #[derive(Debug)]
 struct Inner {
-    takes_strangers: bool,
+    accepts_anonymous: bool,
     revoked: AtomicBool,
     herd: usize,
     arrived: AtomicUsize,
-    /// Has no permits, ever: it is closed when the herd is complete, and stays closed.
+    /// A semaphore without permits. It is closed when the herd is complete.
     gate: Semaphore,
 }
 
@@ -35,14 +36,14 @@ impl Upstream {
         Self::with(herd, false)
     }
 
-    /// Takes requests without a token, too, so that it can be asked without a peer.
+    /// An upstream that also accepts requests without a token, for clients without a peer.
     pub(crate) fn open() -> Self {
         Self::with(0, true)
     }
 
-    fn with(herd: usize, takes_strangers: bool) -> Self {
+    fn with(herd: usize, accepts_anonymous: bool) -> Self {
         Self(Arc::new(Inner {
-            takes_strangers,
+            accepts_anonymous,
             revoked: AtomicBool::new(false),
             herd,
             arrived: AtomicUsize::new(0),
@@ -50,15 +51,19 @@ impl Upstream {
         }))
     }
 
-    /// From now on, the issuer's first token is no good.
+    /// Revokes the first token.
     pub(crate) fn revoke(&self) {
         self.0.revoked.store(true, Ordering::Release);
     }
 
-    /// To a request with this `Authorization`.
-    pub(crate) async fn answer(&self, authorization: &[u8]) -> StatusCode {
+    /// The status for a request with this `Authorization`.
+    pub(crate) async fn respond(&self, authorization: &[u8]) -> StatusCode {
         let Some(token) = authorization.strip_prefix(b"Bearer ") else {
-            return if self.0.takes_strangers { StatusCode::OK } else { StatusCode::UNAUTHORIZED };
+            return if self.0.accepts_anonymous {
+                StatusCode::OK
+            } else {
+                StatusCode::UNAUTHORIZED
+            };
         };
         if self.0.revoked.load(Ordering::Acquire) && token == FIRST_TOKEN.as_bytes() {
             self.wait_for_the_herd().await;

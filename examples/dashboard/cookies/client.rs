@@ -3,12 +3,13 @@
 
 use bytes::Bytes;
 use http::{Request, Response, StatusCode};
-use http_body_util::{BodyExt, Full};
+use http_body_util::BodyExt;
 use hyper_util::client::legacy;
 use tower::BoxError;
 use tower_refresh::{
     Credential, RefreshError, Refresher,
     cookies::{Jar, LogoutEndpoint, RefreshEndpoint},
+    exchange::RequestBody,
     session::EndedLogin,
 };
 
@@ -24,7 +25,7 @@ use crate::{
 
 #[derive(Clone)]
 pub(crate) struct CookieClient {
-    http: HttpClient<Full<Bytes>>,
+    http: HttpClient<RequestBody>,
     url: String,
     refresh: RefreshEndpoint,
     logout: LogoutEndpoint,
@@ -85,7 +86,7 @@ impl AuthService for CookieClient {
 
 impl CookieClient {
     async fn post(&self, path: &str, form: String, jar: &Jar) -> Result<Response<Bytes>, BoxError> {
-        let request = Request::post(format!("{}{path}", self.url)).body(Full::from(form))?;
+        let request = Request::post(format!("{}{path}", self.url)).body(RequestBody::from(form))?;
         let (mut head, body) = request.into_parts();
         jar.apply(&mut head);
         let (head, body) = self.http.request(Request::from_parts(head, body)).await?.into_parts();

@@ -63,8 +63,8 @@ impl<A: AuthService> Story<A> {
             .time("time", herd.took)
             .strays(&herd.strays)
             .conclusion(
-                "The first rejection started a refresh, the other requests waited for it, and each was sent\n\
-                 again with its body and the new token. The callers got normal responses.",
+                "The first rejection started a refresh, and the other requests waited for it. Each was\n\
+                 sent again with its body and the new token. The callers got normal responses.",
             );
         Ok(Played { report, spans: herd.spans, exchanges: self.backend.take_exchanges() })
     }
@@ -83,7 +83,8 @@ impl<A: AuthService> Story<A> {
         })
         .await?;
         let seen = self.backend.traffic() - before;
-        let report = Report::new(format!("{n} requests at once, by hand: each rejected request refreshes"))
+        let title = format!("{n} requests at once, by hand: each rejected request refreshes");
+        let report = Report::new(title)
             .check("requests answered (200, right body)", herd.answered, 0)
             .check("401s that the API sent", seen.api_rejections, n + 1)
             .check("refreshes", seen.refreshes, n)
@@ -93,8 +94,9 @@ impl<A: AuthService> Story<A> {
             .time("time", herd.took)
             .strays(&herd.strays)
             .conclusion(
-                "All requests refreshed with the same refresh token, which can be used once. The auth service\n\
-                 took the second use for a theft and revoked the session, including the one new token.",
+                "All requests refreshed with the same refresh token, which can be used once. The auth\n\
+                 service took the second use for a theft and revoked the session, including the one\n\
+                 new token.",
             );
         Ok(Played { report, spans: herd.spans, exchanges: self.backend.take_exchanges() })
     }
@@ -119,7 +121,8 @@ impl<A: AuthService> Story<A> {
             Ok(response) => (false, format!("none, but {}", response.status())),
             Err(error) => (is_end_of_login(&error), with_causes(&*error)),
         };
-        Ok(Report::new(format!("{n} requests at once, with an expired token of a revoked session"))
+        let title = format!("{n} requests at once, with an expired token of a revoked session");
+        Ok(Report::new(title)
             .check("requests answered", herd.answered, 0)
             .check("requests told to log in again", herd.logged_out, n)
             .check("refreshes", seen.refreshes, 1)
@@ -132,8 +135,8 @@ impl<A: AuthService> Story<A> {
             .time("time until it failed", took)
             .strays(&herd.strays)
             .conclusion(format!(
-                "One refusal answered all requests. The application was logged out once, and later requests\n\
-                 fail at once, without reaching a server. Their error says why:\n  {error}",
+                "One refusal answered all requests. The application was logged out once, and later\n\
+                 requests fail at once, without reaching a server. Their error says why:\n  {error}",
             )))
     }
 
@@ -179,8 +182,9 @@ impl<A: AuthService> Story<A> {
             .time("time (the clock is advanced)", ahead.took)
             .strays(&[ahead.strays, too_late.strays].concat())
             .conclusion(
-                "The first request in a token's last minutes started its renewal, and no request waited for it,\n\
-                 because the old token was still valid. Without `refresh_ahead`, all requests wait once it expires.",
+                "The first request in a token's last minutes started its renewal. No request waited\n\
+                 for it, because the old token was still valid. Without `refresh_ahead`, all requests\n\
+                 wait once the token has expired.",
             ))
     }
 

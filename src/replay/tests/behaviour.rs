@@ -3,7 +3,6 @@ use std::{
     panic::{AssertUnwindSafe, catch_unwind},
     pin::Pin,
     rc::Rc,
-    sync::{Arc, Weak},
     task::{Context, Poll},
 };
 
@@ -14,8 +13,8 @@ use tokio_test::task;
 
 use crate::replay::{
     Replay, ReplayBody,
+    buffer::MAX_FRAMES,
     error::UploadError,
-    record::MAX_FRAMES,
     tests::script::{
         Act, Got, Script, ScriptError, all, data, drain, poll, poll_with, taken_over, trailers,
     },
@@ -35,15 +34,15 @@ fn late(acts: &[Act]) -> (ReplayBody<Script>, Replay<Script>) {
     ReplayBody::recording(Script::new(acts.to_vec()), LIMIT, || false)
 }
 
-// === bodies that are over ===
+// === bodies that have ended ===
 
 #[test]
 fn a_body_that_is_over_is_empty_on_both_attempts() {
     let script = Script::new([]).frank().hint(0, Some(7));
     let watch = script.watch();
     let (mut first, replay) = ReplayBody::recording(script, 0, || true);
-    assert!(watch.is_dropped(), "kept for nothing");
-    let mut second = replay.take_over(false).expect("there is nothing to it");
+    assert!(watch.is_dropped(), "an ended source is still held");
+    let mut second = replay.take_over(false).expect("an empty body can be replayed");
     for body in [&mut first, &mut second] {
         assert!(body.is_end_stream());
         assert_eq!(body.size_hint().lower(), 0);
@@ -57,7 +56,7 @@ fn a_body_that_is_over_is_empty_on_both_attempts() {
 #[test]
 fn an_empty_body_keeps_its_content_length() {
     let (first, replay) = ReplayBody::recording(Empty::<Bytes>::new(), LIMIT, || true);
-    let second = replay.take_over(false).expect("there is nothing to it");
+    let second = replay.take_over(false).expect("an empty body can be replayed");
     assert_eq!((first.size_hint().exact(), second.size_hint().exact()), (Some(0), Some(0)));
 }
 
@@ -69,7 +68,7 @@ fn a_body_without_frames_is_not_over_before_it_was_polled() {
         assert!(!first.is_end_stream());
         assert_eq!(drain(&mut first), [Got::End]);
         assert!(first.is_end_stream());
-        let mut second = replay.take_over(false).expect("all of nothing was recorded");
+        let mut second = replay.take_over(false).expect("the end was recorded");
         assert!(!second.is_end_stream());
         assert_eq!(second.size_hint().exact(), None);
         assert_eq!(drain(&mut second), [Got::End]);
@@ -96,14 +95,14 @@ fn a_single_frame_is_kept_without_a_copy() {
 }
 
 #[test]
-fn a_body_that_need_not_wait_is_kept_before_it_is_sent() {
+fn a_body_that_need_not_wait_is_read_before_it_is_sent() {
     let acts = [data("one"), data("two"), trailers()];
     let script = Script::new(acts.to_vec());
     let watch = script.watch();
     let (mut first, replay) = ReplayBody::recording(script, LIMIT, || true);
-    assert!(watch.is_dropped(), "the source is of no more use");
+    assert!(watch.is_dropped(), "an ended source is still held");
     assert_eq!(poll(&mut first), got("one"));
-    // The first attempt has its own copy and is not disturbed.
+    // The first attempt has its own copy of the frames.
     let mut second = replay.take_over(false).expect("kept");
     assert_eq!(drain(&mut second), all(&acts));
     assert_eq!(drain(&mut first), all(&acts)[1..]);
@@ -172,7 +171,7 @@ fn polling_early_loses_no_wake_up() {
 }
 
 #[test]
-fn nothing_is_polled_early_where_polling_is_a_promise() {
+fn a_body_is_not_polled_early_unless_allowed() {
     let script = Script::new([data("one")]).frank();
     let watch = script.watch();
     let (mut first, replay) = ReplayBody::recording(script, LIMIT, || false);
@@ -186,7 +185,7 @@ fn nothing_is_polled_early_where_polling_is_a_promise() {
 
 #[test]
 fn exactly_the_limit_is_replayed_and_one_byte_more_is_not() {
-    // Three, and twelve of trailers.
+    // Three bytes of data, and twelve of trailers.
     let acts = [data("one"), Act::Wait, trailers()];
     for may_poll_early in [true, false] {
         for (limit, is_possible) in [(15, true), (14, false)] {
@@ -208,7 +207,7 @@ fn exactly_the_limit_is_replayed_and_one_byte_more_is_not() {
 }
 
 #[test]
-fn a_body_that_says_it_is_too_long_is_left_alone() {
+fn a_body_whose_hint_exceeds_the_limit_is_not_polled_early() {
     for (limit, hint) in [(10, (11, Some(11))), (10, (11, None)), (0, (0, None))] {
         let script = Script::new([data("hello"), data(" world")]).frank().hint(hint.0, hint.1);
         let watch = script.watch();
@@ -222,7 +221,7 @@ fn a_body_that_says_it_is_too_long_is_left_alone() {
 }
 
 #[test]
-fn endless_tiny_or_empty_frames_take_no_memory() {
+fn a_body_of_more_than_1024_frames_is_not_kept() {
     for tiny in ["", "x"] {
         for may_poll_early in [true, false] {
             let script = Script::new(vec![data(tiny); MAX_FRAMES + 10]);
@@ -235,34 +234,11 @@ fn endless_tiny_or_empty_frames_take_no_memory() {
     }
     let (_first, replay) =
         ReplayBody::recording(Script::new(vec![data(""); MAX_FRAMES]), usize::MAX, || true);
-    assert!(replay.take_over(true).is_some(), "that many are allowed");
+    assert!(replay.take_over(true).is_some(), "1024 frames are within the limit");
 }
 
 #[test]
-fn past_the_limit_what_was_recorded_is_freed_at_once() {
-    let (owners, acts) = owned(["one", "two", "three"]);
-    let (mut first, replay) = ReplayBody::recording(Script::new(acts), 10, || false);
-    (0..2).for_each(|_| drop(poll(&mut first)));
-    assert_eq!(alive(&owners), [true, true, true]);
-    drop(poll(&mut first));
-    assert_eq!(alive(&owners), [false, false, false]);
-    assert!(replay.take_over(true).is_none());
-}
-
-#[test]
-fn dropping_the_replay_frees_what_was_sent_and_nothing_else() {
-    let (owners, mut acts) = owned(["one", "two", "three"]);
-    acts.insert(2, Act::Wait);
-    let (mut first, replay) = ReplayBody::recording(Script::new(acts.clone()), LIMIT, || true);
-    drop(acts);
-    drop(poll(&mut first));
-    drop(replay);
-    assert_eq!(alive(&owners), [false, true, true]);
-    assert_eq!(drain(&mut first), [got("two"), got("three"), Got::End]);
-}
-
-#[test]
-fn the_source_is_dropped_with_the_last_that_could_send_it() {
+fn the_source_is_dropped_as_soon_as_no_attempt_can_send_it() {
     let script = Script::new([data("one"), Act::Wait]);
     let watch = script.watch();
     let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
@@ -275,7 +251,7 @@ fn the_source_is_dropped_with_the_last_that_could_send_it() {
     let watch = script.watch();
     let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
     drop(replay.take_over(true));
-    assert!(watch.is_dropped(), "held by a copy that can't send it");
+    assert!(watch.is_dropped(), "held by a first copy that can't send it");
     drop(first);
 
     let script = Script::new([data("one"), data("two"), Act::Wait]);
@@ -333,7 +309,7 @@ fn a_rejected_upload_goes_on_in_the_replay_and_its_first_copy_ends_with_an_error
 }
 
 #[test]
-fn a_waiting_first_copy_is_woken_to_its_error() {
+fn a_take_over_wakes_a_waiting_first_copy() {
     let (mut first, replay) = early(&[data("one"), Act::Wait, Act::Wait]);
     let mut upload = task::spawn(());
     upload.enter(|cx, _| {
@@ -350,7 +326,7 @@ fn a_waiting_first_copy_is_woken_to_its_error() {
 }
 
 #[tokio::test]
-async fn the_error_of_a_first_copy_can_be_told_from_others() {
+async fn a_taken_over_copy_ends_with_an_upload_error() {
     let (mut first, replay) = early(&[Act::Wait]);
     let _second = replay.take_over(true);
     let error = first.frame().await.expect("ended cleanly").expect_err("went on");
@@ -359,7 +335,7 @@ async fn the_error_of_a_first_copy_can_be_told_from_others() {
 }
 
 #[test]
-fn an_upload_in_progress_is_not_interrupted_without_leave() {
+fn an_upload_in_progress_is_not_interrupted_unless_allowed() {
     let acts = [data("one"), Act::Wait, data("two")];
     let (mut first, replay) = late(&acts);
     assert_eq!(poll(&mut first), got("one"));
@@ -368,17 +344,17 @@ fn an_upload_in_progress_is_not_interrupted_without_leave() {
 }
 
 #[test]
-fn an_upload_whose_first_copy_was_dropped_is_nobody_elses() {
+fn an_upload_is_replayed_without_interrupting_once_its_first_copy_was_dropped() {
     let acts = [data("one"), Act::Wait, data("two")];
     let (mut first, replay) = late(&acts);
     assert_eq!(poll(&mut first), got("one"));
     drop(first);
-    let mut second = replay.take_over(false).expect("nobody is interrupted");
+    let mut second = replay.take_over(false).expect("the first copy was dropped");
     assert_eq!(drain(&mut second), all(&acts));
 }
 
 #[test]
-fn a_first_copy_that_was_sent_whole_is_not_disturbed() {
+fn a_take_over_does_not_disturb_a_first_copy_that_was_sent_whole() {
     let acts = [data("one"), Act::Wait, data("two")];
     let script = Script::new(acts.to_vec()).frank();
     let watch = script.watch();
@@ -394,8 +370,8 @@ fn a_first_copy_that_was_sent_whole_is_not_disturbed() {
 
 #[test]
 fn the_replay_may_take_over_from_within_the_poll_of_the_source() {
-    // What happens on another thread in earnest: the upload is leased, so that the second attempt
-    // has to wait for it.
+    // As if from another thread: the first attempt is polling the source, so the second attempt has
+    // to wait for the upload.
     for (acts, limit) in [
         (vec![data("one"), data("two"), Act::Wait, data("three"), trailers()], LIMIT),
         (vec![data("one"), data("two, which is too long"), data("three")], 10),
@@ -435,7 +411,7 @@ fn the_second_attempt_may_be_dropped_while_the_source_is_polled() {
 }
 
 #[test]
-fn taking_over_without_leave_during_a_poll_is_refused() {
+fn a_take_over_during_a_poll_is_refused_unless_interrupting_is_allowed() {
     let acts = [data("one"), Act::Wait, data("three")];
     for at in 1..=4 {
         let refuse = |replay: Replay<_>| assert!(replay.take_over(false).is_none());
@@ -448,21 +424,21 @@ fn taking_over_without_leave_during_a_poll_is_refused() {
 fn the_source_is_not_dropped_under_the_lock() {
     for (acts, limit) in [(vec![data("one")], LIMIT), (vec![data("one"), Act::Fail], LIMIT)] {
         for interrupt in [true, false] {
-            let slot = Slot::<Replay<Meddler>>::default();
+            let shared = MeddlerCell::<Replay<Meddler>>::default();
             let on_drop = {
-                let slot = slot.clone();
-                // Would lock for ever.
+                let shared = shared.clone();
+                // Deadlocks if the lock is held.
                 move || {
-                    drop(slot.borrow_mut().take().and_then(|replay| replay.take_over(interrupt)))
+                    drop(shared.borrow_mut().take().and_then(|replay| replay.take_over(interrupt)))
                 }
             };
             let script = Script::new(acts.clone());
             let meddler =
                 Meddler { script, at: 0, on_poll: Box::new(|| {}), on_drop: Box::new(on_drop) };
             let (mut first, replay) = ReplayBody::recording(meddler, limit, || false);
-            *slot.borrow_mut() = Some(replay);
+            *shared.borrow_mut() = Some(replay);
             drain(&mut first);
-            assert!(slot.borrow().is_none(), "the source is still there");
+            assert!(shared.borrow().is_none(), "the source is still there");
         }
     }
 }
@@ -500,7 +476,7 @@ fn an_error_after_the_take_over_goes_to_the_replay() {
 }
 
 #[test]
-fn a_source_that_panics_leaves_nobody_waiting_and_is_never_polled_again() {
+fn a_source_that_panics_is_never_polled_again_and_the_second_attempt_is_woken() {
     let (mut first, replay) = late(&[data("one"), Act::Panic]);
     assert_eq!(poll(&mut first), got("one"));
     assert!(panics(|| poll(&mut first)));
@@ -540,7 +516,7 @@ fn check_hints(body: &mut ReplayBody<Script>, lower: u64, upper: Option<u64>) {
     loop {
         let hint = body.size_hint();
         assert_eq!(hint.lower(), lower.saturating_sub(sent));
-        // At (0, 7) less 7 both ends meet, where an end would make it exact.
+        // The bounds (0, 7) less 7 would be an exact hint.
         let upper = upper.filter(|upper| lower == *upper || *upper > sent);
         assert_eq!(hint.upper(), upper.map(|upper| upper - sent));
         match poll(body) {
@@ -559,10 +535,67 @@ fn a_body_that_is_kept_whole_gets_no_exact_hint() {
     assert_eq!((first.size_hint().lower(), first.size_hint().upper()), (0, None));
 }
 
+// === clones ===
+
+#[test]
+fn a_body_that_was_read_whole_is_cloned_without_a_copy_of_its_data() {
+    let bytes = Bytes::from(vec![1; 100]);
+    let (first, replay) = ReplayBody::recording(Full::new(bytes.clone()), LIMIT, || true);
+    let second = replay.take_over(false).expect("kept");
+    for body in [first, second] {
+        let clone = body.try_clone().expect("read whole");
+        assert_eq!(clone.size_hint().exact(), Some(100));
+        for body in [body, clone] {
+            assert_eq!(body.try_into_bytes().expect("data alone").as_ptr(), bytes.as_ptr());
+        }
+    }
+}
+
+#[test]
+fn an_empty_body_is_cloned_even_if_it_is_never_replayed() {
+    for make in [ReplayBody::passthrough, |body| ReplayBody::recording(body, LIMIT, || true).0] {
+        let body = make(Empty::<Bytes>::new());
+        let clone = body.try_clone().expect("empty");
+        assert_eq!((clone.size_hint().exact(), clone.is_end_stream()), (Some(0), true));
+        assert_eq!(body.try_into_bytes().expect("empty"), "");
+    }
+}
+
+#[test]
+fn a_body_is_not_cloned_while_frames_are_to_come_from_its_source() {
+    let waiting = [data("one"), Act::Wait, data("two")];
+    let failing = [data("one"), Act::Fail];
+    for (acts, limit, may_poll_early) in [
+        (&waiting[..], LIMIT, true),
+        (&waiting, LIMIT, false),
+        (&waiting, 2, true),
+        (&failing, LIMIT, true),
+    ] {
+        let script = Script::new(acts.to_vec());
+        let (first, _replay) = ReplayBody::recording(script, limit, || may_poll_early);
+        assert!(first.try_clone().is_none());
+        let mut first = first.try_into_bytes().expect_err("frames are to come");
+        assert_eq!(drain(&mut first), all(acts), "the body is returned as it was");
+    }
+    let body = ReplayBody::passthrough(Script::new([data("one")]).frank());
+    assert!(body.try_clone().is_none());
+    assert!(body.try_into_bytes().is_err());
+}
+
+#[test]
+fn a_body_with_trailers_is_cloned_and_does_not_become_bytes() {
+    let acts = [data("one"), trailers()];
+    let (first, _replay) = early(&acts);
+    let mut clone = first.try_clone().expect("read whole");
+    assert_eq!(drain(&mut clone), all(&acts));
+    let mut first = first.try_into_bytes().expect_err("the trailers would be lost");
+    assert_eq!(drain(&mut first), all(&acts));
+}
+
 // === passing through ===
 
 #[test]
-fn a_body_that_is_never_replayed_speaks_for_itself() {
+fn a_body_that_is_never_replayed_passes_unchanged() {
     let acts = [data("one"), Act::Wait, trailers()];
     let script = Script::new(acts.to_vec()).frank().hint(3, Some(3));
     let mut body = ReplayBody::passthrough(script);
@@ -603,7 +636,7 @@ fn a_body_that_is_send_and_not_sync_stays_send() {
 
 // === helpers ===
 
-/// Runs something at its `at`th poll, and something as it is dropped.
+/// A body that calls `on_poll` at its `at`th poll, and `on_drop` when it is dropped.
 struct Meddler {
     script: Script,
     at: usize,
@@ -611,33 +644,33 @@ struct Meddler {
     on_drop: Box<dyn FnMut()>,
 }
 
-type Slot<T> = Rc<RefCell<Option<T>>>;
+type MeddlerCell<T> = Rc<RefCell<Option<T>>>;
 
-/// A replay that `meddle` gets hold of while its source is polled for the `at`th time.
+/// The first attempt at a body. `meddle` is called with its replay during the `at`th poll.
 fn meddle_with(
     script: Script,
     limit: usize,
     at: usize,
     mut meddle: impl FnMut(Replay<Meddler>) + 'static,
 ) -> ReplayBody<Meddler> {
-    let slot = Slot::default();
+    let shared = MeddlerCell::default();
     let on_poll = {
-        let slot = slot.clone();
-        move || meddle(slot.borrow_mut().take().expect("meddles once"))
+        let shared = shared.clone();
+        move || meddle(shared.borrow_mut().take().expect("meddles once"))
     };
     let meddler = Meddler { script, at, on_poll: Box::new(on_poll), on_drop: Box::new(|| {}) };
     let (first, replay) = ReplayBody::recording(meddler, limit, || false);
-    *slot.borrow_mut() = Some(replay);
+    *shared.borrow_mut() = Some(replay);
     first
 }
 
 /// A first attempt that is taken over during its second poll, the task that polls the second
-/// attempt meanwhile, and where that is to be found.
+/// attempt meanwhile, and the second attempt.
 fn meddled(
     script: Script,
     limit: usize,
-) -> (ReplayBody<Meddler>, Slot<task::Spawn<()>>, Slot<ReplayBody<Meddler>>) {
-    let (task, second) = (Slot::default(), Slot::default());
+) -> (ReplayBody<Meddler>, MeddlerCell<task::Spawn<()>>, MeddlerCell<ReplayBody<Meddler>>) {
+    let (task, second) = (MeddlerCell::default(), MeddlerCell::default());
     *task.borrow_mut() = Some(task::spawn(()));
     let first = meddle_with(script, limit, 2, {
         let (task, second) = (task.clone(), second.clone());
@@ -654,32 +687,12 @@ fn meddled(
     (first, task, second)
 }
 
-fn is_woken(task: &Slot<task::Spawn<()>>) -> bool {
+fn is_woken(task: &MeddlerCell<task::Spawn<()>>) -> bool {
     task.borrow().as_ref().is_some_and(task::Spawn::is_woken)
-}
-
-/// Frames that tell whether anybody still has them.
-fn owned<const N: usize>(texts: [&'static str; N]) -> ([Weak<str>; N], Vec<Act>) {
-    let owners = texts.map(Arc::<str>::from);
-    let weak = owners.each_ref().map(Arc::downgrade);
-    let acts = owners.map(|owner| Act::Data(Bytes::from_owner(Owner(owner))));
-    (weak, acts.into())
-}
-
-struct Owner(Arc<str>);
-
-fn alive<const N: usize>(owners: &[Weak<str>; N]) -> [bool; N] {
-    owners.each_ref().map(|owner| owner.strong_count() > 0)
 }
 
 fn panics<T>(run: impl FnOnce() -> T) -> bool {
     catch_unwind(AssertUnwindSafe(run)).is_err()
-}
-
-impl AsRef<[u8]> for Owner {
-    fn as_ref(&self) -> &[u8] {
-        self.0.as_bytes()
-    }
 }
 
 impl Body for Meddler {

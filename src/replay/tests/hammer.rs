@@ -23,7 +23,7 @@ fn a_take_over_during_a_poll_on_another_thread_loses_no_frame_and_no_wake_up() {
         Act::Yield,
         Act::Yield,
         data("four"),
-        // Here nobody but the take-over wakes the first attempt.
+        // Only the take-over wakes the first attempt here.
         Act::Gate,
         data("five"),
         trailers(),
@@ -53,7 +53,7 @@ fn a_take_over_during_a_poll_on_another_thread_loses_no_frame_and_no_wake_up() {
         assert!(expected.starts_with(&sent), "{sent:?}");
         interrupted += usize::from(!sent.is_empty());
     }
-    assert!(interrupted > 0, "never met the first attempt on its way");
+    assert!(interrupted > 0, "no take-over interrupted the first attempt");
 }
 
 #[test]
@@ -141,7 +141,7 @@ fn block_on_all(mut body: ReplayBody<Script>) -> Vec<Got> {
 fn park() {
     let begun = Instant::now();
     thread::park_timeout(Duration::from_secs(20));
-    assert!(begun.elapsed() < Duration::from_secs(19), "nobody woke it");
+    assert!(begun.elapsed() < Duration::from_secs(19), "the task was never woken");
 }
 
 impl Wake for Unpark {

@@ -1,4 +1,5 @@
 mod behaviour;
 mod hammer;
+mod memory;
 mod random;
 mod script;

@@ -6,29 +6,31 @@ use proptest::prelude::*;
 
 use crate::replay::{
     Replay, ReplayBody,
-    tests::script::{Act, Got, Script, Watch, all, data, poll, taken_over, trailers},
+    tests::script::{
+        Act, Got, Script, ScriptProgress, all, data, drain, poll, taken_over, trailers,
+    },
 };
 
-/// A body and what happens to it.
+/// A body, and how its attempts are polled.
 #[derive(Clone, Debug)]
 struct Story {
     acts: Vec<Act>,
     is_frank: bool,
-    /// Lower and upper bound, as far off the true size as this.
+    /// The size hint, lower and upper bound.
     hint: Option<(u64, Option<u64>)>,
     limit: usize,
     may_poll_early: bool,
-    /// How often the first attempt is polled before the replay wants the body.
+    /// The number of polls of the first attempt before the take-over.
     polls: usize,
     is_first_dropped: bool,
     interrupt: bool,
 }
 
-/// One attempt, watched at every step.
-struct Watched {
+/// One attempt, checked at every poll.
+struct CheckedAttempt {
     body: ReplayBody<Script>,
     start: SizeHint,
-    /// A body that is never replayed speaks for itself, and the script always says the same.
+    /// Whether this is the caller's body as it is: the size hint of a script never changes.
     is_passing: bool,
     sent: u64,
     got: Vec<Got>,
@@ -40,6 +42,21 @@ proptest! {
     #[test]
     fn a_replay_is_exact_or_impossible(story in story()) {
         play(&story);
+    }
+
+    #[test]
+    fn a_clone_has_exactly_the_frames_that_are_left(story in story()) {
+        let (mut first, replay, _watch) = begin(&story);
+        let waits = story.acts.iter().any(|act| matches!(act, Act::Wait | Act::Fail));
+        let weight: usize = story.acts.iter().map(weight).sum();
+        if story.may_poll_early && !waits && !first.is_passing && weight <= story.limit {
+            assert!(first.body.try_clone().is_some(), "read whole");
+        }
+        (0..story.polls).for_each(|_| first.poll());
+        first.check_clone(&story);
+        if let Some(second) = replay.take_over(story.interrupt) {
+            CheckedAttempt::new(second, first.start, false).check_clone(&story);
+        }
     }
 
     #[test]
@@ -58,7 +75,7 @@ fn play(story: &Story) {
     let (start, is_empty) = (first.start, first.body.is_end_stream());
     (0..story.polls).for_each(|_| first.poll());
 
-    // Whether it is possible follows from what the source was asked for by now.
+    // A replay is possible or not by what was polled from the source so far.
     let played = &story.acts[..watch.acts()];
     let weight: usize = played.iter().map(weight).sum();
     let is_whole = watch.is_over() || is_empty;
@@ -72,7 +89,7 @@ fn play(story: &Story) {
 
     let is_interrupted = second.is_some() && !is_whole;
     if let Some(second) = second {
-        let mut second = Watched::new(second, start, false);
+        let mut second = CheckedAttempt::new(second, start, false);
         second.finish();
         assert_eq!(second.got, expected);
     }
@@ -88,13 +105,13 @@ fn play(story: &Story) {
     }
 }
 
-fn begin(story: &Story) -> (Watched, Replay<Script>, Arc<Watch>) {
+fn begin(story: &Story) -> (CheckedAttempt, Replay<Script>, Arc<ScriptProgress>) {
     let script = story.script();
     let (watch, start) = (script.watch(), script.size_hint());
     let is_passing =
         !script.is_end_stream() && (story.limit == 0 || start.lower() > story.limit as u64);
     let (first, replay) = ReplayBody::recording(script, story.limit, || story.may_poll_early);
-    (Watched::new(first, start, is_passing), replay, watch)
+    (CheckedAttempt::new(first, start, is_passing), replay, watch)
 }
 
 fn weight(act: &Act) -> usize {
@@ -132,7 +149,7 @@ prop_compose! {
         if has_trailers {
             acts.push(trailers());
         }
-        // Each frame its own content, so that none can pass for another.
+        // Every frame has content of its own, so that a mix-up is noticed.
         for (at, act) in acts.iter_mut().enumerate() {
             if let Act::Data(data) = act {
                 *data = vec![b'a' + at as u8; data.len()].into();
@@ -141,7 +158,7 @@ prop_compose! {
         let size = acts.iter().map(weight).sum::<usize>();
         let bytes = acts.iter().map(|act| if let Act::Data(data) = act { data.len() as u64 } else { 0 }).sum::<u64>();
         let hint = slack.map(|(below, above)| (bytes.saturating_sub(below), above.map(|above| bytes + above)));
-        // One less, exactly, one more.
+        // One byte less than the size, exactly the size, and one byte more.
         let limit = is_limit_hit.map_or(limit, |off| (size + off).saturating_sub(1));
         Story { acts, is_frank, hint, limit, may_poll_early, polls, is_first_dropped, interrupt }
     }
@@ -160,9 +177,9 @@ impl Story {
     }
 }
 
-// === impl Watched ===
+// === impl CheckedAttempt ===
 
-impl Watched {
+impl CheckedAttempt {
     fn new(body: ReplayBody<Script>, start: SizeHint, is_passing: bool) -> Self {
         Self { body, start, is_passing, sent: 0, got: Vec::new() }
     }
@@ -175,19 +192,54 @@ impl Watched {
         self.check_hint();
         let was_over = self.body.is_end_stream();
         let got = poll(&mut self.body);
-        assert!(!was_over || got == Got::End, "said it was over, then gave {got:?}");
+        assert!(!was_over || got == Got::End, "yielded after is_end_stream was true: {got:?}");
         if self.is_done() {
-            assert_eq!(got, Got::End, "came to life again");
+            assert_eq!(got, Got::End, "yielded after its end");
             return;
         }
         match &got {
             Got::Waits => return,
             Got::Data(data) => self.sent += data.len() as u64,
-            Got::Failed(_) => assert!(!self.body.is_end_stream(), "an error is no clean end"),
+            Got::Failed(_) => {
+                assert!(!self.body.is_end_stream(), "an error was reported as a clean end")
+            }
             Got::Trailers(_) | Got::End => {}
         }
         self.got.push(got);
         self.check_hint();
+    }
+
+    /// A clone is exact or impossible, and so is the conversion of a clone to bytes.
+    fn check_clone(&self, story: &Story) {
+        let Some(mut clone) = self.body.try_clone() else { return };
+        assert_eq!(
+            (clone.size_hint().lower(), clone.size_hint().upper(), clone.is_end_stream()),
+            (
+                self.body.size_hint().lower(),
+                self.body.size_hint().upper(),
+                self.body.is_end_stream()
+            ),
+        );
+        let expected = match self.is_done() {
+            true => vec![Got::End],
+            false => all(&story.acts).split_off(self.got.len()),
+        };
+        let bytes = clone.try_clone().expect("a clone can be cloned").try_into_bytes();
+        assert_eq!(drain(&mut clone), expected);
+        match bytes {
+            Ok(bytes) => {
+                let data = expected.iter().map(|got| match got {
+                    Got::Data(data) => data.clone(),
+                    Got::End => Bytes::new(),
+                    got => panic!("lost: {got:?}"),
+                });
+                assert_eq!(bytes, data.collect::<Vec<_>>().concat());
+            }
+            Err(mut body) => {
+                assert!(expected.iter().any(|got| matches!(got, Got::Trailers(_))));
+                assert_eq!(drain(&mut body), expected);
+            }
+        }
     }
 
     fn finish(&mut self) {

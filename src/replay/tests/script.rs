@@ -16,16 +16,16 @@ use http_body::{Body, Frame, SizeHint};
 
 use crate::{error::BoxError, replay::ReplayBody};
 
-/// What a scripted body does at a poll.
+/// The result of one poll of a scripted body.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Act {
     Data(Bytes),
     Trailers(HeaderMap),
-    /// Waits, and nobody is ever woken.
+    /// `Pending`, without a wake-up.
     Wait,
-    /// Waits, and is woken at once.
+    /// `Pending`, with a wake-up at once.
     Yield,
-    /// Waits, and nobody is ever woken, as long as the gate is shut.
+    /// `Pending`, without a wake-up, until the gate is opened.
     Gate,
     Fail,
     Panic,
@@ -35,16 +35,16 @@ pub(super) enum Act {
 pub(super) struct Script {
     acts: VecDeque<Act>,
     hint: SizeHint,
-    /// Whether it says that it is over as soon as it is, or only when it is polled.
+    /// Whether `is_end_stream` is true right after the last frame.
     is_frank: bool,
     is_done: bool,
-    watch: Arc<Watch>,
+    watch: Arc<ScriptProgress>,
     _not_sync: Cell<()>,
 }
 
-/// What became of a script.
+/// A view of the progress of a script.
 #[derive(Debug, Default)]
-pub(super) struct Watch {
+pub(super) struct ScriptProgress {
     acts: AtomicUsize,
     polls: AtomicUsize,
     is_over: AtomicBool,
@@ -55,7 +55,7 @@ pub(super) struct Watch {
 #[derive(Debug)]
 pub(super) struct ScriptError;
 
-/// What an attempt gave at a poll, in a form that can be compared.
+/// The result of polling an attempt, in a form that can be compared.
 #[derive(Clone, Debug, PartialEq)]
 pub(super) enum Got {
     Data(Bytes),
@@ -76,7 +76,7 @@ pub(super) fn trailers() -> Act {
     Act::Trailers(map)
 }
 
-/// One poll, which wakes nobody.
+/// Polls once, with a waker that does nothing.
 pub(super) fn poll<B>(body: &mut ReplayBody<B>) -> Got
 where
     B: Body + Unpin,
@@ -96,12 +96,14 @@ where
         Poll::Ready(Some(Err(error))) => Got::Failed(error.to_string()),
         Poll::Ready(Some(Ok(frame))) => match frame.into_data() {
             Ok(data) => Got::Data(data),
-            Err(frame) => Got::Trailers(frame.into_trailers().expect("neither data nor trailers")),
+            Err(frame) => {
+                Got::Trailers(frame.into_trailers().expect("a frame is data or trailers"))
+            }
         },
     }
 }
 
-/// All that an attempt gives until it ends, which must happen only once.
+/// All results of an attempt until its end. Asserts that it ends only once.
 pub(super) fn drain<B>(body: &mut ReplayBody<B>) -> Vec<Got>
 where
     B: Body + Unpin,
@@ -111,12 +113,12 @@ where
     loop {
         let was_over = body.is_end_stream();
         let got = poll(body);
-        assert!(!was_over || got == Got::End, "said it was over, then gave {got:?}");
+        assert!(!was_over || got == Got::End, "yielded after is_end_stream was true: {got:?}");
         match got {
             Got::Waits => {}
             Got::End | Got::Failed(_) => {
                 all.push(got);
-                assert_eq!(poll(body), Got::End, "came to life again");
+                assert_eq!(poll(body), Got::End, "yielded after its end");
                 return all;
             }
             got => all.push(got),
@@ -124,7 +126,7 @@ where
     }
 }
 
-/// What a script gives, as `drain` has it.
+/// The results of a script, as [`drain`] lists them.
 pub(super) fn all(acts: &[Act]) -> Vec<Got> {
     let mut all = Vec::new();
     for act in acts {
@@ -150,7 +152,7 @@ pub(super) fn taken_over() -> Got {
 // === impl Script ===
 
 impl Script {
-    /// It gives no hint and says nothing of its end.
+    /// A body without a size hint, whose `is_end_stream` is false until it is polled.
     pub(super) fn new(acts: impl Into<VecDeque<Act>>) -> Self {
         let watch = Arc::default();
         let acts = acts.into();
@@ -173,7 +175,7 @@ impl Script {
         self
     }
 
-    pub(super) fn watch(&self) -> Arc<Watch> {
+    pub(super) fn watch(&self) -> Arc<ScriptProgress> {
         self.watch.clone()
     }
 }
@@ -230,10 +232,10 @@ impl Drop for Script {
     }
 }
 
-// === impl Watch ===
+// === impl ScriptProgress ===
 
-impl Watch {
-    /// How much of the script was played.
+impl ScriptProgress {
+    /// The number of acts that were played.
     pub(super) fn acts(&self) -> usize {
         self.acts.load(Ordering::SeqCst)
     }
@@ -246,7 +248,7 @@ impl Watch {
         self.polls.load(Ordering::SeqCst)
     }
 
-    /// Whether the script has let it be known that it is over.
+    /// Whether the body has reported its end, in a poll or by `is_end_stream`.
     pub(super) fn is_over(&self) -> bool {
         self.is_over.load(Ordering::SeqCst)
     }

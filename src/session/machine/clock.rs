@@ -1,44 +1,41 @@
-use std::{cell::OnceCell, fmt, time::SystemTime};
+use std::{cell::OnceCell, fmt, sync::Arc, time::SystemTime};
 
 use tokio::time::Instant;
 
-/// What time it is, by both clocks.
+/// The current time by both clocks.
 ///
-/// Credentials expire by the wall clock, which goes on while a machine sleeps, and which may jump.
-/// Back-off and limits go by the monotonic one, which does neither.
+/// Expiry goes by the wall clock, which continues while a machine sleeps but may jump. Back-off and
+/// limits go by the monotonic clock, which does neither.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Now {
     pub(crate) wall: SystemTime,
     pub(crate) instant: Instant,
 }
 
-/// What time it is, read when somebody asks for the first time.
+/// The current time, read on first use and constant from then on.
 pub(in crate::session) struct LazyNow<'a> {
     clock: &'a Clock,
-    read: OnceCell<Now>,
+    now: OnceCell<Now>,
 }
 
-/// The wall clock of a session: the one seam through which it is read.
-pub(in crate::session) struct Clock(Box<dyn Fn() -> SystemTime + Send + Sync>);
+/// The wall clock of a session. The session reads the wall clock only through this type.
+#[derive(Clone)]
+pub(in crate::session) struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 // === impl LazyNow ===
 
 impl<'a> LazyNow<'a> {
     pub(in crate::session) fn new(clock: &'a Clock) -> Self {
-        Self { clock, read: OnceCell::new() }
-    }
-
-    /// So that it is not read later.
-    pub(in crate::session) fn read(&self) {
-        self.get();
+        Self { clock, now: OnceCell::new() }
     }
 
     pub(in crate::session) fn is_read(&self) -> bool {
-        self.read.get().is_some()
+        self.now.get().is_some()
     }
 
+    /// Reads the clock on the first call. This runs the user's code.
     pub(in crate::session) fn get(&self) -> Now {
-        *self.read.get_or_init(|| self.clock.now())
+        *self.now.get_or_init(|| self.clock.now())
     }
 }
 
@@ -46,7 +43,12 @@ impl<'a> LazyNow<'a> {
 
 impl Clock {
     pub(in crate::session) fn new(wall: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        Self(Box::new(wall))
+        Self(Arc::new(wall))
+    }
+
+    /// The clock as a function, for the context of a refresher.
+    pub(in crate::session) fn as_fn(&self) -> Arc<dyn Fn() -> SystemTime + Send + Sync> {
+        self.0.clone()
     }
 
     pub(in crate::session) fn wall(&self) -> SystemTime {

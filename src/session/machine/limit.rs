@@ -4,45 +4,50 @@ use tokio::time::Instant;
 
 /// How many refreshes may succeed within a window before the next one has to wait.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Limit {
+pub(crate) struct RefreshLimit {
     refreshes: usize,
     window: Duration,
 }
 
-/// When the last refreshes of a login succeeded, the oldest first, as many as the limit looks back
-/// at.
+/// The times of the last successful refreshes of a login, oldest first. As many as the limit looks
+/// back at.
 #[derive(Clone, Debug, Default)]
-pub(crate) struct History(Arc<[Instant]>);
+pub(crate) struct RefreshHistory(Arc<[Instant]>);
 
-/// As many as are remembered at the most.
-const MOST: usize = 1000;
+/// The longest history that a session keeps.
+const MAX_HISTORY: usize = 1000;
 
-// === impl Limit ===
+// === impl RefreshLimit ===
 
-impl Limit {
+impl RefreshLimit {
     pub(in crate::session) const DEFAULT: Self =
         Self { refreshes: 5, window: Duration::from_secs(30) };
 
     pub(in crate::session) fn new(refreshes: usize, window: Duration) -> Self {
-        Self { refreshes: refreshes.clamp(1, MOST), window }
+        Self { refreshes: refreshes.clamp(1, MAX_HISTORY), window }
     }
 
     pub(in crate::session) fn window(self) -> Duration {
         self.window
     }
+
+    /// The time between two refreshes that the limit allows for any length of time.
+    pub(in crate::session) fn pace(self) -> Duration {
+        self.window / u32::try_from(self.refreshes).expect("the number of refreshes is clamped")
+    }
 }
 
-// === impl History ===
+// === impl RefreshHistory ===
 
-impl History {
-    /// With one more success.
-    pub(in crate::session) fn with(&self, success: Instant, limit: Limit) -> Self {
+impl RefreshHistory {
+    /// This history with one more success.
+    pub(in crate::session) fn with(&self, success: Instant, limit: RefreshLimit) -> Self {
         let forgotten = (self.0.len() + 1).saturating_sub(limit.refreshes);
         Self(self.0[forgotten..].iter().copied().chain([success]).collect())
     }
 
-    /// How long the next refresh has to wait, if it has to.
-    pub(in crate::session) fn wait(&self, limit: Limit, now: Instant) -> Option<Duration> {
+    /// The time until the limit allows the next refresh. `None` if it does so now.
+    pub(in crate::session) fn wait(&self, limit: RefreshLimit, now: Instant) -> Option<Duration> {
         let oldest = self.0.len().checked_sub(limit.refreshes).map(|at| self.0[at])?;
         limit
             .window
@@ -58,9 +63,9 @@ mod tests {
     const SECOND: Duration = Duration::from_secs(1);
 
     #[test]
-    fn the_limit_is_reached_when_that_many_succeeded_within_the_window() {
-        let (limit, start) = (Limit::new(2, 10 * SECOND), Instant::now());
-        let history = History::default();
+    fn the_next_refresh_waits_when_the_limit_is_reached_within_the_window() {
+        let (limit, start) = (RefreshLimit::new(2, 10 * SECOND), Instant::now());
+        let history = RefreshHistory::default();
         assert_eq!(history.wait(limit, start), None);
         let history = history.with(start, limit);
         assert_eq!(history.wait(limit, start), None);
@@ -72,21 +77,21 @@ mod tests {
     }
 
     #[test]
-    fn no_more_is_remembered_than_the_limit_looks_back_at() {
-        let (limit, start) = (Limit::new(3, SECOND), Instant::now());
-        let history =
-            (0..100).fold(History::default(), |history, n| history.with(start + n * SECOND, limit));
+    fn the_history_is_no_longer_than_the_limit_needs() {
+        let (limit, start) = (RefreshLimit::new(3, SECOND), Instant::now());
+        let history = (0..100)
+            .fold(RefreshHistory::default(), |history, n| history.with(start + n * SECOND, limit));
         assert_eq!(history.0.len(), 3);
     }
 
     #[test]
-    fn extreme_limits_are_clamped_and_overflow_nothing() {
+    fn extreme_limits_are_clamped_and_do_not_overflow() {
         let start = Instant::now();
-        let none = Limit::new(0, Duration::MAX);
-        let history = History::default();
-        assert_eq!(history.wait(none, start), None, "a limit of none allows one");
+        let none = RefreshLimit::new(0, Duration::MAX);
+        let history = RefreshHistory::default();
+        assert_eq!(history.wait(none, start), None, "a limit of zero allows one refresh");
         assert!(history.with(start, none).wait(none, start + SECOND).is_some());
-        let endless = Limit::new(usize::MAX, Duration::ZERO);
+        let endless = RefreshLimit::new(usize::MAX, Duration::ZERO);
         assert_eq!(history.with(start, endless).wait(endless, start), None);
     }
 }

@@ -1,13 +1,13 @@
-//! The state machine of a session: plain data and pure transitions, without I/O, tasks or locks.
+//! The state machine of a session: plain data and pure transitions. No I/O, no tasks, no locks.
 
 pub(super) mod clock;
-pub(super) mod held;
+pub(super) mod entry;
 pub(super) mod limit;
 pub(super) mod outcome;
-pub(super) mod outstanding;
 pub(super) mod rules;
 pub(super) mod state;
 pub(super) mod timing;
+pub(super) mod tracker;
 pub(super) mod transition;
 
 #[cfg(test)]

@@ -1,33 +1,31 @@
-use std::{
-    fmt,
-    sync::{Arc, OnceLock},
-    time::Duration,
+use std::{fmt, sync::OnceLock, time::Duration};
+
+use crate::{
+    error::{Error, RefreshError},
+    refresher::fence::Fence,
 };
 
-use crate::error::{Error, RefreshError};
-
-/// What the waiters of one flight are told.
+/// The result of one flight for its waiters.
 #[derive(Clone, Debug)]
 pub(crate) enum Outcome {
     /// The flight has brought a newer credential.
     Renewed,
-    /// There is a newer credential of the same login, by a replacement that overtook the flight.
+    /// A replacement has fenced the flight. The login has a newer credential.
     Replaced,
-    /// The login goes on without a newer credential, and with that long to wait for the next
-    /// attempt.
+    /// The login goes on without a newer credential. The next attempt is possible after this time.
     Failed(RefreshError, Duration),
-    /// The login is over: refused by the flight with that cause, or logged out.
+    /// The login is over. The cause is the refusal of this flight, or `None` after a logout.
     Ended(Option<RefreshError>),
-    /// Another login took its place.
+    /// Another login has replaced this one.
     LoginChanged,
 }
 
-/// Where the outcome of one flight is written, once.
+/// The slot for the outcome of one flight, written once.
 ///
-/// The watch channel keeps only the latest state, and a waiter that is slow to wake must get the
-/// outcome of *its* flight, not of the next one.
-#[derive(Clone, Default)]
-pub(crate) struct OutcomeCell(Arc<OnceLock<Outcome>>);
+/// The watch channel only keeps the latest state. A waiter that wakes late must still find the
+/// outcome of *its* flight and not that of the next one.
+#[derive(Default)]
+pub(crate) struct OutcomeCell(OnceLock<Outcome>);
 
 // === impl Outcome ===
 
@@ -45,23 +43,25 @@ impl Outcome {
 // === impl OutcomeCell ===
 
 impl OutcomeCell {
-    /// Whether a login, a logout or a replacement has overtaken the flight. One that has settled by
-    /// itself, even by its time-out, was not.
-    pub(crate) fn is_fenced(&self) -> bool {
-        match self.0.get() {
-            Some(Outcome::Replaced | Outcome::Ended(None) | Outcome::LoginChanged) => true,
-            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Ended(Some(_))) => false,
-        }
-    }
-
     pub(crate) fn get(&self) -> Option<Outcome> {
         self.0.get().cloned()
     }
 
-    /// The first outcome stands: a flight settles once.
+    /// Writes the outcome. The first one stands, since a flight settles once.
     pub(crate) fn set(&self, outcome: Outcome) {
         let first = self.0.set(outcome).is_ok();
         debug_assert!(first, "a flight settles exactly once");
+    }
+}
+
+impl Fence for OutcomeCell {
+    /// Only a login, a logout or a replacement fences a flight. One that settled by itself, for
+    /// example by its time-out, is not fenced.
+    fn is_fenced(&self) -> bool {
+        match self.0.get() {
+            Some(Outcome::Replaced | Outcome::Ended(None) | Outcome::LoginChanged) => true,
+            None | Some(Outcome::Renewed | Outcome::Failed(..) | Outcome::Ended(Some(_))) => false,
+        }
     }
 }
 

@@ -1,10 +1,10 @@
 use crate::{
     error::{RefreshError, RefreshErrorKind},
-    session::machine::limit::Limit,
+    session::machine::limit::RefreshLimit,
 };
 
-/// What becomes of a login when a refresh was sent and not answered: an
-/// [ambiguous](crate::RefreshErrorKind::Ambiguous) failure, a time-out among them.
+/// How an [ambiguous](crate::RefreshErrorKind::Ambiguous) failure affects the login. A time-out is
+/// such a failure.
 ///
 /// ```
 /// use tower_refresh::{session::AmbiguousOutcome, Refresher, Session};
@@ -17,31 +17,34 @@ use crate::{
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 #[non_exhaustive]
 pub enum AmbiguousOutcome {
-    /// It goes on, and the refresh is tried again with the same credential. Right with a server
-    /// that lets a refresh token be used again within a grace period.
+    /// The login goes on, and a later flight tries again with the same credential. Right for a
+    /// server that accepts a refresh token twice within a grace period.
     #[default]
     Retry,
-    /// It ends, as if the refresh had been refused. Right with a server that takes the second use
-    /// of a refresh token for theft.
+    /// The login ends, as after a refusal. Right for a server that treats the second use of a
+    /// refresh token as theft.
     EndLogin,
 }
 
-/// What the state machine goes by.
+/// The settings that the transitions depend on.
 #[derive(Clone, Copy, Debug)]
 pub(crate) struct Rules {
-    pub(in crate::session) limit: Limit,
+    pub(in crate::session) limit: RefreshLimit,
     pub(in crate::session) ambiguous: AmbiguousOutcome,
-    /// How many refusals in a row end a login.
+    /// How many consecutive refusals end a login.
     pub(in crate::session) terminal_after: u32,
 }
 
 // === impl Rules ===
 
 impl Rules {
-    pub(in crate::session) const DEFAULT: Self =
-        Self { limit: Limit::DEFAULT, ambiguous: AmbiguousOutcome::Retry, terminal_after: 1 };
+    pub(in crate::session) const DEFAULT: Self = Self {
+        limit: RefreshLimit::DEFAULT,
+        ambiguous: AmbiguousOutcome::Retry,
+        terminal_after: 1,
+    };
 
-    /// Whether the error counts as a refusal of the session.
+    /// Whether the error counts as a refusal of the login.
     pub(in crate::session) fn is_refusal(&self, error: &RefreshError) -> bool {
         match error.kind() {
             RefreshErrorKind::Terminal => true,

@@ -5,22 +5,22 @@ use std::{
 };
 
 use crate::{
-    credential::token::Token,
-    error::RefreshError,
+    credential::{contract::Credential, token::Token},
+    error::{Error, RefreshError},
     identity::{Generation, Login},
-    refresher::Cause,
+    refresher::cause::Cause,
     session::machine::{
-        clock::Now, held::Held, limit::History, outcome::OutcomeCell, outstanding::Outstanding,
-        rules::Rules,
+        clock::Now, entry::Entry, limit::RefreshHistory, outcome::OutcomeCell, rules::Rules,
+        tracker::FlightTracker,
     },
 };
 
-/// What a session knows at one moment: a snapshot.
+/// A snapshot of a session.
 ///
-/// All of it changes in one step: a credential, its expiry and its generation always belong
-/// together.
+/// The session changes all of it in one step, so a credential, its expiry and its generation always
+/// belong together.
 ///
-/// A snapshot keeps its credential alive for as long as it is held.
+/// A snapshot keeps its credential alive.
 ///
 /// ```
 /// # use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
@@ -34,26 +34,27 @@ use crate::{
 /// assert_ne!(first.login(), second.login());
 /// assert!(first.generation() < second.generation());
 /// assert_eq!(first.credential().unwrap().access_token(), "at-1");
-/// assert_eq!(second.expires_at(), None); // not known
+/// assert_eq!(second.expires_at(), None); // unknown
 /// assert_eq!(second.flights_started(), 0);
 /// # Ok(()) }
 /// ```
 pub struct State<C = Token> {
     pub(in crate::session) login: Login,
     pub(in crate::session) generation: Generation,
-    pub(in crate::session) held: Option<Held<C>>,
+    pub(in crate::session) entry: Option<Arc<Entry<C>>>,
     pub(in crate::session) phase: Phase,
     pub(in crate::session) flights_started: u64,
     pub(in crate::session) flights_settled: u64,
-    pub(in crate::session) outstanding: Outstanding<C>,
-    /// The refreshes of this login that have succeeded.
-    pub(in crate::session) history: History,
+    /// The flights of this login that still run.
+    pub(in crate::session) tracker: FlightTracker<C>,
+    /// The successful refreshes of this login.
+    pub(in crate::session) history: RefreshHistory,
     pub(in crate::session) rules: Rules,
 }
 
-/// What is going on in a session.
+/// The phase of a session: where it stands between two events.
 ///
-/// Whether the credential is usable, has expired or is absent is not part of it: that follows from
+/// The phase does not say whether the credential is usable, expired or absent. That follows from
 /// the [`State`] and the clock.
 ///
 /// ```
@@ -71,18 +72,18 @@ pub struct State<C = Token> {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum Phase {
-    /// Nothing.
+    /// No refresh is running, and the last one did not fail.
     Active,
     /// A flight is in progress.
     Refreshing(Flight),
-    /// The last flight failed, and the login goes on. A credential that is still usable is still
-    /// sent.
+    /// The last flight failed, and the login goes on. Requests are still sent while the credential
+    /// is usable.
     Failed(Failure),
-    /// There is no login that could send anything.
+    /// The session has no login. Requests fail.
     LoggedOut(EndReason),
 }
 
-/// How the last login ended.
+/// The reason why a session has no login.
 ///
 /// ```
 /// use tower_refresh::session::{EndReason, Phase};
@@ -100,11 +101,11 @@ pub enum Phase {
 #[derive(Clone, Debug)]
 #[non_exhaustive]
 pub enum EndReason {
-    /// It never began.
+    /// The session has not seen a login yet.
     NeverLoggedIn,
-    /// The application ended it.
+    /// The application called [`Session::logout`](crate::Session::logout).
     Logout,
-    /// The refresh was refused.
+    /// The refresher reported that the login was refused.
     Refused(RefreshError),
 }
 
@@ -114,7 +115,7 @@ pub enum EndReason {
 /// use std::time::Duration;
 /// use tower_refresh::session::Flight;
 ///
-/// /// Whether users should see that they wait.
+/// /// Whether a user interface should show that it is waiting.
 /// fn is_slow(flight: &Flight) -> bool {
 ///     flight.is_awaited() && flight.started_at().elapsed() > Duration::from_secs(2)
 /// }
@@ -124,20 +125,12 @@ pub struct Flight {
     pub(in crate::session) number: u64,
     pub(in crate::session) cause: Cause,
     pub(in crate::session) awaited: bool,
-    /// Whether the upstream has rejected the credential that it is to replace.
+    /// Whether the upstream has rejected the credential that the flight is to replace.
     pub(in crate::session) rejected: bool,
-    /// What preceded it.
-    pub(in crate::session) row: Row,
+    /// The failed flights right before this one.
+    pub(in crate::session) streak: Streak,
     pub(in crate::session) started_at: Instant,
-    pub(in crate::session) outcome: OutcomeCell,
-}
-
-/// How many flights have failed in a row.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub(in crate::session) struct Row {
-    pub(in crate::session) failures: u32,
-    /// How many of them were refused, the last ones in a row.
-    pub(in crate::session) refusals: u32,
+    pub(in crate::session) outcome: Arc<OutcomeCell>,
 }
 
 /// A flight that failed without ending the login.
@@ -162,13 +155,25 @@ pub(in crate::session) struct Row {
 #[derive(Clone, Debug)]
 pub struct Failure {
     pub(in crate::session) error: RefreshError,
-    pub(in crate::session) row: Row,
+    /// The failed flights in a row, this one included.
+    pub(in crate::session) streak: Streak,
     pub(in crate::session) retry_at: Instant,
 }
 
-/// What a request remembers of its sending.
+/// The number of flights that failed in a row.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(in crate::session) struct Streak {
+    pub(in crate::session) failures: u32,
+    /// How many of the most recent failures were refusals, without another failure in between.
+    pub(in crate::session) refusals: u32,
+}
+
+/// The point in the history of a session at which a request was sent.
+///
+/// When the request is rejected, the session compares this point with its current state. That tells
+/// a late rejection from one that deserves a flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(crate) struct Stamped {
+pub(crate) struct Epoch {
     pub(crate) login: Login,
     pub(crate) generation: Generation,
     pub(crate) flights_settled: u64,
@@ -177,24 +182,47 @@ pub(crate) struct Stamped {
 // === impl State ===
 
 impl<C> State<C> {
-    /// Before the first login.
+    /// The state before the first login.
     pub(crate) fn signed_out(rules: Rules) -> Self {
         Self {
             login: Login::NONE,
             generation: Generation::NONE,
-            held: None,
+            entry: None,
             phase: Phase::LoggedOut(EndReason::NeverLoggedIn),
             flights_started: 0,
             flights_settled: 0,
-            outstanding: Outstanding::new(),
-            history: History::default(),
+            tracker: FlightTracker::new(),
+            history: RefreshHistory::default(),
             rules,
         }
     }
 
-    /// A first login whose credential the first request acquires.
+    /// The state of a first login without a credential. The first request acquires one.
     pub(crate) fn on_demand(rules: Rules) -> Self {
         Self { login: Login::NONE.next(), phase: Phase::Active, ..Self::signed_out(rules) }
+    }
+
+    /// A state of the first login in this phase, for tests of applications.
+    pub(crate) fn of_phase(phase: Phase, credential: Option<C>) -> Self
+    where
+        C: Credential,
+    {
+        let now = SystemTime::now();
+        let entry = credential
+            .map(|credential| Arc::new(Entry::new(Arc::new(credential), None, now, |at| at)));
+        let (flights_started, flights_settled) = match phase {
+            Phase::Active | Phase::LoggedOut(_) => (0, 0),
+            Phase::Refreshing(_) => (1, 0),
+            Phase::Failed(_) => (1, 1),
+        };
+        Self {
+            generation: Generation::nth(u64::from(entry.is_some())),
+            entry,
+            phase,
+            flights_started,
+            flights_settled,
+            ..Self::on_demand(Rules::DEFAULT)
+        }
     }
 
     /// The current login, or the last one when it is over.
@@ -202,69 +230,67 @@ impl<C> State<C> {
         self.login
     }
 
-    /// The number of the current credential, or of the last one when there is none.
+    /// The generation of the current credential, or of the last one when there is none.
     pub fn generation(&self) -> Generation {
         self.generation
     }
 
     /// The current credential.
     pub fn credential(&self) -> Option<&Arc<C>> {
-        self.held.as_ref().map(Held::credential)
+        self.entry().map(Entry::credential)
     }
 
-    /// When the current credential expires, if that is known.
+    /// The expiry of the current credential, if it is known.
     ///
-    /// One that had expired when it arrived counts as unknown: the local clock may be wrong, and
-    /// the upstream decides.
+    /// The expiry counts as unknown if it had passed when the credential arrived, or if the upstream
+    /// has accepted the credential after it: the expiry or the local clock is wrong.
     pub fn expires_at(&self) -> Option<SystemTime> {
-        self.held.as_ref().and_then(Held::expires_at)
+        self.entry().and_then(Entry::expires_at)
     }
 
-    /// What is going on.
+    /// The phase of the session.
     pub fn phase(&self) -> &Phase {
         &self.phase
     }
 
     /// How many flights this session has started.
     ///
-    /// A watcher that is slow may miss states in between; the counters tell how many flights it
-    /// missed.
+    /// A slow watcher misses states. The two counters still tell it how many flights it missed.
     pub fn flights_started(&self) -> u64 {
         self.flights_started
     }
 
-    /// How many of them have settled, or were overtaken by a login, a logout or a replacement.
+    /// How many flights have settled or were fenced by a login, a logout or a replacement.
     pub fn flights_settled(&self) -> u64 {
         self.flights_settled
     }
 
     #[inline]
-    pub(crate) fn held(&self) -> Option<&Held<C>> {
-        self.held.as_ref()
+    pub(crate) fn entry(&self) -> Option<&Entry<C>> {
+        self.entry.as_deref()
     }
 
     #[inline]
-    pub(crate) fn stamp(&self) -> Stamped {
-        Stamped {
+    pub(crate) fn epoch(&self) -> Epoch {
+        Epoch {
             login: self.login,
             generation: self.generation,
             flights_settled: self.flights_settled,
         }
     }
 
-    /// The credential, unless it is absent or known to have expired.
+    /// The credential, unless it is absent or has expired.
     ///
-    /// The clock is read only where the answer depends on it.
+    /// Reads the clock only if the credential has a known expiry.
     #[inline]
-    pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
-        let held = self.held.as_ref()?;
-        let expired = held.expires_at().is_some_and(|at| at <= wall());
-        (!expired).then_some(held)
+    pub(crate) fn usable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Arc<Entry<C>>> {
+        let entry = self.entry.as_ref()?;
+        (!entry.is_expired(wall)).then_some(entry)
     }
 
-    /// The credential that a request may be sent with at once: the fresh path.
+    /// The credential for a request that need not wait. The fresh path uses it.
     #[inline]
-    pub(crate) fn sendable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Held<C>> {
+    pub(crate) fn sendable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Arc<Entry<C>>> {
         match &self.phase {
             Phase::Active | Phase::Failed(_) => self.usable(wall),
             Phase::Refreshing(flight) if !flight.awaited => self.usable(wall),
@@ -272,18 +298,19 @@ impl<C> State<C> {
         }
     }
 
-    /// Whether a request that is sent now should start a flight that nobody waits for.
+    /// Whether a request that is sent now should start a renewal.
     #[inline]
     pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
-        let Some(renew_at) = self.held.as_ref().and_then(Held::renew_at) else { return false };
+        let Some(renew_at) = self.entry().and_then(Entry::renew_at) else { return false };
         matches!(self.phase, Phase::Active | Phase::Failed(_))
             && renew_at <= wall()
             && self.hold_off(tokio::time::Instant::now()).is_none()
     }
 
-    /// When a renewal is due while nothing is sent: how long from now, if ever.
+    /// The time until the next renewal of an idle session. `None` if none is due without another
+    /// event.
     pub(crate) fn renewal_in(&self, now: Now) -> Option<Duration> {
-        let renew_at = self.held.as_ref().and_then(Held::renew_at)?;
+        let renew_at = self.entry().and_then(Entry::renew_at)?;
         match self.phase {
             Phase::Active | Phase::Failed(_) => {
                 let due = renew_at.duration_since(now.wall).unwrap_or_default();
@@ -293,15 +320,15 @@ impl<C> State<C> {
         }
     }
 
-    /// How long no flight is started for a request, however it fares: after a failure, or after
-    /// many successes.
+    /// How long requests may not start a flight: the rest of the back-off, or the time until the
+    /// refresh limit allows another success.
     pub(in crate::session) fn hold_off(&self, now: tokio::time::Instant) -> Option<Duration> {
         self.backing_off(now)
             .map(|(_, wait)| wait)
             .or_else(|| self.history.wait(self.rules.limit, now))
     }
 
-    /// The failure whose back-off is not over, and what is left of it.
+    /// The last failure and the rest of its back-off, while there is a rest.
     pub(in crate::session) fn backing_off(
         &self,
         now: tokio::time::Instant,
@@ -317,11 +344,11 @@ impl<C> Clone for State<C> {
         Self {
             login: self.login,
             generation: self.generation,
-            held: self.held.clone(),
+            entry: self.entry.clone(),
             phase: self.phase.clone(),
             flights_started: self.flights_started,
             flights_settled: self.flights_settled,
-            outstanding: self.outstanding.clone(),
+            tracker: self.tracker.clone(),
             history: self.history.clone(),
             rules: self.rules,
         }
@@ -333,7 +360,7 @@ impl<C> fmt::Debug for State<C> {
         f.debug_struct("State")
             .field("login", &self.login)
             .field("generation", &self.generation)
-            .field("has_credential", &self.held.is_some())
+            .field("has_credential", &self.entry.is_some())
             .field("expires_at", &self.expires_at())
             .field("phase", &self.phase)
             .field("flights_started", &self.flights_started)
@@ -345,54 +372,96 @@ impl<C> fmt::Debug for State<C> {
 // === impl Flight ===
 
 impl Flight {
-    /// Why it was started.
+    /// A flight after a success: no flight has failed before it.
+    pub(crate) fn new(number: u64, cause: Cause, awaited: bool, started_at: Instant) -> Self {
+        Self {
+            number,
+            cause,
+            awaited,
+            rejected: cause == Cause::Rejected,
+            streak: Streak::default(),
+            started_at,
+            outcome: Arc::default(),
+        }
+    }
+
+    /// The reason for the flight.
     pub fn cause(&self) -> Cause {
         self.cause
     }
 
-    /// Whether requests wait for it. Only a flight that was started ahead of expiry, or by
-    /// [`Session::refresh`](crate::Session::refresh), is not awaited, until a request finds the
-    /// credential rejected or expired.
+    /// Whether requests wait for the flight.
+    ///
+    /// A renewal ahead of expiry and a flight of [`Session::refresh`](crate::Session::refresh)
+    /// start without waiters. A request that finds the credential rejected or expired then makes
+    /// them awaited.
     pub fn is_awaited(&self) -> bool {
         self.awaited
     }
 
-    /// When it was started.
+    /// The start of the flight.
     pub fn started_at(&self) -> Instant {
         self.started_at
     }
 
-    /// The number of the attempt: one more than flights have failed in a row before it.
+    /// The number of this flight among flights that fail in a row: 1 after a success.
     pub fn attempt(&self) -> u32 {
-        self.row.failures.saturating_add(1)
+        self.streak.failures.saturating_add(1)
+    }
+}
+
+// === impl EndReason ===
+
+impl EndReason {
+    /// The refusal that ended the login, if one did.
+    pub(in crate::session) fn refusal(&self) -> Option<&RefreshError> {
+        match self {
+            Self::Refused(error) => Some(error),
+            Self::NeverLoggedIn | Self::Logout => None,
+        }
+    }
+
+    /// The error of a request that comes after the end of the login.
+    pub(crate) fn to_error(&self) -> Error {
+        Error::logged_out(self.refusal().cloned())
     }
 }
 
 // === impl Failure ===
 
 impl Failure {
-    /// How it failed.
+    pub(crate) fn new(error: RefreshError, in_a_row: u32, retry_at: Instant) -> Self {
+        let refusals = if error.is_terminal() { in_a_row } else { 0 };
+        Self { error, streak: Streak { failures: in_a_row, refusals }, retry_at }
+    }
+
+    /// The error of the refresher.
     pub fn error(&self) -> &RefreshError {
         &self.error
     }
 
-    /// When the next flight may start. [`Session::refresh`](crate::Session::refresh), too, gets
-    /// this failure until then.
+    /// The end of the back-off. No flight starts before it, not even for
+    /// [`Session::refresh`](crate::Session::refresh), which fails with this failure.
     pub fn retry_at(&self) -> Instant {
         self.retry_at
     }
 
     /// How many flights have failed in a row, this one included.
     pub fn in_a_row(&self) -> u32 {
-        self.row.failures
+        self.streak.failures
+    }
+
+    /// The error of a request that needs a newer credential. `wait` is the rest of the back-off.
+    pub(in crate::session) fn to_error(&self, wait: Duration) -> Error {
+        Error::refresh_failed(self.error.clone(), wait)
     }
 }
 
-// === impl Row ===
+// === impl Streak ===
 
-impl Row {
-    /// With one more failure.
-    pub(in crate::session) fn and(self, refused: bool) -> Self {
+impl Streak {
+    /// This streak with one more failure.
+    pub(in crate::session) fn with_failure(self, refused: bool) -> Self {
         Self {
             failures: self.failures.saturating_add(1),
             refusals: if refused { self.refusals.saturating_add(1) } else { 0 },

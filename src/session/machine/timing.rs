@@ -2,15 +2,18 @@ use std::time::{Duration, SystemTime};
 
 use backon::{BackoffBuilder, ExponentialBuilder};
 
-/// When a credential is renewed ahead of its expiry.
+/// How long before its expiry a credential is renewed.
 #[derive(Clone, Copy, Debug)]
-pub(in crate::session) struct Ahead {
+pub(in crate::session) struct RenewalMargin {
     pub(in crate::session) margin: Duration,
     /// The fraction of the margin over which the start is spread.
     pub(in crate::session) jitter: f64,
+    /// The shortest time between the arrival of a credential and its renewal: the pace that the
+    /// refresh limit allows.
+    pub(in crate::session) min_age: Duration,
 }
 
-/// How long a failed flight keeps the next one away.
+/// How long a failed flight delays the next one.
 #[derive(Clone, Copy, Debug)]
 pub(in crate::session) struct Backoff {
     min: Duration,
@@ -18,23 +21,25 @@ pub(in crate::session) struct Backoff {
 }
 
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
-/// Nobody is kept away for longer, whatever the server has asked for.
+/// The longest delay, even when the server asks for more.
 const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
 
-// === impl Ahead ===
+// === impl RenewalMargin ===
 
-impl Ahead {
-    pub(in crate::session) const DEFAULT: Self = Self { margin: Duration::ZERO, jitter: 0.2 };
+impl RenewalMargin {
+    pub(in crate::session) const DEFAULT: Self =
+        Self { margin: Duration::ZERO, jitter: 0.2, min_age: Duration::ZERO };
 
-    /// When the renewal of a credential that arrives now is due: never before the first half of its
-    /// life is over.
+    /// The start of the renewal of a credential: never in the first half of its lifetime, and never
+    /// before its minimum age. Renewals that used the refresh limit up would leave none for the
+    /// expiry itself.
     pub(in crate::session) fn renew_at(
         self,
         arrival: SystemTime,
         expires_at: SystemTime,
     ) -> SystemTime {
         let lifetime = expires_at.duration_since(arrival).unwrap_or_default();
-        let margin = self.margin.min(lifetime / 2);
+        let margin = self.margin.min(lifetime / 2).min(lifetime.saturating_sub(self.min_age));
         let jitter = margin.mul_f64(self.jitter * fastrand::f64());
         expires_at - margin + jitter
     }
@@ -51,7 +56,8 @@ impl Backoff {
         Self { min, max: max.clamp(min, MAX_BACKOFF) }
     }
 
-    /// How long to wait after the `failures`-th failure in a row, unless the server has said so.
+    /// The delay after this many consecutive failures. `requested` is the delay that the server has
+    /// asked for.
     pub(in crate::session) fn wait(self, failures: u32, requested: Option<Duration>) -> Duration {
         if let Some(requested) = requested {
             return requested.clamp(self.min, MAX_BACKOFF);
@@ -62,7 +68,7 @@ impl Backoff {
             .with_jitter()
             .without_max_times()
             .build();
-        // Doubled from a millisecond, it has reached an hour long before.
+        // 32 doublings of the shortest delay are far beyond the longest one.
         let nth = failures.clamp(1, 32) as usize - 1;
         waits.nth(nth).map_or(self.max, |wait| wait.min(self.max))
     }
@@ -75,27 +81,38 @@ mod tests {
     const MINUTE: Duration = Duration::from_secs(60);
 
     #[test]
-    fn a_renewal_is_due_within_the_margin_and_spread_over_its_fraction() {
+    fn renewals_start_within_the_margin_and_spread_over_its_fraction() {
         let arrival = SystemTime::UNIX_EPOCH;
         let expires_at = arrival + 60 * MINUTE;
-        let ahead = Ahead { margin: 10 * MINUTE, jitter: 0.5 };
-        let due: Vec<_> = (0..1000).map(|_| ahead.renew_at(arrival, expires_at)).collect();
+        let margin = RenewalMargin { margin: 10 * MINUTE, jitter: 0.5, ..RenewalMargin::DEFAULT };
+        let due: Vec<_> = (0..1000).map(|_| margin.renew_at(arrival, expires_at)).collect();
         let (first, last) = (*due.iter().min().unwrap(), *due.iter().max().unwrap());
         assert!(first >= arrival + 50 * MINUTE && last < arrival + 55 * MINUTE);
         assert!(last.duration_since(first).unwrap() > 4 * MINUTE, "a fleet is spread");
     }
 
     #[test]
-    fn a_life_that_is_shorter_than_the_margin_scales_it_down() {
+    fn the_margin_is_at_most_half_the_lifetime() {
         let arrival = SystemTime::UNIX_EPOCH;
-        let ahead = Ahead { margin: Duration::MAX, jitter: 0.0 };
-        assert_eq!(ahead.renew_at(arrival, arrival + MINUTE), arrival + MINUTE / 2);
-        // The clock has jumped back behind the credential's arrival, or it expired long ago.
-        assert_eq!(ahead.renew_at(arrival + MINUTE, arrival), arrival);
+        let margin = RenewalMargin { margin: Duration::MAX, jitter: 0.0, ..RenewalMargin::DEFAULT };
+        assert_eq!(margin.renew_at(arrival, arrival + MINUTE), arrival + MINUTE / 2);
+        // The expiry is before the arrival: the clock has jumped back, or the credential is old.
+        assert_eq!(margin.renew_at(arrival + MINUTE, arrival), arrival);
     }
 
     #[test]
-    fn back_off_grows_from_min_to_max_and_is_spread() {
+    fn a_renewal_never_starts_before_the_minimum_age() {
+        let arrival = SystemTime::UNIX_EPOCH;
+        let of_age = |min_age| RenewalMargin { margin: Duration::MAX, jitter: 0.0, min_age };
+        let renew_at = |min_age| of_age(min_age).renew_at(arrival, arrival + MINUTE);
+        assert_eq!(renew_at(MINUTE / 3), arrival + MINUTE / 2);
+        assert_eq!(renew_at(MINUTE / 3 * 2), arrival + MINUTE / 3 * 2);
+        assert_eq!(renew_at(MINUTE), arrival + MINUTE);
+        assert_eq!(renew_at(Duration::MAX), arrival + MINUTE);
+    }
+
+    #[test]
+    fn back_off_grows_from_min_to_max_with_jitter() {
         let backoff = Backoff::new(Duration::from_secs(1), MINUTE);
         for (failures, least, most) in
             [(1, 1, 2), (2, 2, 4), (3, 4, 8), (7, 60, 60), (u32::MAX, 60, 60)]
@@ -108,13 +125,9 @@ mod tests {
     }
 
     #[test]
-    fn what_the_server_asks_for_goes_first_between_the_least_and_an_hour() {
+    fn a_requested_delay_is_clamped_to_the_minimum_and_an_hour() {
         let backoff = Backoff::DEFAULT;
-        assert_eq!(
-            backoff.wait(9, Some(Duration::ZERO)),
-            Backoff::DEFAULT.min,
-            "it asks for a storm"
-        );
+        assert_eq!(backoff.wait(9, Some(Duration::ZERO)), Backoff::DEFAULT.min);
         assert_eq!(backoff.wait(1, Some(5 * MINUTE)), 5 * MINUTE);
         assert_eq!(backoff.wait(1, Some(365 * 24 * 60 * MINUTE)), 60 * MINUTE);
     }

@@ -1,85 +1,104 @@
-//! The state machine: one pure function for each event.
+//! The transitions: one pure function for each event.
 //!
-//! A transition reads a [`State`] and answers with a [`Step`]: the answer for whoever caused the
-//! event, the state to install (none when nothing changes) and what is to be done about it. It runs
-//! no user code but the clock, where it asks for the time, and gets the same answer again. It drops
-//! nothing that could be the last of its kind: what it is given it borrows, and whoever installs
-//! the next state drops the old one where no lock is held.
+//! A transition reads a [`State`] and returns a [`Step`]: the answer for the caller, the next state
+//! (`None` when nothing changes) and the effects that the engine carries out.
 //!
-//! The table of events and phases is in the docs of [`session`](crate::session).
+//! The engine runs a transition twice where it may change the state: once on a snapshot, to learn
+//! whether it changes anything, and once more under the lock, where it counts. So a transition
+//!
+//! - has no side effects, and the first result can be thrown away;
+//! - runs no user code except the clock, which returns the same time again ([`LazyNow`]);
+//! - borrows its arguments. A value dropped here could be the last reference to a credential, and
+//!   the user's `Drop` would run under the lock. The engine drops the old state after it has
+//!   released the lock.
+//!
+//! The docs of [`session`](crate::session) have the table of events and phases.
+//!
+//! [`LazyNow`]: crate::session::machine::clock::LazyNow
 
 use std::{sync::Arc, time::Duration};
 
 use crate::{
     error::{Error, RefreshError},
     identity::{Generation, Login},
-    refresher::{Cause, RefreshContext, Rejection},
+    refresher::{cause::Cause, context::RefreshContext, rejection::Rejection},
     session::machine::{
         clock::Now,
-        held::Held,
-        limit::History,
-        outcome::{Outcome, OutcomeCell},
-        outstanding::{Outstanding, Running},
-        state::{EndReason, Failure, Flight, Phase, Row, Stamped, State},
+        entry::Entry,
+        limit::RefreshHistory,
+        outcome::Outcome,
+        state::{EndReason, Epoch, Failure, Flight, Phase, State, Streak},
+        tracker::{FlightToken, FlightTracker},
     },
 };
 
-/// What an event comes to.
+/// The result of a transition.
 pub(crate) struct Step<C, A> {
     pub(crate) answer: A,
+    /// The state to install. `None` when nothing changes.
     pub(crate) next: Option<State<C>>,
     pub(crate) effects: Effects<C>,
 }
 
-/// What a step asks its caller to do.
+/// The work that a step leaves to the engine.
 pub(crate) struct Effects<C> {
-    /// A flight whose waiters are to be told, in the same step.
+    /// A flight that is over, and the outcome for its waiters. Written together with the state.
     pub(crate) settled: Option<(Flight, Outcome)>,
     /// A flight to start.
     pub(crate) launch: Option<Launch<C>>,
-    /// A login whose hook is due.
-    pub(crate) ended: Option<Ended<C>>,
+    /// A login whose hook has to run.
+    pub(crate) ended: Option<LoginEnd<C>>,
 }
 
-/// A flight that is to be started.
+/// A flight to start, with the input of its refresher.
 pub(crate) struct Launch<C> {
     pub(crate) flight: Flight,
     pub(crate) context: RefreshContext<C>,
-    pub(crate) running: Running<C>,
+    pub(crate) token: FlightToken<C>,
 }
 
-/// A login that is over, other than by another login.
-pub(crate) struct Ended<C> {
+/// A login that ended without a successor: by a refusal or a logout.
+pub(crate) struct LoginEnd<C> {
     pub(crate) login: Login,
     pub(crate) reason: EndReason,
     pub(crate) credential: Option<Arc<C>>,
-    pub(crate) outstanding: Outstanding<C>,
+    pub(crate) tracker: FlightTracker<C>,
 }
 
-/// Whether a request may be sent now.
+/// The session's answer to a request that is about to be sent.
 pub(crate) enum Admission<C> {
-    Send(Held<C>, Stamped),
+    Send(Arc<Entry<C>>, Epoch),
     Wait(Flight),
     Fail(Error),
 }
 
-/// What becomes of a request that was rejected.
+/// The session's answer to a rejected request.
 #[derive(Debug)]
 pub(crate) enum Reaction {
-    /// The response goes to the caller: another refresh would not help.
+    /// Hand the response to the caller. Another refresh would not help.
     Respond,
+    /// Send the request again, with the newer credential.
     Replay,
+    /// Wait for the flight, then send the request again.
     Wait(Flight),
     Fail(Error),
 }
 
-/// A flight that found itself overtaken when it came home.
-pub(crate) struct Overtaken;
+/// The login whose credential a caller is to get, and the flight to wait for first.
+#[derive(Debug)]
+pub(crate) struct Acquisition {
+    pub(crate) login: Login,
+    pub(crate) flight: Option<Flight>,
+}
+
+/// The result of a flight came too late: a login, a logout or a replacement has fenced the flight.
+#[derive(Debug)]
+pub(crate) struct Fenced;
 
 // === impl Step ===
 
 impl<C, A> Step<C, A> {
-    /// Nothing changes.
+    /// A step that changes nothing.
     fn stay(answer: A) -> Self {
         Self { answer, next: None, effects: Effects::none() }
     }
@@ -93,6 +112,8 @@ impl<C, A> Step<C, A> {
     }
 }
 
+// === impl Effects ===
+
 impl<C> Effects<C> {
     fn none() -> Self {
         Self { settled: None, launch: None, ended: None }
@@ -102,9 +123,13 @@ impl<C> Effects<C> {
 // === impl State: requests ===
 
 impl<C> State<C> {
-    /// A request of `login` is about to be sent. One that has waited for a flight causes no other.
-    /// Here as in [`rejected`](Self::rejected) the time is asked for only where the answer depends
-    /// on it: of a herd, once.
+    /// A request of `login` is about to be sent.
+    ///
+    /// `may_elect` is false for a request that has already waited for a flight: it causes no second
+    /// one (guarantee 7).
+    ///
+    /// This and [`rejected`](Self::rejected) read the time only where the answer depends on it. A
+    /// herd of requests that all wait for one flight does not read the clock.
     pub(crate) fn admit(
         &self,
         login: Login,
@@ -114,29 +139,31 @@ impl<C> State<C> {
         if self.login != login {
             return Step::stay(Admission::Fail(Error::login_changed()));
         }
-        let send = |held: &Held<C>| Admission::Send(held.clone(), self.stamp());
+        let send = |entry: Arc<Entry<C>>| Admission::Send(entry, self.epoch());
         match &self.phase {
             Phase::LoggedOut(reason) => Step::stay(Admission::Fail(reason.to_error())),
             Phase::Refreshing(flight) if flight.awaited => {
                 Step::stay(Admission::Wait(flight.clone()))
             }
-            phase => match (self.usable(|| now().wall), phase, &self.held) {
-                (Some(usable), _, _) => Step::stay(send(usable)),
+            phase => match (self.usable(|| now().wall), phase, &self.entry) {
+                (Some(usable), _, _) => Step::stay(send(usable.clone())),
                 (None, Phase::Refreshing(flight), _) => {
                     self.await_flight(flight, false).map(Admission::Wait)
                 }
-                // It has had its flight, and what that brought has expired since: the upstream
-                // decides. A login that a flight has renewed is never without a credential, so this
-                // request does not elect below.
-                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired)),
-                (None, _, held) => match (self.backing_off(now().instant), held) {
+                // The request has had its flight, and the credential of that flight has expired
+                // since. Send it, and let the upstream decide. A login that a flight has renewed
+                // always has a credential, so a request that may not elect never gets to `elect`
+                // below.
+                (None, _, Some(expired)) if !may_elect => Step::stay(send(expired.sent_expired())),
+                (None, _, entry) => match (self.backing_off(now().instant), entry) {
                     (Some((failure, wait)), _) => {
                         Step::stay(Admission::Fail(failure.to_error(wait)))
                     }
-                    // There have been too many, and this one has expired as well: the upstream
-                    // decides.
+                    // The refresh limit is reached, and the newest credential has expired as well.
+                    // Let the upstream decide. If it accepts the credential, the clock is wrong, and
+                    // the expiry no longer counts.
                     (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
-                        Step::stay(send(expired))
+                        Step::stay(send(expired.sent_expired()))
                     }
                     (None, _) => self
                         .elect(self.due(Cause::Expiring), true, None, now())
@@ -146,27 +173,32 @@ impl<C> State<C> {
         }
     }
 
-    /// A request that was sent with this stamp was rejected. The rejection is made where a flight
-    /// is told of it, and nowhere else: of a herd, once.
+    /// A request that was sent at `epoch` was rejected.
+    ///
+    /// `rejection` is only called where a flight starts: a herd copies one response head, not one
+    /// for each request.
     pub(crate) fn rejected(
         &self,
-        stamp: Stamped,
-        rejection: impl FnOnce() -> Rejection,
+        epoch: Epoch,
+        rejection: impl FnOnce() -> Option<Rejection>,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
-        if self.login != stamp.login {
+        if self.login != epoch.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
         }
-        let overtaken = self.generation > stamp.generation;
+        let is_late = self.generation > epoch.generation;
         match &self.phase {
             Phase::LoggedOut(reason) => Step::stay(Reaction::Fail(reason.to_error())),
-            Phase::Refreshing(flight) if overtaken && flight.awaited => {
+            // The newer credential is about to be replaced as well. The replay waits for that.
+            Phase::Refreshing(flight) if is_late && flight.awaited => {
                 Step::stay(Reaction::Wait(flight.clone()))
             }
-            _ if overtaken => Step::stay(Reaction::Replay),
+            _ if is_late => Step::stay(Reaction::Replay),
             Phase::Refreshing(flight) => self.await_flight(flight, true).map(Reaction::Wait),
+            // A flight has failed since the request was sent. The rejection is one of the herd that
+            // this flight has answered, so it gets the same answer (guarantees 3 and 8).
             Phase::Failed(failure)
-                if self.flights_settled > stamp.flights_settled
+                if self.flights_settled > epoch.flights_settled
                     || self.backing_off(now().instant).is_some() =>
             {
                 let wait = self.backing_off(now().instant).map_or(Duration::ZERO, |(_, wait)| wait);
@@ -176,15 +208,15 @@ impl<C> State<C> {
                 Step::stay(Reaction::Respond)
             }
             Phase::Active | Phase::Failed(_) => self
-                .elect(Cause::Rejected, true, Some(Arc::new(rejection())), now())
+                .elect(Cause::Rejected, true, rejection().map(Arc::new), now())
                 .map(Reaction::Wait),
         }
     }
 
-    /// Whether a rejection of the credential may cost a refresh. Where the upstream has rejected
-    /// what refreshes brought, one more would be rejected as well.
+    /// Whether a rejection of the credential may start a flight. Not if a flight brought the
+    /// credential and the upstream never accepted it: the next one would be rejected as well.
     fn earns_refresh(&self, now: Now) -> bool {
-        let unproven = self.held.as_ref().and_then(Held::unproven_since);
+        let unproven = self.entry().and_then(Entry::unproven_since);
         let too_early = unproven.is_some_and(|since| {
             now.instant.saturating_duration_since(since) < self.rules.limit.window()
         });
@@ -195,7 +227,7 @@ impl<C> State<C> {
 // === impl State: the flight ===
 
 impl<C> State<C> {
-    /// Starts a flight that nobody waits for, if the credential is due for it.
+    /// Starts a renewal without waiters, if one is due.
     pub(crate) fn renew(&self, now: Now) -> Step<C, ()> {
         match self.renewal_in(now) {
             Some(Duration::ZERO) => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
@@ -203,74 +235,81 @@ impl<C> State<C> {
         }
     }
 
-    /// `Session::refresh`: joins the flight that runs, or starts one that nobody waits for.
-    pub(crate) fn refresh(&self, now: Now) -> Step<C, Result<Flight, Error>> {
+    /// `Session::refresh`: joins the flight in progress, or starts one without waiters.
+    pub(crate) fn refresh(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
         match (&self.phase, self.backing_off(now.instant)) {
             (Phase::LoggedOut(reason), _) => Step::stay(Err(reason.to_error())),
-            (Phase::Refreshing(flight), _) => Step::stay(Ok(flight.clone())),
+            (Phase::Refreshing(flight), _) => Step::stay(Ok(self.acquisition(flight.clone()))),
             (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
-            (Phase::Active | Phase::Failed(_), None) => {
-                self.elect(self.due(Cause::Forced), false, None, now).map(Ok)
-            }
+            (Phase::Active | Phase::Failed(_), None) => self
+                .elect(self.due(Cause::Forced), false, None, now)
+                .map(|flight| Ok(self.acquisition(flight))),
         }
     }
 
-    /// `Session::acquire`: a new login through the refresher, where there is none. The flight to
-    /// wait for, if any.
-    pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<(Login, Option<Flight>), Error>> {
+    /// `Session::acquire`: the current credential if it is good, otherwise the one of a flight. In
+    /// a session that is logged out, the flight begins a new login.
+    pub(crate) fn acquire(&self, now: Now) -> Step<C, Result<Acquisition, Error>> {
         let usable = self.usable(|| now.wall).is_some();
         match (&self.phase, self.backing_off(now.instant)) {
             (Phase::LoggedOut(_), _) => {
-                let next = Self { held: None, ..self.in_new_login() };
-                let login = next.login;
-                next.elect(Cause::Missing, true, None, now).map(|flight| Ok((login, Some(flight))))
+                let next = Self { entry: None, ..self.in_new_login() };
+                next.elect(Cause::Missing, true, None, now)
+                    .map(|flight| Ok(next.acquisition(flight)))
             }
-            (Phase::Refreshing(flight), _) => Step::stay(Ok((self.login, Some(flight.clone())))),
-            (Phase::Active, _) if usable => Step::stay(Ok((self.login, None))),
+            (Phase::Refreshing(flight), _) => Step::stay(Ok(self.acquisition(flight.clone()))),
+            (Phase::Active, _) if usable => {
+                Step::stay(Ok(Acquisition { login: self.login, flight: None }))
+            }
             (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
             (Phase::Active | Phase::Failed(_), None) => {
                 let occasion = if usable { Cause::Forced } else { Cause::Expiring };
-                let step = self.elect(self.due(occasion), !usable, None, now);
-                step.map(|flight| Ok((self.login, Some(flight))))
+                self.elect(self.due(occasion), !usable, None, now)
+                    .map(|flight| Ok(self.acquisition(flight)))
             }
         }
     }
 
-    /// A flight has come home. `unchanged` says that it brought the credential that it was to
-    /// replace, and `wait` how long the next one is kept away if it has failed.
+    fn acquisition(&self, flight: Flight) -> Acquisition {
+        Acquisition { login: self.login, flight: Some(flight) }
+    }
+
+    /// A flight has returned from its refresher.
+    ///
+    /// `unchanged` is an error if the flight brought the credential that it was to replace. It
+    /// counts only if that credential was rejected. `wait` is the back-off in case of a failure.
     pub(crate) fn settle(
         &self,
         flight: &Flight,
-        result: &Result<Held<C>, RefreshError>,
+        result: &Result<Arc<Entry<C>>, RefreshError>,
         unchanged: Option<&RefreshError>,
         wait: Duration,
         now: Now,
-    ) -> Step<C, Result<(), Overtaken>> {
+    ) -> Step<C, Result<(), Fenced>> {
+        // The number tells whether this flight is still the current one. Its other fields may have
+        // changed since it started: a request may have come to wait for it.
         let current = match &self.phase {
             Phase::Refreshing(current) if current.number == flight.number => current,
-            _ => return Step::stay(Err(Overtaken)),
+            _ => return Step::stay(Err(Fenced)),
         };
         let result = match unchanged {
             Some(error) if current.rejected => Err(error),
             _ => result.as_ref(),
         };
         match result {
-            Ok(held) => {
+            Ok(entry) => {
                 let history = self.history.with(now.instant, self.rules.limit);
-                let doubtful = (current.cause == Cause::Expiring
-                    && self.expire_too_fast(&history, now))
-                .then(|| held.of_unknown_expiry());
-                let next = self.renewed(doubtful.as_ref().unwrap_or(held));
-                self.leave(Self { history, ..next }, Outcome::Renewed)
+                self.leave(Self { history, ..self.renewed(entry) }, Outcome::Renewed)
             }
             Err(error) => {
-                let row = current.row.and(self.rules.is_refusal(error));
+                let streak = current.streak.with_failure(self.rules.is_refusal(error));
+                // A refused renewal ends no login whose credential still works.
                 let needed = current.awaited || self.usable(|| now.wall).is_none();
-                if needed && row.refusals >= self.rules.terminal_after {
+                if needed && streak.refusals >= self.rules.terminal_after {
                     self.end(EndReason::Refused(error.clone()))
                 } else {
                     let retry_at = (now.instant + wait).into_std();
-                    let failed = Phase::Failed(Failure { error: error.clone(), row, retry_at });
+                    let failed = Phase::Failed(Failure { error: error.clone(), streak, retry_at });
                     self.leave(
                         Self { phase: failed, ..self.clone() },
                         Outcome::Failed(error.clone(), wait),
@@ -281,15 +320,7 @@ impl<C> State<C> {
         .map(Ok)
     }
 
-    /// Whether the credentials of this login expire so fast that a clock must be wrong: the last
-    /// one within a window of its own renewal, and as many in that window as may.
-    fn expire_too_fast(&self, history: &History, now: Now) -> bool {
-        let brought_at = self.held.as_ref().and_then(Held::refreshed_at);
-        let within = |at| now.instant.saturating_duration_since(at) < self.rules.limit.window();
-        brought_at.is_some_and(within) && history.wait(self.rules.limit, now.instant).is_some()
-    }
-
-    /// Starts the one flight.
+    /// Starts the one flight. Callers make sure that none is in progress.
     fn elect(
         &self,
         cause: Cause,
@@ -302,13 +333,8 @@ impl<C> State<C> {
             _ => None,
         };
         let flight = Flight {
-            number: self.flights_started + 1,
-            cause,
-            awaited,
-            rejected: rejection.is_some(),
-            row: previous.map_or_else(Row::default, |failure| failure.row),
-            started_at: now.instant.into_std(),
-            outcome: OutcomeCell::default(),
+            streak: previous.map_or_else(Streak::default, |failure| failure.streak),
+            ..Flight::new(self.flights_started + 1, cause, awaited, now.instant.into_std())
         };
         let previous_error = previous.map(|failure| failure.error.clone());
         let context = RefreshContext::new(cause)
@@ -319,12 +345,12 @@ impl<C> State<C> {
             flights_started: flight.number,
             ..self.clone()
         };
-        let launch = Launch { flight: flight.clone(), context, running: self.outstanding.enter() };
+        let launch = Launch { flight: flight.clone(), context, token: self.tracker.token() };
         let effects = Effects { launch: Some(launch), ..Effects::none() };
         Step { answer: flight, next: Some(next), effects }
     }
 
-    /// Makes the flight one that requests wait for, and notes a rejection of what it is to replace.
+    /// Marks the flight as awaited, and as caused by a rejection if it was one.
     fn await_flight(&self, flight: &Flight, rejected: bool) -> Step<C, Flight> {
         let awaited =
             Flight { awaited: true, rejected: flight.rejected || rejected, ..flight.clone() };
@@ -334,33 +360,37 @@ impl<C> State<C> {
         Step::to(Self { phase: Phase::Refreshing(awaited.clone()), ..self.clone() }, awaited)
     }
 
-    /// Why a flight is due that no rejection has caused: without a credential, whatever the
-    /// occasion, to get one.
+    /// The cause of a flight without a rejection. Without a credential it is always `Missing`.
     fn due(&self, occasion: Cause) -> Cause {
-        if self.held.is_some() { occasion } else { Cause::Missing }
+        if self.entry.is_some() { occasion } else { Cause::Missing }
     }
 }
 
 // === impl State: logins ===
 
 impl<C> State<C> {
-    /// A new login, from any phase.
-    pub(crate) fn log_in(&self, held: &Held<C>) -> Step<C, Login> {
-        let next = self.in_new_login().renewed(held);
+    /// `Session::login`: begins a new login, in any phase.
+    pub(crate) fn log_in(&self, entry: &Arc<Entry<C>>) -> Step<C, Login> {
+        let next = self.in_new_login().renewed(entry);
         let login = next.login;
         self.leave(next, Outcome::LoginChanged).map(|()| login)
     }
 
-    /// A newer credential of that login.
-    pub(crate) fn replace(&self, login: Login, held: &Held<C>) -> Step<C, Option<Generation>> {
+    /// `Session::replace`: takes a newer credential of that login. `None` if the login is over.
+    pub(crate) fn replace(
+        &self,
+        login: Login,
+        entry: &Arc<Entry<C>>,
+    ) -> Step<C, Option<Generation>> {
         if self.login != login || matches!(self.phase, Phase::LoggedOut(_)) {
             return Step::stay(None);
         }
-        let next = self.renewed(held);
+        let next = self.renewed(entry);
         let generation = next.generation;
         self.leave(next, Outcome::Replaced).map(|()| Some(generation))
     }
 
+    /// `Session::logout`.
     pub(crate) fn log_out(&self) -> Step<C, ()> {
         match &self.phase {
             Phase::LoggedOut(_) => Step::stay(()),
@@ -368,42 +398,42 @@ impl<C> State<C> {
         }
     }
 
-    /// This state in the next login, for which nothing counts that came before.
+    /// This state in the next login. Flights and successes of the old login no longer count.
     fn in_new_login(&self) -> Self {
         Self {
             login: self.login.next(),
-            outstanding: Outstanding::new(),
-            history: History::default(),
+            tracker: FlightTracker::new(),
+            history: RefreshHistory::default(),
             ..self.clone()
         }
     }
 
-    /// This state with the next credential of its login in it.
-    fn renewed(&self, held: &Held<C>) -> Self {
+    /// This state with the next credential of its login.
+    fn renewed(&self, entry: &Arc<Entry<C>>) -> Self {
         Self {
             generation: self.generation.next(),
-            held: Some(held.clone()),
+            entry: Some(entry.clone()),
             phase: Phase::Active,
             ..self.clone()
         }
     }
 
-    /// Ends the login. The hook gets its last credential.
+    /// Ends the login and hands its last credential to the hook.
     fn end(&self, reason: EndReason) -> Step<C, ()> {
-        let ended = Ended {
+        let ended = LoginEnd {
             login: self.login,
             reason: reason.clone(),
             credential: self.credential().cloned(),
-            outstanding: self.outstanding.clone(),
+            tracker: self.tracker.clone(),
         };
         let outcome = Outcome::Ended(reason.refusal().cloned());
-        let next = Self { held: None, phase: Phase::LoggedOut(reason), ..self.clone() };
+        let next = Self { entry: None, phase: Phase::LoggedOut(reason), ..self.clone() };
         let mut step = self.leave(next, outcome);
         step.effects.ended = Some(ended);
         step
     }
 
-    /// Goes on to `next`. A flight that was in progress is over for its waiters: they are told
+    /// Moves on to `next`. If a flight is in progress, it is over for its waiters: they get
     /// `outcome`.
     fn leave(&self, next: Self, outcome: Outcome) -> Step<C, ()> {
         match &self.phase {
@@ -415,31 +445,5 @@ impl<C> State<C> {
             }
             _ => Step::to(next, ()),
         }
-    }
-}
-
-// === impl EndReason ===
-
-impl EndReason {
-    /// The refusal that ended the login, if one did.
-    fn refusal(&self) -> Option<&RefreshError> {
-        match self {
-            Self::Refused(error) => Some(error),
-            Self::NeverLoggedIn | Self::Logout => None,
-        }
-    }
-
-    /// What a request is told that comes after it.
-    pub(crate) fn to_error(&self) -> Error {
-        Error::logged_out(self.refusal().cloned())
-    }
-}
-
-// === impl Failure ===
-
-impl Failure {
-    /// What a request is told that needs a newer credential, with that long to wait.
-    fn to_error(&self, wait: Duration) -> Error {
-        Error::refresh_failed(self.error.clone(), wait)
     }
 }

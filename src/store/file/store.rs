@@ -4,7 +4,7 @@ use bytes::Bytes;
 use tokio::{task, time};
 
 use crate::{
-    refresher::BoxFuture,
+    refresher::contract::BoxFuture,
     store::{
         contract::{Leased, Record, Store, Swapped, Version},
         error::StoreError,

@@ -1,39 +1,23 @@
-use std::{
-    fmt,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{fmt, sync::Arc, time::Duration};
 
 use crate::{
-    credential::{contract::Credential, token::Token},
+    credential::token::Token,
     store::{
         codec::Codec,
-        contract::Store,
         error::StoreError,
-        stored::{OnOutage, desk::Desk, driver::Stored},
+        stored::{OnOutage, settings::Settings},
     },
 };
 
-/// Configures a [`Stored`]. Made by [`Stored::builder`].
+/// Configures a [`Stored`](crate::store::Stored). Made by
+/// [`Stored::builder`](crate::store::Stored::builder).
 #[must_use]
 pub struct StoredBuilder<R, S, C = Token> {
-    refresher: R,
-    store: S,
-    name: Arc<str>,
-    settings: Settings<C>,
+    pub(super) refresher: R,
+    pub(super) store: S,
+    pub(super) name: Arc<str>,
+    pub(super) settings: Settings<C>,
 }
-
-pub(super) struct Settings<C> {
-    pub(super) codec: Arc<dyn Codec<C>>,
-    pub(super) on_outage: OnOutage,
-    pub(super) operation_timeout: Duration,
-    pub(super) lease_ttl: Duration,
-    pub(super) patience: Duration,
-    pub(super) clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
-    pub(super) on_save_error: Option<Arc<Report>>,
-}
-
-type Report = dyn Fn(&StoreError) + Send + Sync;
 
 const LEAST: Duration = Duration::from_millis(1);
 const MOST: Duration = Duration::from_secs(60 * 60);
@@ -42,15 +26,7 @@ const MOST: Duration = Duration::from_secs(60 * 60);
 
 impl<R, S, C> StoredBuilder<R, S, C> {
     pub(super) fn new(refresher: R, store: S, name: Arc<str>, codec: Arc<dyn Codec<C>>) -> Self {
-        let settings = Settings {
-            codec,
-            on_outage: OnOutage::Wait,
-            operation_timeout: Duration::from_secs(3),
-            lease_ttl: Duration::from_secs(10),
-            patience: Duration::from_secs(15),
-            clock: Arc::new(SystemTime::now),
-            on_save_error: None,
-        };
+        let settings = Settings::new(codec);
         Self { refresher, store, name, settings }
     }
 
@@ -88,13 +64,6 @@ impl<R, S, C> StoredBuilder<R, S, C> {
         self
     }
 
-    /// Reads the time from another clock than [`SystemTime::now`], to tell whether a stored
-    /// credential has expired. Give the session the same one.
-    pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
-        self.settings.clock = Arc::new(clock);
-        self
-    }
-
     /// Runs when a credential could not be saved by several attempts. The driver goes on trying.
     ///
     /// The session uses the credential, and no other process knows of it: if this one dies now, a
@@ -102,13 +71,6 @@ impl<R, S, C> StoredBuilder<R, S, C> {
     pub fn on_save_error(mut self, hook: impl Fn(&StoreError) + Send + Sync + 'static) -> Self {
         self.settings.on_save_error = Some(Arc::new(hook));
         self
-    }
-}
-
-impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
-    /// Makes the driver.
-    pub fn build(self) -> Stored<R, S, C> {
-        Stored::from_parts(self.refresher, Desk::new(self.store, self.name, self.settings))
     }
 }
 

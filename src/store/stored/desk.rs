@@ -12,16 +12,16 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
-    refresher::BoxFuture,
+    refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
         contract::{Record, Store, Swapped, Version},
         error::StoreError,
         stored::{
-            builder::Settings,
             envelope,
             knowledge::{Content, Fate, Found, Intent, Knowledge, Mark, Write},
             lease::{Lease, Leasing, within},
+            settings::Settings,
         },
     },
 };
@@ -130,8 +130,16 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         self.state().session.as_ref().and_then(WeakSession::upgrade)
     }
 
-    pub(super) fn is_usable(&self, credential: &C) -> bool {
-        credential.expires_at().is_none_or(|at| at > (self.settings.clock)())
+    pub(super) fn is_usable(credential: &C, now: SystemTime) -> bool {
+        credential.expires_at(now).is_none_or(|at| at > now)
+    }
+
+    /// A copy that knows its end where the original knows its lifetime.
+    pub(super) fn with_end(&self, credential: &C, received_at: SystemTime) -> C {
+        let codec = &self.settings.codec;
+        let copy = codec.encode(credential, received_at).and_then(|bytes| codec.decode(&bytes));
+        // What cannot be written fails in the saver, with its error.
+        copy.unwrap_or_else(|_| credential.clone())
     }
 
     pub(super) fn now(&self) -> u64 {
@@ -167,7 +175,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         is_restored: bool,
         content: &Content<C>,
     ) -> Result<Swapped, StoreError> {
-        let bytes = envelope::seal(mark, is_restored, content, &*self.settings.codec)?;
+        let bytes =
+            envelope::seal(mark, is_restored, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
         within(*operation_timeout, store.swap(name, seen, Some(bytes))).await
     }

@@ -5,7 +5,7 @@ use tokio::time;
 use crate::{
     credential::{contract::Credential, token::Token},
     identity::Login,
-    refresher::Refresher,
+    refresher::contract::Refresher,
     session::{Phase, handle::Session},
     store::{
         codec::{Codec, TokenCodec},
@@ -90,10 +90,6 @@ where
 }
 
 impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
-    pub(super) fn from_parts(refresher: R, desk: Desk<S, C>) -> Self {
-        Self(Arc::new(Inner { refresher, desk: Arc::new(desk) }))
-    }
-
     pub(super) fn refresher(&self) -> &R {
         &self.0.refresher
     }
@@ -269,7 +265,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                 }
                 None
             }
-            Content::Live(credential) if desk.is_usable(&credential) => {
+            Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
                 desk.state().handed = mark.map(|mark| (mark, state.generation()));
                 if is_logged_out {
                     return Some(session.login(credential));
@@ -300,6 +296,16 @@ impl<R, S, C> fmt::Debug for Stored<R, S, C> {
     }
 }
 
+// === impl StoredBuilder ===
+
+impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
+    /// Makes the driver.
+    pub fn build(self) -> Stored<R, S, C> {
+        let desk = Arc::new(Desk::new(self.store, self.name, self.settings));
+        Stored(Arc::new(Inner { refresher: self.refresher, desk }))
+    }
+}
+
 // === impl LoggingIn ===
 
 impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
@@ -318,12 +324,13 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
             let now = desk.now();
             desk.state().knowledge.user_mark(now)
         };
-        let content = Content::Live(credential.clone());
+        let copy = desk.with_end(&credential, session.wall());
+        let content = Content::Live(copy.clone());
         let (version, mark) = self.write(seen, mark, content).await?;
         let generation = session.state().generation();
         {
             let mut state = desk.state();
-            state.knowledge.logged_in(version, mark, credential.clone());
+            state.knowledge.logged_in(version, mark, copy);
             state.handed = Some((mark, generation));
             state.told = None;
         }

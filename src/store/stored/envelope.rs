@@ -1,5 +1,7 @@
 //! The content of a record: a mark, and a credential or a tombstone.
 
+use std::time::SystemTime;
+
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
@@ -19,6 +21,7 @@ pub(super) fn seal<C: 'static>(
     is_restored: bool,
     content: &Content<C>,
     codec: &dyn Codec<C>,
+    received_at: SystemTime,
 ) -> Result<Bytes, StoreError> {
     let mut body = BytesMut::new();
     body.put_u64_le(mark.number);
@@ -27,7 +30,7 @@ pub(super) fn seal<C: 'static>(
     match content {
         Content::Live(credential) => {
             body.put_u8(LIVE);
-            body.put_slice(&codec.encode(credential)?);
+            body.put_slice(&codec.encode(credential, received_at)?);
         }
         Content::Ended | Content::Nothing => body.put_u8(ENDED),
     }

@@ -8,6 +8,7 @@ mod flight;
 mod knowledge;
 mod lease;
 mod refresh;
+mod settings;
 
 pub use builder::StoredBuilder;
 pub use driver::{NotSaved, Stored};

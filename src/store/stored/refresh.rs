@@ -6,7 +6,11 @@ use crate::{
     credential::contract::Credential,
     error::RefreshError,
     identity::Generation,
-    refresher::{BoxFuture, Cause, RefreshContext, Refresher},
+    refresher::{
+        cause::Cause,
+        context::RefreshContext,
+        contract::{BoxFuture, Refresher},
+    },
     store::{
         contract::Store,
         error::StoreError,
@@ -159,8 +163,8 @@ where
             handed == mark && self.context.generation() > generation
         });
         let current = self.context.current();
-        let has_it = current.is_some_and(|current| was_taken || current.is_same(credential));
-        !has_it && self.desk.is_usable(credential)
+        let has_it = current.is_some_and(|current| was_taken || (**current).is_same(credential));
+        !has_it && Desk::<S, C>::is_usable(credential, self.context.now())
     }
 
     /// `false` after a wait for another replica's lease.
@@ -215,8 +219,9 @@ where
         // time-out nor anything else comes between.
         match self.refresher.refresh(context).await {
             Ok(credential) => {
-                let now = self.desk.now();
-                let mark = self.desk.state().knowledge.exchanged(from, credential.clone(), now);
+                let (now, copy) =
+                    (self.desk.now(), self.desk.with_end(&credential, self.context.now()));
+                let mark = self.desk.state().knowledge.exchanged(from, copy, now);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
                 self.exchanged(mark, credential).await
             }

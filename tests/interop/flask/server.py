@@ -1,5 +1,5 @@
-"""A web application as the documentation of Flask-JWT-Extended builds it: JWTs in cookies, CSRF protection on, refresh
-tokens in a blocklist. Prints its port, and ends when its input does."""
+"""A web application after the documentation of Flask-JWT-Extended: JWTs in cookies, CSRF protection, and a blocklist of
+refresh tokens. Prints its port and serves until its input closes."""
 
 import logging
 import os
@@ -111,7 +111,7 @@ def count_of(line):
 @app.post("/revoke")
 @jwt_required()
 def revoke():
-    """An administrator ends every session: no token is good any more."""
+    """Revokes the tokens of all sessions, as an administrator would."""
     with lock:
         used_up.add("all")
     return ""

@@ -1,5 +1,6 @@
-// oidc-provider on loopback, with rotation and reuse detection; an API that its tokens open; and, beside them, what a
-// test says and asks: POST /expire, /revoke, /stop, /start, /login, GET /books. It ends with its standard input.
+// oidc-provider on loopback, with rotation and reuse detection, an API that accepts its tokens, and a control interface
+// for tests: POST /expire, /revoke, /stop, /start, /login, and GET /books for the counts of requests. The process exits
+// when its standard input closes.
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
 

@@ -1,13 +1,13 @@
 #!/usr/bin/env bash
-# Makes a virtual environment below target/, unless there is one with the same requirements, and prints its Python:
-# venv.sh <name> <requirements>
+# Creates a virtual environment below target/, unless one with the same requirements exists, and prints the path of
+# its interpreter. Usage: venv.sh <name> <requirements>
 set -euo pipefail
 cd "$(dirname "$0")/../../.."
 name=$1 requirements=$2
 
 python=${PYTHON:-python3}
 if ! "$python" -c 'import ensurepip, venv' 2> /dev/null; then
-    echo "tests/interop needs Python 3 with venv, and $python has none of it: install python3 and python3-venv" >&2
+    echo "tests/interop needs Python 3 with the modules ensurepip and venv, which $python lacks: install python3 and python3-venv" >&2
     exit 1
 fi
 

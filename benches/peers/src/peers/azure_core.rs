@@ -1,9 +1,5 @@
-use crate::{
-    issuer::{Issuer, LIFETIME},
-    peer::{Client, Peer, World},
-    request::{HEADERS, URL},
-    upstream::{CHALLENGE, Upstream},
-};
+use std::{convert::Infallible, sync::Arc};
+
 use async_trait::async_trait;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
@@ -18,27 +14,34 @@ use azure_core::{
     time::OffsetDateTime,
 };
 use bytes::Bytes;
-use std::{convert::Infallible, sync::Arc};
 use tower::BoxError;
+
+use crate::{
+    issuer::{Issuer, LIFETIME},
+    peer::{Client, Environment, Peer},
+    request::{HEADERS, URL},
+    upstream::{CHALLENGE, Upstream},
+};
 
 const SCOPE: &str = "https://api.example.com/.default";
 
 /// The policy by itself.
 pub(crate) struct AzureCore;
 
-/// The policy with a callback for challenges, which is what makes it send a request again.
+/// The policy with a callback for challenges. With the callback it sends a request again after a
+/// 401.
 pub(crate) struct AzureCoreChallenged;
 
-/// A pipeline with nothing but what is measured. `azure_core`'s own adds policies for retries,
-/// telemetry and logs.
+/// A pipeline of the measured policy and the transport. The pipeline of `azure_core` adds policies
+/// for retries, telemetry and logs.
 #[derive(Clone)]
 struct Policies(Arc<[Arc<dyn Policy>]>);
 
-/// Asks the issuer whenever it is asked. Those of `azure_identity` keep a cache of their own.
+/// A credential without a cache. The credentials of `azure_identity` have one.
 #[derive(Debug)]
 struct Credential(Issuer);
 
-/// Authorises the request anew.
+/// Authorizes the request again.
 #[derive(Debug)]
 struct Authorize;
 
@@ -53,11 +56,12 @@ fn request() -> Request {
     request
 }
 
-fn policy(world: &World) -> BearerTokenAuthorizationPolicy {
-    BearerTokenAuthorizationPolicy::new(Arc::new(Credential(world.issuer.clone())), [SCOPE])
+fn policy(environment: &Environment) -> BearerTokenAuthorizationPolicy {
+    BearerTokenAuthorizationPolicy::new(Arc::new(Credential(environment.issuer.clone())), [SCOPE])
 }
 
-/// `Headers` can get a `str` by itself, but makes an error, with a backtrace, where there is none.
+/// Reads a header value. The method of `Headers` for strings creates an error with a backtrace for
+/// a missing header.
 fn as_str(value: &HeaderValue) -> Result<&str, Infallible> {
     Ok(value.as_str())
 }
@@ -74,8 +78,8 @@ impl Peer for AzureCore {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Policies::around(policy(world), world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(policy(environment), environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -87,7 +91,7 @@ impl Peer for AzureCore {
 
 impl Peer for AzureCoreChallenged {
     const CRATE: &'static str = "azure_core";
-    const PART: &'static str = "the same with an `OnChallenge` that authorises anew";
+    const PART: &'static str = "the same with an `OnChallenge` that authorizes again";
 
     type Request = Request;
 
@@ -95,8 +99,11 @@ impl Peer for AzureCoreChallenged {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Policies::around(policy(world).with_on_challenge(Arc::new(Authorize)), world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Policies::around(
+            policy(environment).with_on_challenge(Arc::new(Authorize)),
+            environment,
+        ))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -107,8 +114,8 @@ impl Peer for AzureCoreChallenged {
 // === impl Policies ===
 
 impl Policies {
-    fn around(policy: BearerTokenAuthorizationPolicy, world: &World) -> Self {
-        let Self(transport) = Self::transport(world.upstream.clone());
+    fn around(policy: BearerTokenAuthorizationPolicy, environment: &Environment) -> Self {
+        let Self(transport) = Self::transport(environment.upstream.clone());
         Self(Arc::new([Arc::new(policy), transport[0].clone()]))
     }
 
@@ -162,7 +169,7 @@ impl HttpClient for UpstreamClient {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let headers = request.headers();
         let authorization = headers.get_optional_with(&AUTHORIZATION, as_str)?.unwrap_or_default();
-        let status = self.0.answer(authorization.as_bytes()).await;
+        let status = self.0.respond(authorization.as_bytes()).await;
         let mut headers = Headers::new();
         if status == http::StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);

@@ -1,14 +1,15 @@
-use crate::{
-    peer::{Client, Peer, World},
-    stack::{self, Outbound, Stack, UpstreamService},
-    upstream::Upstream,
-};
 use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
 use toolkit_http::HttpError;
 use tower::{BoxError, Layer};
 
-/// The layer with its defaults, and the provider that it can't do without. The provider fetches its
-/// tokens with client credentials, from the endpoint on loopback.
+use crate::{
+    peer::{Client, Environment, Peer},
+    stack::{self, ServiceClient, UpstreamRequest, UpstreamService},
+    upstream::Upstream,
+};
+
+/// The layer with its defaults, and the provider that it requires. The provider fetches tokens with
+/// client credentials from the endpoint on loopback.
 pub(crate) struct CfGears;
 
 // === impl CfGears ===
@@ -17,24 +18,24 @@ impl Peer for CfGears {
     const CRATE: &'static str = "cf-gears-toolkit-auth";
     const PART: &'static str = "`BearerAuthAutoRefreshLayer`";
 
-    type Request = Outbound;
+    type Request = UpstreamRequest;
 
-    fn request() -> Outbound {
+    fn request() -> UpstreamRequest {
         stack::request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Outbound>, BoxError> {
+    async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
         let tokens = TokenProvider::new(OAuthClientConfig {
-            token_endpoint: Some(world.endpoint.token_url().parse()?),
+            token_endpoint: Some(environment.endpoint.token_url().parse()?),
             client_id: "peers".into(),
             client_secret: SecretString::new("s3cr3t"),
             ..OAuthClientConfig::default()
         })?;
-        let upstream = UpstreamService::<HttpError>::with_error(world.upstream.clone());
-        Ok(Stack(BearerAuthAutoRefreshLayer::new(tokens).layer(upstream)))
+        let upstream = UpstreamService::<HttpError>::with_error(environment.upstream.clone());
+        Ok(ServiceClient(BearerAuthAutoRefreshLayer::new(tokens).layer(upstream)))
     }
 
-    fn bare(upstream: Upstream) -> impl Client<Outbound> {
-        Stack(UpstreamService::<HttpError>::with_error(upstream))
+    fn bare(upstream: Upstream) -> impl Client<UpstreamRequest> {
+        ServiceClient(UpstreamService::<HttpError>::with_error(upstream))
     }
 }

@@ -1,19 +1,21 @@
-use crate::{
-    peer::{Client, Peer, World},
-    request::URL,
-    stack::{self, Outbound, Stack, UpstreamService},
-    upstream::Upstream,
-};
+use std::env;
+
 use kube_client::{
     Config,
     client::ConfigExt,
     config::{AuthInfo, ExecConfig, ExecInteractiveMode},
 };
-use std::env;
 use tower::{BoxError, Layer};
 
-/// The layer for a kubeconfig with a credential plugin, which is how the large providers have it.
-/// The plugin is this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
+use crate::{
+    peer::{Client, Environment, Peer},
+    request::URL,
+    stack::{self, ServiceClient, UpstreamRequest, UpstreamService},
+    upstream::Upstream,
+};
+
+/// The layer for a kubeconfig with a credential plugin, as the large providers use it. The plugin
+/// is this program: see [`exec_plugin`](crate::endpoint::exec_plugin).
 pub(crate) struct Kube;
 
 // === impl Kube ===
@@ -22,17 +24,19 @@ impl Peer for Kube {
     const CRATE: &'static str = "kube-client";
     const PART: &'static str = "`AuthLayer`, `exec`";
 
-    type Request = Outbound;
+    type Request = UpstreamRequest;
 
-    fn request() -> Outbound {
+    fn request() -> UpstreamRequest {
         stack::request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Outbound>, BoxError> {
+    async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
         let plugin = ExecConfig {
             api_version: Some("client.authentication.k8s.io/v1".into()),
-            command: Some(env::current_exe()?.to_str().ok_or("a path that isn't UTF-8")?.into()),
-            args: Some(vec!["--exec-plugin".into(), world.endpoint.address().to_string()]),
+            command: Some(
+                env::current_exe()?.to_str().ok_or("the path of this program is not UTF-8")?.into(),
+            ),
+            args: Some(vec!["--exec-plugin".into(), environment.endpoint.address().to_string()]),
             env: None,
             drop_env: None,
             install_hint: None,
@@ -43,13 +47,13 @@ impl Peer for Kube {
         };
         let mut config = Config::new(URL.parse()?);
         config.auth_info = AuthInfo { exec: Some(plugin), ..AuthInfo::default() };
-        // Runs the plugin for the first time, and blocks for as long as that takes.
+        // `auth_layer` runs the plugin for the first time, and blocks until it exits.
         let layer = tokio::task::spawn_blocking(move || config.auth_layer()).await??;
-        let layer = layer.ok_or("a layer, since the plugin answers with a token")?;
-        Ok(Stack(layer.layer(UpstreamService::new(world.upstream.clone()))))
+        let layer = layer.ok_or("the plugin returned no token")?;
+        Ok(ServiceClient(layer.layer(UpstreamService::new(environment.upstream.clone()))))
     }
 
-    fn bare(upstream: Upstream) -> impl Client<Outbound> {
-        Stack(UpstreamService::new(upstream))
+    fn bare(upstream: Upstream) -> impl Client<UpstreamRequest> {
+        ServiceClient(UpstreamService::new(upstream))
     }
 }

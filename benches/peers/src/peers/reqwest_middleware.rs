@@ -1,9 +1,3 @@
-use crate::{
-    issuer::Issuer,
-    peer::{Client, Peer, World},
-    request::{URL, headers},
-    upstream::{CHALLENGE, Upstream},
-};
 use async_trait::async_trait;
 use http::Extensions;
 use reqwest::{
@@ -14,12 +8,18 @@ use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware,
 use tokio::sync::Mutex;
 use tower::BoxError;
 
-/// The recipe as it is usually written: after a 401, lock, refresh, unlock, and send the request
-/// again.
+use crate::{
+    issuer::Issuer,
+    peer::{Client, Environment, Peer},
+    request::{URL, headers},
+    upstream::{CHALLENGE, Upstream},
+};
+
+/// The usual recipe: after a 401, lock, refresh, unlock, and send the request again.
 pub(crate) struct ReqwestMutex;
 
-/// The recipe by somebody who has seen what that does: whoever gets the lock first looks whether
-/// the token is still the one that was rejected.
+/// The recipe with a check. With the lock held, it refreshes only if the token is still the
+/// rejected one.
 pub(crate) struct ReqwestChecked;
 
 struct Recipe {
@@ -28,7 +28,7 @@ struct Recipe {
     checks: bool,
 }
 
-/// The end of the chain: reqwest itself sends nothing.
+/// The last middleware of the chain. It responds itself, so reqwest sends nothing.
 struct UpstreamMiddleware(Upstream);
 
 fn request() -> Request {
@@ -60,8 +60,8 @@ impl Peer for ReqwestMutex {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Recipe::new(world, false).client(world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(environment, false).client(environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -81,8 +81,8 @@ impl Peer for ReqwestChecked {
         request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Request>, BoxError> {
-        Ok(Recipe::new(world, true).client(world))
+    async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
+        Ok(Recipe::new(environment, true).client(environment))
     }
 
     fn bare(upstream: Upstream) -> impl Client<Request> {
@@ -99,12 +99,12 @@ impl Client<Request> for ClientWithMiddleware {
 // === impl Recipe ===
 
 impl Recipe {
-    fn new(world: &World, checks: bool) -> Self {
-        Self { token: Mutex::new(None), issuer: world.issuer.clone(), checks }
+    fn new(environment: &Environment, checks: bool) -> Self {
+        Self { token: Mutex::new(None), issuer: environment.issuer.clone(), checks }
     }
 
-    fn client(self, world: &World) -> ClientWithMiddleware {
-        builder().with(self).with(UpstreamMiddleware(world.upstream.clone())).build()
+    fn client(self, environment: &Environment) -> ClientWithMiddleware {
+        builder().with(self).with(UpstreamMiddleware(environment.upstream.clone())).build()
     }
 
     async fn token(&self) -> String {
@@ -150,9 +150,14 @@ impl Middleware for Recipe {
 
 #[async_trait]
 impl Middleware for UpstreamMiddleware {
-    async fn handle(&self, request: Request, _: &mut Extensions, _: Next<'_>) -> Result<Response, Error> {
+    async fn handle(
+        &self,
+        request: Request,
+        _: &mut Extensions,
+        _: Next<'_>,
+    ) -> Result<Response, Error> {
         let authorization = request.headers().get(AUTHORIZATION);
-        let status = self.0.answer(authorization.map_or(b"", HeaderValue::as_bytes)).await;
+        let status = self.0.respond(authorization.map_or(b"", HeaderValue::as_bytes)).await;
         let mut response = http::Response::new("");
         *response.status_mut() = status;
         if status == StatusCode::UNAUTHORIZED {

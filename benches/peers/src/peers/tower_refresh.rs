@@ -1,13 +1,14 @@
+use tower::{BoxError, Layer};
+use tower_refresh::{Origins, RefreshContext, RefreshLayer, Session, Token, refresher_fn};
+
 use crate::{
     issuer::LIFETIME,
-    peer::{Client, Peer, World},
-    stack::{self, Outbound, Stack, UpstreamService},
+    peer::{Client, Environment, Peer},
+    stack::{self, ServiceClient, UpstreamRequest, UpstreamService},
     upstream::Upstream,
 };
-use tower::{BoxError, Layer};
-use tower_refresh::{Origins, refresher_fn, RefreshContext, RefreshLayer, Session, Token};
 
-/// This crate's layer.
+/// The layer of tower-refresh.
 pub(crate) struct TowerRefresh;
 
 // === impl TowerRefresh ===
@@ -16,23 +17,26 @@ impl Peer for TowerRefresh {
     const CRATE: &'static str = "tower-refresh";
     const PART: &'static str = "`RefreshLayer`";
 
-    type Request = Outbound;
+    type Request = UpstreamRequest;
 
-    fn request() -> Outbound {
+    fn request() -> UpstreamRequest {
         stack::request()
     }
 
-    async fn client(world: &World) -> Result<impl Client<Outbound>, BoxError> {
-        let issuer = world.issuer.clone();
+    async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
+        let issuer = environment.issuer.clone();
         let refresher = refresher_fn(move |_: RefreshContext| {
             let issuer = issuer.clone();
             async move { Ok(Token::bearer(issuer.issue().await.token)?.with_expires_in(LIFETIME)) }
         });
         let session = Session::builder(refresher).acquire_on_demand(true).build();
-        Ok(Stack(RefreshLayer::new(session, Origins::any()).layer(UpstreamService::new(world.upstream.clone()))))
+        Ok(ServiceClient(
+            RefreshLayer::new(session, Origins::any())
+                .layer(UpstreamService::new(environment.upstream.clone())),
+        ))
     }
 
-    fn bare(upstream: Upstream) -> impl Client<Outbound> {
-        Stack(UpstreamService::new(upstream))
+    fn bare(upstream: Upstream) -> impl Client<UpstreamRequest> {
+        ServiceClient(UpstreamService::new(upstream))
     }
 }

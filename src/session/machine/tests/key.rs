@@ -8,49 +8,56 @@ use tokio::time::Instant;
 
 use crate::{
     credential::contract::Credential,
-    session::machine::{clock::Now, held::Held, timing::Ahead},
+    session::machine::{clock::Now, entry::Entry, timing::RenewalMargin},
 };
 
-/// A credential with a name and an expiry, and nothing else.
+/// A credential with a name and an expiry.
 #[derive(Debug)]
 pub(super) struct Key {
     pub(super) name: u32,
     expires_at: Option<SystemTime>,
 }
 
-/// When the test began, by the monotonic clock.
+/// The start of the tests by the monotonic clock.
 static START: LazyLock<Instant> = LazyLock::new(Instant::now);
 
-/// So many seconds into the test, by the wall clock.
+/// A time of the wall clock, in seconds from the start.
 pub(super) fn at(seconds: u64) -> SystemTime {
     SystemTime::UNIX_EPOCH + Duration::from_secs(1_000_000 + seconds)
 }
 
-/// So long into the test, by the monotonic clock.
+/// A time of the monotonic clock, counted from the start.
 pub(super) fn after(elapsed: Duration) -> Instant {
     *START + elapsed
 }
 
-/// So many seconds into the test, by both clocks.
+/// A time of both clocks, in seconds from the start.
 pub(super) fn both(seconds: u64) -> Now {
     Now { wall: at(seconds), instant: after(Duration::from_secs(seconds)) }
 }
 
-/// A key that the application brings, and that isn't renewed ahead of its expiry.
-pub(super) fn key(name: u32, expires_at: Option<SystemTime>, arrival: SystemTime) -> Held<Key> {
-    Held::new(Arc::new(Key { name, expires_at }), None, arrival, |expires_at| expires_at)
+/// An entry for a key that the application brings, without a renewal margin.
+pub(super) fn key(
+    name: u32,
+    expires_at: Option<SystemTime>,
+    arrival: SystemTime,
+) -> Arc<Entry<Key>> {
+    let key = Arc::new(Key { name, expires_at });
+    Arc::new(Entry::new(key, None, arrival, |expires_at| expires_at))
 }
 
-/// A key that a flight has brought, if it says when, and whose renewal is due ahead of its expiry.
+/// An entry for a key with a renewal margin. A flight brought it if `refreshed_at` is set.
 pub(super) fn key_with(
     name: u32,
     expires_at: Option<SystemTime>,
     arrival: SystemTime,
     refreshed_at: Option<Instant>,
-    ahead: Ahead,
-) -> Held<Key> {
+    margin: RenewalMargin,
+) -> Arc<Entry<Key>> {
     let key = Arc::new(Key { name, expires_at });
-    Held::new(key, refreshed_at, arrival, |expires_at| ahead.renew_at(arrival, expires_at))
+    Arc::new(Entry::new(key, refreshed_at, arrival, |expires_at| {
+        margin.renew_at(arrival, expires_at)
+    }))
 }
 
 // === impl Key ===
@@ -58,7 +65,7 @@ pub(super) fn key_with(
 impl Credential for Key {
     fn apply(&self, _: &mut Parts) {}
 
-    fn expires_at(&self) -> Option<SystemTime> {
+    fn expires_at(&self, _: SystemTime) -> Option<SystemTime> {
         self.expires_at
     }
 }

@@ -1,7 +1,7 @@
-//! The state machine, without a runtime: `table` has a test for each cell of the table,
-//! `properties` takes random walks.
+//! Tests of the state machine without a runtime. `table` has a test for each cell of the table,
+//! and `properties` compares random walks with a model.
 
 mod key;
-mod picture;
 mod properties;
 mod table;
+mod view;

@@ -1,6 +1,9 @@
-//! Random walks through the state machine, next to a model that knows no phases.
+//! Random walks through the state machine, compared with a model that has no phases.
 
-use std::time::{Duration, SystemTime};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use http::{HeaderMap, StatusCode};
 use proptest::{
@@ -15,24 +18,24 @@ use crate::{
     credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::{Cause, RefreshContext, Rejection},
+    refresher::{cause::Cause, context::RefreshContext, rejection::Rejection},
     session::machine::{
         clock::Now,
-        held::Held,
-        limit::Limit,
-        outstanding::Running,
+        entry::Entry,
+        limit::RefreshLimit,
         rules::{AmbiguousOutcome, Rules},
-        state::{Flight, Phase, Row, Stamped, State},
+        state::{Epoch, Flight, Phase, State, Streak},
         tests::{
             key::{Key, after, at, key_with},
-            picture::{Leg, Taken, Told, take},
+            view::{FlightView, OutcomeView, StepView, take},
         },
-        timing::{Ahead, Backoff},
-        transition::{Admission, Effects, Ended, Launch, Reaction},
+        timing::{Backoff, RenewalMargin},
+        tracker::FlightToken,
+        transition::{Acquisition, Admission, Effects, Launch, LoginEnd, Reaction},
     },
 };
 
-/// What happens. An `Index` chooses among what there has been so far.
+/// An event. An `Index` selects one of the logins, requests or flights so far.
 #[derive(Clone, Debug)]
 enum Event {
     Request {
@@ -47,7 +50,7 @@ enum Event {
     },
     Settle {
         flight: Option<Index>,
-        landing: Landing,
+        result: FlightResult,
         wait: Duration,
     },
     LogIn {
@@ -61,19 +64,19 @@ enum Event {
     Refresh,
     Acquire,
     Renew,
-    /// Time passes, by both clocks.
+    /// Both clocks advance.
     Pass {
         elapsed: Duration,
     },
-    /// The wall clock is set, or the machine has slept.
+    /// The wall clock jumps, for example because the machine has slept.
     Jump {
         seconds: i64,
     },
 }
 
-/// What a flight brings home.
+/// The result of a refresher.
 #[derive(Clone, Copy, Debug)]
-enum Landing {
+enum FlightResult {
     Success { lifetime: Option<i64> },
     Unchanged,
     Transient,
@@ -81,7 +84,7 @@ enum Landing {
     Terminal,
 }
 
-/// How a session is made.
+/// The settings of the session.
 #[derive(Clone, Debug)]
 struct Setup {
     on_demand: bool,
@@ -92,7 +95,7 @@ struct Setup {
     margin: Duration,
 }
 
-/// A state and all that has happened to it.
+/// A state, the model of it, and a record of all events.
 struct Walk {
     setup: Setup,
     state: State<Key>,
@@ -101,93 +104,96 @@ struct Walk {
     elapsed: Duration,
     step: usize,
     logins: Vec<Login>,
-    flights: Vec<Record>,
-    sent: Vec<Sent>,
-    /// Of which login each credential is, by its name.
+    flights: Vec<FlightModel>,
+    sent: Vec<SentRequest>,
+    /// The login of each credential, by its name.
     keys: Vec<Login>,
-    ended: Vec<Ended<Key>>,
+    ended: Vec<LoginEnd<Key>>,
     displaced: Vec<Login>,
 }
 
-/// What the state should come to.
+/// The expected state.
 struct Model {
     login: Login,
     generation: Generation,
-    key: Option<Known>,
+    key: Option<EntryModel>,
     is_over: bool,
-    /// The one that can still change the state.
+    /// The index of the flight in progress.
     flight: Option<usize>,
-    /// The last flight that was to replace this credential, if it failed.
-    failed: Option<Failed>,
-    /// Whether each flight that was to replace this credential, and failed, was refused.
+    /// The last flight for this credential, if it failed.
+    failed: Option<FailureModel>,
+    /// For each failed flight for this credential, whether it was refused.
     refusals: Vec<bool>,
-    /// When flights of this login have succeeded.
+    /// The times of the successful flights of this login.
     successes: Vec<Duration>,
 }
 
-/// What is known of the credential.
+/// The expected entry of the credential.
 #[derive(Clone, Copy)]
-struct Known {
+struct EntryModel {
     name: u32,
     expires_at: Option<SystemTime>,
-    /// When a flight brought it.
+    /// When a flight brought the credential.
     refreshed_at: Option<Duration>,
     accepted: bool,
     arrival: SystemTime,
 }
 
+/// The expected failure.
 #[derive(Clone, Copy)]
-struct Failed {
+struct FailureModel {
     step: usize,
     retry_at: Duration,
 }
 
-/// A request, and when it was sent.
+/// A request that was sent, and the number of that step.
 #[derive(Clone)]
-struct Sent {
-    stamped: Stamped,
+struct SentRequest {
+    epoch: Epoch,
     step: usize,
-    held: Held<Key>,
+    entry: Arc<Entry<Key>>,
+    /// Whether the credential had expired.
+    expired: bool,
 }
 
-/// A flight, whatever has become of it.
-struct Record {
+/// A flight, in progress or settled, with its expected fields.
+struct FlightModel {
     flight: Flight,
     login: Login,
     awaited: bool,
     rejected: bool,
-    told: Option<Told>,
-    running: Option<Running<Key>>,
+    outcome: Option<OutcomeView>,
+    token: Option<FlightToken<Key>>,
     context: RefreshContext<Key>,
 }
 
-/// What a step should ask its caller to do.
+/// The expected effects of a step.
 #[derive(Default)]
 struct Expected {
-    launch: Option<Start>,
-    told: Option<Told>,
+    launch: Option<LaunchModel>,
+    outcome: Option<OutcomeView>,
     ends: bool,
 }
 
-/// A flight that should start.
+/// The expected launch.
 #[derive(Clone, Copy)]
-struct Start {
+struct LaunchModel {
     cause: Cause,
     awaited: bool,
-    /// Whether traffic has caused it, and not the application.
+    /// Whether a request causes the flight, and not a method of the session.
     by_traffic: bool,
 }
 
-/// What becomes of a request.
+/// The answer of a transition: an `Admission`, a `Reaction`, or the result of a method.
 #[derive(Debug, PartialEq)]
-enum Fate {
-    Sent,
-    Replayed,
-    Waits(u64),
-    Fails(ErrorKind),
-    /// It fails for that of the refresh, with that long to wait.
-    Later(Duration),
-    Responded,
+enum Decision {
+    Send,
+    Replay,
+    Wait(u64),
+    Fail(ErrorKind),
+    /// `Fail` with `RefreshFailed`, and its `retry_after`.
+    RefreshFailed(Duration),
+    Respond,
 }
 
 const SECOND: Duration = Duration::from_secs(1);
@@ -196,7 +202,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 1_000, failure_persistence: None, ..ProptestConfig::default() })]
 
     #[test]
-    fn no_walk_breaks_a_guarantee(setup in setup(), events in vec(event(), 0..80)) {
+    fn random_walks_match_the_model(setup in setup(), events in vec(event(), 0..80)) {
         let mut walk = Walk::new(setup);
         for event in &events {
             walk.take(event);
@@ -211,7 +217,7 @@ proptest! {
 impl Walk {
     fn new(setup: Setup) -> Self {
         let rules = Rules {
-            limit: Limit::new(setup.refreshes, setup.window),
+            limit: RefreshLimit::new(setup.refreshes, setup.window),
             ambiguous: setup.ambiguous,
             terminal_after: setup.terminal_after,
         };
@@ -249,13 +255,13 @@ impl Walk {
             Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
             Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
-            Event::Accept { sent } => self.accept(&sent.get(&self.sent).held.clone()),
+            Event::Accept { sent } => self.accept(&sent.get(&self.sent).clone()),
             Event::Settle { .. } if self.flights.is_empty() => {}
-            Event::Settle { flight, landing, wait } => {
+            Event::Settle { flight, result, wait } => {
                 let latest = self.flights.len() - 1;
                 self.settle(
                     flight.map_or(latest, |any| any.index(self.flights.len())),
-                    landing,
+                    result,
                     wait,
                 );
             }
@@ -275,51 +281,54 @@ impl Walk {
 
     fn request(&mut self, login: Login, may_elect: bool) {
         let now = self.now();
+        let usable = self.is_usable();
         let taken = take(&self.state, |state| state.admit(login, may_elect, || now));
-        let (fate, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
+        let (decision, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if login != self.model.login => {
-                (Fate::Fails(ErrorKind::LoginChanged), Expected::default())
+                (Decision::Fail(ErrorKind::LoginChanged), Expected::default())
             }
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
+            _ if self.model.is_over => (Decision::Fail(ErrorKind::LoggedOut), Expected::default()),
             (_, Some(flight), _) if self.flights[flight].awaited => {
                 (self.waits(flight), Expected::default())
             }
-            _ if self.is_usable() => (Fate::Sent, Expected::default()),
+            _ if self.is_usable() => (Decision::Send, Expected::default()),
             (_, Some(flight), _) => {
                 self.flights[flight].awaited = true;
                 (self.waits(flight), Expected::default())
             }
-            (Some(_), None, _) if !may_elect => (Fate::Sent, Expected::default()),
-            (_, None, Some(wait)) => (Fate::Later(wait), Expected::default()),
-            (Some(_), None, None) if self.limited().is_some() => (Fate::Sent, Expected::default()),
+            (Some(_), None, _) if !may_elect => (Decision::Send, Expected::default()),
+            (_, None, Some(wait)) => (Decision::RefreshFailed(wait), Expected::default()),
+            (Some(_), None, None) if self.limited().is_some() => {
+                (Decision::Send, Expected::default())
+            }
             (Some(_), None, None) => self.elects(Cause::Expiring, true),
             (None, None, None) => self.elects(Cause::Missing, true),
         };
         let (name, settled) = (self.model.key.map(|known| known.name), self.settled());
-        let outcome = match self.install(taken, expected) {
-            Admission::Send(held, stamped) => {
-                assert_eq!(Some(held.credential().name), name);
+        let answer = match self.install(taken, expected) {
+            Admission::Send(entry, epoch) => {
+                assert_eq!(Some(entry.credential().name), name);
                 let Model { login, generation, .. } = self.model;
-                assert_eq!(stamped, Stamped { login, generation, flights_settled: settled });
-                self.sent.push(Sent { stamped, step: self.step, held });
-                Fate::Sent
+                assert_eq!(epoch, Epoch { login, generation, flights_settled: settled });
+                self.sent.push(SentRequest { epoch, step: self.step, entry, expired: !usable });
+                Decision::Send
             }
-            Admission::Wait(flight) => Fate::Waits(flight.number),
-            Admission::Fail(error) => fails(&error),
+            Admission::Wait(flight) => Decision::Wait(flight.number),
+            Admission::Fail(error) => fail(&error),
         };
-        assert_eq!(outcome, fate);
+        assert_eq!(answer, decision);
     }
 
-    fn reject(&mut self, sent: &Sent) {
-        let (stamped, now) = (sent.stamped, self.now());
-        let rejection = || Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new());
-        let taken = take(&self.state, |state| state.rejected(stamped, rejection, || now));
-        let is_late = stamped.generation < self.model.generation;
-        let (fate, expected) = match (self.model.flight, self.backing_off()) {
-            _ if stamped.login != self.model.login => {
-                (Fate::Fails(ErrorKind::LoginChanged), Expected::default())
+    fn reject(&mut self, sent: &SentRequest) {
+        let (epoch, now) = (sent.epoch, self.now());
+        let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
+        let taken = take(&self.state, |state| state.rejected(epoch, rejection, || now));
+        let is_late = epoch.generation < self.model.generation;
+        let (decision, expected) = match (self.model.flight, self.backing_off()) {
+            _ if epoch.login != self.model.login => {
+                (Decision::Fail(ErrorKind::LoginChanged), Expected::default())
             }
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
+            _ if self.model.is_over => (Decision::Fail(ErrorKind::LoggedOut), Expected::default()),
             (Some(flight), _) if !is_late => {
                 self.flights[flight].awaited = true;
                 self.flights[flight].rejected = true;
@@ -328,40 +337,43 @@ impl Walk {
             (Some(flight), _) if self.flights[flight].awaited => {
                 (self.waits(flight), Expected::default())
             }
-            _ if is_late => (Fate::Replayed, Expected::default()),
-            (_, Some(wait)) => (Fate::Later(wait), Expected::default()),
+            _ if is_late => (Decision::Replay, Expected::default()),
+            (_, Some(wait)) => (Decision::RefreshFailed(wait), Expected::default()),
             _ if self.model.failed.is_some_and(|failed| failed.step > sent.step) => {
-                (Fate::Later(Duration::ZERO), Expected::default())
+                (Decision::RefreshFailed(Duration::ZERO), Expected::default())
             }
             _ if self.limited().is_some() || self.is_unproven() => {
-                (Fate::Responded, Expected::default())
+                (Decision::Respond, Expected::default())
             }
             _ => self.elects(Cause::Rejected, true),
         };
-        let outcome = match self.install(taken, expected) {
-            Reaction::Respond => Fate::Responded,
-            Reaction::Replay => Fate::Replayed,
-            Reaction::Wait(flight) => Fate::Waits(flight.number),
-            Reaction::Fail(error) => fails(&error),
+        let answer = match self.install(taken, expected) {
+            Reaction::Respond => Decision::Respond,
+            Reaction::Replay => Decision::Replay,
+            Reaction::Wait(flight) => Decision::Wait(flight.number),
+            Reaction::Fail(error) => fail(&error),
         };
-        assert_eq!(outcome, fate);
+        assert_eq!(answer, decision);
     }
 
-    fn accept(&mut self, held: &Held<Key>) {
-        held.accept();
-        let name = held.credential().name;
+    fn accept(&mut self, sent: &SentRequest) {
+        sent.entry.accept();
+        let name = sent.entry.credential().name;
         if let Some(current) = self.model.key.as_mut().filter(|current| current.name == name) {
             current.accepted = true;
+            if sent.expired {
+                current.expires_at = None;
+            }
         }
     }
 
-    fn settle(&mut self, index: usize, landing: Landing, wait: Duration) {
+    fn settle(&mut self, index: usize, flight_result: FlightResult, wait: Duration) {
         let now = self.now();
-        // As the guard does: it settles what it started, whatever has been noted of it since.
-        let Record { flight, login, awaited, rejected, running, .. } = &mut self.flights[index];
+        // Like the guard: it passes the flight as it started, not as the state has it now.
+        let FlightModel { flight, login, awaited, rejected, token, .. } = &mut self.flights[index];
         let (flight, login, awaited, rejected) = (flight.clone(), *login, *awaited, *rejected);
-        drop(running.take());
-        let (result, unchanged) = self.bring(landing, login);
+        drop(token.take());
+        let (result, unchanged) = self.bring(flight_result, login);
         let taken = take(&self.state, |state| {
             state.settle(&flight, &result, unchanged.as_ref(), wait, now)
         });
@@ -372,125 +384,121 @@ impl Walk {
             return;
         }
         let fails = result.is_err() || unchanged.is_some() && rejected;
-        let told = if fails {
-            self.model.refusals.push(self.is_refusal(landing));
+        let outcome = if fails {
+            self.model.refusals.push(self.is_refusal(flight_result));
             let needed = awaited || !self.is_usable();
             if needed && self.refused_in_a_row() >= self.setup.terminal_after as usize {
-                Told::Ended(Some("no".to_owned()))
+                OutcomeView::Ended(Some("no".to_owned()))
             } else {
-                self.model.failed = Some(Failed { step: self.step, retry_at: self.elapsed + wait });
+                self.model.failed =
+                    Some(FailureModel { step: self.step, retry_at: self.elapsed + wait });
                 let text = if result.is_ok() { "unchanged" } else { "no" };
-                Told::Failed(text.to_owned(), wait)
+                OutcomeView::Failed(text.to_owned(), wait)
             }
         } else {
-            let before = self.model.key.and_then(|known| known.refreshed_at);
-            let too_fast =
-                before.is_some_and(|brought_at| self.elapsed - brought_at < self.setup.window);
             self.arrive(result.as_ref().expect("it succeeds"), Some(self.elapsed));
             self.model.successes.push(self.elapsed);
-            if flight.cause == Cause::Expiring && too_fast && self.limited().is_some() {
-                // It expires by a clock that is wrong.
-                self.model.key.as_mut().expect("it has arrived").expires_at = None;
-            }
-            Told::Renewed
+            OutcomeView::Renewed
         };
-        let ends = matches!(told, Told::Ended(_));
+        let ends = matches!(outcome, OutcomeView::Ended(_));
         if ends {
-            // What no model may get wrong.
+            // Independent of the model.
             assert!(
-                matches!(landing, Landing::Terminal | Landing::Ambiguous),
-                "a login outlives its network"
+                matches!(flight_result, FlightResult::Terminal | FlightResult::Ambiguous),
+                "a transient failure never ends a login"
             );
             assert!(
-                !matches!(landing, Landing::Ambiguous)
+                !matches!(flight_result, FlightResult::Ambiguous)
                     || self.setup.ambiguous == AmbiguousOutcome::EndLogin,
-                "a login outlives a lost answer"
+                "an ambiguous failure ends a login only if it is set to"
             );
             assert!(
                 awaited || !self.is_usable(),
-                "nobody is logged out of a credential that works"
+                "a renewal never ends the login of a usable credential"
             );
         }
         let answer =
-            self.install(taken, Expected { told: Some(told), ends, ..Expected::default() });
+            self.install(taken, Expected { outcome: Some(outcome), ends, ..Expected::default() });
         assert!(answer.is_ok());
     }
 
     fn log_in(&mut self, lifetime: Option<i64>) {
         let login = self.model.login.next();
-        let held = self.new_key(lifetime, login, false);
-        let taken = take(&self.state, |state| state.log_in(&held));
+        let entry = self.new_key(lifetime, login, false);
+        let taken = take(&self.state, |state| state.log_in(&entry));
         if !self.model.is_over {
             self.displaced.push(self.model.login);
         }
-        let told = self.model.flight.map(|_| Told::LoginChanged);
+        let outcome = self.model.flight.map(|_| OutcomeView::LoginChanged);
         self.begin(login);
-        self.arrive(&held, None);
-        assert_eq!(self.install(taken, Expected { told, ..Expected::default() }), login);
+        self.arrive(&entry, None);
+        assert_eq!(self.install(taken, Expected { outcome, ..Expected::default() }), login);
     }
 
     fn replace(&mut self, login: Login, lifetime: Option<i64>) {
-        let held = self.new_key(lifetime, login, false);
-        let taken = take(&self.state, |state| state.replace(login, &held));
+        let entry = self.new_key(lifetime, login, false);
+        let taken = take(&self.state, |state| state.replace(login, &entry));
         let is_refused = self.model.is_over || login != self.model.login;
-        let told = self.model.flight.filter(|_| !is_refused).map(|_| Told::Replaced);
+        let outcome = self.model.flight.filter(|_| !is_refused).map(|_| OutcomeView::Replaced);
         if !is_refused {
-            self.arrive(&held, None);
+            self.arrive(&entry, None);
         }
-        let answer = self.install(taken, Expected { told, ..Expected::default() });
+        let answer = self.install(taken, Expected { outcome, ..Expected::default() });
         assert_eq!(answer, (!is_refused).then_some(self.model.generation));
     }
 
     fn log_out(&mut self) {
         let taken = take(&self.state, State::log_out);
-        let told = self.model.flight.map(|_| Told::Ended(None));
-        self.install(taken, Expected { told, ends: !self.model.is_over, ..Expected::default() });
+        let outcome = self.model.flight.map(|_| OutcomeView::Ended(None));
+        self.install(taken, Expected { outcome, ends: !self.model.is_over, ..Expected::default() });
     }
 
     fn refresh(&mut self) {
         let now = self.now();
         let taken = take(&self.state, |state| state.refresh(now));
         let cause = if self.model.key.is_some() { Cause::Forced } else { Cause::Missing };
-        let (fate, expected) = match (self.model.flight, self.backing_off()) {
-            _ if self.model.is_over => (Fate::Fails(ErrorKind::LoggedOut), Expected::default()),
+        let (decision, expected) = match (self.model.flight, self.backing_off()) {
+            _ if self.model.is_over => (Decision::Fail(ErrorKind::LoggedOut), Expected::default()),
             (Some(flight), _) => (self.waits(flight), Expected::default()),
-            (None, Some(wait)) => (Fate::Later(wait), Expected::default()),
+            (None, Some(wait)) => (Decision::RefreshFailed(wait), Expected::default()),
             (None, None) => self.elects_unawaited(cause),
         };
-        let outcome = match self.install(taken, expected) {
-            Ok(flight) => Fate::Waits(flight.number),
-            Err(error) => fails(&error),
+        let answer = match self.install(taken, expected) {
+            Ok(acquisition) => {
+                Decision::Wait(acquisition.flight.expect("a refresh has a flight").number)
+            }
+            Err(error) => fail(&error),
         };
-        assert_eq!(outcome, fate);
+        assert_eq!(answer, decision);
     }
 
     fn acquire(&mut self) {
         let now = self.now();
         let taken = take(&self.state, |state| state.acquire(now));
         let is_usable = self.is_usable();
-        let (fate, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
+        let (decision, expected) = match (self.model.key, self.model.flight, self.backing_off()) {
             _ if self.model.is_over => {
                 self.begin(self.model.login.next());
                 self.elects(Cause::Missing, false)
             }
             (_, Some(flight), _) => (self.waits(flight), Expected::default()),
-            _ if is_usable && self.model.failed.is_none() => (Fate::Sent, Expected::default()),
-            (_, None, Some(wait)) => (Fate::Later(wait), Expected::default()),
+            _ if is_usable && self.model.failed.is_none() => (Decision::Send, Expected::default()),
+            (_, None, Some(wait)) => (Decision::RefreshFailed(wait), Expected::default()),
             _ if is_usable => self.elects_unawaited(Cause::Forced),
             (Some(_), None, None) => self.elects(Cause::Expiring, false),
             (None, None, None) => self.elects(Cause::Missing, false),
         };
-        let outcome = match self.install(taken, expected) {
-            Ok((login, flight)) => {
+        let answer = match self.install(taken, expected) {
+            Ok(Acquisition { login, flight }) => {
                 assert_eq!(login, self.model.login);
-                flight.map_or(Fate::Sent, |flight| Fate::Waits(flight.number))
+                flight.map_or(Decision::Send, |flight| Decision::Wait(flight.number))
             }
-            Err(error) => fails(&error),
+            Err(error) => fail(&error),
         };
-        assert_eq!(outcome, fate);
+        assert_eq!(answer, decision);
     }
 
-    /// As `keep_fresh` does.
+    /// Like `keep_fresh`.
     fn renew(&mut self) {
         let now = self.now();
         let taken = take(&self.state, |state| state.renew(now));
@@ -498,31 +506,31 @@ impl Walk {
         self.install(taken, expected);
     }
 
-    /// Does what a step asks for, if it is what was expected.
-    fn install<A>(&mut self, taken: Taken<A>, expected: Expected) -> A {
-        let Taken { answer, before, after, next, effects } = taken;
-        assert_ne!(after, Some(before), "who changes nothing wakes nobody");
+    /// Checks the effects of a step and carries them out.
+    fn install<A>(&mut self, taken: StepView<A>, expected: Expected) -> A {
+        let StepView { answer, before, after, next, effects } = taken;
+        assert_ne!(after, Some(before), "a step without a change installs no state");
         let Effects { settled, launch, ended } = effects;
         if next.is_none() {
             assert!(
                 settled.is_none() && launch.is_none() && ended.is_none(),
-                "who stays where he is does nothing"
+                "a step without a change has no effects"
             );
         }
-        assert_eq!(settled.is_some(), expected.told.is_some());
+        assert_eq!(settled.is_some(), expected.outcome.is_some());
         if let Some((flight, outcome)) = settled {
             let current = self.model.flight.take().expect("only a flight in progress settles");
             let record = &mut self.flights[current];
             assert_eq!(flight.number, record.flight.number);
             assert!(record.flight.outcome.get().is_none(), "a flight settles once");
             flight.outcome.set(outcome.clone());
-            record.told = Some(Told::of(&outcome));
-            assert_eq!(record.told, expected.told);
+            record.outcome = Some(OutcomeView::of(&outcome));
+            assert_eq!(record.outcome, expected.outcome);
         }
         assert_eq!(
             launch.is_some(),
             expected.launch.is_some(),
-            "nothing but an election starts a flight"
+            "a flight starts exactly when one is expected"
         );
         if let (Some(launch), Some(expected)) = (launch, expected.launch) {
             self.fly(launch, expected);
@@ -545,14 +553,25 @@ impl Walk {
         answer
     }
 
-    fn fly(&mut self, launch: Launch<Key>, Start { cause, awaited, by_traffic }: Start) {
-        let Launch { flight, context, running } = launch;
+    fn fly(
+        &mut self,
+        launch: Launch<Key>,
+        LaunchModel { cause, awaited, by_traffic }: LaunchModel,
+    ) {
+        let Launch { flight, context, token } = launch;
         let rejected = cause == Cause::Rejected;
         let number = self.flights.len() as u64 + 1;
         let started_at = self.now().instant.into_std();
-        let expected =
-            Leg { number, cause, awaited, rejected, row: self.row(), started_at, outcome: None };
-        assert_eq!(Leg::of(&flight), expected);
+        let expected = FlightView {
+            number,
+            cause,
+            awaited,
+            rejected,
+            streak: self.streak(),
+            started_at,
+            outcome: None,
+        };
+        assert_eq!(FlightView::of(&flight), expected);
         assert_eq!(flight.attempt() as usize, self.model.refusals.len() + 1);
         assert_eq!(context.cause(), cause);
         assert_eq!(
@@ -563,31 +582,31 @@ impl Walk {
         assert_eq!(context.rejection().is_some(), rejected);
         assert_eq!(context.previous_error().is_some(), self.model.failed.is_some());
         assert_eq!(self.model.flight, None, "one flight at a time");
-        // What no model may get wrong.
-        assert_eq!(self.backing_off(), None, "nothing is called before the back-off is over");
+        // Independent of the model.
+        assert_eq!(self.backing_off(), None, "no flight starts during a back-off");
         if by_traffic {
             let recent = self.successes_within(self.setup.window);
             assert!(
                 recent < self.setup.refreshes.max(1),
-                "traffic causes no more refreshes than the limit"
+                "requests cause no more refreshes than the limit"
             );
         }
         if rejected {
-            assert!(!self.is_unproven(), "an unproven credential earns nothing");
+            assert!(!self.is_unproven(), "a rejection of an unproven credential starts no flight");
         }
         self.model.flight = Some(self.flights.len());
-        self.flights.push(Record {
+        self.flights.push(FlightModel {
             flight,
             login: self.model.login,
             awaited,
             rejected,
-            told: None,
-            running: Some(running),
+            outcome: None,
+            token: Some(token),
             context,
         });
     }
 
-    /// What holds after every step.
+    /// Invariants after every step.
     fn check(&self) {
         let (state, model) = (&self.state, &self.model);
         assert_eq!((state.login, state.generation), (model.login, model.generation));
@@ -605,7 +624,7 @@ impl Walk {
                 Some(failure.retry_at()),
                 model.failed.map(|it| after(it.retry_at).into_std())
             );
-            assert_eq!(failure.row, self.row());
+            assert_eq!(failure.streak, self.streak());
             assert_eq!(failure.in_a_row() as usize, model.refusals.len());
         }
         if model.flight.is_some() {
@@ -614,10 +633,10 @@ impl Walk {
         assert_eq!(state.renewal_in(self.now()), self.renewal_in());
 
         if let Some(key) = state.credential() {
-            assert!(!model.is_over, "nothing is left after the end");
+            assert!(!model.is_over, "no credential is left after the end");
             assert_eq!(
                 self.keys[key.name as usize], state.login,
-                "no login has the credential of another"
+                "a credential belongs to the current login"
             );
         }
 
@@ -627,7 +646,7 @@ impl Walk {
         };
         assert!(
             in_flight.is_none_or(|(_, awaited, rejected)| awaited || !rejected),
-            "whoever was rejected waits"
+            "a flight that a rejection caused is awaited"
         );
         let record = model.flight.map(|index| &self.flights[index]);
         assert_eq!(
@@ -649,26 +668,32 @@ impl Walk {
 
     fn check_in_the_end(self) {
         let Self { state, flights, ended, displaced, .. } = self;
-        // Of the flights, only their tasks keep a login busy.
+        // Only the tokens of running flights may keep a tracker waiting.
         drop(state);
-        for Record { flight, told, context, .. } in &flights {
-            assert_eq!(flight.outcome.get().as_ref().map(Told::of), *told, "an outcome stands");
-            let is_fenced =
-                matches!(told, Some(Told::Replaced | Told::Ended(None) | Told::LoginChanged));
-            assert_eq!(context.is_fenced(), is_fenced, "the refresher sees it too");
+        for FlightModel { flight, outcome, context, .. } in &flights {
+            assert_eq!(
+                flight.outcome.get().as_ref().map(OutcomeView::of),
+                *outcome,
+                "the first outcome stands"
+            );
+            let is_fenced = matches!(
+                outcome,
+                Some(OutcomeView::Replaced | OutcomeView::Ended(None) | OutcomeView::LoginChanged)
+            );
+            assert_eq!(context.is_fenced(), is_fenced, "the refresher sees the fence");
         }
-        for (index, Ended { login, outstanding, .. }) in ended.iter().enumerate() {
-            assert!(!displaced.contains(login), "no hook for a login that another one replaced");
+        for (index, LoginEnd { login, tracker, .. }) in ended.iter().enumerate() {
+            assert!(!displaced.contains(login), "no hook runs for a replaced login");
             assert!(
                 ended[..index].iter().all(|other| other.login != *login),
-                "one hook for each login"
+                "one hook runs for each login"
             );
             let is_busy =
-                flights.iter().any(|record| record.login == *login && record.running.is_some());
+                flights.iter().any(|record| record.login == *login && record.token.is_some());
             assert_eq!(
-                task::spawn(outstanding.finished()).poll().is_pending(),
+                task::spawn(tracker.wait()).poll().is_pending(),
                 is_busy,
-                "the hook waits for flights"
+                "the hook waits for running flights"
             );
         }
     }
@@ -689,11 +714,14 @@ impl Walk {
         };
     }
 
-    fn arrive(&mut self, held: &Held<Key>, refreshed_at: Option<Duration>) {
+    fn arrive(&mut self, entry: &Arc<Entry<Key>>, refreshed_at: Option<Duration>) {
         self.model.generation = self.model.generation.next();
-        self.model.key = Some(Known {
-            name: held.credential().name,
-            expires_at: held.credential().expires_at().filter(|expires_at| *expires_at > self.wall),
+        self.model.key = Some(EntryModel {
+            name: entry.credential().name,
+            expires_at: entry
+                .credential()
+                .expires_at(self.wall)
+                .filter(|expires_at| *expires_at > self.wall),
             refreshed_at,
             accepted: false,
             arrival: self.wall,
@@ -706,14 +734,20 @@ impl Walk {
         self.model.key.is_some_and(|known| known.expires_at.is_none_or(|at| at > self.wall))
     }
 
-    /// Whether a flight that the application has not asked for brought it, for nothing so far.
+    /// Whether a flight brought the credential and the upstream has not accepted it.
     fn is_unproven(&self) -> bool {
         let unproven =
             self.model.key.filter(|known| !known.accepted).and_then(|known| known.refreshed_at);
         unproven.is_some_and(|since| self.elapsed - since < self.setup.window)
     }
 
-    /// What is left of the back-off.
+    /// The shortest time from the arrival of a credential to its renewal.
+    fn pace(&self) -> Duration {
+        let refreshes = self.setup.refreshes.clamp(1, 1000);
+        self.setup.window / u32::try_from(refreshes).expect("the number is clamped")
+    }
+
+    /// The rest of the back-off.
     fn backing_off(&self) -> Option<Duration> {
         let failed = self.model.failed?;
         failed.retry_at.checked_sub(self.elapsed).filter(|wait| !wait.is_zero())
@@ -723,7 +757,7 @@ impl Walk {
         self.model.successes.iter().filter(|success| self.elapsed - **success < window).count()
     }
 
-    /// How long until the limit allows another, if it doesn't.
+    /// The time until the limit allows another refresh, if it does not now.
     fn limited(&self) -> Option<Duration> {
         let too_many =
             (self.successes_within(self.setup.window) + 1).checked_sub(self.setup.refreshes.max(1));
@@ -733,28 +767,31 @@ impl Walk {
         recent.nth(leave_first - 1).map(|last| self.setup.window - (self.elapsed - *last))
     }
 
-    /// When a renewal is due while nothing is sent.
+    /// The time until the next renewal of an idle session.
     fn renewal_in(&self) -> Option<Duration> {
-        let Known { expires_at, arrival, .. } =
+        let EntryModel { expires_at, arrival, .. } =
             self.model.key.filter(|_| self.model.flight.is_none())?;
         let expires_at = expires_at?;
         let lifetime = expires_at.duration_since(arrival).expect("it has not arrived expired");
-        let renew_at = expires_at - self.setup.margin.min(lifetime / 2);
+        let margin = self.setup.margin.min(lifetime / 2);
+        let renew_at = expires_at - margin.min(lifetime.saturating_sub(self.pace()));
         let due = renew_at.duration_since(self.wall).unwrap_or(Duration::ZERO);
         Some(due.max(self.backing_off().or_else(|| self.limited()).unwrap_or(Duration::ZERO)))
     }
 
     fn renewal(&self) -> Expected {
         let is_due = self.renewal_in() == Some(Duration::ZERO);
-        let start = Start { cause: Cause::Expiring, awaited: false, by_traffic: true };
+        let start = LaunchModel { cause: Cause::Expiring, awaited: false, by_traffic: true };
         Expected { launch: is_due.then_some(start), ..Expected::default() }
     }
 
-    fn is_refusal(&self, landing: Landing) -> bool {
-        match landing {
-            Landing::Terminal => true,
-            Landing::Ambiguous => self.setup.ambiguous == AmbiguousOutcome::EndLogin,
-            Landing::Success { .. } | Landing::Unchanged | Landing::Transient => false,
+    fn is_refusal(&self, result: FlightResult) -> bool {
+        match result {
+            FlightResult::Terminal => true,
+            FlightResult::Ambiguous => self.setup.ambiguous == AmbiguousOutcome::EndLogin,
+            FlightResult::Success { .. } | FlightResult::Unchanged | FlightResult::Transient => {
+                false
+            }
         }
     }
 
@@ -762,10 +799,13 @@ impl Walk {
         self.model.refusals.iter().rev().take_while(|refused| **refused).count()
     }
 
-    /// What the state should remember of the failures.
-    fn row(&self) -> Row {
+    /// The expected streak.
+    fn streak(&self) -> Streak {
         let count = |count| u32::try_from(count).expect("a walk is short");
-        Row { failures: count(self.model.refusals.len()), refusals: count(self.refused_in_a_row()) }
+        Streak {
+            failures: count(self.model.refusals.len()),
+            refusals: count(self.refused_in_a_row()),
+        }
     }
 
     fn now(&self) -> Now {
@@ -773,68 +813,68 @@ impl Walk {
     }
 
     fn settled(&self) -> u64 {
-        self.flights.iter().filter(|record| record.told.is_some()).count() as u64
+        self.flights.iter().filter(|record| record.outcome.is_some()).count() as u64
     }
 
-    fn waits(&self, flight: usize) -> Fate {
-        Fate::Waits(self.flights[flight].flight.number)
+    fn waits(&self, flight: usize) -> Decision {
+        Decision::Wait(self.flights[flight].flight.number)
     }
 
-    fn next_flight(&self) -> Fate {
-        Fate::Waits(self.flights.len() as u64 + 1)
+    fn next_flight(&self) -> Decision {
+        Decision::Wait(self.flights.len() as u64 + 1)
     }
 
-    fn elects(&self, cause: Cause, by_traffic: bool) -> (Fate, Expected) {
-        let launch = Some(Start { cause, awaited: true, by_traffic });
+    fn elects(&self, cause: Cause, by_traffic: bool) -> (Decision, Expected) {
+        let launch = Some(LaunchModel { cause, awaited: true, by_traffic });
         (self.next_flight(), Expected { launch, ..Expected::default() })
     }
 
-    /// For the application.
-    fn elects_unawaited(&self, cause: Cause) -> (Fate, Expected) {
-        let launch = Some(Start { cause, awaited: false, by_traffic: false });
+    /// A flight that a method of the session starts.
+    fn elects_unawaited(&self, cause: Cause) -> (Decision, Expected) {
+        let launch = Some(LaunchModel { cause, awaited: false, by_traffic: false });
         (self.next_flight(), Expected { launch, ..Expected::default() })
     }
 
-    // ## What happens
+    // ## Events
 
-    /// The current login, or any.
+    /// The current login, or the selected one.
     fn login_at(&self, any: Option<Index>) -> Login {
         any.map_or(self.model.login, |any| *any.get(&self.logins))
     }
 
-    fn new_key(&mut self, lifetime: Option<i64>, login: Login, refreshed: bool) -> Held<Key> {
+    fn new_key(&mut self, lifetime: Option<i64>, login: Login, refreshed: bool) -> Arc<Entry<Key>> {
         let name = u32::try_from(self.keys.len()).expect("a walk is short");
         self.keys.push(login);
-        let ahead = Ahead { margin: self.setup.margin, jitter: 0.0 };
+        let margin = RenewalMargin { margin: self.setup.margin, jitter: 0.0, min_age: self.pace() };
         let expires_at = lifetime.map(|lifetime| shifted(self.wall, lifetime));
-        key_with(name, expires_at, self.wall, refreshed.then(|| self.now().instant), ahead)
+        key_with(name, expires_at, self.wall, refreshed.then(|| self.now().instant), margin)
     }
 
     fn bring(
         &mut self,
-        landing: Landing,
+        result: FlightResult,
         login: Login,
-    ) -> (Result<Held<Key>, RefreshError>, Option<RefreshError>) {
-        match landing {
-            Landing::Success { lifetime } => (Ok(self.new_key(lifetime, login, true)), None),
-            Landing::Unchanged => {
+    ) -> (Result<Arc<Entry<Key>>, RefreshError>, Option<RefreshError>) {
+        match result {
+            FlightResult::Success { lifetime } => (Ok(self.new_key(lifetime, login, true)), None),
+            FlightResult::Unchanged => {
                 (Ok(self.new_key(None, login, true)), Some(RefreshError::transient("unchanged")))
             }
-            Landing::Transient => (Err(RefreshError::transient("no")), None),
-            Landing::Ambiguous => (Err(RefreshError::ambiguous("no")), None),
-            Landing::Terminal => (Err(RefreshError::terminal("no")), None),
+            FlightResult::Transient => (Err(RefreshError::transient("no")), None),
+            FlightResult::Ambiguous => (Err(RefreshError::ambiguous("no")), None),
+            FlightResult::Terminal => (Err(RefreshError::terminal("no")), None),
         }
     }
 }
 
-fn fails(error: &Error) -> Fate {
-    error.retry_after().map_or(Fate::Fails(error.kind()), |wait| {
+fn fail(error: &Error) -> Decision {
+    error.retry_after().map_or(Decision::Fail(error.kind()), |wait| {
         assert_eq!(error.kind(), ErrorKind::RefreshFailed);
-        Fate::Later(wait)
+        Decision::RefreshFailed(wait)
     })
 }
 
-/// That many seconds later; the same time where there is no such time.
+/// The time that many seconds later, or `time` if it cannot be represented.
 fn shifted(time: SystemTime, seconds: i64) -> SystemTime {
     let by = Duration::from_secs(seconds.unsigned_abs());
     let shifted = if seconds < 0 { time.checked_sub(by) } else { time.checked_add(by) };
@@ -862,22 +902,22 @@ fn setup() -> impl Strategy<Value = Setup> {
 fn event() -> impl Strategy<Value = Event> {
     let extreme = || select(vec![-i64::MAX / 2, i64::MAX / 2]);
     let lifetime = || option::weighted(0.8, prop_oneof![20 => -20_i64..120, 1 => extreme()]);
-    // As long as a refresher asks for: the session cuts it down.
+    // The session clamps the delay that a refresher asks for.
     let requested =
         prop_oneof![2 => Just(Duration::ZERO), 6 => millis(20_000), 1 => Just(Duration::MAX)];
     let wait = requested.prop_map(|requested| Backoff::DEFAULT.wait(1, Some(requested)));
-    let landing = prop_oneof![
-        7 => lifetime().prop_map(|lifetime| Landing::Success { lifetime }),
-        2 => Just(Landing::Unchanged),
-        2 => Just(Landing::Transient),
-        1 => Just(Landing::Ambiguous),
-        2 => Just(Landing::Terminal),
+    let result = prop_oneof![
+        7 => lifetime().prop_map(|lifetime| FlightResult::Success { lifetime }),
+        2 => Just(FlightResult::Unchanged),
+        2 => Just(FlightResult::Transient),
+        1 => Just(FlightResult::Ambiguous),
+        2 => Just(FlightResult::Terminal),
     ];
     let rarely = || option::weighted(0.2, any::<Index>());
     prop_oneof![
         8 => (rarely(), any::<bool>()).prop_map(|(login, may_elect)| Event::Request { login, may_elect }),
         6 => any::<Index>().prop_map(|sent| Event::Reject { sent }),
-        8 => (rarely(), landing, wait).prop_map(|(flight, landing, wait)| Event::Settle { flight, landing, wait }),
+        8 => (rarely(), result, wait).prop_map(|(flight, result, wait)| Event::Settle { flight, result, wait }),
         1 => lifetime().prop_map(|lifetime| Event::LogIn { lifetime }),
         1 => (rarely(), lifetime()).prop_map(|(login, lifetime)| Event::Replace { login, lifetime }),
         1 => Just(Event::LogOut),

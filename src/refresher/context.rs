@@ -1,0 +1,229 @@
+use std::{fmt, sync::Arc, time::SystemTime};
+
+use crate::{
+    credential::token::Token,
+    error::RefreshError,
+    identity::{Generation, Login},
+    refresher::{cause::Cause, fence::Fence, rejection::Rejection},
+};
+
+/// The input of a refresher: which credential to replace, and why.
+///
+/// ```
+/// use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
+///
+/// # async fn fetch(_: Option<&str>) -> Result<Token, RefreshError> { unimplemented!() }
+/// # async fn store(_: &Token) {}
+/// let refresher = refresher_fn(|context: RefreshContext| async move {
+///     println!("{:?}, after {:?}", context.cause(), context.previous_error());
+///     let token = fetch(context.current().and_then(|token| token.refresh_token())).await?;
+///     if !context.is_fenced() {
+///         store(&token).await;
+///     }
+///     Ok(token)
+/// });
+/// # let _session = Session::<Token>::builder(refresher).build();
+/// ```
+#[non_exhaustive]
+pub struct RefreshContext<C = Token> {
+    cause: Cause,
+    current: Option<Arc<C>>,
+    rejection: Option<Arc<Rejection>>,
+    login: Login,
+    generation: Generation,
+    previous_error: Option<RefreshError>,
+    /// `None` for a context that a test made: no flight, so nothing can overtake it.
+    fence: Option<Arc<dyn Fence>>,
+    session_name: Option<Arc<str>>,
+    /// `None`: the system's clock.
+    clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
+}
+
+// === impl RefreshContext ===
+
+impl<C> RefreshContext<C> {
+    /// A context with a cause and nothing else, as a starting point for tests.
+    ///
+    /// ```
+    /// use std::sync::Arc;
+    /// use tower_refresh::{refresher::Cause, RefreshContext, Token};
+    ///
+    /// let token = Arc::new(Token::bearer("stale").unwrap());
+    /// let context = RefreshContext::new(Cause::Rejected).with_current(token);
+    /// assert_eq!(context.current().unwrap().access_token(), "stale");
+    /// assert!(!context.is_fenced());
+    /// ```
+    pub fn new(cause: Cause) -> Self {
+        Self {
+            cause,
+            current: None,
+            rejection: None,
+            login: Login::NONE,
+            generation: Generation::NONE,
+            previous_error: None,
+            fence: None,
+            session_name: None,
+            clock: None,
+        }
+    }
+
+    /// Sets the credential to replace.
+    #[must_use]
+    pub fn with_current(mut self, current: Arc<C>) -> Self {
+        self.current = Some(current);
+        self
+    }
+
+    /// Sets the rejection.
+    #[must_use]
+    pub fn with_rejection(mut self, rejection: Rejection) -> Self {
+        self.rejection = Some(Arc::new(rejection));
+        self
+    }
+
+    /// Sets the error of the previous flight.
+    #[must_use]
+    pub fn with_previous_error(mut self, error: RefreshError) -> Self {
+        self.previous_error = Some(error);
+        self
+    }
+
+    /// Sets the name of the session.
+    #[must_use]
+    pub fn with_session_name(mut self, name: impl Into<Arc<str>>) -> Self {
+        self.session_name = Some(name.into());
+        self
+    }
+
+    /// Sets the clock. Default: [`SystemTime::now`].
+    #[must_use]
+    pub fn with_clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
+        self.clock = Some(Arc::new(clock));
+        self
+    }
+
+    /// The credential to replace. `None` when the refresher is to acquire the first one.
+    pub fn current(&self) -> Option<&Arc<C>> {
+        self.current.as_ref()
+    }
+
+    /// The reason for the flight.
+    pub fn cause(&self) -> Cause {
+        self.cause
+    }
+
+    /// The response that rejected the credential. Its headers may hold a claims challenge or a
+    /// nonce (RFC 9449 §9).
+    ///
+    /// `None` if no rejection caused the flight, or if [`Stamp::reject`] reported it.
+    ///
+    /// [`Stamp::reject`]: crate::extension::Stamp::reject
+    pub fn rejection(&self) -> Option<&Rejection> {
+        self.rejection.as_deref()
+    }
+
+    /// The login that the credential is for.
+    pub fn login(&self) -> Login {
+        self.login
+    }
+
+    /// The generation of the credential to replace.
+    pub fn generation(&self) -> Generation {
+        self.generation
+    }
+
+    /// The error of the previous flight. `None` when that flight succeeded, or when a newer
+    /// credential has arrived since.
+    pub fn previous_error(&self) -> Option<&RefreshError> {
+        self.previous_error.as_ref()
+    }
+
+    /// The current time by the session's clock, read at each call
+    /// ([`SessionBuilder::clock`](crate::session::SessionBuilder::clock)).
+    ///
+    /// A refresher that computes an expiry, or compares a date of the server with the present,
+    /// needs this clock and not the system's.
+    pub fn now(&self) -> SystemTime {
+        self.clock.as_ref().map_or_else(SystemTime::now, |clock| clock())
+    }
+
+    /// The name of the session, if it has one
+    /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
+    pub fn session_name(&self) -> Option<&str> {
+        self.session_name.as_deref()
+    }
+
+    /// Whether a login, a logout or a replacement has overtaken this flight. The session then
+    /// ignores its result, so there is nothing to store.
+    ///
+    /// The answer can change at any time. Ask after the last `.await`.
+    pub fn is_fenced(&self) -> bool {
+        self.fence.as_ref().is_some_and(|fence| fence.is_fenced())
+    }
+
+    /// Sets what only a flight knows.
+    pub(crate) fn for_flight(
+        mut self,
+        login: Login,
+        generation: Generation,
+        fence: Arc<dyn Fence>,
+    ) -> Self {
+        self.login = login;
+        self.generation = generation;
+        self.fence = Some(fence);
+        self
+    }
+
+    /// Sets what all flights of a session share.
+    pub(crate) fn for_session(
+        mut self,
+        name: Option<Arc<str>>,
+        clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+    ) -> Self {
+        self.session_name = name;
+        self.clock = Some(clock);
+        self
+    }
+
+    pub(crate) fn with_evidence(
+        mut self,
+        current: Option<Arc<C>>,
+        rejection: Option<Arc<Rejection>>,
+        previous_error: Option<RefreshError>,
+    ) -> Self {
+        self.current = current;
+        self.rejection = rejection;
+        self.previous_error = previous_error;
+        self
+    }
+}
+
+impl<C> Clone for RefreshContext<C> {
+    fn clone(&self) -> Self {
+        Self {
+            cause: self.cause,
+            current: self.current.clone(),
+            rejection: self.rejection.clone(),
+            login: self.login,
+            generation: self.generation,
+            previous_error: self.previous_error.clone(),
+            fence: self.fence.clone(),
+            session_name: self.session_name.clone(),
+            clock: self.clock.clone(),
+        }
+    }
+}
+
+impl<C> fmt::Debug for RefreshContext<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshContext")
+            .field("session_name", &self.session_name)
+            .field("cause", &self.cause)
+            .field("rejection", &self.rejection)
+            .field("login", &self.login)
+            .field("generation", &self.generation)
+            .field("previous_error", &self.previous_error)
+            .field("is_fenced", &self.is_fenced())
+            .finish_non_exhaustive()
+    }
+}
