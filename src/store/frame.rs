@@ -134,7 +134,7 @@ mod tests {
     fn another_type_a_newer_format_and_a_body_of_10_mb_are_refused_with_their_reason() {
         let kind = |kind, frame: &[u8]| open(kind, frame).unwrap_err().kind();
         let frame = seal(KIND, b"body").unwrap();
-        let other = Kind { tag: *b"othe", ..KIND };
+        let other = Kind { tag: *b"misc", ..KIND };
         assert_eq!(kind(other, &frame), StoreErrorKind::Incompatible);
         assert_eq!(kind(Kind { format: 1, ..KIND }, &frame), StoreErrorKind::Incompatible);
         assert_eq!(open(Kind { format: 3, ..KIND }, &frame).unwrap(), b"body");

@@ -5,7 +5,7 @@ use std::{
         Arc, Mutex,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
+    time::{Duration, SystemTime},
 };
 
 use tokio::time;
@@ -34,6 +34,11 @@ async fn stored<S: Store + Clone>(store: &S) -> Option<String> {
     let (session, driver) = replica(&Endpoint::default(), store.clone());
     driver.open(&session).await.unwrap();
     access_token(&session)
+}
+
+/// The stored credential, read past all faults.
+async fn stored_now(store: &Faulty) -> String {
+    stored(&store.memory()).await.unwrap()
 }
 
 #[tokio::test(start_paused = true)]
@@ -114,6 +119,53 @@ async fn g15_a_lost_acknowledgement_counts_as_a_save() {
     assert!(driver.is_saved());
     session.refresh().await.unwrap();
     assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g15_a_save_just_within_its_deadline_is_waited_for_and_one_after_it_is_recognised() {
+    for (slow, calls) in [(2_900, 1), (3_500, 1)] {
+        let store = Faulty::default();
+        let (endpoint, session, driver) = logged_in(&store, true).await;
+        store.set(Faults { slow: Duration::from_millis(slow), ..Faults::default() });
+        session.refresh().await.unwrap();
+        assert_eq!(driver.is_saved(), slow < 3_000);
+        assert_eq!(stored_now(&store).await, "at-101", "{slow}");
+        store.heal();
+        time::sleep(Duration::from_secs(20)).await;
+        assert!(driver.is_saved(), "{slow}");
+        assert_eq!((endpoint.calls(), endpoint.reused()), (calls, 0));
+        assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn two_logins_for_one_name_at_once_leave_one_and_both_sessions_go_on_with_it() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let (first, one) = replica(&endpoint, store.clone());
+    let (second, other) = replica(&endpoint, store.clone());
+    let (one, other) = (one.login(&first, token(1, true)), other.login(&second, token(2, true)));
+    let (one, other) = tokio::join!(one, other);
+    assert!(one.is_ok() && other.is_ok());
+    first.refresh().await.unwrap();
+    second.refresh().await.unwrap();
+    first.refresh().await.unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (3, 0));
+    assert_eq!(stored(&store).await.as_deref(), Some("at-103"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_clock_that_is_an_hour_fast_costs_exchanges_and_no_login() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let (ours, driver) = replica(&endpoint, store.clone());
+    driver.login(&ours, token(1, true)).await.unwrap();
+    let fast = || SystemTime::now() + Duration::from_secs(2 * 3600);
+    let driver = Stored::new(endpoint.clone(), store.clone(), "ann");
+    let theirs = Session::builder(driver.clone()).clock(fast).build();
+    driver.open(&theirs).await.unwrap();
+    assert_eq!(theirs.acquire().await.unwrap().access_token(), "at-101");
+    ours.refresh().await.unwrap();
+    theirs.refresh().await.unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (3, 0));
 }
 
 #[tokio::test(start_paused = true)]

@@ -53,7 +53,7 @@ pub(crate) struct Faults {
     pub(crate) mute_lease: bool,
     /// The acknowledgement of a `swap` that took effect takes this long.
     pub(crate) late: Duration,
-    /// `swap` takes this long.
+    /// `swap` takes effect after this time, even if it is dropped.
     pub(crate) slow: Duration,
 }
 
@@ -187,8 +187,13 @@ impl Store for Faulty {
             if faults.read_only {
                 return Err(StoreError::denied("it is read-only"));
             }
-            time::sleep(faults.slow).await;
-            let swapped = self.memory().swap(name, seen, next).await;
+            let (memory, name) = (self.memory(), name.to_owned());
+            // In a task of its own: it takes effect even after its deadline.
+            let task = tokio::spawn(async move {
+                time::sleep(faults.slow).await;
+                memory.swap(&name, seen, next).await
+            });
+            let swapped = task.await.unwrap();
             if matches!(swapped, Ok(Swapped::Done(_))) {
                 time::sleep(faults.late).await;
             }
