@@ -109,8 +109,19 @@ pub enum ErrorKind {
 #[derive(Clone)]
 pub struct RefreshError {
     kind: RefreshErrorKind,
+    repeat: Repeat,
     retry_after: Option<Duration>,
     source: Arc<dyn error::Error + Send + Sync>,
+}
+
+/// Whether the flight itself may try again, because the endpoint has certainly not processed the
+/// refresh.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Repeat {
+    Never,
+    /// Only if the endpoint has said when.
+    AfterRetryAfter,
+    Always,
 }
 
 /// The kind of a [`RefreshError`]: its meaning for the login.
@@ -253,12 +264,33 @@ impl RefreshError {
     /// use std::io;
     /// use tower_refresh::{RefreshError, RefreshErrorKind};
     ///
-    /// // Nothing was sent: there was no connection to send it on.
-    /// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
-    /// assert_eq!(RefreshError::transient(refused).kind(), RefreshErrorKind::Transient);
+    /// let unavailable = io::Error::other("the token service is in maintenance");
+    /// assert_eq!(RefreshError::transient(unavailable).kind(), RefreshErrorKind::Transient);
     /// ```
     pub fn transient(cause: impl Into<BoxError>) -> Self {
         Self::new(RefreshErrorKind::Transient, cause.into())
+    }
+
+    /// A [transient](Self::transient) failure of a refresh that the endpoint has certainly not
+    /// processed: the connection was never made, or the server has turned the request away.
+    ///
+    /// While requests wait for the flight, the session then calls the refresher again after a
+    /// fraction of a second, a few times
+    /// ([`SessionBuilder::refresh_attempts`](crate::session::SessionBuilder::refresh_attempts)).
+    /// Waiters prefer a short wait to a failure. If a [`retry_after`](Self::with_retry_after) of
+    /// more than two seconds is set, the flight fails at once instead.
+    ///
+    /// ```
+    /// use std::io;
+    /// use tower_refresh::{RefreshError, RefreshErrorKind};
+    ///
+    /// let refused = io::Error::from(io::ErrorKind::ConnectionRefused);
+    /// let error = RefreshError::unprocessed(refused);
+    /// assert_eq!(error.kind(), RefreshErrorKind::Transient);
+    /// assert!(error.is_unprocessed());
+    /// ```
+    pub fn unprocessed(cause: impl Into<BoxError>) -> Self {
+        Self { repeat: Repeat::Always, ..Self::transient(cause) }
     }
 
     /// The refresh was sent, and no usable answer came: the connection broke, the answer was cut
@@ -281,7 +313,9 @@ impl RefreshError {
     /// The error for a response of the refresh endpoint, classified by its status alone: 401 and
     /// 403 (RFC 9110 §15.5.2, §15.5.4) are terminal. 504 (§15.6.5) is ambiguous, because a gateway
     /// has passed the refresh on and got no answer. So is a success (2xx), whose body then held no
-    /// usable credential. Every other status is transient.
+    /// usable credential. Every other status is transient. Of these, 503 (§15.6.4) says that the
+    /// refresh was [not processed](Self::unprocessed), and so does 429 (RFC 6585 §4) with a
+    /// [`retry_after`](Self::with_retry_after).
     ///
     /// This suits endpoints of cookie sessions. An OAuth token endpoint puts its error code into
     /// the body instead, usually `invalid_grant` with a 400 (RFC 6749 §5.2). Look for that first,
@@ -295,13 +329,18 @@ impl RefreshError {
     /// assert!(!RefreshError::from_status(StatusCode::TOO_MANY_REQUESTS).is_terminal());
     /// ```
     pub fn from_status(status: StatusCode) -> Self {
+        let repeat = match status {
+            StatusCode::SERVICE_UNAVAILABLE => Repeat::Always,
+            StatusCode::TOO_MANY_REQUESTS => Repeat::AfterRetryAfter,
+            _ => Repeat::Never,
+        };
         let kind = match status {
             StatusCode::UNAUTHORIZED | StatusCode::FORBIDDEN => RefreshErrorKind::Terminal,
             StatusCode::GATEWAY_TIMEOUT => RefreshErrorKind::Ambiguous,
             status if status.is_success() => RefreshErrorKind::Ambiguous,
             _ => RefreshErrorKind::Transient,
         };
-        Self::new(kind, UnexpectedStatus(status).into())
+        Self { repeat, ..Self::new(kind, UnexpectedStatus(status).into()) }
     }
 
     /// Sets the time until the next attempt, for example from a `Retry-After` header (RFC 9110
@@ -326,6 +365,16 @@ impl RefreshError {
         self.retry_after
     }
 
+    /// Whether the endpoint has certainly not processed the refresh, so that the flight may try
+    /// again. See [`unprocessed`](Self::unprocessed).
+    pub fn is_unprocessed(&self) -> bool {
+        match self.repeat {
+            Repeat::Never => false,
+            Repeat::AfterRetryAfter => self.retry_after.is_some(),
+            Repeat::Always => true,
+        }
+    }
+
     /// The kind of the error.
     pub fn kind(&self) -> RefreshErrorKind {
         self.kind
@@ -343,7 +392,7 @@ impl RefreshError {
     }
 
     fn new(kind: RefreshErrorKind, cause: BoxError) -> Self {
-        Self { kind, retry_after: None, source: cause.into() }
+        Self { kind, repeat: Repeat::Never, retry_after: None, source: cause.into() }
     }
 }
 

@@ -147,6 +147,7 @@ pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
+pub mod peek;
 pub mod refresher;
 pub mod respond;
 pub mod session;

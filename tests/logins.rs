@@ -764,10 +764,15 @@ async fn g09_acquire_returns_a_usable_credential_and_refreshes_an_unusable_one()
     drop(session.refresh());
     flights.next().await.answer(Err(RefreshError::transient("503")));
     settle_tasks().await;
+    // The failed renewal has not made the credential any worse.
+    assert_eq!(session.acquire().await.unwrap().access_token(), "at-2");
     after_back_off().await;
-    let acquired = session.acquire();
-    flights.next().await.succeed("at-3");
-    assert_eq!(acquired.await.unwrap().access_token(), "at-3");
+    assert_eq!(session.acquire().await.unwrap().access_token(), "at-2");
+    flights.none_started().await;
+
+    clock.advance(60);
+    session.replace(session.state().login(), token("at-3")).unwrap();
+    assert_eq!(session.acquire().await.unwrap().access_token(), "at-3");
 }
 
 #[tokio::test(start_paused = true)]

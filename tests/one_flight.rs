@@ -912,3 +912,95 @@ fn start() -> (Session, Flights, Client, Arrivals) {
     let (client, upstream) = over_mock(&session);
     (session, flights, client, upstream)
 }
+
+/// Sends a request that waits for an awaited flight before it is first sent, and returns it when it
+/// has arrived with the credential that the flight brought.
+async fn waited_for_its_first_send(
+    client: &Client,
+    flights: &mut Flights,
+    upstream: &mut Arrivals,
+) -> (tokio::task::JoinHandle<ClientResult>, Arrived) {
+    let first = ask(client, get("/first"));
+    upstream.next().await.reject();
+    let flight = flights.next().await;
+    let waited = ask(client, post("/waited", "question"));
+    settle_tasks().await;
+    flight.succeed("at-2");
+    let mut arrived = upstream.take(2).await;
+    let position = arrived.iter().position(|arrived| arrived.request.uri() == "/waited").unwrap();
+    let second = arrived.remove(position);
+    arrived.remove(0).accept();
+    assert_eq!(status(first).await, StatusCode::OK);
+    (waited, second)
+}
+
+#[tokio::test(start_paused = true)]
+async fn g03_a_late_rejection_of_a_request_that_waited_is_replayed_without_a_flight() {
+    let (session, mut flights, client, mut upstream) = start();
+    let (waited, arrived) = waited_for_its_first_send(&client, &mut flights, &mut upstream).await;
+    assert_eq!(bearer(&arrived.request), Some("at-2"));
+    session.replace(session.state().login(), token("at-3")).unwrap();
+    arrived.reject();
+
+    let replay = upstream.next().await;
+    assert_eq!(bearer(&replay.request), Some("at-3"));
+    replay.accept();
+    assert_eq!(status(waited).await, StatusCode::OK);
+    flights.none_started().await;
+    upstream.none().await;
+    assert_eq!(session.state().flights_started(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g07_a_rejected_replay_of_a_request_that_waited_goes_to_the_caller() {
+    let (session, mut flights, client, mut upstream) = start();
+    let (waited, arrived) = waited_for_its_first_send(&client, &mut flights, &mut upstream).await;
+    session.replace(session.state().login(), token("at-3")).unwrap();
+    arrived.reject();
+    let replay = upstream.next().await;
+    session.replace(session.state().login(), token("at-4")).unwrap();
+    replay.reject();
+    assert_eq!(status(waited).await, StatusCode::UNAUTHORIZED);
+    flights.none_started().await;
+    upstream.none().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn g03_a_late_rejection_of_a_request_that_waited_waits_for_an_awaited_flight() {
+    let (session, mut flights, client, mut upstream) = start();
+    let (waited, arrived) = waited_for_its_first_send(&client, &mut flights, &mut upstream).await;
+    session.replace(session.state().login(), token("at-3")).unwrap();
+    let other = ask(&client, get("/other"));
+    upstream.next().await.reject();
+    let flight = flights.next().await;
+    settle_tasks().await;
+    arrived.reject();
+    settle_tasks().await;
+    upstream.none().await;
+
+    flight.succeed("at-4");
+    for arrived in upstream.take(2).await {
+        assert_eq!(bearer(&arrived.request), Some("at-4"));
+        arrived.accept();
+    }
+    assert_eq!(status(waited).await, StatusCode::OK);
+    assert_eq!(status(other).await, StatusCode::OK);
+    assert_eq!(session.state().flights_started(), 2);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g04_a_rejection_of_a_request_that_waited_is_not_replayed_in_another_login() {
+    for logged_in in [false, true] {
+        let (session, mut flights, client, mut upstream) = start();
+        let (waited, arrived) =
+            waited_for_its_first_send(&client, &mut flights, &mut upstream).await;
+        drop(session.logout());
+        if logged_in {
+            session.login(token("at-other"));
+        }
+        arrived.reject();
+        assert_eq!(status(waited).await, StatusCode::UNAUTHORIZED);
+        flights.none_started().await;
+        upstream.none().await;
+    }
+}

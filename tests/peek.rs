@@ -27,9 +27,9 @@ use support::{
 use tower::{BoxError, Layer, ServiceBuilder, ServiceExt, service_fn};
 use tower_refresh::{
     FailureMode, Origins, RefreshContext, RefreshLayer, ReplayBody, Session, Token,
-    detect::peek::{BodyStart, PeekLayer},
     extension::{Anonymous, Rejected, Stamp},
     head::ResponseHead,
+    peek::{BodyStart, PeekLayer},
     refresher_fn,
 };
 
@@ -43,6 +43,9 @@ struct Script {
 
 /// A body that must not be read.
 struct Unreadable;
+
+/// A body that rejects the credential, and the predicate that recognises such bodies.
+type Detector = (&'static str, fn(&BodyStart<'_>) -> bool);
 
 const GRAPHQL_ERROR: &str =
     r#"{"errors":[{"message":"expired","extensions":{"code":"UNAUTHENTICATED"}}],"data":null}"#;
@@ -78,7 +81,7 @@ fn stamped_session() -> (Session, Arc<AtomicUsize>) {
 
 #[tokio::test]
 async fn a_rejection_inside_a_200_is_replayed_after_a_refresh() {
-    let detectors: [(&str, fn(&BodyStart<'_>) -> bool); 2] =
+    let detectors: [Detector; 2] =
         [(GRAPHQL_ERROR, is_graphql_error), (ARCGIS_ERROR, is_arcgis_error)];
     for (rejection, is_rejection) in detectors {
         let (session, refreshes) = stamped_session();
@@ -284,7 +287,7 @@ async fn peek<B>(
     response: Response<B>,
     is_rejection: impl Fn(&BodyStart<'_>) -> bool + Send + Sync + 'static,
     limit: usize,
-) -> Response<tower_refresh::detect::peek::PeekBody<B>>
+) -> Response<tower_refresh::peek::PeekBody<B>>
 where
     B: Body<Data = Bytes> + Unpin,
 {

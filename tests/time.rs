@@ -698,7 +698,8 @@ async fn rejections(
             for number in 2.. {
                 let name = format!("at-{number}");
                 let flight = flights.next().await;
-                upstream.accept_only(&[&name, flight.context.current().unwrap().access_token()]);
+                let current = flight.context.current().expect("the session has a token");
+                upstream.accept_only(&[&name, current.access_token()]);
                 flight.answer(Ok(wall.expiring_in(&name, lifetime)));
             }
         }
@@ -715,7 +716,8 @@ async fn rejections(
         if expiry <= wall.now() {
             upstream.accept_only(&[]);
         }
-        rejected += usize::from(send(&client).await.unwrap() == StatusCode::UNAUTHORIZED);
+        rejected +=
+            usize::from(send(&client).await.expect("no session error") == StatusCode::UNAUTHORIZED);
         settle_tasks().await;
         wall.pass(step).await;
         elapsed += step;
@@ -775,4 +777,48 @@ async fn renewals_ahead_stay_within_the_limit_so_that_no_request_is_rejected() {
             assert_eq!(rejected, 0, "{refreshes} in {window:?}, {lifetime:?}, {margin:?}");
         }
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_now_lets_the_next_request_refresh() {
+    let (upstream, wall) = (Upstream::accepting(&["at-2"]), Wall::new());
+    let (client, session, mut flights) =
+        build(&upstream, &wall, |b| b.acquire_on_demand(true).backoff(MINUTE, MINUTE));
+    session.retry_now();
+    let waiting = tokio::spawn({
+        let client = client.clone();
+        async move { send(&client).await }
+    });
+    flights.next().await.answer(Err(RefreshError::transient("no network")));
+    assert_eq!(kind(waiting.await.unwrap()), ErrorKind::RefreshFailed);
+    assert_eq!(kind(send(&client).await), ErrorKind::RefreshFailed);
+    flights.none_started().await;
+
+    session.retry_now();
+    let waiting = tokio::spawn(async move { send(&client).await });
+    let flight = flights.next().await;
+    assert!(flight.context.previous_error().is_some());
+    flight.succeed("at-2");
+    assert_eq!(waiting.await.unwrap().unwrap(), StatusCode::OK);
+}
+
+#[tokio::test(start_paused = true)]
+async fn retry_now_wakes_keep_fresh() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let first = wall.expiring_in("at-1", 10 * MINUTE);
+    let (_client, session, mut flights) = build(&upstream, &wall, |b| {
+        b.credential(first).refresh_ahead(MINUTE).backoff(MINUTE, MINUTE)
+    });
+    let keeper = tokio::spawn(session.keep_fresh());
+    settle_tasks().await;
+    wall.pass(9 * MINUTE + 30 * SECOND).await;
+    flights.next().await.answer(Err(RefreshError::transient("no network")));
+    flights.none_started().await;
+    assert_eq!(session.acquire().await.unwrap().access_token(), "at-1");
+
+    session.retry_now();
+    flights.next().await.answer(Ok(wall.expiring_in("at-2", 10 * MINUTE)));
+    settle_tasks().await;
+    assert_eq!(session.credential().unwrap().access_token(), "at-2");
+    keeper.abort();
 }

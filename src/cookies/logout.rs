@@ -106,7 +106,7 @@ impl LogoutEndpoint {
 
     async fn log_out(&self, jar: Arc<Jar>) {
         let jar = Closing(jar);
-        // The login is over, whatever comes of this.
+        // The login is over even if this request fails.
         let _ = time::timeout(self.timeout, async {
             if let Ok(answer) = self.endpoint.post(&jar.0).await {
                 answer.skip().await;

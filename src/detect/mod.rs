@@ -3,7 +3,8 @@
 //! A [`Detect`] inspects the head of every response to a request that carried a credential.
 //! [`Unauthorized`] is the default, and implements the rules of HTTP. [`detect_fn()`] makes a
 //! detector of a closure, for an upstream with rules of its own. [`Challenges`] reads the
-//! `WWW-Authenticate` lines of a response. [`peek`] detects rejections in the body of a response.
+//! `WWW-Authenticate` lines of a response. [`peek`](crate::peek) detects rejections in the body of
+//! a response.
 //!
 //! # Examples
 //!
@@ -48,7 +49,6 @@ mod challenge;
 mod detect_fn;
 #[cfg(feature = "grpc")]
 mod grpc;
-pub mod peek;
 mod unauthorized;
 mod verdict;
 

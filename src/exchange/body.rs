@@ -59,7 +59,7 @@ struct SecretContent(Secret);
 const CLOSED: u8 = 0;
 /// The content was given out.
 const TAKEN: u8 = 1;
-/// The content was not asked for and is given out no more.
+/// The request was given up before the content was read, and the content stays closed.
 const SHUT: u8 = 2;
 
 // === impl RequestBody ===

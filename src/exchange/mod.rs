@@ -58,9 +58,9 @@
 //! # Connections
 //!
 //! A request over a kept-alive connection fails when the server closes the connection at that
-//! moment. A refresh is rare and must not fail for it, so each request asks for a connection of its
-//! own with `Connection: close`, unless it is an HTTP/2 request: a client that is used for nothing
-//! else never keeps a connection. [`Exchange::keep_alive`] changes that.
+//! moment. A refresh must not fail because of that, so each HTTP/1 request sends
+//! `Connection: close`, and a client that is used for nothing else never keeps a connection.
+//! [`Exchange::keep_alive`] changes that.
 
 mod answer;
 mod body;

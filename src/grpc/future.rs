@@ -31,13 +31,13 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, B: Body> {
         #[pin]
-        stage: Stage<F, B>,
+        state: CallState<F, B>,
     }
 }
 
 pin_project! {
-    #[project = StageProj]
-    enum Stage<F, B: Body> {
+    #[project = CallStateProj]
+    enum CallState<F, B: Body> {
         Calling { #[pin] future: F, call: Option<(TrackedCall, GracePeriod)> },
         Peeking { response: Option<Response<ResponseBody<B>>>, timer: PeekTimer },
     }
@@ -47,7 +47,7 @@ pin_project! {
 
 impl<F, B: Body> ResponseFuture<F, B> {
     pub(super) fn new(future: F, call: Option<(TrackedCall, GracePeriod)>) -> Self {
-        Self { stage: Stage::Calling { future, call } }
+        Self { state: CallState::Calling { future, call } }
     }
 }
 
@@ -59,14 +59,14 @@ where
     type Output = Result<Response<ResponseBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut stage = self.project().stage;
+        let mut state = self.project().state;
         loop {
-            let next = match stage.as_mut().project() {
+            let next = match state.as_mut().project() {
                 // ## Calling => (Peeking | done)
                 //
                 // The response passes at once if the call is not the session's, if its head has
                 // a status, or if it is no gRPC response.
-                StageProj::Calling { future, call } => {
+                CallStateProj::Calling { future, call } => {
                     let response = ready!(future.poll(cx))?;
                     let call = call.take().filter(|_| awaits_status(&response));
                     let status = response.status();
@@ -74,7 +74,7 @@ where
                         return Poll::Ready(Ok(response.map(ResponseBody::untracked)));
                     };
                     let response = response.map(|body| ResponseBody::tracked(body, status, call));
-                    Stage::Peeking { response: Some(response), timer: PeekTimer::new(grace) }
+                    CallState::Peeking { response: Some(response), timer: PeekTimer::new(grace) }
                 }
                 // ## Peeking => done
                 //
@@ -82,7 +82,7 @@ where
                 // credential become part of the head, where the layer above replays the call. For
                 // trailers that come after the timer it is too late: `ResponseBody` reports them,
                 // and the caller gets them.
-                StageProj::Peeking { response: taken, timer } => {
+                CallStateProj::Peeking { response: taken, timer } => {
                     let response = taken.as_mut().expect("polled after its end");
                     let peeked = match response.body_mut().peek(cx) {
                         Poll::Ready(peeked) => peeked,
@@ -98,7 +98,7 @@ where
                     }));
                 }
             };
-            stage.set(next);
+            state.set(next);
         }
     }
 }

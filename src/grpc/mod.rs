@@ -1,8 +1,8 @@
 //! Layers for gRPC clients: rejections in trailers, and answers with a gRPC status.
 //!
 //! A tonic interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
-//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service.
-//! It needs two more layers:
+//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service,
+//! together with two more layers:
 //!
 //! - A [`TrailersLayer`] below it detects rejections that are not in the head of a response.
 //! - A [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
@@ -101,9 +101,9 @@
 //! replayed. In the third case the frames pass unchanged, and the rejection is [reported to the
 //! session](crate::extension::Stamp::reject).
 //!
-//! All other frames pass unchanged and in order. The layer looks only at calls and responses of type
-//! `application/grpc` that carry the session's credential. A server with a status of its own for an
-//! expired token needs a [detector](TrailersLayer::detect) of its own.
+//! All other frames pass unchanged and in order. The layer looks only at calls and responses of
+//! type `application/grpc` that carry the session's credential. A server that uses
+//! another status for an expired token needs its own [detector](TrailersLayer::detect).
 //!
 //! # gRPC-Web
 //!

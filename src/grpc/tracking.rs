@@ -39,8 +39,8 @@ pub(super) fn awaits_status<B: Body>(response: &Response<B>) -> bool {
 /// Whether the content type is `application/grpc` or `application/grpc-web`, with or without a
 /// suffix such as `+proto` and parameters.
 ///
-/// The trailers of gRPC-Web are data on the wire. But a client's gRPC-Web layer below this one turns
-/// them into trailers, and leaves the content type as it is.
+/// The trailers of gRPC-Web are data on the wire. But a client's gRPC-Web layer below this one
+/// turns them into trailers, and leaves the content type as it is.
 pub(super) fn is_grpc(headers: &HeaderMap) -> bool {
     const GRPC: &[u8] = b"application/grpc";
     let content_type = headers.get(CONTENT_TYPE).map(|value| value.as_bytes());

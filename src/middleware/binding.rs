@@ -83,8 +83,8 @@ impl<C: Credential> Binding<C> {
         })
     }
 
-    /// Whether a replay may interrupt the upload of its first attempt. Not if the response may still
-    /// go to the caller, since it arrives on the connection of that upload.
+    /// Whether a replay may interrupt the upload of its first attempt. Not if the response may
+    /// still go to the caller, since it arrives on the connection of that upload.
     pub(super) fn may_interrupt(&self) -> bool {
         self.policy.failure_mode == FailureMode::Error
     }

@@ -346,7 +346,7 @@ where
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         match (verdict, sent) {
-            (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() && !call.waited => {
+            (Verdict::Rejected, SentCopy::First(copy)) if copy.may_refresh() => {
                 Self::rejected(call, epoch, copy, response)
             }
             (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
@@ -367,7 +367,8 @@ where
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
-        let reaction = call.snapshot.binding.session.rejected(epoch, rejection);
+        let session = &call.snapshot.binding.session;
+        let reaction = session.rejected(epoch, !call.waited, rejection);
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let replay = match reaction {

@@ -201,7 +201,7 @@ impl<C: Credential> ReportRejection for WeakSession<C> {
     fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>) {
         if let Some(session) = self.upgrade() {
             // The response has gone to its caller: the reaction is for later requests.
-            drop(session.rejected(epoch, || rejection.clone()));
+            drop(session.rejected(epoch, true, || rejection.clone()));
         }
     }
 }

@@ -157,10 +157,12 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
     /// is cloned and never called would otherwise make each of its clones take a snapshot.
     pub(super) fn borrow(&self, inner: &S) -> Self {
         let mut latest = self.lock().clone();
+        // A fresh request does not tell the session on which runtime it runs, so its client does.
+        latest.snapshot.binding.session.remember_runtime();
         if !latest.is_current() {
             latest.make(inner);
-            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop` is
-            // user code and may call this service.
+            // Dropped outside the lock: this may be the last handle of a credential, whose `Drop`
+            // is user code and may call this service.
             let displaced = mem::replace(&mut *self.lock(), latest.clone());
             drop(displaced);
         }
@@ -206,6 +208,7 @@ impl<S: Clone, C: Credential> Latest<S, C> {
 
     #[cold]
     fn make(&mut self, inner: &S) {
+        self.snapshot.binding.session.remember_runtime();
         self.snapshot = self.snapshot.at_present(inner);
         self.ownership = Ownership::Own;
     }

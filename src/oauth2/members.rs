@@ -1,8 +1,8 @@
 //! A lenient reader of JSON objects.
 //!
 //! A strict reader gives up at the first oddity, and a token or a refusal behind it is lost. This
-//! one reads what a person would read: the members of the objects in the text, whatever surrounds
-//! and separates them. It has no depth limit, because it skips nested values without recursion.
+//! reader finds the members of every object in the text and ignores what surrounds them. It has no
+//! depth limit, because it skips nested values without recursion.
 
 use zeroize::Zeroizing;
 
@@ -142,7 +142,7 @@ impl Scanner<'_> {
 
     /// Reads the members of an object up to its end. Returns whether there is an end.
     ///
-    /// Each turn of the loop goes on by a byte at least: a name begins with neither a blank nor
+    /// Each iteration consumes at least one byte: a name begins with neither a blank nor
     /// punctuation.
     fn object(&mut self, take: &mut dyn FnMut(&str, Value)) -> bool {
         loop {

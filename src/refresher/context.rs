@@ -35,6 +35,7 @@ pub struct RefreshContext<C = Token> {
     login: Login,
     generation: Generation,
     previous_error: Option<RefreshError>,
+    attempt: u32,
     /// `None` for a context that a test made: no flight, so nothing can overtake it.
     fence: Option<Arc<dyn Fence>>,
     session_name: Option<Arc<str>>,
@@ -64,6 +65,7 @@ impl<C> RefreshContext<C> {
             login: Login::NONE,
             generation: Generation::NONE,
             previous_error: None,
+            attempt: 1,
             fence: None,
             session_name: None,
             clock: None,
@@ -88,6 +90,13 @@ impl<C> RefreshContext<C> {
     #[must_use]
     pub fn with_previous_error(mut self, error: RefreshError) -> Self {
         self.previous_error = Some(error);
+        self
+    }
+
+    /// Sets the number of the attempt.
+    #[must_use]
+    pub fn with_attempt(mut self, attempt: u32) -> Self {
+        self.attempt = attempt;
         self
     }
 
@@ -135,10 +144,16 @@ impl<C> RefreshContext<C> {
         self.generation
     }
 
-    /// The error of the previous flight. `None` when that flight succeeded, or when a newer
-    /// credential has arrived since.
+    /// The error of the previous attempt: of this flight, or else of the flight before it. `None`
+    /// when that flight succeeded, or when a newer credential has arrived since.
     pub fn previous_error(&self) -> Option<&RefreshError> {
         self.previous_error.as_ref()
+    }
+
+    /// The number of this attempt within its flight, starting at 1
+    /// ([`SessionBuilder::refresh_attempts`](crate::session::SessionBuilder::refresh_attempts)).
+    pub fn attempt(&self) -> u32 {
+        self.attempt
     }
 
     /// The current time by the session's clock, read at each call
@@ -177,6 +192,13 @@ impl<C> RefreshContext<C> {
         self
     }
 
+    /// The context of the attempt after this one, which failed with `error`.
+    pub(crate) fn next_attempt(mut self, error: RefreshError) -> Self {
+        self.attempt += 1;
+        self.previous_error = Some(error);
+        self
+    }
+
     /// Sets what all flights of a session share.
     pub(crate) fn for_session(
         mut self,
@@ -201,6 +223,26 @@ impl<C> RefreshContext<C> {
     }
 }
 
+impl RefreshContext<Token> {
+    /// The refresh token of the current credential, if it has one.
+    ///
+    /// ```
+    /// use tower_refresh::{refresher_fn, RefreshError, Token};
+    ///
+    /// # async fn post(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
+    /// let refresher = refresher_fn(|context| async move {
+    ///     let refresh_token =
+    ///         context.refresh_token().ok_or_else(|| RefreshError::terminal("no refresh token"))?;
+    ///     let (access, refresh) = post(refresh_token).await.map_err(RefreshError::ambiguous)?;
+    ///     Ok(Token::bearer(access)?.with_refresh_token(refresh))
+    /// });
+    /// # let _session = tower_refresh::Session::<Token>::builder(refresher).build();
+    /// ```
+    pub fn refresh_token(&self) -> Option<&str> {
+        self.current.as_ref().and_then(|token| token.refresh_token())
+    }
+}
+
 impl<C> Clone for RefreshContext<C> {
     fn clone(&self) -> Self {
         Self {
@@ -210,6 +252,7 @@ impl<C> Clone for RefreshContext<C> {
             login: self.login,
             generation: self.generation,
             previous_error: self.previous_error.clone(),
+            attempt: self.attempt,
             fence: self.fence.clone(),
             session_name: self.session_name.clone(),
             clock: self.clock.clone(),
@@ -226,6 +269,7 @@ impl<C> fmt::Debug for RefreshContext<C> {
             .field("login", &self.login)
             .field("generation", &self.generation)
             .field("previous_error", &self.previous_error)
+            .field("attempt", &self.attempt)
             .field("is_fenced", &self.is_fenced())
             .finish_non_exhaustive()
     }

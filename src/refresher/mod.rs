@@ -3,16 +3,14 @@
 //! Most refreshers are a closure:
 //!
 //! ```
-//! use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Token};
+//! use tower_refresh::{refresher_fn, RefreshError, Token};
 //!
 //! # struct Answer { access_token: String, refresh_token: String }
-//! # async fn post_to_token_endpoint(_: String) -> Result<Answer, std::io::Error> { unimplemented!() }
-//! let refresher = refresher_fn(|context: RefreshContext| async move {
+//! # async fn post_to_token_endpoint(_: &str) -> Result<Answer, std::io::Error> { unimplemented!() }
+//! let refresher = refresher_fn(|context| async move {
 //!     let refresh_token = context
-//!         .current()
-//!         .and_then(|token| token.refresh_token())
-//!         .ok_or_else(|| RefreshError::terminal("there is no refresh token"))?
-//!         .to_owned();
+//!         .refresh_token()
+//!         .ok_or_else(|| RefreshError::terminal("there is no refresh token"))?;
 //!     let answer = post_to_token_endpoint(refresh_token).await.map_err(RefreshError::ambiguous)?;
 //!     Ok(Token::bearer(answer.access_token)?.with_refresh_token(answer.refresh_token))
 //! });

@@ -14,8 +14,16 @@ pub struct RefresherFn<F>(F);
 
 /// Makes a [`Refresher`] from an async closure.
 ///
+/// The parameter of the closure needs no type if the closure returns a [`Token`](crate::Token) or
+/// calls [`RefreshContext::refresh_token`]. A closure that looks into
+/// [`RefreshContext::current`] states it: `|context: RefreshContext|`.
+///
 /// See the [module docs](crate::refresher) for an example.
-pub fn refresher_fn<F>(f: F) -> RefresherFn<F> {
+pub fn refresher_fn<C, F, Fut>(f: F) -> RefresherFn<F>
+where
+    F: Fn(RefreshContext<C>) -> Fut,
+    Fut: Future<Output = Result<C, RefreshError>>,
+{
     RefresherFn(f)
 }
 

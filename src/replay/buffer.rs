@@ -4,8 +4,8 @@ use bytes::Bytes;
 use http::{HeaderMap, HeaderName, HeaderValue};
 use http_body::Frame;
 
-/// The number of frames that a buffer holds at most. Empty frames weigh nothing, but each of them
-/// takes a few bytes for its boundary.
+/// The number of frames that a buffer holds at most. Empty frames do not count towards the limit of
+/// bytes, but each of them takes a few bytes for its boundary.
 pub(super) const MAX_FRAMES: usize = 1024;
 
 /// The length from which a frame may be kept as a handle on its own memory. Each attempt has a

@@ -53,7 +53,8 @@ where
         may_poll_early: impl FnOnce() -> bool,
     ) -> (Self, Replay<B>) {
         let start = body.size_hint();
-        let hint = RemainingHint::new(start);
+        #[allow(clippy::clone_on_copy, reason = "`SizeHint` of http-body 1.0.0 is not `Copy`")]
+        let hint = RemainingHint::new(start.clone());
         if body.is_end_stream() {
             return match Framing::of(&start, 0) {
                 Some(framing) => (Self::ended(framing), Replay(SecondAttempt::Ended(framing))),
@@ -138,7 +139,7 @@ impl<B> Replay<B> {
     }
 
     /// The body of the second attempt: exactly the frames of the caller's body, or `None` if they
-    /// can't be had.
+    /// are not available.
     ///
     /// `interrupt` allows to take over an upload in progress; the body of the first attempt then
     /// ends with an error. Without it, there is a second attempt only if the upload was recorded

@@ -2,8 +2,8 @@
 //!
 //! [`ReplayBody`] wraps the caller's body. The first attempt sends it. If the upstream rejects the
 //! credential, the response future asks for the body of a second attempt. That body yields exactly
-//! the same frames, trailers included. If they can't be had, there is no second attempt: a replay
-//! is never sent with an empty or truncated body.
+//! the same frames, trailers included. If they are not available, there is no second attempt: a
+//! replay is never sent with an empty or truncated body.
 //!
 //! # How bodies are kept
 //!

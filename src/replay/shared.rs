@@ -79,7 +79,7 @@ impl<B> Drop for Recorder<B> {
 // === impl TakeOverPermit ===
 
 impl<B> TakeOverPermit<B> {
-    /// Takes the upload over, or returns `None` if the frames can't be had.
+    /// Takes the upload over, or returns `None` if the frames are not available.
     pub(super) fn take_over(self, interrupt: bool) -> Option<Resumer<B>> {
         let (is_possible, first) = self.0.transition(|state| state.take_over(interrupt));
         if let Some(task) = first {

@@ -123,7 +123,8 @@ impl<B> UploadState<B> {
             Self::Idle(upload, task) => (Self::Polling, Checkout::Shared(upload, task)),
             Self::ReplayDropped(source) => (Self::Closed, Checkout::Owned(source)),
             taken if taken.is_taken_over() => (taken, Checkout::Refused(UploadError::TakenOver)),
-            // The first attempt polls no more once its source has ended, failed or been released.
+            // The first attempt is not polled again once its source has ended, failed or been
+            // released.
             // So only a panic of the source can have closed the upload.
             closed => (closed, Checkout::Refused(UploadError::Panicked)),
         }

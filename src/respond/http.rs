@@ -109,7 +109,7 @@ fn status(class: ErrorClass) -> StatusCode {
     match class {
         ErrorClass::LoggedOut => StatusCode::UNAUTHORIZED,
         ErrorClass::LoginChanged => StatusCode::CONFLICT,
-        // Not 429, which blames the one caller: all callers together are too many.
+        // 429 would blame one caller for the load of all.
         ErrorClass::Unavailable | ErrorClass::Overloaded => StatusCode::SERVICE_UNAVAILABLE,
         ErrorClass::Misconfigured => StatusCode::INTERNAL_SERVER_ERROR,
     }

@@ -3,8 +3,9 @@
 //!
 //! A [`RespondLayer`] belongs above the [`RefreshLayer`](crate::RefreshLayer). It turns each
 //! [`Error`](crate::Error) of a session into a response, which an [`Answer`] makes: [`HttpAnswer`]
-//! for plain HTTP, `grpc::GrpcAnswer` for gRPC, [`answer_fn()`] for a closure. All other errors and all responses pass unchanged.
-//! The extensions of the response have the error itself, for layers above that log or count.
+//! for plain HTTP, `grpc::GrpcAnswer` for gRPC, [`answer_fn()`] for a closure. All other errors and
+//! all responses pass unchanged. The extensions of the response have the error itself, for layers
+//! above that log or count.
 //!
 //! # Examples
 //!

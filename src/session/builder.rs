@@ -50,6 +50,7 @@ pub struct SessionBuilder<C = Token> {
 }
 
 const MIN_REFRESH_TIMEOUT: Duration = Duration::from_millis(1);
+const MAX_REFRESH_ATTEMPTS: u32 = 10;
 const MAX_REFRESH_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 // === impl Session ===
@@ -96,6 +97,7 @@ impl<C: Credential> SessionBuilder<C> {
                 name: None,
                 refresher: Box::new(refresher),
                 refresh_timeout: Duration::from_secs(30),
+                refresh_attempts: 3,
                 on_login_end: None,
                 renewal: RenewalMargin::DEFAULT,
                 backoff: Backoff::DEFAULT,
@@ -170,6 +172,26 @@ impl<C: Credential> SessionBuilder<C> {
     /// ```
     pub fn refresh_timeout(mut self, limit: Duration) -> Self {
         self.settings.refresh_timeout = limit.clamp(MIN_REFRESH_TIMEOUT, MAX_REFRESH_TIMEOUT);
+        self
+    }
+
+    /// How many attempts one flight makes at most. Default: 3. Clamped to between 1 and 10; 1
+    /// disables further attempts.
+    ///
+    /// A flight tries again only after a failure that certainly changed nothing
+    /// ([`RefreshError::unprocessed`](crate::RefreshError::unprocessed)), only while requests wait
+    /// for it, and only within its [`refresh_timeout`](Self::refresh_timeout). Between two attempts
+    /// it pauses for 100 to 300 milliseconds, or for a `Retry-After` of at most two seconds. When
+    /// the last attempt fails, the flight fails, and the [`backoff`](Self::backoff) begins.
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.refresh_attempts(5);
+    /// # builder }
+    /// ```
+    pub fn refresh_attempts(mut self, attempts: u32) -> Self {
+        self.settings.refresh_attempts = attempts.clamp(1, MAX_REFRESH_ATTEMPTS);
         self
     }
 
@@ -376,6 +398,7 @@ impl<C> fmt::Debug for SessionBuilder<C> {
             .field("has_credential", &self.credential.is_some())
             .field("acquire_on_demand", &self.acquire_on_demand)
             .field("refresh_timeout", &self.settings.refresh_timeout)
+            .field("refresh_attempts", &self.settings.refresh_attempts)
             .field("has_hook", &self.settings.on_login_end.is_some())
             .field("rules", &self.rules)
             .field("renewal", &self.settings.renewal)

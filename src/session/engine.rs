@@ -1,7 +1,7 @@
 use std::{
     mem,
     sync::{
-        Arc, OnceLock,
+        Arc,
         atomic::{AtomicUsize, Ordering},
     },
     time::Duration,
@@ -23,6 +23,7 @@ use crate::{
             timing::{Backoff, RenewalMargin},
             transition::{Launch, LoginEnd, Step},
         },
+        runtimes::Runtimes,
         scope::SessionId,
     },
 };
@@ -33,13 +34,12 @@ use crate::{
 /// and `handle` has the public methods.
 pub(super) struct Engine<C> {
     id: SessionId,
-    /// The lock of this channel is the only lock of a session. The inner `Arc` makes a snapshot
+    /// The lock of this channel is the only lock of the state. The inner `Arc` makes a snapshot
     /// cheap: one reference count, however large the state is.
     state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
     settings: Settings<C>,
-    /// The first runtime that the session has seen, for calls from threads without one.
-    runtime: OnceLock<Handle>,
+    runtimes: Runtimes,
 }
 
 /// The settings of a session that never change.
@@ -47,6 +47,7 @@ pub(super) struct Settings<C> {
     pub(super) name: Option<Arc<str>>,
     pub(super) refresher: Box<dyn Refresher<C>>,
     pub(super) refresh_timeout: Duration,
+    pub(super) refresh_attempts: u32,
     pub(super) on_login_end: Option<Hook<C>>,
     pub(super) renewal: RenewalMargin,
     pub(super) backoff: Backoff,
@@ -83,15 +84,18 @@ impl<C> Engine<C> {
 
 impl<C: Credential> Engine<C> {
     pub(super) fn new(state: State<C>, settings: Settings<C>) -> Self {
-        let engine = Self {
+        Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
             settings,
-            runtime: OnceLock::new(),
-        };
-        engine.runtime();
-        engine
+            runtimes: Runtimes::seen_here(),
+        }
+    }
+
+    /// Remembers the runtime of the caller, for later calls from threads without one.
+    pub(super) fn remember_runtime(&self) {
+        drop(self.runtimes.remember());
     }
 
     /// Makes the entry for a credential that arrives now. `refreshed_at` is `None` if the
@@ -163,7 +167,9 @@ impl<C: Credential> Engine<C> {
             // is read before.
             now.get();
         }
-        let runtime = self.runtime();
+        // Chosen before the lock, since the search spawns a task. If the step under the lock starts
+        // a flight and this look did not, the flight gets a runtime that may be gone, and fails.
+        let runtime = self.runtimes.for_flight(look.effects.launch.is_some());
 
         // ## The step, under the lock
         //
@@ -191,33 +197,22 @@ impl<C: Credential> Engine<C> {
         let (Step { answer, effects, .. }, displaced) =
             taken.expect("the closure of `send_if_modified` was called");
         if let Some(launch) = effects.launch {
-            start_flight(launch, &runtime.clone().ok_or_else(Error::no_runtime)?);
+            start_flight(launch, &runtime.ok_or_else(Error::no_runtime)?);
         }
-        let logout = self.run_hook(effects.ended, runtime.as_ref());
+        let logout = self.run_hook(effects.ended);
         // Last of all: this may be the last reference to a credential, whose `Drop` may panic or
         // call the session. A panic before this point would leave a flight that never starts.
         drop(displaced);
         Ok((answer, logout))
     }
 
-    fn run_hook(&self, ended: Option<LoginEnd<C>>, runtime: Option<&Handle>) -> Logout {
+    fn run_hook(&self, ended: Option<LoginEnd<C>>) -> Logout {
         match (ended, &self.settings.on_login_end) {
             (Some(ended), Some(hook)) => {
                 let name = self.settings.name.clone();
-                hook::start(hook.clone(), self.id, name, ended, runtime)
+                hook::start(hook.clone(), self.id, name, ended, self.runtimes.for_hook().as_ref())
             }
             _ => Logout::done(),
-        }
-    }
-
-    /// The runtime of the caller, or else the first one that the session has seen.
-    fn runtime(&self) -> Option<Handle> {
-        match Handle::try_current() {
-            Ok(current) => {
-                self.runtime.get_or_init(|| current.clone());
-                Some(current)
-            }
-            Err(_) => self.runtime.get().cloned(),
         }
     }
 }

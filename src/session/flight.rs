@@ -16,8 +16,8 @@ use crate::{
     session::{
         engine::Engine,
         machine::{
-            clock::Now, entry::Entry, outcome::Outcome, state::Flight, tracker::FlightToken,
-            transition::Launch,
+            clock::Now, entry::Entry, outcome::Outcome, state::Flight, timing::attempt_pause,
+            tracker::FlightToken, transition::Launch,
         },
         scope::{Role, Scope},
     },
@@ -35,7 +35,8 @@ struct FlightGuard<C: Credential> {
     flight: Flight,
     current: Option<Arc<C>>,
     token: FlightToken<C>,
-    /// Whether the refresher was called. Before that nothing can have been sent.
+    /// Whether an attempt is under way or over with an unknown outcome. Otherwise the refresh has
+    /// certainly not happened.
     called: bool,
     settled: bool,
 }
@@ -113,16 +114,49 @@ async fn fly<C: Credential>(mut guard: FlightGuard<C>, context: RefreshContext<C
     }
     let engine = guard.engine.clone();
     let limit = engine.settings().refresh_timeout;
-    let called = &mut guard.called;
     // `timeout` panics on a runtime without a timer, so `called` is set inside of it.
-    let refresh = async {
-        *called = true;
-        engine.settings().refresher.refresh(context).await
-    };
+    let refresh = attempt(&engine, &guard.flight, context, &mut guard.called);
     // The future of the refresher is dropped at the end of this statement. When the waiters learn
     // about a time-out, no part of the refresher is running any more.
     let result = time::timeout(limit, refresh).await;
     guard.settle(result.unwrap_or_else(|_| Err(RefreshError::ambiguous(TimedOut(limit)))));
+}
+
+/// Calls the refresher, and calls it again after a failure that certainly changed nothing.
+///
+/// The waiters of the flight prefer a short pause to a failure. A flight without waiters has the
+/// time to wait for the back-off, and a fenced one must not use the refresh token again.
+async fn attempt<C: Credential>(
+    engine: &Engine<C>,
+    flight: &Flight,
+    mut context: RefreshContext<C>,
+    called: &mut bool,
+) -> Result<C, RefreshError> {
+    let settings = engine.settings();
+    let deadline = Instant::now() + settings.refresh_timeout;
+    loop {
+        *called = true;
+        let error = match settings.refresher.refresh(context.clone()).await {
+            Ok(credential) => return Ok(credential),
+            Err(error) => error,
+        };
+        if !error.is_unprocessed() || context.attempt() >= settings.refresh_attempts {
+            return Err(error);
+        }
+        // If the runtime shuts down during the pause, the refresh has certainly not happened.
+        *called = false;
+        // Without the time for another attempt, the flight ends now, with this error. To run into
+        // the time-out would make the failure ambiguous.
+        let pause = attempt_pause(error.retry_after())
+            .filter(|pause| Instant::now() + *pause < deadline)
+            .filter(|_| engine.snapshot().awaits(flight));
+        let Some(pause) = pause else { return Err(error) };
+        time::sleep(pause).await;
+        if !engine.snapshot().awaits(flight) {
+            return Err(error);
+        }
+        context = context.next_attempt(error);
+    }
 }
 
 // === impl FlightGuard ===

@@ -118,8 +118,8 @@ impl<C: Credential> Session<C> {
     /// When the refresher of this session calls `logout`, the future completes at once, because the
     /// hook waits for that refresher.
     ///
-    /// The hook runs on the Tokio runtime of the caller, or else on the first one that the session
-    /// has seen.
+    /// The hook runs on the Tokio runtime of the caller, or else on one that the session has seen
+    /// and that is still running, or else in the returned future.
     ///
     /// ```
     /// # use tower_refresh::Session;
@@ -142,8 +142,9 @@ impl<C: Credential> Session<C> {
     /// Returns a credential that is good to use: the current one, or else one that the refresher
     /// brings.
     ///
-    /// A flight starts, or is joined, if the credential is absent or has expired, or if the last
-    /// flight failed. In a session without a login, the flight begins a new one
+    /// A flight in progress is joined. Otherwise one starts if the credential is absent, has
+    /// expired, or was rejected and could not be refreshed. The credential is still good after a
+    /// renewal that failed. In a session without a login, the flight begins a new one
     /// ([`Cause::Missing`](crate::refresher::Cause::Missing)). The flight is under way when this
     /// method returns; the future waits for it.
     ///
@@ -206,6 +207,30 @@ impl<C: Credential> Session<C> {
     pub fn refresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let now = self.0.settings().clock.now();
         self.acquired(self.join(|state| state.refresh(now)))
+    }
+
+    /// Ends the back-off after a failed refresh. Does nothing if there is none.
+    ///
+    /// For an application that knows more than the session: the network is back, or the user has
+    /// pressed a button. The next request that needs a newer credential starts a flight, and
+    /// [`keep_fresh`](Self::keep_fresh) starts a renewal that is due. To try at once without a
+    /// request, call [`refresh`](Self::refresh) or [`acquire`](Self::acquire) afterwards.
+    ///
+    /// If that flight fails as well, the next back-off is longer than the one that was ended. The
+    /// [`refresh_limit`](crate::session::SessionBuilder::refresh_limit) still applies.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// // The operating system has reported a network.
+    /// session.retry_now();
+    /// let token = session.acquire().await?;
+    /// # drop(token);
+    /// # Ok(()) }
+    /// ```
+    pub fn retry_now(&self) {
+        let now = self.0.settings().clock.now();
+        self.0.step_without_flight(|state| state.end_back_off(now));
     }
 
     /// A background task that renews the credential even while no request is sent. Spawn it.
@@ -356,6 +381,11 @@ impl<C: Credential> Session<C> {
         self.0.changes()
     }
 
+    /// Remembers the runtime of the caller, for later calls from threads without one.
+    pub(crate) fn remember_runtime(&self) {
+        self.0.remember_runtime();
+    }
+
     /// Whether the current task is a flight or a hook of this session. Requests from such a task
     /// pass through untouched (guarantee 11).
     pub(crate) fn is_recursive(&self) -> bool {
@@ -369,14 +399,17 @@ impl<C: Credential> Session<C> {
         step.map_or_else(Admission::Fail, |(admission, _)| admission)
     }
 
-    /// Decides about a rejected request that was sent at `epoch`.
+    /// Decides about a rejected request that was sent at `epoch`. `may_elect` is false if it had
+    /// waited before it was sent.
     pub(crate) fn rejected(
         &self,
         epoch: Epoch,
+        may_elect: bool,
         rejection: impl Fn() -> Option<Rejection>,
     ) -> Reaction {
         let now = LazyNow::new(&self.0.settings().clock);
-        let step = self.step(Some(&now), |state| state.rejected(epoch, &rejection, || now.get()));
+        let step = self
+            .step(Some(&now), |state| state.rejected(epoch, may_elect, &rejection, || now.get()));
         step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
     }
 

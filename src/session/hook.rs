@@ -1,7 +1,7 @@
 use std::{
     fmt,
     pin::Pin,
-    sync::Arc,
+    sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
 };
 
@@ -63,13 +63,13 @@ pub struct EndedLogin<C = Token> {
 ///
 /// # Panics
 ///
-/// Only if the session knew no Tokio runtime at the call. The hook then runs in this future, and a
-/// panic of the hook propagates.
+/// Only if the session knew no running Tokio runtime at the call, or if that one shut down before
+/// the hook started. The hook then runs in this future, and a panic of the hook propagates.
 ///
 /// # Cancel safety
 ///
-/// Dropping the future does not cancel the hook. The exception is a session that knew no Tokio
-/// runtime at the call: the hook then runs in this future and is dropped with it.
+/// Dropping the future does not cancel the hook, except where the hook runs in this future (see
+/// above).
 pub struct Logout(HookRun);
 
 /// The hook of the application.
@@ -79,9 +79,13 @@ pub(super) type Hook<C> = Arc<dyn Fn(EndedLogin<C>) -> BoxFuture<'static, ()> + 
 enum HookRun {
     /// There is no hook, or it has completed.
     None,
-    Task(JoinHandle<()>),
+    Task(JoinHandle<()>, Arc<PendingHook>),
     Inline(BoxFuture<'static, ()>),
 }
+
+/// A hook that has not started. Its task takes it from here at its first poll; the [`Logout`] takes
+/// it back if the runtime shuts down before that.
+type PendingHook = Mutex<Option<BoxFuture<'static, ()>>>;
 
 /// Starts the hook in its own task. A hook that panics or hangs then affects no caller.
 pub(super) fn start<C: Send + Sync + 'static>(
@@ -99,10 +103,22 @@ pub(super) fn start<C: Send + Sync + 'static>(
         let LoginEnd { login, reason, credential, .. } = ended;
         hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
     });
-    Logout(match runtime {
-        Some(runtime) => HookRun::Task(runtime.spawn(run)),
-        None => HookRun::Inline(Box::pin(run)),
-    })
+    let run: BoxFuture<'static, ()> = Box::pin(run);
+    let Some(runtime) = runtime else { return Logout(HookRun::Inline(run)) };
+    let pending = Arc::new(PendingHook::new(Some(run)));
+    let task = runtime.spawn({
+        let pending = pending.clone();
+        async move {
+            if let Some(run) = take(&pending) {
+                run.await;
+            }
+        }
+    });
+    Logout(HookRun::Task(task, pending))
+}
+
+fn take(pending: &PendingHook) -> Option<BoxFuture<'static, ()>> {
+    pending.lock().unwrap_or_else(PoisonError::into_inner).take()
 }
 
 // === impl EndedLogin ===
@@ -177,14 +193,25 @@ impl Future for Logout {
     type Output = ();
 
     fn poll(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<()> {
-        match &mut self.0 {
-            HookRun::None => {}
-            // A panic of the hook ends up in the `JoinError`. The hook is over either way.
-            HookRun::Task(task) => drop(ready!(Pin::new(task).poll(cx))),
-            HookRun::Inline(run) => ready!(run.as_mut().poll(cx)),
+        loop {
+            let next = match &mut self.0 {
+                HookRun::None => return Poll::Ready(()),
+                // ## Task => (None | Inline)
+                //
+                // A panic of the hook ends up in the `JoinError`; the hook is over then. If the
+                // runtime has shut down before the task was first polled, the hook is still there,
+                // and this future runs it.
+                HookRun::Task(task, pending) => {
+                    drop(ready!(Pin::new(task).poll(cx)));
+                    take(pending).map_or(HookRun::None, HookRun::Inline)
+                }
+                HookRun::Inline(run) => {
+                    ready!(run.as_mut().poll(cx));
+                    HookRun::None
+                }
+            };
+            self.0 = next;
         }
-        self.0 = HookRun::None;
-        Poll::Ready(())
     }
 }
 

@@ -60,6 +60,7 @@
 //! | generation | the sequence number of a credential in its session |
 //! | rejection | a response that says "this credential is not valid" |
 //! | flight | the one refresh in progress, in its own task; *awaited* if requests wait for it |
+//! | attempt | one call of the refresher; a flight makes one, or a few in a row |
 //! | waiter | a request that waits for a flight to settle |
 //! | settle | the end of a flight: success or failure, exactly once |
 //! | replay | sending a rejected request again, with a newer credential |
@@ -79,7 +80,9 @@
 //! | rejection of this generation | elect (‡), wait | becomes awaited; wait | wait | the failure if it is newer than the request; else elect (\*‡), wait | error |
 //! | rejection of an older generation, same login | replay | replay | wait | replay | error |
 //! | rejection, other login | error | error | error | error | error |
-//! | rejection of a replay, or of a request that had waited before it was first sent | to the caller | to the caller | to the caller | to the caller | to the caller |
+//! | rejection of a request that had waited before it was first sent: of an older generation, same login | replay | replay | wait | replay | to the caller |
+//! | rejection of such a request, otherwise | to the caller | to the caller | to the caller | to the caller | to the caller |
+//! | rejection of a replay | to the caller | to the caller | to the caller | to the caller | to the caller |
 //! | settle: success | – | Active, next generation | Active, next generation | – | – |
 //! | settle: transient, ambiguous | – | Failed | Failed | – | – |
 //! | settle: terminal (§) | – | credential usable: Failed; else LoggedOut | LoggedOut | – | – |
@@ -88,7 +91,8 @@
 //! | replace | Active, next generation | same; flight fenced, waiters go on | same | Active, next generation | refused |
 //! | logout | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
-//! | `acquire()` | current credential; if expired or absent: elect | join | join | elect (\*) | new login, elect |
+//! | `acquire()` | current credential; if expired or absent: elect | join | join | current credential; if expired, absent or rejected: elect (\*) | new login, elect |
+//! | `retry_now()` | – | – | – | ends the back-off | – |
 //!
 //! - *Elect*: start the one flight.
 //! - (\*) During the back-off: fail at once with the last failure.
@@ -119,9 +123,10 @@
 //!    panic, aborted task, runtime shut-down. No request waits forever.
 //! 6. **Callers may leave.** Dropping a request, all requests or every handle cancels no flight.
 //!    Only its time-out or the end of its runtime does.
-//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one replay,
-//!    and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second rejection
-//!    goes to the caller unchanged. A refresher that returns the rejected credential has failed.
+//! 7. **Bounded.** One request causes at most one flight that it waits for, one renewal, one
+//!    replay, and one repetition for [`Verdict::Retry`](crate::detect::Verdict::Retry). A second
+//!    rejection goes to the caller unchanged. A refresher that returns the rejected credential has
+//!    failed.
 //! 8. **One answer for all.** All waiters of a flight get its outcome, success or failure. None of
 //!    them tries again by itself.
 //! 9. **The end is the end.** After a terminal failure or a logout, no request is sent with this
@@ -140,8 +145,8 @@
 //! 13. **Polite inside a stack.** Every attempt goes to an instance of the inner service that was
 //!     polled ready for it. A waiting request holds no readiness or permit of the inner service. It
 //!     reads the body of its rejected response, up to 64 KiB and for up to one second, and then
-//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that response
-//!     until the flight has settled.
+//!     drops it. With [`FailureMode::Response`](crate::FailureMode::Response) it holds that
+//!     response until the flight has settled.
 //! 14. **Replays are exact.** A replay differs from its request in the credential alone. A request
 //!     that cannot be replayed gets its rejection at once, and the refresh still runs.
 //!
@@ -157,6 +162,7 @@
 //! | [`refresh_ahead`](SessionBuilder::refresh_ahead) | 0 | No credential is renewed that may not be needed. A busy service sets a minute or two, and its requests never wait. At most half the lifetime of the credential, so that a short one is not renewed all the time, and no more often than the refresh limit allows on average. |
 //! | [`refresh_ahead_jitter`](SessionBuilder::refresh_ahead_jitter) | 0.2 | A fleet that was deployed together would renew together. The jitter is within the margin, never before it. |
 //! | [`refresh_timeout`](SessionBuilder::refresh_timeout) | 30 s | The longest wait of a request for one refresh. Longer than a token endpoint needs, shorter than a user waits. |
+//! | [`refresh_attempts`](SessionBuilder::refresh_attempts) | 3 | A waiting request prefers a pause of a fraction of a second to a failure. Only after a failure that certainly changed nothing ([`RefreshError::unprocessed`](crate::RefreshError::unprocessed)), and only while requests wait. |
 //! | [`backoff`](SessionBuilder::backoff) | 1 s to 60 s | No refresh starts for so long after a failure, whatever the traffic. Doubled with each further failure, with jitter. A refresher can choose the delay itself ([`RefreshError::with_retry_after`](crate::RefreshError::with_retry_after)), between `min` and an hour. |
 //! | [`refresh_limit`](SessionBuilder::refresh_limit) | 5 in 30 s | An upstream that rejects every new credential must not cost a refresh per request. No real token lives for six seconds. |
 //! | [`on_ambiguous`](SessionBuilder::on_ambiguous) | `Retry` | Most lost answers are network failures before anything was sent, and many servers allow a grace period. Either choice costs a login when it is wrong. |
@@ -171,7 +177,7 @@
 //!
 //! A flight is a task on the Tokio runtime of the caller that causes it. That runtime needs a
 //! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
-//! the first runtime that the session has seen. Without any, the call fails with
+//! a runtime that the session has seen and that is still running. Without any, the call fails with
 //! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
 //! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
 //! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
@@ -188,6 +194,7 @@ mod flight;
 pub(crate) mod handle;
 mod hook;
 mod machine;
+mod runtimes;
 mod scope;
 mod watcher;
 

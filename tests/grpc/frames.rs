@@ -8,10 +8,10 @@ use http_body::{Body, Frame};
 use http_body_util::{BodyExt, Empty, Full};
 use tokio::time::Instant;
 use tower_refresh::{
-    Origins, RefreshContext, RefreshLayer, Session, Token,
+    Error, ErrorKind, Origin, Origins, RefreshContext, RefreshLayer, Session, Token,
     detect::{GrpcUnauthenticated, Verdict, detect_fn},
     extension::{Anonymous, NoReplay},
-    grpc::TrailersLayer,
+    grpc::{self, TrailersLayer},
     refresher::Cause,
     refresher_fn,
 };
@@ -507,6 +507,26 @@ async fn without_an_exposed_stamp_trailers_pass_unchanged() {
     feed.send(trailers("16")).unwrap();
     drop(feed);
     assert_eq!(frames(call.await.unwrap().unwrap().into_body()).await, ["trailers 16"]);
+}
+
+/// A generated client sends URIs without an authority, which the channel completes.
+#[tokio::test(start_paused = true)]
+async fn a_relative_uri_carries_the_credential_in_cleartext_only_to_a_listed_origin() {
+    let origin = Origin::from_static("http://api.example.com");
+    let issuer = Issuer::default();
+    let unlisted = Origins::any().relative_to(origin.clone());
+    let layer = RefreshLayer::new(issuer.session(), unlisted);
+    let call = Upstream::below_layer(TrailersLayer::new(), layer).call(unary());
+    let error = call.await.unwrap().unwrap_err();
+    assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::Cleartext);
+
+    let layer = grpc::refresh_layer(issuer.session(), origin);
+    let mut upstream = Upstream::below_layer(TrailersLayer::new(), layer);
+    let call = upstream.call(unary());
+    let sent = upstream.next().await;
+    assert_eq!(sent.bearer(), "Bearer at-0");
+    drop(sent.answer_with_headers());
+    call.await.unwrap().unwrap();
 }
 
 #[tokio::test(start_paused = true)]

@@ -27,6 +27,7 @@ use crate::{
 pub(crate) struct CookieClient {
     http: HttpClient<RequestBody>,
     url: String,
+    clock: WallClock,
     refresh: RefreshEndpoint,
     logout: LogoutEndpoint,
 }
@@ -34,20 +35,20 @@ pub(crate) struct CookieClient {
 impl AuthService for CookieClient {
     type Credential = Jar;
 
-    /// The clock is not needed: a jar reads the dates in the cookies, and the session compares them
-    /// with its own clock.
-    fn new(url: &str, _: WallClock) -> Result<Self, BoxError> {
+    fn new(url: &str, clock: WallClock) -> Result<Self, BoxError> {
         let http = http_client();
         let refresh = RefreshEndpoint::new(http.clone(), "/auth/refresh")?.unsent_if(|error| {
             error.downcast_ref::<legacy::Error>().is_some_and(legacy::Error::is_connect)
         });
         let logout = LogoutEndpoint::new(http.clone(), "/auth/logout")?;
-        Ok(Self { http, url: url.to_owned(), refresh, logout })
+        Ok(Self { http, url: url.to_owned(), clock, refresh, logout })
     }
 
     async fn login(&self, user: &str, password: &str) -> Result<Jar, BoxError> {
         // The API has another port of the same host. Cookies ignore the port.
-        let jar = Jar::new(&self.url)?.with_expiry_of(ACCESS);
+        let clock = self.clock.clone();
+        // Cookies expire by the system's clock, unless the jar has another one.
+        let jar = Jar::new(&self.url)?.with_expiry_of(ACCESS).with_clock(move || clock.now());
         let response =
             self.post("/auth/login", format!("user={user}&password={password}"), &jar).await?;
         match response.status() {

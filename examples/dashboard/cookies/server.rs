@@ -27,16 +27,13 @@ impl Wire for Cookies {
 
     /// Each cookie has the path of the server that reads it, so the API never gets a refresh token.
     /// Over TLS both cookies would be `Secure` as well.
-    ///
-    /// The expiry is a date. A jar counts `Max-Age` from the system's time, and the clock of the
-    /// scenes runs ahead of that.
-    fn issue(&self, pair: &Pair, now: SystemTime) -> Response<Full<Bytes>> {
+    fn issue(&self, pair: &Pair, _: SystemTime) -> Response<Full<Bytes>> {
         let Pair { access_token, refresh_token, lifetime } = pair;
-        let expires = httpdate::fmt_http_date(now + *lifetime);
+        let seconds = lifetime.as_secs();
         let mut response = Response::new(Full::default());
         for cookie in [
             format!(
-                "{ACCESS}={access_token}; Path=/api; HttpOnly; SameSite=Lax; Expires={expires}"
+                "{ACCESS}={access_token}; Path=/api; HttpOnly; SameSite=Lax; Max-Age={seconds}"
             ),
             format!("{REFRESH}={refresh_token}; Path=/auth; HttpOnly; SameSite=Strict"),
         ] {

@@ -166,6 +166,8 @@ pub(in crate::session) struct Streak {
     pub(in crate::session) failures: u32,
     /// How many of the most recent failures were refusals, without another failure in between.
     pub(in crate::session) refusals: u32,
+    /// Whether the upstream has rejected the credential that these flights were to replace.
+    pub(in crate::session) rejected: bool,
 }
 
 /// The point in the history of a session at which a request was sent.
@@ -242,8 +244,8 @@ impl<C> State<C> {
 
     /// The expiry of the current credential, if it is known.
     ///
-    /// The expiry counts as unknown if it had passed when the credential arrived, or if the upstream
-    /// has accepted the credential after it: the expiry or the local clock is wrong.
+    /// The expiry counts as unknown if it had passed when the credential arrived, or if the
+    /// upstream has accepted the credential after it: the expiry or the local clock is wrong.
     pub fn expires_at(&self) -> Option<SystemTime> {
         self.entry().and_then(Entry::expires_at)
     }
@@ -288,6 +290,13 @@ impl<C> State<C> {
         (!entry.is_expired(wall)).then_some(entry)
     }
 
+    /// Whether a caller outside of a flight may use the credential: it is usable, and the last
+    /// failed flight was not due to its rejection.
+    pub(in crate::session) fn is_good(&self, now: Now) -> bool {
+        let rejected = matches!(&self.phase, Phase::Failed(failure) if failure.streak.rejected);
+        !rejected && self.usable(|| now.wall).is_some()
+    }
+
     /// The credential for a request that need not wait. The fresh path uses it.
     #[inline]
     pub(crate) fn sendable(&self, wall: impl FnOnce() -> SystemTime) -> Option<&Arc<Entry<C>>> {
@@ -318,6 +327,11 @@ impl<C> State<C> {
             }
             Phase::Refreshing(_) | Phase::LoggedOut(_) => None,
         }
+    }
+
+    /// Whether this flight is still in progress and requests wait for it.
+    pub(in crate::session) fn awaits(&self, flight: &Flight) -> bool {
+        matches!(&self.phase, Phase::Refreshing(it) if it.number == flight.number && it.awaited)
     }
 
     /// How long requests may not start a flight: the rest of the back-off, or the time until the
@@ -432,7 +446,7 @@ impl EndReason {
 impl Failure {
     pub(crate) fn new(error: RefreshError, in_a_row: u32, retry_at: Instant) -> Self {
         let refusals = if error.is_terminal() { in_a_row } else { 0 };
-        Self { error, streak: Streak { failures: in_a_row, refusals }, retry_at }
+        Self { error, streak: Streak { failures: in_a_row, refusals, rejected: false }, retry_at }
     }
 
     /// The error of the refresher.
@@ -461,8 +475,9 @@ impl Failure {
 
 impl Streak {
     /// This streak with one more failure.
-    pub(in crate::session) fn with_failure(self, refused: bool) -> Self {
+    pub(in crate::session) fn with_failure(self, refused: bool, rejected: bool) -> Self {
         Self {
+            rejected: self.rejected || rejected,
             failures: self.failures.saturating_add(1),
             refusals: if refused { self.refusals.saturating_add(1) } else { 0 },
         }

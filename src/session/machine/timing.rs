@@ -20,9 +20,27 @@ pub(in crate::session) struct Backoff {
     max: Duration,
 }
 
+/// The pause between two attempts of one flight: short enough for a request that waits, and spread
+/// so that a fleet does not try again together.
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_millis(300);
+/// The longest `Retry-After` that a flight waits for itself.
+const MAX_REQUESTED_PAUSE: Duration = Duration::from_secs(2);
+
 const MIN_BACKOFF: Duration = Duration::from_millis(1);
 /// The longest delay, even when the server asks for more.
 const MAX_BACKOFF: Duration = Duration::from_secs(60 * 60);
+
+/// The pause before the next attempt of a flight. `None` if the server has asked for a longer one
+/// than a flight waits for.
+pub(in crate::session) fn attempt_pause(requested: Option<Duration>) -> Option<Duration> {
+    let spread = (MAX_PAUSE - MIN_PAUSE).mul_f64(fastrand::f64());
+    match requested {
+        Some(requested) if requested > MAX_REQUESTED_PAUSE => None,
+        Some(requested) => Some(requested.max(MIN_PAUSE + spread)),
+        None => Some(MIN_PAUSE + spread),
+    }
+}
 
 // === impl RenewalMargin ===
 

@@ -160,8 +160,8 @@ impl<C> State<C> {
                         Step::stay(Admission::Fail(failure.to_error(wait)))
                     }
                     // The refresh limit is reached, and the newest credential has expired as well.
-                    // Let the upstream decide. If it accepts the credential, the clock is wrong, and
-                    // the expiry no longer counts.
+                    // Let the upstream decide. If it accepts the credential, the clock is wrong,
+                    // and the expiry no longer counts.
                     (None, Some(expired)) if self.hold_off(now().instant).is_some() => {
                         Step::stay(send(expired.sent_expired()))
                     }
@@ -175,18 +175,28 @@ impl<C> State<C> {
 
     /// A request that was sent at `epoch` was rejected.
     ///
+    /// `may_elect` is false for a request that had waited for a flight before it was sent. It
+    /// neither starts nor joins a flight (guarantee 7), but it is replayed if a newer generation
+    /// has arrived since, which costs nothing (guarantee 3). Otherwise its response goes to the
+    /// caller.
+    ///
     /// `rejection` is only called where a flight starts: a herd copies one response head, not one
     /// for each request.
     pub(crate) fn rejected(
         &self,
         epoch: Epoch,
+        may_elect: bool,
         rejection: impl FnOnce() -> Option<Rejection>,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
+        let is_late = self.login == epoch.login && self.generation > epoch.generation;
+        let is_over = matches!(self.phase, Phase::LoggedOut(_));
+        if !may_elect && (!is_late || is_over) {
+            return Step::stay(Reaction::Respond);
+        }
         if self.login != epoch.login {
             return Step::stay(Reaction::Fail(Error::login_changed()));
         }
-        let is_late = self.generation > epoch.generation;
         match &self.phase {
             Phase::LoggedOut(reason) => Step::stay(Reaction::Fail(reason.to_error())),
             // The newer credential is about to be replaced as well. The replay waits for that.
@@ -258,7 +268,8 @@ impl<C> State<C> {
                     .map(|flight| Ok(next.acquisition(flight)))
             }
             (Phase::Refreshing(flight), _) => Step::stay(Ok(self.acquisition(flight.clone()))),
-            (Phase::Active, _) if usable => {
+            // A renewal that failed says nothing against the credential that it was to replace.
+            (Phase::Active | Phase::Failed(_), _) if self.is_good(now) => {
                 Step::stay(Ok(Acquisition { login: self.login, flight: None }))
             }
             (_, Some((failure, wait))) => Step::stay(Err(failure.to_error(wait))),
@@ -268,6 +279,14 @@ impl<C> State<C> {
                     .map(|flight| Ok(self.acquisition(flight)))
             }
         }
+    }
+
+    /// `Session::retry_now`: ends the back-off. The failures still count, so the next back-off is
+    /// longer.
+    pub(crate) fn end_back_off(&self, now: Now) -> Step<C, ()> {
+        let Some((failure, _)) = self.backing_off(now.instant) else { return Step::stay(()) };
+        let over = Failure { retry_at: now.instant.into_std(), ..failure.clone() };
+        Step::to(Self { phase: Phase::Failed(over), ..self.clone() }, ())
     }
 
     fn acquisition(&self, flight: Flight) -> Acquisition {
@@ -302,7 +321,8 @@ impl<C> State<C> {
                 self.leave(Self { history, ..self.renewed(entry) }, Outcome::Renewed)
             }
             Err(error) => {
-                let streak = current.streak.with_failure(self.rules.is_refusal(error));
+                let streak =
+                    current.streak.with_failure(self.rules.is_refusal(error), current.rejected);
                 // A refused renewal ends no login whose credential still works.
                 let needed = current.awaited || self.usable(|| now.wall).is_none();
                 if needed && streak.refusals >= self.rules.terminal_after {

@@ -44,6 +44,7 @@ enum Event {
     },
     Reject {
         sent: Index,
+        may_elect: bool,
     },
     Accept {
         sent: Index,
@@ -64,6 +65,7 @@ enum Event {
     Refresh,
     Acquire,
     Renew,
+    RetryNow,
     /// Both clocks advance.
     Pass {
         elapsed: Duration,
@@ -124,6 +126,8 @@ struct Model {
     failed: Option<FailureModel>,
     /// For each failed flight for this credential, whether it was refused.
     refusals: Vec<bool>,
+    /// Whether one of these flights had been marked as rejected.
+    rejected: bool,
     /// The times of the successful flights of this login.
     successes: Vec<Duration>,
 }
@@ -231,6 +235,7 @@ impl Walk {
             flight: None,
             failed: None,
             refusals: Vec::new(),
+            rejected: false,
             successes: Vec::new(),
         };
         Self {
@@ -254,7 +259,9 @@ impl Walk {
         match *event {
             Event::Request { login, may_elect } => self.request(self.login_at(login), may_elect),
             Event::Reject { .. } | Event::Accept { .. } if self.sent.is_empty() => {}
-            Event::Reject { sent } => self.reject(&sent.get(&self.sent).clone()),
+            Event::Reject { sent, may_elect } => {
+                self.reject(&sent.get(&self.sent).clone(), may_elect);
+            }
             Event::Accept { sent } => self.accept(&sent.get(&self.sent).clone()),
             Event::Settle { .. } if self.flights.is_empty() => {}
             Event::Settle { flight, result, wait } => {
@@ -271,6 +278,7 @@ impl Walk {
             Event::Refresh => self.refresh(),
             Event::Acquire => self.acquire(),
             Event::Renew => self.renew(),
+            Event::RetryNow => self.retry_now(),
             Event::Pass { elapsed } => {
                 self.elapsed += elapsed;
                 self.wall = self.wall.checked_add(elapsed).unwrap_or(self.wall);
@@ -319,12 +327,17 @@ impl Walk {
         assert_eq!(answer, decision);
     }
 
-    fn reject(&mut self, sent: &SentRequest) {
+    fn reject(&mut self, sent: &SentRequest, may_elect: bool) {
         let (epoch, now) = (sent.epoch, self.now());
         let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, HeaderMap::new()));
-        let taken = take(&self.state, |state| state.rejected(epoch, rejection, || now));
+        let taken = take(&self.state, |state| state.rejected(epoch, may_elect, rejection, || now));
         let is_late = epoch.generation < self.model.generation;
         let (decision, expected) = match (self.model.flight, self.backing_off()) {
+            _ if !may_elect
+                && (!is_late || self.model.is_over || epoch.login != self.model.login) =>
+            {
+                (Decision::Respond, Expected::default())
+            }
             _ if epoch.login != self.model.login => {
                 (Decision::Fail(ErrorKind::LoginChanged), Expected::default())
             }
@@ -386,6 +399,7 @@ impl Walk {
         let fails = result.is_err() || unchanged.is_some() && rejected;
         let outcome = if fails {
             self.model.refusals.push(self.is_refusal(flight_result));
+            self.model.rejected |= rejected;
             let needed = awaited || !self.is_usable();
             if needed && self.refused_in_a_row() >= self.setup.terminal_after as usize {
                 OutcomeView::Ended(Some("no".to_owned()))
@@ -482,7 +496,7 @@ impl Walk {
                 self.elects(Cause::Missing, false)
             }
             (_, Some(flight), _) => (self.waits(flight), Expected::default()),
-            _ if is_usable && self.model.failed.is_none() => (Decision::Send, Expected::default()),
+            _ if is_usable && !self.model.rejected => (Decision::Send, Expected::default()),
             (_, None, Some(wait)) => (Decision::RefreshFailed(wait), Expected::default()),
             _ if is_usable => self.elects_unawaited(Cause::Forced),
             (Some(_), None, None) => self.elects(Cause::Expiring, false),
@@ -504,6 +518,15 @@ impl Walk {
         let taken = take(&self.state, |state| state.renew(now));
         let expected = self.renewal();
         self.install(taken, expected);
+    }
+
+    fn retry_now(&mut self) {
+        let now = self.now();
+        let taken = take(&self.state, |state| state.end_back_off(now));
+        if self.backing_off().is_some() {
+            self.model.failed.as_mut().expect("a back-off has a failure").retry_at = self.elapsed;
+        }
+        self.install(taken, Expected::default());
     }
 
     /// Checks the effects of a step and carries them out.
@@ -710,6 +733,7 @@ impl Walk {
             flight: self.model.flight,
             failed: None,
             refusals: Vec::new(),
+            rejected: false,
             successes: Vec::new(),
         };
     }
@@ -728,6 +752,7 @@ impl Walk {
         });
         self.model.failed = None;
         self.model.refusals.clear();
+        self.model.rejected = false;
     }
 
     fn is_usable(&self) -> bool {
@@ -805,6 +830,7 @@ impl Walk {
         Streak {
             failures: count(self.model.refusals.len()),
             refusals: count(self.refused_in_a_row()),
+            rejected: self.model.rejected,
         }
     }
 
@@ -916,7 +942,8 @@ fn event() -> impl Strategy<Value = Event> {
     let rarely = || option::weighted(0.2, any::<Index>());
     prop_oneof![
         8 => (rarely(), any::<bool>()).prop_map(|(login, may_elect)| Event::Request { login, may_elect }),
-        6 => any::<Index>().prop_map(|sent| Event::Reject { sent }),
+        6 => (any::<Index>(), prop::bool::weighted(0.7))
+            .prop_map(|(sent, may_elect)| Event::Reject { sent, may_elect }),
         8 => (rarely(), result, wait).prop_map(|(flight, result, wait)| Event::Settle { flight, result, wait }),
         1 => lifetime().prop_map(|lifetime| Event::LogIn { lifetime }),
         1 => (rarely(), lifetime()).prop_map(|(login, lifetime)| Event::Replace { login, lifetime }),
@@ -924,6 +951,7 @@ fn event() -> impl Strategy<Value = Event> {
         2 => Just(Event::Refresh),
         2 => Just(Event::Acquire),
         2 => Just(Event::Renew),
+        1 => Just(Event::RetryNow),
         5 => any::<Index>().prop_map(|sent| Event::Accept { sent }),
         5 => prop_oneof![20 => millis(30_000), 1 => Just(1_000_000_000 * SECOND)]
             .prop_map(|elapsed| Event::Pass { elapsed }),

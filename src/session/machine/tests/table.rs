@@ -1,8 +1,7 @@
 //! One test for each cell of the table in the docs of [`session`](crate::session), row by row.
 //!
-//! The tests in `time` cover back-off, limits, renewals and clocks. The row "rejection of a replay,
-//! or of a request that had waited" has no test here: the middleware answers such a rejection and
-//! does not report it to the session.
+//! The tests in `time` cover back-off, limits, renewals and clocks. The row "rejection of a replay"
+//! has no test here: the middleware answers such a rejection and does not report it to the session.
 
 mod time;
 
@@ -386,6 +385,37 @@ fn a_rejection_of_another_login_after_the_end_fails() {
     assert_of_another_login(&logged_out());
 }
 
+// ## A rejection of a request that had waited before it was first sent
+
+#[test]
+fn a_late_rejection_of_a_request_that_had_waited_is_replayed() {
+    for state in [active(), refreshing(), failed(), failed_until(both(105))] {
+        let taken = reject_waited(&state, older());
+        assert_eq!(reaction(&taken.answer), AnswerView::Replay);
+        taken.assert_unchanged();
+    }
+    let taken = reject_waited(&awaited(), older());
+    assert_eq!(reaction(&taken.answer), AnswerView::Wait(flight_view(&awaited())));
+    taken.assert_unchanged();
+}
+
+#[test]
+fn any_other_rejection_of_a_request_that_had_waited_goes_to_the_caller() {
+    let other_login = Epoch { login: Login::NONE.next(), ..older() };
+    for state in every_phase() {
+        for epoch in [epoch(), Epoch { flights_settled: 0, ..epoch() }, other_login] {
+            let taken = reject_waited(&state, epoch);
+            assert_eq!(reaction(&taken.answer), AnswerView::Respond);
+            taken.assert_unchanged();
+        }
+    }
+    for state in [refused(), logged_out()] {
+        let taken = reject_waited(&state, older());
+        assert_eq!(reaction(&taken.answer), AnswerView::Respond);
+        taken.assert_unchanged();
+    }
+}
+
 // ## A flight settles: success
 
 #[test]
@@ -424,7 +454,7 @@ fn a_flight_that_returns_the_rejected_credential_fails() {
         let taken = settle(&state, &Ok(new_key()), Some(&unchanged()));
         assert!(taken.answer.is_ok());
         taken.assert_state(|state| {
-            state.phase = failed_view("unchanged");
+            state.phase = failed_view("unchanged", true);
             state.flights_settled += 1;
         });
         taken.assert_settled(FLIGHT, OutcomeView::Failed("unchanged".to_owned(), WAIT));
@@ -455,7 +485,7 @@ fn a_flight_that_returns_a_credential_rejected_meanwhile_fails() {
         assert!(taken.answer.is_ok());
         taken.assert_settled(FLIGHT, OutcomeView::Failed("unchanged".to_owned(), WAIT));
         taken.assert_state(|state| {
-            state.phase = failed_view("unchanged");
+            state.phase = failed_view("unchanged", true);
             state.flights_settled += 1;
         });
     }
@@ -485,7 +515,8 @@ fn a_refusal_of_a_flight_that_is_not_awaited_keeps_a_credential_that_is_still_us
     let taken = settle(&refreshing(), &Err(RefreshError::terminal("no")), None);
     assert!(taken.answer.is_ok());
     taken.assert_state(|state| {
-        state.phase = failed_view_at("no", now(), Streak { failures: 1, refusals: 1 });
+        state.phase =
+            failed_view_at("no", now(), Streak { failures: 1, refusals: 1, rejected: false });
         state.flights_settled += 1;
     });
     taken.assert_settled(FLIGHT, OutcomeView::Failed("no".to_owned(), WAIT));
@@ -804,12 +835,35 @@ fn an_acquire_joins_an_awaited_flight() {
 }
 
 #[test]
-fn an_acquire_after_a_failure_elects_even_if_the_credential_is_usable() {
-    let taken = acquire(&failed(), now());
-    assert_eq!(acquired(&taken.answer).0, login());
-    Elected { awaited: false, ..Elected::new(Cause::Forced) }
-        .again()
-        .check(&taken, acquired_flight);
+fn an_acquire_after_a_failed_renewal_returns_the_current_credential() {
+    for retry in [now(), both(105)] {
+        let taken = acquire(&failed_until(retry), now());
+        assert_eq!(acquired(&taken.answer).0, login());
+        assert!(acquired(&taken.answer).1.is_none());
+        taken.assert_unchanged();
+    }
+}
+
+#[test]
+fn an_acquire_after_a_failure_elects_if_the_credential_was_rejected() {
+    let error = Err(RefreshError::transient("down"));
+    let rejected = settle(&with_rejection(awaited()), &error, None).next.expect("it fails");
+    let after = both(105);
+    let taken = acquire(&rejected, after);
+    let flight = acquired_flight(&taken.answer);
+    assert_eq!((flight.cause, flight.awaited, flight.attempt()), (Cause::Forced, false, 2));
+    assert!(taken.effects.launch.is_some());
+
+    // The rejection counts until a newer credential arrives, and a second failure does not hide it.
+    let again = take(&taken.next.expect("it flies"), |state| {
+        state.settle(&flight.clone(), &error, None, WAIT, after)
+    });
+    let failed_twice = again.next.expect("it fails");
+    let Phase::Failed(failure) = failed_twice.phase() else { panic!("it has failed") };
+    assert!(failure.streak.rejected);
+    assert!(acquire(&failed_twice, both(110)).effects.launch.is_some());
+    let replaced = replace(&failed_twice).next.expect("a credential arrives");
+    acquire(&replaced, after).assert_unchanged();
 }
 
 #[test]
@@ -1111,12 +1165,13 @@ fn replaced(state: &mut StateView) {
 
 #[track_caller]
 fn assert_failed(state: &State<Key>, now: Now) {
+    let rejected = flight(state).rejected;
     for error in [RefreshError::transient("later"), RefreshError::ambiguous("lost")] {
         let text = cause_text(&error);
         let taken = take(state, |state| state.settle(&flight(state), &Err(error), None, WAIT, now));
         assert!(taken.answer.is_ok());
         taken.assert_state(|state| {
-            state.phase = failed_view_at(&text, now, FAILED);
+            state.phase = failed_view_at(&text, now, Streak { rejected, ..FAILED });
             state.flights_settled += 1;
         });
         taken.assert_settled(FLIGHT, OutcomeView::Failed(text, WAIT));
@@ -1229,8 +1284,8 @@ fn refresh_failed(cause: &str, wait: Duration) -> AnswerView {
 }
 
 /// A first failure that settles now.
-fn failed_view(error: &str) -> PhaseView {
-    failed_view_at(error, now(), FAILED)
+fn failed_view(error: &str, rejected: bool) -> PhaseView {
+    failed_view_at(error, now(), Streak { rejected, ..FAILED })
 }
 
 fn failed_view_at(error: &str, settled: Now, streak: Streak) -> PhaseView {
@@ -1280,6 +1335,14 @@ fn late_request(state: &State<Key>) -> StepView<Admission<Key>> {
     take(state, |state| state.admit(state.login, true, late))
 }
 
+/// A rejection of a request that had waited before it was first sent.
+#[track_caller]
+fn reject_waited(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
+    let rejection =
+        || -> Option<Rejection> { panic!("no flight starts, so no rejection is needed") };
+    take(state, |state| state.rejected(epoch, false, rejection, now))
+}
+
 #[track_caller]
 fn reject(state: &State<Key>, epoch: Epoch) -> StepView<Reaction> {
     reject_at(state, epoch, now())
@@ -1290,7 +1353,7 @@ fn reject_at(state: &State<Key>, epoch: Epoch, now: Now) -> StepView<Reaction> {
     let mut headers = HeaderMap::new();
     headers.insert(WWW_AUTHENTICATE, HeaderValue::from_static("DPoP"));
     let rejection = || Some(Rejection::new(StatusCode::UNAUTHORIZED, headers.clone()));
-    take(state, |state| state.rejected(epoch, rejection, || now))
+    take(state, |state| state.rejected(epoch, true, rejection, || now))
 }
 
 #[track_caller]
@@ -1331,7 +1394,7 @@ const NEW: u32 = 2;
 /// The back-off of a failed flight.
 const WAIT: Duration = Duration::from_secs(5);
 /// The streak of a flight that starts in [`failed`].
-const FAILED: Streak = Streak { failures: 1, refusals: 0 };
+const FAILED: Streak = Streak { failures: 1, refusals: 0, rejected: false };
 const SETTLED: u64 = 7;
 /// The number of the flight in progress, or else of the next one.
 const FLIGHT: u64 = SETTLED + 1;

@@ -236,19 +236,48 @@ fn a_refresh_or_an_acquire_during_a_back_off_fails_with_the_time_to_wait() {
             refresh_failed("failed", 5 * SECOND)
         );
         taken.assert_unchanged();
-        let taken = acquire(&state, now());
+    }
+    for (state, now) in [(without_key(backing_off()), now()), (failed_until(both(305)), late())] {
+        let taken = acquire(&state, now);
         assert_eq!(
             taken.answer.as_ref().map_err(fail_view).unwrap_err(),
             refresh_failed("failed", 5 * SECOND)
         );
         taken.assert_unchanged();
     }
-    let taken = acquire(&failed_until(both(305)), late());
-    assert_eq!(
-        taken.answer.as_ref().map_err(fail_view).unwrap_err(),
-        refresh_failed("failed", 5 * SECOND)
-    );
-    taken.assert_unchanged();
+}
+
+// ## retry_now()
+
+#[test]
+fn a_retry_ends_a_back_off_and_keeps_the_streak() {
+    let taken = take(&without_key(backing_off()), |state| state.end_back_off(now()));
+    taken.assert_state(|state| {
+        state.phase = PhaseView::Failed(FailureView {
+            error: "failed".to_owned(),
+            streak: FAILED,
+            retry_at: now().instant.into_std(),
+        });
+    });
+    taken.assert_no_effects();
+    let state = taken.next.expect("the back-off is over");
+    let taken = request(&state);
+    let expected = Elected { key: None, ..Elected::new(Cause::Missing) };
+    expected.again().check(&taken, admission_flight);
+}
+
+#[test]
+fn a_retry_without_a_back_off_changes_nothing() {
+    for state in every_phase().into_iter().chain([signed_out(), failed()]) {
+        take(&state, |state| state.end_back_off(now())).assert_unchanged();
+    }
+}
+
+#[test]
+fn a_retry_does_not_end_the_refresh_limit() {
+    let state = beyond_the_limit(due(backing_off()));
+    let after = take(&state, |state| state.end_back_off(now())).next.expect("it is over");
+    assert_eq!(after.renewal_in(now()), Some(26 * SECOND));
 }
 
 #[test]
@@ -342,7 +371,7 @@ fn a_flight_that_becomes_awaited_keeps_its_streak_and_its_start() {
 
 #[test]
 fn the_count_of_failures_saturates() {
-    let streak = Streak { failures: u32::MAX, refusals: u32::MAX };
+    let streak = Streak { failures: u32::MAX, refusals: u32::MAX, rejected: false };
     let worn = Flight { streak, ..new_flight(Cause::Forced, false) };
     assert_eq!(worn.attempt(), u32::MAX);
     let taken = settle_at(&state(Phase::Refreshing(worn)), &refusal(), now());
@@ -428,9 +457,9 @@ fn a_refresh_or_an_acquire_is_not_limited() {
     let expired = acquire(&with_successes(active(), &burst(late())), late());
     assert_eq!(acquired_flight(&expired.answer).cause, Cause::Expiring);
     assert!(expired.effects.launch.is_some());
-    let usable = acquire(&beyond_the_limit(failed()), now());
-    assert_eq!(acquired_flight(&usable.answer).cause, Cause::Forced);
-    assert!(usable.effects.launch.is_some());
+    let missing = acquire(&beyond_the_limit(without_key(failed())), now());
+    assert_eq!(acquired_flight(&missing.answer).cause, Cause::Missing);
+    assert!(missing.effects.launch.is_some());
 }
 
 #[test]

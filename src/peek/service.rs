@@ -10,19 +10,19 @@ use http_body::Body;
 use tower_service::Service;
 
 use crate::{
-    detect::peek::{
+    head::ResponseHead,
+    middleware::extension::Stamp,
+    peek::{
         body::PeekBody,
         future::{PeekedRequest, ResponseFuture},
         predicates::Predicates,
         start::BodyStart,
     },
-    head::ResponseHead,
-    middleware::extension::Stamp,
     replay::head::HeadSummary,
 };
 
-/// The service of a [`PeekLayer`](crate::detect::peek::PeekLayer). See the [module
-/// docs](crate::detect::peek).
+/// The service of a [`PeekLayer`](crate::peek::PeekLayer). See the [module
+/// docs](crate::peek).
 pub struct Peek<S, H, D> {
     inner: S,
     predicates: Arc<Predicates<H, D>>,

@@ -3,11 +3,11 @@ use std::{fmt, sync::Arc};
 use tower_layer::Layer;
 
 use crate::{
-    detect::peek::{predicates::Predicates, service::Peek, start::BodyStart},
     head::ResponseHead,
+    peek::{predicates::Predicates, service::Peek, start::BodyStart},
 };
 
-/// Detects rejections in the body of a response. See the [module docs](crate::detect::peek).
+/// Detects rejections in the body of a response. See the [module docs](crate::peek).
 #[must_use]
 pub struct PeekLayer<H, D> {
     predicates: Arc<Predicates<H, D>>,

@@ -11,9 +11,9 @@ use http_body::Body;
 use pin_project_lite::pin_project;
 
 use crate::{
-    detect::peek::{body::PeekBody, predicates::Predicates, start::BodyStart},
     head::{RequestHead, ResponseHead},
     middleware::extension::Rejected,
+    peek::{body::PeekBody, predicates::Predicates, start::BodyStart},
     replay::head::HeadSummary,
 };
 
@@ -26,13 +26,13 @@ pin_project! {
     #[must_use = "futures do nothing unless polled"]
     pub struct ResponseFuture<F, H, D, B: Body> {
         #[pin]
-        stage: Stage<F, H, D, B>,
+        state: PeekState<F, H, D, B>,
     }
 }
 
 pin_project! {
-    #[project = StageProj]
-    enum Stage<F, H, D, B: Body> {
+    #[project = PeekStateProj]
+    enum PeekState<F, H, D, B: Body> {
         Calling { #[pin] future: F, request: Option<PeekedRequest<H, D>> },
         Reading {
             response: Option<Response<PeekBody<B>>>,
@@ -53,7 +53,7 @@ pub(super) struct PeekedRequest<H, D> {
 
 impl<F, H, D, B: Body> ResponseFuture<F, H, D, B> {
     pub(super) fn new(future: F, request: Option<PeekedRequest<H, D>>) -> Self {
-        Self { stage: Stage::Calling { future, request } }
+        Self { state: PeekState::Calling { future, request } }
     }
 }
 
@@ -67,27 +67,27 @@ where
     type Output = Result<Response<PeekBody<B>>, E>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let mut stage = self.project().stage;
+        let mut state = self.project().state;
         loop {
-            let next = match stage.as_mut().project() {
+            let next = match state.as_mut().project() {
                 // ## Calling => (Reading | done)
                 //
                 // The response passes at once if its request does not carry the credential, if the
                 // predicate is not interested in its head, or if it has no body.
-                StageProj::Calling { future, request } => {
+                PeekStateProj::Calling { future, request } => {
                     let response = ready!(future.poll(cx))?;
                     let request = request.take().filter(|request| request.should_read(&response));
                     let response = response.map(PeekBody::new);
                     let Some(PeekedRequest { predicates, limit, .. }) = request else {
                         return Poll::Ready(Ok(response));
                     };
-                    Stage::Reading { response: Some(response), predicates, limit }
+                    PeekState::Reading { response: Some(response), predicates, limit }
                 }
                 // ## Reading => done
                 //
                 // An error of the body ends the reading too. The caller gets it after the frames
                 // before it, and it says nothing about the credential.
-                StageProj::Reading { response: taken, predicates, limit } => {
+                PeekStateProj::Reading { response: taken, predicates, limit } => {
                     let response = taken.as_mut().expect("polled after its end");
                     ready!(response.body_mut().poll_read(cx, *limit));
                     let mut response = taken.take().expect("reading has a response");
@@ -97,7 +97,7 @@ where
                     return Poll::Ready(Ok(response));
                 }
             };
-            stage.set(next);
+            state.set(next);
         }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 use bytes::Bytes;
 use http_body::{Body, Frame, SizeHint};
 
-use crate::detect::peek::start::BodyStart;
+use crate::peek::start::BodyStart;
 
 /// The body of a response: the frames of `B` as they are.
 pub struct PeekBody<B: Body> {

@@ -10,8 +10,8 @@
 //!   [limit](PeekLayer::limit), and tells whether it rejects the credential.
 //!
 //! A response that rejects the credential gets the marker [`Rejected`](crate::extension::Rejected),
-//! and the `RefreshLayer` treats it like a 401. Its body is handed on whole, like that of every other
-//! response: the same frames in the same order, trailers included.
+//! and the `RefreshLayer` treats it like a 401. Its body is handed on whole, like that of every
+//! other response: the same frames in the same order, trailers included.
 //!
 //! The layer reads only responses to requests that carry the session's credential, and recognises
 //! them by their [`Stamp`](crate::extension::Stamp): the `RefreshLayer` has to
@@ -33,7 +33,7 @@
 //! use tower::ServiceBuilder;
 //! use tower_refresh::{
 //!     Origin, RefreshLayer, Session,
-//!     detect::peek::{BodyStart, PeekLayer},
+//!     peek::{BodyStart, PeekLayer},
 //!     head::ResponseHead,
 //! };
 //!
@@ -63,7 +63,7 @@
 //!
 //! ```
 //! use http::StatusCode;
-//! use tower_refresh::detect::peek::PeekLayer;
+//! use tower_refresh::peek::PeekLayer;
 //!
 //! let layer = PeekLayer::new(
 //!     |response| response.status() == StatusCode::OK,

@@ -15,7 +15,7 @@ impl<'a> BodyStart<'a> {
         Self { bytes, is_whole }
     }
 
-    /// The bytes, up to the layer's [limit](crate::detect::peek::PeekLayer::limit).
+    /// The bytes, up to the layer's [limit](crate::peek::PeekLayer::limit).
     pub fn bytes(&self) -> &'a [u8] {
         self.bytes
     }
