@@ -115,6 +115,7 @@
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
@@ -124,7 +125,7 @@
 //!
 //! # Minimum supported Rust version
 //!
-//! Rust 1.88. A minor release may raise it.
+//! Rust 1.89. A minor release may raise it.
 //!
 //! [Tower]: https://docs.rs/tower
 
@@ -150,6 +151,9 @@ pub mod peek;
 pub mod refresher;
 pub mod respond;
 pub mod session;
+#[cfg(feature = "store")]
+#[cfg_attr(docsrs, doc(cfg(feature = "store")))]
+pub mod store;
 pub mod testing;
 
 mod error;

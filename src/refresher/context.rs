@@ -13,12 +13,15 @@ use crate::{
 /// use tower_refresh::{refresher_fn, RefreshContext, RefreshError, Session, Token};
 ///
 /// # async fn fetch(_: Option<&str>) -> Result<Token, RefreshError> { unimplemented!() }
-/// # async fn store(_: &Token) {}
+/// # async fn save(_: Token) {}
 /// let refresher = refresher_fn(|context: RefreshContext| async move {
 ///     println!("{:?}, after {:?}", context.cause(), context.previous_error());
 ///     let token = fetch(context.current().and_then(|token| token.refresh_token())).await?;
 ///     if !context.is_fenced() {
-///         store(&token).await;
+///         // In a task of its own: the time-out of the refresh must not cut off the save of a
+///         // rotated refresh token. The feature `store` does this and more.
+///         let saved = tokio::spawn(save(token.clone()));
+///         drop(saved.await);
 ///     }
 ///     Ok(token)
 /// });

@@ -1,0 +1,439 @@
+use std::{error, fmt, sync::Arc, time::Duration};
+
+use tokio::time;
+
+use crate::{
+    credential::{contract::Credential, token::Token},
+    identity::Login,
+    refresher::contract::Refresher,
+    session::{Phase, handle::Session},
+    store::{
+        codec::{Codec, TokenCodec},
+        contract::{Store, Swapped, Version},
+        error::StoreError,
+        stored::{
+            builder::StoredBuilder,
+            desk::Desk,
+            knowledge::{Content, Mark},
+        },
+    },
+};
+
+/// A [`Refresher`] over a [`Store`], and a handle of what the session does not see.
+///
+/// One `Stored` serves one session. Clones are the same driver: one goes into the session, and one
+/// stays with the application. See the [module docs](crate::store) for an example.
+pub struct Stored<R, S, C = Token>(Arc<Inner<R, S, C>>);
+
+struct Inner<R, S, C> {
+    refresher: R,
+    desk: Arc<Desk<S, C>>,
+}
+
+/// A login could not be saved, and has not begun.
+///
+/// `Debug` does not show the credential.
+pub struct NotSaved<C> {
+    credential: C,
+    error: StoreError,
+}
+
+/// Ends a login's turn at the desk, also when its task is aborted.
+struct LoggingIn<S: Store, C: Credential + Clone>(Arc<Desk<S, C>>);
+
+/// How often a login lets its save be tried.
+const ATTEMPTS: u32 = 3;
+const PAUSE: Duration = Duration::from_millis(100);
+/// How often a login is written over what others write.
+const MAX_SWAPS: u32 = 32;
+/// How long [`Stored::follow`] waits without a hint before it looks, and at least between two
+/// looks.
+const LOOK_EVERY: Duration = Duration::from_secs(30);
+const MIN_NAP: Duration = Duration::from_millis(10);
+const MAX_NAP: Duration = Duration::from_secs(1);
+
+// === impl Stored ===
+
+impl<R, S> Stored<R, S>
+where
+    R: Refresher,
+    S: Store,
+{
+    /// A driver for tokens that are stored under this name, with all settings at their defaults.
+    ///
+    /// The name says whose login it is. It may be any text, and is no secret.
+    pub fn new(refresher: R, store: S, name: impl Into<Arc<str>>) -> Self {
+        Self::builder(refresher, store, name).build()
+    }
+
+    /// Starts a driver for tokens with settings of its own.
+    pub fn builder(refresher: R, store: S, name: impl Into<Arc<str>>) -> StoredBuilder<R, S> {
+        Self::builder_with(refresher, store, name, TokenCodec)
+    }
+}
+
+impl<R, S, C> Stored<R, S, C>
+where
+    R: Refresher<C>,
+    S: Store,
+    C: Credential + Clone,
+{
+    /// Starts a driver for credentials of another type.
+    pub fn builder_with(
+        refresher: R,
+        store: S,
+        name: impl Into<Arc<str>>,
+        codec: impl Codec<C>,
+    ) -> StoredBuilder<R, S, C> {
+        StoredBuilder::new(refresher, store, name.into(), Arc::new(codec))
+    }
+}
+
+impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
+    pub(super) fn refresher(&self) -> &R {
+        &self.0.refresher
+    }
+
+    pub(super) fn desk(&self) -> &Arc<Desk<S, C>> {
+        &self.0.desk
+    }
+
+    /// Loads what is stored, and logs in with it: what a program does at its start. `None` where
+    /// nothing is stored, or where the login has ended.
+    ///
+    /// A credential that has expired is not used. Its refresh has started when this returns, and
+    /// requests wait for it.
+    ///
+    /// # Errors
+    ///
+    /// The store fails, or has something that cannot be read. The session stays as it is.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time: the session then stays as it is.
+    pub async fn open(&self, session: &Session<C>) -> Result<Option<Login>, StoreError> {
+        let desk = self.desk();
+        desk.bind(session);
+        desk.look().await?;
+        desk.start_saving(None, None);
+        Ok(self.deliver(session))
+    }
+
+    /// Saves a credential, and begins a new login with it, in this order. It takes the place of
+    /// everything that is stored, the end of an earlier login included.
+    ///
+    /// # Errors
+    ///
+    /// [`NotSaved`] gives the credential back. The session stays as it is. Where the store gave no
+    /// answer, other processes may find the credential nevertheless.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// The login takes place even if the future is dropped after its first poll.
+    pub async fn login(&self, session: &Session<C>, credential: C) -> Result<Login, NotSaved<C>> {
+        let (desk, session) = (self.desk().clone(), session.clone());
+        desk.bind(&session);
+        let login = LoggingIn::new(&desk);
+        let task = tokio::spawn({
+            let credential = credential.clone();
+            async move { login.run(&session, credential).await }
+        });
+        let aborted = || StoreError::unavailable("the runtime has shut down");
+        let result = task.await.unwrap_or_else(|_| Err(aborted()));
+        result.map_err(|error| NotSaved { credential, error })
+    }
+
+    /// Ends the session's login when this is called, and leaves a tombstone in the store: all other
+    /// processes end it at their next refresh. The future ends when the tombstone is saved and the
+    /// session's hook has run.
+    ///
+    /// # Errors
+    ///
+    /// The tombstone could not be saved by several attempts. The session is logged out, and the
+    /// driver goes on trying.
+    ///
+    /// # Panics
+    ///
+    /// Outside a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time: the logout takes place.
+    pub fn logout(
+        &self,
+        session: &Session<C>,
+    ) -> impl Future<Output = Result<(), StoreError>> + Send + use<R, S, C> {
+        let desk = self.desk().clone();
+        desk.bind(session);
+        let now = desk.now();
+        {
+            let mut state = desk.state();
+            state.told = Some(session.state().login());
+            state.knowledge.logged_out(now);
+        }
+        desk.start_saving(None, None);
+        let hook = session.logout();
+        async move {
+            let saved = desk.all_saved().await;
+            hook.await;
+            saved
+        }
+    }
+
+    /// Takes over what other processes write, and their logouts: a future for a program to spawn.
+    ///
+    /// Without it a session learns of them at its next refresh. It ends when the session is gone,
+    /// and does not keep it alive.
+    ///
+    /// # Panics
+    ///
+    /// When it is polled outside a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// May be dropped at any time.
+    pub fn follow(&self, session: &Session<C>) -> impl Future<Output = ()> + Send + use<R, S, C> {
+        let desk = self.desk().clone();
+        desk.bind(session);
+        let weak = session.downgrade();
+        let driver = Stored(Arc::new(Inner { refresher: (), desk }));
+        async move {
+            let desk = driver.desk();
+            let mut nap = MIN_NAP;
+            loop {
+                let at = desk.state().knowledge.at();
+                let before = desk.state().knowledge.mark();
+                drop(time::timeout(LOOK_EVERY, desk.changed(at)).await);
+                if weak.upgrade().is_none() {
+                    return;
+                }
+                let looked = desk.look().await;
+                desk.start_saving(None, None);
+                let Some(session) = weak.upgrade() else { return };
+                if looked.is_ok() && desk.state().knowledge.mark() != before {
+                    driver.deliver(&session);
+                    nap = MIN_NAP;
+                    continue;
+                }
+                drop(session);
+                // A store that is down, or whose hints are wrong.
+                time::sleep(nap).await;
+                nap = (nap * 2).min(MAX_NAP);
+            }
+        }
+    }
+
+    /// Whether everything that this driver knows is in the store.
+    pub fn is_saved(&self) -> bool {
+        !self.desk().state().knowledge.is_pending()
+    }
+
+    /// Gives the session what the store has.
+    fn deliver(&self, session: &Session<C>) -> Option<Login> {
+        let desk = self.desk();
+        let state = session.state();
+        let is_logged_out = matches!(state.phase(), Phase::LoggedOut(_));
+        let current = (!is_logged_out).then(|| state.login());
+        let (content, mark) = {
+            let desk = desk.state();
+            if desk.logging_in > 0 || desk.knowledge.is_pending() {
+                // The login, or the refresh, that is under way delivers.
+                return current;
+            }
+            if let (Some((handed, _)), Some(mark)) = (desk.handed, desk.knowledge.mark())
+                && handed == mark
+                && state.credential().is_some()
+            {
+                return current;
+            }
+            (desk.knowledge.content().clone(), desk.knowledge.mark())
+        };
+        match content {
+            Content::Nothing => None,
+            Content::Ended => {
+                if !is_logged_out {
+                    desk.state().told = Some(state.login());
+                    drop(session.logout());
+                }
+                None
+            }
+            Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
+                desk.state().handed = mark.map(|mark| (mark, state.generation()));
+                if is_logged_out {
+                    return Some(session.login(credential));
+                }
+                // A login that has ended in this moment takes nothing any more.
+                session.replace(state.login(), credential).is_ok().then(|| state.login())
+            }
+            Content::Live(_) => {
+                if state.credential().is_none() {
+                    // Begins a login, and its flight finds the stored refresh token.
+                    drop(session.acquire());
+                }
+                Some(session.state().login())
+            }
+        }
+    }
+}
+
+impl<R, S, C> Clone for Stored<R, S, C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<R, S, C> fmt::Debug for Stored<R, S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Stored").finish_non_exhaustive()
+    }
+}
+
+// === impl StoredBuilder ===
+
+impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
+    /// Makes the driver.
+    pub fn build(self) -> Stored<R, S, C> {
+        let desk = Arc::new(Desk::new(self.store, self.name, self.settings));
+        Stored(Arc::new(Inner { refresher: self.refresher, desk }))
+    }
+}
+
+// === impl LoggingIn ===
+
+impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
+    fn new(desk: &Arc<Desk<S, C>>) -> Self {
+        let mut state = desk.state();
+        state.logins += 1;
+        state.logging_in += 1;
+        drop(state);
+        Self(desk.clone())
+    }
+
+    async fn run(self, session: &Session<C>, credential: C) -> Result<Login, StoreError> {
+        let desk = &self.0;
+        let seen = self.look().await?;
+        let mark = {
+            let now = desk.now();
+            desk.state().knowledge.user_mark(now)
+        };
+        let copy = desk.with_end(&credential, session.wall());
+        let content = Content::Live(copy.clone());
+        let (version, mark) = self.write(seen, mark, content).await?;
+        let generation = session.state().generation();
+        {
+            let mut state = desk.state();
+            state.knowledge.logged_in(version, mark, copy);
+            state.handed = Some((mark, generation));
+            state.told = None;
+        }
+        Ok(session.login(credential))
+    }
+
+    /// The version to write over, whatever it is the version of.
+    async fn look(&self) -> Result<Option<Version>, StoreError> {
+        let desk = &self.0;
+        let asked = desk.state().knowledge.moment();
+        let mut attempt = 1;
+        let record = loop {
+            match desk.load().await {
+                Ok(record) => break record,
+                Err(error) if attempt == ATTEMPTS => return Err(error),
+                Err(_) => attempt += 1,
+            }
+            time::sleep(PAUSE).await;
+        };
+        let Some(record) = record else { return Ok(None) };
+        if let Ok(found) = desk.open(&record) {
+            desk.state().knowledge.observe(asked, Some(found));
+        }
+        Ok(Some(record.version()))
+    }
+
+    async fn write(
+        &self,
+        mut seen: Option<Version>,
+        mark: Mark,
+        content: Content<C>,
+    ) -> Result<(Version, Mark), StoreError> {
+        let desk = &self.0;
+        let mut marks = vec![mark];
+        let mut failures = 0;
+        for _ in 0..MAX_SWAPS {
+            let mark = *marks.last().expect("there is one from the start");
+            match desk.swap(seen, mark, false, &content).await {
+                Ok(Swapped::Done(version)) => return Ok((version, mark)),
+                Ok(Swapped::Lost(None)) => seen = None,
+                Ok(Swapped::Lost(Some(record))) => {
+                    seen = Some(record.version());
+                    if let Ok(found) = desk.open(&record) {
+                        // A write whose acknowledgement was lost.
+                        if marks.contains(&found.mark) {
+                            return Ok((record.version(), found.mark));
+                        }
+                        let now = desk.now();
+                        marks.push(desk.state().knowledge.mark_beyond(found.mark, now));
+                    }
+                }
+                Err(error) => {
+                    failures += 1;
+                    if failures == ATTEMPTS {
+                        return Err(error);
+                    }
+                    time::sleep(PAUSE).await;
+                }
+            }
+        }
+        Err(StoreError::unavailable("others write without a pause"))
+    }
+}
+
+impl<S: Store, C: Credential + Clone> Drop for LoggingIn<S, C> {
+    fn drop(&mut self) {
+        self.0.has_logged_in();
+    }
+}
+
+// === impl NotSaved ===
+
+impl<C> NotSaved<C> {
+    /// The credential of the login.
+    pub fn credential(&self) -> &C {
+        &self.credential
+    }
+
+    /// The credential of the login, to try again with.
+    pub fn into_credential(self) -> C {
+        self.credential
+    }
+
+    /// Why it could not be saved.
+    pub fn error(&self) -> &StoreError {
+        &self.error
+    }
+}
+
+impl<C> fmt::Debug for NotSaved<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("NotSaved").field("error", &self.error).finish_non_exhaustive()
+    }
+}
+
+impl<C> fmt::Display for NotSaved<C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the login could not be saved")
+    }
+}
+
+impl<C> error::Error for NotSaved<C> {
+    fn source(&self) -> Option<&(dyn error::Error + 'static)> {
+        Some(&self.error)
+    }
+}

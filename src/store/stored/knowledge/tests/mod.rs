@@ -1,0 +1,2 @@
+mod simulation;
+mod table;

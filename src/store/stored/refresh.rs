@@ -1,0 +1,366 @@
+use std::{error, fmt, sync::Arc, time::Duration};
+
+use tokio::time::{self, Instant};
+
+use crate::{
+    credential::contract::Credential,
+    error::RefreshError,
+    identity::Generation,
+    refresher::{
+        cause::Cause,
+        context::RefreshContext,
+        contract::{BoxFuture, Refresher},
+    },
+    store::{
+        contract::Store,
+        error::StoreError,
+        stored::{
+            OnOutage,
+            desk::Desk,
+            driver::Stored,
+            flight::{Flight, Step},
+            knowledge::{Content, Fate, Mark},
+            lease::Lease,
+        },
+    },
+};
+
+/// One refresh on its way through the steps of a [`Flight`].
+struct Run<'a, R, S: Store, C: Credential + Clone> {
+    refresher: &'a R,
+    desk: &'a Arc<Desk<S, C>>,
+    context: RefreshContext<C>,
+    flight: Flight,
+    lease: Option<Arc<Lease>>,
+    /// The logins by the handle that had begun when this started.
+    logins: u64,
+    give_up_at: Instant,
+    nap: Duration,
+}
+
+/// The login ended elsewhere.
+#[derive(Debug)]
+struct EndedElsewhere;
+
+/// A login took the place of the one that was to be refreshed.
+#[derive(Debug)]
+struct Overtaken;
+
+/// Another replica refreshes, and takes its time.
+#[derive(Debug)]
+struct Busy;
+
+/// The store changed more often than a refresh follows.
+#[derive(Debug)]
+struct Contended;
+
+/// How long the session waits before it tries a store again that was down.
+const RETRY_AFTER: Duration = Duration::from_secs(2);
+/// How long a refresh waits for a hint before it looks again.
+const POLL: Duration = Duration::from_millis(500);
+/// The least and the most time from a hint to the look.
+const MIN_NAP: Duration = Duration::from_millis(5);
+const MAX_NAP: Duration = Duration::from_millis(100);
+/// A refresh takes five or six steps where no other replica interferes.
+const MAX_STEPS: u32 = 64;
+
+// === impl Refresher ===
+
+impl<R, S, C> Refresher<C> for Stored<R, S, C>
+where
+    R: Refresher<C>,
+    S: Store,
+    C: Credential + Clone,
+{
+    fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
+        Box::pin(Run::new(self.refresher(), self.desk(), context).run())
+    }
+}
+
+// === impl Run ===
+
+impl<'a, R, S, C> Run<'a, R, S, C>
+where
+    R: Refresher<C>,
+    S: Store,
+    C: Credential + Clone,
+{
+    fn new(refresher: &'a R, desk: &'a Arc<Desk<S, C>>, context: RefreshContext<C>) -> Self {
+        let state = desk.state();
+        let is_new_login = state.told.is_some_and(|told| told != context.login());
+        let fresh = is_new_login && context.current().is_none();
+        let logins = state.logins;
+        drop(state);
+        Self {
+            refresher,
+            desk,
+            flight: Flight::new(context.cause() == Cause::Forced, fresh),
+            context,
+            lease: None,
+            logins,
+            give_up_at: Instant::now() + desk.settings.patience,
+            nap: MIN_NAP,
+        }
+    }
+
+    async fn run(mut self) -> Result<C, RefreshError> {
+        let mut steps = 0;
+        while steps < MAX_STEPS {
+            steps += 1;
+            match self.next() {
+                Step::Look => match self.desk.look().await {
+                    Ok(()) => self.flight.has_looked(),
+                    Err(error) => self.outage(error)?,
+                },
+                Step::Save => {
+                    self.desk.start_saving(self.lease.as_ref(), None);
+                    if let Err(error) = self.desk.nothing_unsaved().await {
+                        self.outage(error)?;
+                    }
+                }
+                Step::Lease => {
+                    if !self.take_lease().await? {
+                        // Patience bounds the waiting, not the number of hints.
+                        steps = 0;
+                    }
+                }
+                Step::Adopt { mark, credential } => return self.answer(mark, credential),
+                Step::End => return Err(self.end()),
+                Step::Exchange { from, credential } => {
+                    if let Some(answer) = self.exchange(from, credential).await {
+                        return answer;
+                    }
+                }
+            }
+        }
+        Err(RefreshError::transient(Contended).with_retry_after(RETRY_AFTER))
+    }
+
+    fn next(&self) -> Step<C> {
+        let mut known = None;
+        loop {
+            let (handed, step) = {
+                let state = self.desk.state();
+                (state.handed, self.flight.next(&state.knowledge, |mark, _| known != Some(mark)))
+            };
+            match &step {
+                // Judged outside the lock, since it is the user's code that judges.
+                Step::Adopt { mark, credential } if !self.is_news(handed, *mark, credential) => {
+                    known = Some(*mark);
+                }
+                _ => return step,
+            }
+        }
+    }
+
+    /// Whether a credential is usable, and the session does not have it.
+    ///
+    /// Two signs tell that the session has it: its generation has grown since it was handed over,
+    /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is
+    /// newest is never judged by them.
+    fn is_news(&self, handed: Option<(Mark, Generation)>, mark: Mark, credential: &C) -> bool {
+        let was_taken = handed.is_some_and(|(handed, generation)| {
+            handed == mark && self.context.generation() > generation
+        });
+        let current = self.context.current();
+        let has_it = current.is_some_and(|current| was_taken || (**current).is_same(credential));
+        !has_it && Desk::<S, C>::is_usable(credential, self.context.now())
+    }
+
+    /// `false` after a wait for another replica's lease.
+    async fn take_lease(&mut self) -> Result<bool, RefreshError> {
+        match self.desk.lease().await {
+            Ok(Ok(lease)) => {
+                self.lease = Some(lease);
+                self.flight.has_leased();
+                Ok(true)
+            }
+            Ok(Err(left)) => self.wait_for_other(left).await.map(|()| false),
+            Err(error) => self.outage(error).map(|()| true),
+        }
+    }
+
+    /// Another replica has the lease. The hint tells of its save, and the time is for hints that
+    /// are lost.
+    async fn wait_for_other(&mut self, left: Duration) -> Result<(), RefreshError> {
+        let patience = self.give_up_at.saturating_duration_since(Instant::now());
+        if patience.is_zero() {
+            return Err(RefreshError::transient(Busy).with_retry_after(left.min(RETRY_AFTER)));
+        }
+        let at = self.desk.state().knowledge.at();
+        let hint = self.desk.changed(at);
+        drop(time::timeout(left.min(POLL).min(patience), hint).await);
+        // Hints may be wrong.
+        time::sleep(self.nap).await;
+        self.nap = (self.nap * 2).min(MAX_NAP);
+        self.flight.has_no_lease();
+        Ok(())
+    }
+
+    /// `None` where the flight has to go on with what was learned.
+    async fn exchange(
+        &mut self,
+        from: Option<Mark>,
+        credential: Option<C>,
+    ) -> Option<Result<C, RefreshError>> {
+        if self.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
+            // A process that was stopped may find its lease over, and another's in its place.
+            self.lease = None;
+            if !self.flight.is_alone() {
+                self.flight.has_no_lease();
+                return None;
+            }
+        }
+        let mut context = self.context.clone();
+        if let Some(credential) = credential {
+            context = context.with_current(Arc::new(credential));
+        }
+        // From the answer to the start of the save there is no await, so that neither the session's
+        // time-out nor anything else comes between.
+        match self.refresher.refresh(context).await {
+            Ok(credential) => {
+                let (now, copy) =
+                    (self.desk.now(), self.desk.with_end(&credential, self.context.now()));
+                let mark = self.desk.state().knowledge.exchanged(from, copy, now);
+                self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
+                self.exchanged(mark, credential).await
+            }
+            Err(error) if error.is_terminal() => {
+                let mark = self.desk.state().knowledge.refused(from);
+                self.desk.start_saving(self.lease.as_ref(), None);
+                self.refused(mark, error).await
+            }
+            Err(error) => Some(Err(error)),
+        }
+    }
+
+    async fn exchanged(
+        &mut self,
+        mark: Option<Mark>,
+        credential: C,
+    ) -> Option<Result<C, RefreshError>> {
+        let saved = match mark {
+            Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
+            Some(mark) => self.desk.saved(mark).await,
+            None => Ok(Fate::Overtaken),
+        };
+        match (mark, saved) {
+            // A save that failed was reported. It goes on, and comes before the next exchange.
+            (Some(mark), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
+                Some(self.answer(mark, credential))
+            }
+            (_, _) => self.overtaken(credential),
+        }
+    }
+
+    /// Something else is in the place of what this refresh brought.
+    fn overtaken(&mut self, credential: C) -> Option<Result<C, RefreshError>> {
+        if self.context.is_fenced() {
+            // The session knows better whom it is for: its hook, after a logout.
+            return Some(Ok(credential));
+        }
+        let login = self.context.login();
+        if !matches!(self.desk.state().knowledge.content(), Content::Ended) {
+            return None;
+        }
+        // A logout elsewhere came first. A credential that comes after the session's logout goes to
+        // its hook, to be revoked.
+        match self.desk.session() {
+            Some(session) if session.state().login() == login => {
+                self.desk.state().told = Some(login);
+                drop(session.logout());
+                Some(Ok(credential))
+            }
+            _ => Some(Err(self.end())),
+        }
+    }
+
+    async fn refused(
+        &mut self,
+        mark: Option<Mark>,
+        error: RefreshError,
+    ) -> Option<Result<C, RefreshError>> {
+        let saved = match mark {
+            Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
+            Some(mark) => self.desk.saved(mark).await,
+            None => Ok(Fate::Overtaken),
+        };
+        match saved {
+            Ok(Fate::Overtaken) => match self.desk.state().knowledge.content() {
+                // A newer credential beats the refusal of an older one.
+                Content::Live(_) => return None,
+                Content::Ended | Content::Nothing => {}
+            },
+            Ok(Fate::Saved | Fate::Pending) => {}
+            // Whether there is a newer one is not known. The refused one is not presented again.
+            Err(store) => return Some(self.outage(store).and(Err(error))),
+        }
+        self.desk.state().told = Some(self.context.login());
+        Some(Err(error))
+    }
+
+    fn answer(&self, mark: Mark, credential: C) -> Result<C, RefreshError> {
+        let mut state = self.desk.state();
+        if state.logins != self.logins || state.logging_in > 0 {
+            // What was found may belong to the login that the session is about to begin.
+            return Err(RefreshError::transient(Overtaken));
+        }
+        state.handed = Some((mark, self.context.generation()));
+        Ok(credential)
+    }
+
+    fn end(&self) -> RefreshError {
+        self.desk.state().told = Some(self.context.login());
+        RefreshError::terminal(EndedElsewhere)
+    }
+
+    fn outage(&mut self, error: StoreError) -> Result<(), RefreshError> {
+        match self.desk.settings.on_outage {
+            OnOutage::Wait => Err(RefreshError::transient(error).with_retry_after(RETRY_AFTER)),
+            OnOutage::Alone => {
+                self.flight.goes_alone();
+                Ok(())
+            }
+        }
+    }
+}
+
+// === impl EndedElsewhere ===
+
+impl fmt::Display for EndedElsewhere {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("the login was ended in the store")
+    }
+}
+
+impl error::Error for EndedElsewhere {}
+
+// === impl Overtaken ===
+
+impl fmt::Display for Overtaken {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another login is being saved")
+    }
+}
+
+impl error::Error for Overtaken {}
+
+// === impl Busy ===
+
+impl fmt::Display for Busy {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("another process has not finished its refresh")
+    }
+}
+
+impl error::Error for Busy {}
+
+// === impl Contended ===
+
+impl fmt::Display for Contended {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("other processes changed the stored login too often")
+    }
+}
+
+impl error::Error for Contended {}

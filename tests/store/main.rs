@@ -1,0 +1,9 @@
+//! Stores and the driver over them, by the public API.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod conformance;
+mod driver;
+mod files;
+mod processes;
+mod support;
