@@ -49,7 +49,7 @@ pub trait Credential: Send + Sync + 'static {
     /// Puts the credential on the head of a request, and replaces an earlier credential there.
     ///
     /// Called right before every send, the replay included. It can't fail: a conversion that can
-    /// fail belongs into the constructor of the credential.
+    /// fail belongs in the constructor of the credential.
     fn apply(&self, request: &mut request::Parts);
 
     /// The time at which the upstream stops accepting the credential, if it is known.
