@@ -28,9 +28,9 @@ const THIS: &str = include_str!("quickstart.rs");
 async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
     // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
-    let service = ClientAuth::basic("my-service", "s3cr3t");
-    let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, service));
-    // The session holds the token. All clients that share the session share each refresh.
+    let client_auth = ClientAuth::basic("my-service", "s3cr3t");
+    let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, client_auth));
+    // The session holds the token, and shares each refresh. On demand: the first request obtains a token.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     // The layer adds the token to requests to this origin, and replays a rejected one once.
     let api = Origin::try_from(origin)?;

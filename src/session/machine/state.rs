@@ -311,7 +311,7 @@ impl<C> State<C> {
     }
 
     /// Whether a request that is sent now should start a renewal: `renewal_in` for the fresh path.
-    /// Reads no clock unless the expiry is known.
+    /// No clock is read unless the expiry is known.
     #[inline]
     pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
         let Some(renew_at) = self.entry().and_then(Entry::renew_at) else { return false };
