@@ -1,4 +1,4 @@
-//! The contract of a [`Store`](crate::store::Store) as checks: for those who write one.
+//! The contract of a [`Store`] as checks: for those who write one.
 //!
 //! [`conformance_tests!`] makes a test of each check:
 //!

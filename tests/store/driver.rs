@@ -357,6 +357,32 @@ async fn g18_a_logout_during_a_refresh_of_the_same_session_wins() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_logout_hands_the_hook_a_credential_whose_refresh_timed_out_in_its_save() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let driver = Stored::new(endpoint.clone(), store.clone(), "ann");
+    let session = Session::builder(driver.clone())
+        .refresh_timeout(Duration::from_millis(500))
+        .on_login_end({
+            let revoked = revoked.clone();
+            move |end: EndedLogin| {
+                let token = end.credential().map(|token| token.access_token().to_owned());
+                revoked.lock().unwrap().extend(token);
+                async {}
+            }
+        })
+        .build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    store.set(Faults { slow: Duration::from_secs(2), ..Faults::default() });
+    drop(session.refresh().await.unwrap_err());
+    driver.logout(&session).await.unwrap();
+    assert_eq!(*revoked.lock().unwrap(), ["at-101"]);
+    store.heal();
+    time::sleep(Duration::from_secs(20)).await;
+    assert_eq!(stored(&store).await, None);
+}
+
+#[tokio::test(start_paused = true)]
 async fn g18_a_login_is_not_ended_by_a_logout_from_before_that_was_not_saved() {
     let store = Faulty::default();
     let (_, session, driver) = logged_in(&store, true).await;

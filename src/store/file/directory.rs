@@ -248,13 +248,22 @@ fn check_directory(path: &Path) -> Result<(), StoreError> {
         if metadata.mode() & 0o022 != 0 {
             return Err(StoreError::denied(Exposed("others may write to the directory")));
         }
-        // The owner of a process, where the kernel tells. Elsewhere the first write finds out.
-        let me = fs::metadata("/proc/self").ok().map(|process| process.uid());
-        if me.is_some_and(|me| me != metadata.uid()) {
+        if effective_user().is_some_and(|me| me != metadata.uid()) {
             return Err(StoreError::denied(Exposed("the directory has another owner")));
         }
     }
     Ok(())
+}
+
+/// The effective user of this process, where the kernel tells. Elsewhere the first write finds out
+/// whether the directory is another user's.
+///
+/// The owner of `/proc/self` would be root for a process that may not be dumped.
+#[cfg(unix)]
+fn effective_user() -> Option<u32> {
+    let status = fs::read_to_string("/proc/self/status").ok()?;
+    let users = status.lines().find_map(|line| line.strip_prefix("Uid:"))?;
+    users.split_whitespace().nth(1)?.parse().ok()
 }
 
 #[cfg_attr(not(unix), expect(unused_variables, reason = "modes and owners are things of Unix"))]

@@ -174,10 +174,19 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
         let now = desk.now();
-        {
+        let login = session.state().login();
+        let undelivered = {
             let mut state = desk.state();
-            state.told = Some(session.state().login());
+            let mark = state.knowledge.mark();
+            let was_handed = state.handed.is_some_and(|(handed, _)| Some(handed) == mark);
+            let content = state.knowledge.content().clone();
+            state.told = Some(login);
             state.knowledge.logged_out(now);
+            (!was_handed).then_some(content)
+        };
+        if let Some(Content::Live(credential)) = undelivered {
+            // A refresh that timed out in its save. The hook is to revoke the newest credential.
+            drop(session.replace(login, credential));
         }
         desk.start_saving(None, None);
         let hook = session.logout();
