@@ -30,7 +30,7 @@ async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxErro
     let url = EndpointUrl::new(token)?;
     let client_auth = ClientAuth::basic("my-service", "s3cr3t");
     let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, client_auth));
-    // The session holds the token, and shares each refresh. On demand: the first request obtains a token.
+    // The session holds the token. On demand: the first request obtains it.
     let session = Session::builder(refresher).acquire_on_demand(true).build();
     // The layer adds the token to requests to this origin, and replays a rejected one once.
     let api = Origin::try_from(origin)?;
