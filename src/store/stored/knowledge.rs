@@ -81,6 +81,8 @@ pub(super) struct Write<C> {
     pub(super) mark: Mark,
     pub(super) content: Content<C>,
     pub(super) intent: Intent,
+    /// See [`Found::is_restored`].
+    pub(super) is_restored: bool,
     moment: Moment,
 }
 
@@ -204,9 +206,13 @@ impl<C: Clone> Knowledge<C> {
 
     /// The write that has to be made, if any.
     pub(super) fn write(&self) -> Option<Write<C>> {
+        let intent = self.pending?;
+        let went_back = self.at.is_some() && self.at != self.stored.map(|(version, _)| version);
         Some(Write {
             seen: self.at,
-            intent: self.pending?,
+            intent,
+            // A logout is newer than whatever it is written over.
+            is_restored: went_back && intent != Intent::Logout,
             mark: self.mark.expect("a content that has to be written has a mark"),
             content: self.content.clone(),
             moment: self.moment(),
