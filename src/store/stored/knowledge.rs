@@ -221,15 +221,15 @@ impl<C: Clone> Knowledge<C> {
 
     /// A write was acknowledged.
     pub(super) fn written(&mut self, write: &Write<C>, version: Version) {
-        if self.stored.is_some_and(|(at, mark)| at > version && mark.number > write.mark.number) {
-            // Something newer was found since.
-            return;
-        }
-        self.changes += 1;
-        self.at = Some(version);
-        self.stored = Some((version, write.mark));
         if self.mark == Some(write.mark) {
+            self.changes += 1;
+            self.at = Some(version);
+            self.stored = Some((version, write.mark));
             self.pending = None;
+        } else if self.stored.is_none_or(|(known, _)| known < version) {
+            // Something newer was learned since, and what was written is known to be older.
+            let Write { mark, content, .. } = write.clone();
+            self.found(Found { version, mark, is_restored: true, content });
         }
     }
 

@@ -303,6 +303,7 @@ impl World {
                 // What was under way to the store that failed is lost with it.
                 for replica in &mut self.replicas {
                     replica.late.clear();
+                    replica.saving.take_if(|saving| saving.answer.is_none());
                 }
             }
             95 if self.weather == Weather::Foul => self.shop.lease = None,
