@@ -102,6 +102,8 @@
 //!   next process presents the old one, which many token endpoints allow for a short while.
 //! - A store that loses acknowledged writes makes replicas exchange a credential twice, if none of
 //!   those that know of the newer one is alive.
+//! - A write that is executed long after its deadline, by a store that has failed over since, may
+//!   bring back an older credential.
 //! - Clocks that differ cost exchanges: a credential that a fast clock takes for expired is
 //!   exchanged, and not adopted.
 //! - [`SessionBuilder::terminal_after`](crate::session::SessionBuilder::terminal_after) does not

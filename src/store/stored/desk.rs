@@ -296,8 +296,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                     return;
                 }
             };
-            let is_restored = write.intent == Intent::Restore;
-            let result = self.swap(write.seen, write.mark, is_restored, &write.content).await;
+            let result = self.swap(write.seen, write.mark, write.is_restored, &write.content).await;
             let result = self.settle(&write, result);
             if let Err(error) = &result {
                 let failures = {

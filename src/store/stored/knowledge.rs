@@ -81,6 +81,8 @@ pub(super) struct Write<C> {
     pub(super) mark: Mark,
     pub(super) content: Content<C>,
     pub(super) intent: Intent,
+    /// See [`Found::is_restored`].
+    pub(super) is_restored: bool,
     moment: Moment,
 }
 
@@ -204,9 +206,13 @@ impl<C: Clone> Knowledge<C> {
 
     /// The write that has to be made, if any.
     pub(super) fn write(&self) -> Option<Write<C>> {
+        let intent = self.pending?;
+        let went_back = self.at.is_some() && self.at != self.stored.map(|(version, _)| version);
         Some(Write {
             seen: self.at,
-            intent: self.pending?,
+            intent,
+            // A logout is newer than whatever it is written over.
+            is_restored: went_back && intent != Intent::Logout,
             mark: self.mark.expect("a content that has to be written has a mark"),
             content: self.content.clone(),
             moment: self.moment(),
@@ -215,15 +221,15 @@ impl<C: Clone> Knowledge<C> {
 
     /// A write was acknowledged.
     pub(super) fn written(&mut self, write: &Write<C>, version: Version) {
-        if self.stored.is_some_and(|(at, mark)| at > version && mark.number > write.mark.number) {
-            // Something newer was found since.
-            return;
-        }
-        self.changes += 1;
-        self.at = Some(version);
-        self.stored = Some((version, write.mark));
         if self.mark == Some(write.mark) {
+            self.changes += 1;
+            self.at = Some(version);
+            self.stored = Some((version, write.mark));
             self.pending = None;
+        } else if self.stored.is_none_or(|(known, _)| known < version) {
+            // Something newer was learned since, and what was written is known to be older.
+            let Write { mark, content, .. } = write.clone();
+            self.found(Found { version, mark, is_restored: true, content });
         }
     }
 

@@ -140,7 +140,7 @@ impl Shop {
         self.record = Some(Found {
             version,
             mark: write.mark,
-            is_restored: write.intent == Intent::Restore,
+            is_restored: write.is_restored,
             content: write.content.clone(),
         });
         Ok(version)
@@ -300,6 +300,11 @@ impl World {
             94 if self.weather == Weather::Foul => {
                 let writes = self.rng.usize(1..4);
                 self.shop.go_back(writes);
+                // What was under way to the store that failed is lost with it.
+                for replica in &mut self.replicas {
+                    replica.late.clear();
+                    replica.saving.take_if(|saving| saving.answer.is_none());
+                }
             }
             95 if self.weather == Weather::Foul => self.shop.lease = None,
             96 if self.weather == Weather::Foul && self.rng.u8(..4) == 0 => {
@@ -338,6 +343,7 @@ impl World {
             mark,
             content: Content::Live(token),
             intent: Intent::Rotation,
+            is_restored: false,
             moment: replica.knowledge.moment(),
         };
         let version = self.shop.swap(&write).unwrap();

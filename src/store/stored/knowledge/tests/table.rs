@@ -58,6 +58,50 @@ fn a_newer_record_is_taken_over_and_an_older_one_is_written_over() {
 }
 
 #[test]
+fn a_late_acknowledgement_of_an_older_content_is_no_news() {
+    let mut knowledge = knowing();
+    knowledge.exchanged(knowledge.mark(), 6, 0).unwrap();
+    let write = knowledge.write().unwrap();
+    knowledge.logged_out(0);
+    knowledge.written(&write, version(6));
+    assert_eq!(knowledge.content(), &Content::Ended);
+    let next = knowledge.write().unwrap();
+    assert_eq!((next.seen, next.intent), (Some(version(6)), Intent::Logout));
+
+    let mut knowledge = knowing();
+    knowledge.exchanged(knowledge.mark(), 6, 0).unwrap();
+    let write = knowledge.write().unwrap();
+    look(&mut knowledge, found(6, 9, 8, Content::Live(9)));
+    knowledge.written(&write, version(7));
+    assert_eq!(knowledge.content(), &Content::Live(9));
+    let next = knowledge.write().unwrap();
+    assert_eq!(
+        (next.seen, next.intent, next.is_restored),
+        (Some(version(7)), Intent::Restore, true)
+    );
+}
+
+#[test]
+fn a_write_over_a_store_that_went_back_says_so_unless_it_is_a_logout() {
+    let older = || found(4, 4, 9, Content::Live(4));
+    let is_restored = |knowledge: &Knowledge<u32>| knowledge.write().unwrap().is_restored;
+    let mut knowledge = knowing();
+    look(&mut knowledge, older());
+    assert!(is_restored(&knowledge));
+
+    let mut knowledge = knowing();
+    knowledge.exchanged(knowledge.mark(), 6, 0).unwrap();
+    assert!(!is_restored(&knowledge));
+    look(&mut knowledge, older());
+    assert!(is_restored(&knowledge));
+
+    let mut knowledge = knowing();
+    knowledge.logged_out(0);
+    look(&mut knowledge, older());
+    assert!(!is_restored(&knowledge));
+}
+
+#[test]
 fn the_age_of_a_restored_record_goes_by_its_number() {
     for (at, number, is_newer) in [(6, 4, false), (4, 6, true), (6, 6, true)] {
         let mut knowledge = knowing();
