@@ -277,6 +277,14 @@ impl World {
         !self.calm && self.rng.u8(..100) < percent
     }
 
+    /// Starts a refresh, unless one runs.
+    fn start(&mut self, at: usize) {
+        if self.replicas[at].run.is_none() {
+            let forced = self.rng.u8(..10) == 0;
+            self.replicas[at].run = Some(Run::new(forced));
+        }
+    }
+
     fn step(&mut self) -> Result<(), Fault> {
         self.now += 1;
         self.steps += 1;
@@ -284,12 +292,7 @@ impl World {
         match self.rng.u8(..100) {
             0..=39 => self.advance(at)?,
             40..=64 => self.save(at)?,
-            65..=79 => {
-                if self.replicas[at].run.is_none() {
-                    let forced = self.rng.u8(..10) == 0;
-                    self.replicas[at].run = Some(Run::new(forced));
-                }
-            }
+            65..=79 => self.start(at),
             80..=82 => self.time_out(at),
             83..=86 => self.expire(),
             87..=88 => self.follow(at),
