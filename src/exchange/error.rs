@@ -4,8 +4,8 @@ use crate::error::{BoxError, RefreshError};
 
 /// A request to an auth server failed without an answer.
 ///
-/// As a [`RefreshError`] it is transient if the request was not sent, and ambiguous otherwise. The
-/// cause is the HTTP client's error.
+/// As a [`RefreshError`] it is [unprocessed](RefreshError::unprocessed) if the request was not sent,
+/// so that a flight may try again, and ambiguous otherwise. The cause is the HTTP client's error.
 #[derive(Debug)]
 pub struct ExchangeError {
     is_unsent: bool,
@@ -47,6 +47,6 @@ impl error::Error for ExchangeError {
 
 impl From<ExchangeError> for RefreshError {
     fn from(error: ExchangeError) -> Self {
-        if error.is_unsent { Self::transient(error) } else { Self::ambiguous(error) }
+        if error.is_unsent { Self::unprocessed(error) } else { Self::ambiguous(error) }
     }
 }

@@ -1,7 +1,7 @@
 use std::{error::Error, fmt, sync::Arc, time::Duration};
 
 use http::{
-    HeaderValue, Request, Response,
+    HeaderValue, Request, Response, StatusCode,
     header::{ACCEPT, AUTHORIZATION, CONTENT_TYPE},
 };
 use http_body::Body;
@@ -236,7 +236,13 @@ impl TokenEndpoint {
         match asked {
             Ok(token) => Ok((token, content)),
             Err(error) => {
-                Err(TokenError { retry_after: retry_after(headers, context.now()), ..error })
+                let retry_after = retry_after(headers, context.now());
+                let is_unprocessed = match status {
+                    StatusCode::SERVICE_UNAVAILABLE => true,
+                    StatusCode::TOO_MANY_REQUESTS => retry_after.is_some(),
+                    _ => false,
+                };
+                Err(TokenError { is_unprocessed, retry_after, ..error })
             }
         }
     }

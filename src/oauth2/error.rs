@@ -24,6 +24,8 @@ pub(super) enum Failure {
 pub(super) struct TokenError {
     pub(super) kind: RefreshErrorKind,
     pub(super) cause: BoxError,
+    /// Whether the endpoint has certainly not processed the request.
+    pub(super) is_unprocessed: bool,
     pub(super) retry_after: Option<Duration>,
 }
 
@@ -93,7 +95,7 @@ impl error::Error for Failure {
 
 impl TokenError {
     pub(super) fn new(kind: RefreshErrorKind, cause: impl Into<BoxError>) -> Self {
-        Self { kind, cause: cause.into(), retry_after: None }
+        Self { kind, cause: cause.into(), is_unprocessed: false, retry_after: None }
     }
 
     pub(super) fn transient(cause: impl Into<BoxError>) -> Self {
@@ -107,15 +109,21 @@ impl TokenError {
 
 impl From<ExchangeError> for TokenError {
     fn from(error: ExchangeError) -> Self {
-        if error.is_unsent() { Self::transient(error) } else { Self::ambiguous(error) }
+        let is_unprocessed = error.is_unsent();
+        let kind = match is_unprocessed {
+            true => RefreshErrorKind::Transient,
+            false => RefreshErrorKind::Ambiguous,
+        };
+        Self { is_unprocessed, ..Self::new(kind, error) }
     }
 }
 
 impl From<TokenError> for RefreshError {
     fn from(error: TokenError) -> Self {
-        let TokenError { kind, cause, retry_after } = error;
+        let TokenError { kind, cause, is_unprocessed, retry_after } = error;
         let error = match kind {
             RefreshErrorKind::Terminal => Self::terminal(cause),
+            RefreshErrorKind::Transient if is_unprocessed => Self::unprocessed(cause),
             RefreshErrorKind::Transient => Self::transient(cause),
             RefreshErrorKind::Ambiguous => Self::ambiguous(cause),
         };

@@ -154,11 +154,13 @@ async fn without_a_connection_the_failure_is_transient() {
     let endpoint = TokenEndpoint::new(pool(), url, me());
     let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
+    assert!(error.is_unprocessed());
 
     let url = EndpointUrl::allow_cleartext("http://no-such-host.invalid/token").unwrap();
     let endpoint = TokenEndpoint::new(pool(), url, me());
     let error = RefreshTokenGrant::new(endpoint).refresh(context()).await.unwrap_err();
     assert_eq!(error.kind(), RefreshErrorKind::Transient);
+    assert!(error.is_unprocessed());
 }
 
 #[tokio::test]

@@ -204,6 +204,33 @@ fn the_default_classifier_decides_for_every_status() {
 }
 
 #[test]
+fn only_an_answer_that_rules_a_refresh_out_may_be_tried_again_within_the_flight() {
+    for (code, retry_after, is_unprocessed) in [
+        (503, None, true),
+        (503, Some("1"), true),
+        (429, Some("1"), true),
+        (429, None, false),
+        (500, None, false),
+        (502, Some("1"), false),
+        (504, Some("1"), false),
+        (400, Some("1"), false),
+        (403, None, false),
+        (200, Some("1"), false),
+    ] {
+        let endpoint = at(http(move || {
+            let mut answer = answer(code, "{}");
+            if let Some(retry_after) = retry_after {
+                answer.headers_mut().insert("retry-after", retry_after.parse().unwrap());
+            }
+            answer
+        })
+        .0);
+        let error = refresh(endpoint).unwrap_err();
+        assert_eq!(error.is_unprocessed(), is_unprocessed, "{code} {retry_after:?}");
+    }
+}
+
+#[test]
 fn a_page_is_known_by_its_content_type_too() {
     for (content_type, kind) in [
         ("text/html", Transient),
