@@ -74,6 +74,7 @@ struct Upstream {
 #[derive(Clone)]
 struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
+/// The cookies of one jar, and its link to the jar that follows it.
 #[derive(Default)]
 struct Contents {
     cookies: CookieStore,

@@ -25,6 +25,7 @@ pub struct RefreshEndpoint {
     classify: Option<Arc<Classify>>,
 }
 
+/// The user's decision whether an answer renewed the cookies.
 type Classify = dyn Fn(StatusCode, &HeaderMap) -> Result<(), RefreshError> + Send + Sync;
 
 /// There is no login, so there are no cookies to refresh.

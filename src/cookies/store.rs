@@ -17,6 +17,7 @@ pub(super) struct CookieStore {
     cookies: Vec<Cookie>,
 }
 
+/// A cookie as RFC 6265 §5.3 stores it.
 #[derive(Clone)]
 pub(super) struct Cookie {
     key: CookieKey,

@@ -74,6 +74,7 @@ enum InvalidOriginKind {
     Fragment,
 }
 
+/// The schemes that an origin may have.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 enum Scheme {
     Http,

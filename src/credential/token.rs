@@ -82,6 +82,7 @@ enum Expiry {
     In(Duration),
 }
 
+/// The text that `Debug` shows in place of a secret.
 struct Redacted;
 
 // === impl Token ===

@@ -98,6 +98,7 @@ struct ChallengeParser<'a> {
     expected: ExpectedElement,
 }
 
+/// One element of a `WWW-Authenticate` header line.
 #[derive(Clone, Copy)]
 enum ChallengeElement<'a> {
     Scheme(&'a str),
@@ -113,6 +114,7 @@ struct ParamValue<'a>(&'a [u8]);
 #[derive(Clone, Copy, Debug)]
 struct MalformedChallenge;
 
+/// The elements that the grammar allows next.
 #[derive(Clone, Copy, PartialEq)]
 enum ExpectedElement {
     /// An element that opens a challenge.

@@ -34,6 +34,7 @@ pub struct Exchange {
     keeps_alive: bool,
 }
 
+/// The user's decision whether an error of the HTTP client means that nothing was sent.
 type UnsentIf = dyn Fn(&(dyn Error + 'static)) -> bool + Send + Sync;
 
 const CONNECT_TIMEOUT: Duration = Duration::from_secs(10);

@@ -4,8 +4,9 @@ use crate::error::{BoxError, RefreshError};
 
 /// A request to an auth server failed without an answer.
 ///
-/// As a [`RefreshError`] it is [unprocessed](RefreshError::unprocessed) if the request was not sent,
-/// so that a flight may try again, and ambiguous otherwise. The cause is the HTTP client's error.
+/// As a [`RefreshError`] it is [unprocessed](RefreshError::unprocessed) if the request was not
+/// sent, so that a flight may try again, and ambiguous otherwise. The cause is the HTTP client's
+/// error.
 #[derive(Debug)]
 pub struct ExchangeError {
     is_unsent: bool,

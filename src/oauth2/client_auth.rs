@@ -23,6 +23,7 @@ pub struct ClientAuth {
     method: Method,
 }
 
+/// A method of client authentication (RFC 6749 §2.3).
 #[derive(Clone)]
 enum Method {
     None,
@@ -31,6 +32,7 @@ enum Method {
     Assertion(Arc<Sign>),
 }
 
+/// The user's function that signs a client assertion.
 type Sign = dyn Fn() -> Result<String, BoxError> + Send + Sync;
 
 /// The authentication of one request.

@@ -44,6 +44,7 @@ pub struct TokenEndpoint {
     answer_limit: usize,
 }
 
+/// The user's reader for answers that differ from RFC 6749.
 type ReadAnswer = dyn Fn(&RawAnswer<'_>) -> TokenAnswer + Send + Sync;
 
 pub(super) const ANSWER_LIMIT: usize = 64 * 1024;

@@ -51,6 +51,7 @@ pub struct ReplayBody<B>(BodyState<B>);
 
 // Boxed except for the variant without content: a client moves a request many times, and its body
 // with it.
+/// The frames that a body has yet to yield, by where they come from.
 enum BodyState<B> {
     /// The caller's body, sent once.
     Passthrough(Box<Passthrough<B>>),
@@ -68,11 +69,13 @@ pub(super) struct SingleFrame {
     pub(super) framing: Framing,
 }
 
+/// A body that is sent once, and whether it has ended.
 struct Passthrough<B> {
     body: B,
     progress: Progress,
 }
 
+/// The progress of a body that is sent once.
 enum Progress {
     Open,
     Ended,

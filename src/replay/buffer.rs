@@ -57,6 +57,7 @@ struct MoreFrames {
     open: OpenRun,
 }
 
+/// Frames that are copied one behind the other, and the length of each.
 #[derive(Default)]
 struct OpenRun {
     data: Vec<u8>,

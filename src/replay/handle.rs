@@ -21,6 +21,7 @@ use crate::{
 #[must_use = "dropping it gives the replay up"]
 pub(crate) struct Replay<B>(SecondAttempt<B>);
 
+/// The source of the second attempt's body.
 enum SecondAttempt<B> {
     Impossible,
     Ended(Framing),

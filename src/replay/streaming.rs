@@ -23,6 +23,7 @@ pub(super) struct Streaming<B> {
     source: StreamSource<B>,
 }
 
+/// The source of the frames that an attempt has yet to read.
 enum StreamSource<B> {
     /// This attempt alone has the source.
     Owned(SourceState<B>),

@@ -27,6 +27,7 @@ pub struct Memory {
     writes: watch::Sender<u64>,
 }
 
+/// The record and the lease of one name.
 #[derive(Default)]
 struct Shelf {
     last: u64,

@@ -30,14 +30,15 @@ use crate::{
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
     pub(super) settings: Settings<C>,
-    state: Mutex<State<C>>,
+    state: Mutex<DeskState<C>>,
     /// Changes after each attempt to save.
     progress: watch::Sender<()>,
     /// Ends the saver's pause between two attempts.
     poke: Notify,
 }
 
-pub(super) struct State<C> {
+/// The knowledge of a driver, and what its session has been given of it.
+pub(super) struct DeskState<C> {
     pub(super) knowledge: Knowledge<C>,
     /// The content that the session was given last, and its generation before that.
     pub(super) handed: Option<(Mark, Generation)>,
@@ -90,7 +91,7 @@ const LOOKS: u32 = 32;
 impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) fn new(store: S, name: Arc<str>, settings: Settings<C>) -> Self {
         let author = fastrand::u64(..);
-        let state = State {
+        let state = DeskState {
             knowledge: Knowledge::new(author),
             handed: None,
             told: None,
@@ -118,7 +119,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     /// The lock is never held while code of the user or of the store runs, except for the clones of
     /// credentials.
-    pub(super) fn state(&self) -> MutexGuard<'_, State<C>> {
+    pub(super) fn state(&self) -> MutexGuard<'_, DeskState<C>> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
@@ -261,7 +262,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     async fn settled<T>(
         &self,
         attempts: u64,
-        done: impl Fn(&State<C>) -> Option<T>,
+        done: impl Fn(&DeskState<C>) -> Option<T>,
     ) -> Result<T, StoreError> {
         let _attending = Attending::new(self);
         let limit = self.state().failed + attempts;
@@ -386,9 +387,9 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     }
 }
 
-// === impl State ===
+// === impl DeskState ===
 
-impl<C> State<C> {
+impl<C> DeskState<C> {
     fn rest(&mut self) -> Option<Arc<Lease>> {
         self.failures = 0;
         self.save_error = None;

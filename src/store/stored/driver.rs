@@ -25,6 +25,7 @@ use crate::{
 /// stays with the application. See the [module docs](crate::store) for an example.
 pub struct Stored<R, S, C = Token>(Arc<Inner<R, S, C>>);
 
+/// The parts that all clones of a driver share.
 struct Inner<R, S, C> {
     refresher: R,
     desk: Arc<Desk<S, C>>,

@@ -2,6 +2,7 @@ use std::{sync::Arc, time::Duration};
 
 use crate::store::{codec::Codec, error::StoreError, stored::OnOutage};
 
+/// The settings of a driver.
 pub(super) struct Settings<C> {
     pub(super) codec: Arc<dyn Codec<C>>,
     pub(super) on_outage: OnOutage,
@@ -11,6 +12,7 @@ pub(super) struct Settings<C> {
     pub(super) on_save_error: Option<Arc<Report>>,
 }
 
+/// The user's function that learns of a failed save.
 type Report = dyn Fn(&StoreError) + Send + Sync;
 
 // === impl Settings ===
