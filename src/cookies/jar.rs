@@ -68,11 +68,11 @@ struct Upstream {
     base: Base,
     csrf: Option<Csrf>,
     expiring: Option<Box<str>>,
-    clock: Clock,
+    clock: JarClock,
 }
 
 #[derive(Clone)]
-struct Clock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
+struct JarClock(Arc<dyn Fn() -> SystemTime + Send + Sync>);
 
 /// The cookies of one jar, and its link to the jar that follows it.
 #[derive(Default)]
@@ -99,7 +99,7 @@ impl Jar {
     /// If the text is not an absolute `http` or `https` URL, or has user information, a query or a
     /// fragment.
     pub fn new(base: &str) -> Result<Self, InvalidUrl> {
-        let clock = Clock(Arc::new(SystemTime::now));
+        let clock = JarClock(Arc::new(SystemTime::now));
         let upstream = Upstream { base: Base::parse(base)?, csrf: None, expiring: None, clock };
         Ok(Self { upstream: upstream.into(), is_closed: Arc::default(), contents: Arc::default() })
     }
@@ -131,7 +131,7 @@ impl Jar {
     where
         F: Fn() -> SystemTime + Send + Sync + 'static,
     {
-        self.configured(|upstream| upstream.clock = Clock(Arc::new(clock)))
+        self.configured(|upstream| upstream.clock = JarClock(Arc::new(clock)))
     }
 
     /// Takes a cookie, written like the value of a `Set-Cookie` header.
@@ -362,9 +362,9 @@ impl Upstream {
     }
 }
 
-// === impl Clock ===
+// === impl JarClock ===
 
-impl Clock {
+impl JarClock {
     fn now(&self) -> SystemTime {
         (self.0)()
     }

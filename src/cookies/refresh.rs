@@ -22,11 +22,11 @@ use crate::{
 #[derive(Clone)]
 pub struct RefreshEndpoint {
     endpoint: Endpoint,
-    classify: Option<Arc<Classify>>,
+    classify: Option<Arc<ClassifyAnswer>>,
 }
 
 /// The user's decision whether an answer renewed the cookies.
-type Classify = dyn Fn(StatusCode, &HeaderMap) -> Result<(), RefreshError> + Send + Sync;
+type ClassifyAnswer = dyn Fn(StatusCode, &HeaderMap) -> Result<(), RefreshError> + Send + Sync;
 
 /// There is no login, so there are no cookies to refresh.
 #[derive(Debug)]

@@ -22,7 +22,7 @@ use crate::store::{
 pub(super) struct Leases(Mutex<HashMap<(String, String), Option<Lock>>>);
 
 /// Times are milliseconds since 1970: all processes of one directory share a clock.
-struct Lease {
+struct FileLease {
     until: u64,
     ttl: u64,
     holder: String,
@@ -63,7 +63,7 @@ impl Leases {
             return Ok(Leased::Held);
         }
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
-        let lease = Lease { until: now.saturating_add(ttl), ttl, holder: holder.to_owned() };
+        let lease = FileLease { until: now.saturating_add(ttl), ttl, holder: holder.to_owned() };
         files.replace(&files.lease(), &lease.encode()?)?;
         // Holders of this process whose lease is over.
         held.retain(|(stem, other), _| stem != files.stem() || other == holder);
@@ -76,8 +76,8 @@ impl Leases {
     }
 }
 
-fn read(files: &Files) -> Option<Lease> {
-    Lease::decode(&files.read(&files.lease()).ok()??)
+fn read(files: &Files) -> Option<FileLease> {
+    FileLease::decode(&files.read(&files.lease()).ok()??)
 }
 
 fn millis_since_1970() -> u64 {
@@ -85,9 +85,9 @@ fn millis_since_1970() -> u64 {
     u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
-// === impl Lease ===
+// === impl FileLease ===
 
-impl Lease {
+impl FileLease {
     /// The rest of this lease. A lease that would last longer than it was taken for is from before
     /// the clock went back, and has ended.
     fn left(&self, now: u64) -> Option<Duration> {

@@ -13,7 +13,7 @@ use crate::store::{
 /// the content.
 ///
 /// A deleted record keeps its file, and so its version.
-struct Stored {
+struct StoredRecord {
     version: Version,
     content: Option<Bytes>,
 }
@@ -21,7 +21,7 @@ struct Stored {
 const KIND: Kind = Kind { tag: *b"file", format: 1 };
 
 pub(super) fn load(files: &Files, name: &str) -> Result<Option<Record>, StoreError> {
-    Ok(read(files, name)?.and_then(Stored::into_record))
+    Ok(read(files, name)?.and_then(StoredRecord::into_record))
 }
 
 pub(super) fn swap(
@@ -33,19 +33,19 @@ pub(super) fn swap(
     let _lock = files.lock()?;
     let found = read(files, name)?;
     let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
-    let found = found.and_then(Stored::into_record);
+    let found = found.and_then(StoredRecord::into_record);
     if found.as_ref().map(Record::version) != seen {
         return Ok(Swapped::Lost(found));
     }
     // By the clock, so that a number is not used again after the file was removed by hand either.
     let version = Version::from_u64(last.saturating_add(1).max(micros_since_1970()));
-    let stored = Stored { version, content: next };
+    let stored = StoredRecord { version, content: next };
     files.replace(&files.record(), &stored.encode(name)?)?;
     Ok(Swapped::Done(version))
 }
 
-fn read(files: &Files, name: &str) -> Result<Option<Stored>, StoreError> {
-    files.read(&files.record())?.map(|bytes| Stored::decode(&bytes, name)).transpose()
+fn read(files: &Files, name: &str) -> Result<Option<StoredRecord>, StoreError> {
+    files.read(&files.record())?.map(|bytes| StoredRecord::decode(&bytes, name)).transpose()
 }
 
 fn micros_since_1970() -> u64 {
@@ -53,9 +53,9 @@ fn micros_since_1970() -> u64 {
     u64::try_from(since.as_micros()).unwrap_or(0)
 }
 
-// === impl Stored ===
+// === impl StoredRecord ===
 
-impl Stored {
+impl StoredRecord {
     fn encode(&self, name: &str) -> Result<Bytes, StoreError> {
         frame::check_size(name.len())?;
         let mut body = BytesMut::new();

@@ -5,7 +5,7 @@ use crate::{
     store::{
         codec::Codec,
         error::StoreError,
-        stored::{OnOutage, settings::Settings},
+        stored::{OnOutage, settings::DriverSettings},
     },
 };
 
@@ -16,7 +16,7 @@ pub struct StoredBuilder<R, S, C = Token> {
     pub(super) refresher: R,
     pub(super) store: S,
     pub(super) name: Arc<str>,
-    pub(super) settings: Settings<C>,
+    pub(super) settings: DriverSettings<C>,
 }
 
 const LEAST: Duration = Duration::from_millis(1);
@@ -26,7 +26,7 @@ const MOST: Duration = Duration::from_secs(60 * 60);
 
 impl<R, S, C> StoredBuilder<R, S, C> {
     pub(super) fn new(refresher: R, store: S, name: Arc<str>, codec: Arc<dyn Codec<C>>) -> Self {
-        let settings = Settings::new(codec);
+        let settings = DriverSettings::new(codec);
         Self { refresher, store, name, settings }
     }
 

@@ -21,7 +21,7 @@ use crate::{
             envelope,
             knowledge::{Content, Fate, Found, Intent, Knowledge, Mark, Write},
             lease::{Lease, Leasing, within},
-            settings::Settings,
+            settings::DriverSettings,
         },
     },
 };
@@ -29,7 +29,7 @@ use crate::{
 /// The state that the refreshes, the saver and the handle of one driver share.
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
-    pub(super) settings: Settings<C>,
+    pub(super) settings: DriverSettings<C>,
     state: Mutex<DeskState<C>>,
     /// Changes after each attempt to save.
     progress: watch::Sender<()>,
@@ -89,7 +89,7 @@ const LOOKS: u32 = 32;
 // === impl Desk ===
 
 impl<S: Store, C: Credential + Clone> Desk<S, C> {
-    pub(super) fn new(store: S, name: Arc<str>, settings: Settings<C>) -> Self {
+    pub(super) fn new(store: S, name: Arc<str>, settings: DriverSettings<C>) -> Self {
         let author = fastrand::u64(..);
         let state = DeskState {
             knowledge: Knowledge::new(author),

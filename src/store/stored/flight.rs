@@ -1,13 +1,13 @@
 //! The steps of one refresh: pure, and without I/O.
 //!
 //! Look, adopt, lease, look again, exchange, save, answer: the driver carries out the step that
-//! [`Flight::next`] names, reports what came of it, and asks again.
+//! [`RefreshRun::next`] names, reports what came of it, and asks again.
 
 use crate::store::stored::knowledge::{Content, Knowledge, Mark};
 
 /// Where a refresh stands.
 #[derive(Clone, Debug)]
-pub(super) struct Flight {
+pub(super) struct RefreshRun {
     /// A stored credential will not do.
     forced: bool,
     /// A login that began after the end that this driver reported: a tombstone does not end it.
@@ -20,7 +20,7 @@ pub(super) struct Flight {
 
 /// The next step of a refresh.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub(super) enum Step<C> {
+pub(super) enum RunStep<C> {
     /// Load the record.
     Look,
     /// Write what the store does not have yet.
@@ -35,9 +35,9 @@ pub(super) enum Step<C> {
     End,
 }
 
-// === impl Flight ===
+// === impl RefreshRun ===
 
-impl Flight {
+impl RefreshRun {
     pub(super) fn new(forced: bool, fresh: bool) -> Self {
         Self { forced, fresh, looked: false, leased: false, alone: false }
     }
@@ -47,29 +47,29 @@ impl Flight {
         &self,
         knowledge: &Knowledge<C>,
         is_news: impl FnOnce(Mark, &C) -> bool,
-    ) -> Step<C> {
+    ) -> RunStep<C> {
         if !self.looked && !self.alone {
-            return Step::Look;
+            return RunStep::Look;
         }
         if knowledge.is_pending() && !self.alone {
             // Before all else: to exchange a credential that is not stored yet would leave the
             // other replicas two steps behind, with a used one.
-            return Step::Save;
+            return RunStep::Save;
         }
         let credential = match knowledge.content() {
-            Content::Ended if !self.fresh => return Step::End,
+            Content::Ended if !self.fresh => return RunStep::End,
             Content::Ended | Content::Nothing => None,
             Content::Live(credential) => Some(credential),
         };
         if let (Some(credential), Some(mark), false) = (credential, knowledge.mark(), self.forced)
             && is_news(mark, credential)
         {
-            return Step::Adopt { mark, credential: credential.clone() };
+            return RunStep::Adopt { mark, credential: credential.clone() };
         }
         if !self.leased && !self.alone {
-            return Step::Lease;
+            return RunStep::Lease;
         }
-        Step::Exchange { from: knowledge.mark(), credential: credential.cloned() }
+        RunStep::Exchange { from: knowledge.mark(), credential: credential.cloned() }
     }
 
     pub(super) fn has_looked(&mut self) {

@@ -18,19 +18,19 @@ use crate::{
             OnOutage,
             desk::Desk,
             driver::Stored,
-            flight::{Flight, Step},
+            flight::{RefreshRun, RunStep},
             knowledge::{Content, Fate, Mark},
             lease::Lease,
         },
     },
 };
 
-/// One refresh on its way through the steps of a [`Flight`].
+/// One refresh on its way through the steps of a [`RefreshRun`].
 struct Run<'a, R, S: Store, C: Credential + Clone> {
     refresher: &'a R,
     desk: &'a Arc<Desk<S, C>>,
     context: RefreshContext<C>,
-    flight: Flight,
+    flight: RefreshRun,
     lease: Option<Arc<Lease>>,
     /// The logins by the handle that had begun when this started.
     logins: u64,
@@ -94,7 +94,7 @@ where
         Self {
             refresher,
             desk,
-            flight: Flight::new(context.cause() == Cause::Forced, fresh),
+            flight: RefreshRun::new(context.cause() == Cause::Forced, fresh),
             context,
             lease: None,
             logins,
@@ -108,25 +108,25 @@ where
         while steps < MAX_STEPS {
             steps += 1;
             match self.next() {
-                Step::Look => match self.desk.look().await {
+                RunStep::Look => match self.desk.look().await {
                     Ok(()) => self.flight.has_looked(),
                     Err(error) => self.outage(error)?,
                 },
-                Step::Save => {
+                RunStep::Save => {
                     self.desk.start_saving(self.lease.as_ref(), None);
                     if let Err(error) = self.desk.nothing_unsaved().await {
                         self.outage(error)?;
                     }
                 }
-                Step::Lease => {
+                RunStep::Lease => {
                     if !self.take_lease().await? {
                         // Patience bounds the waiting, not the number of hints.
                         steps = 0;
                     }
                 }
-                Step::Adopt { mark, credential } => return self.answer(mark, credential),
-                Step::End => return Err(self.end()),
-                Step::Exchange { from, credential } => {
+                RunStep::Adopt { mark, credential } => return self.answer(mark, credential),
+                RunStep::End => return Err(self.end()),
+                RunStep::Exchange { from, credential } => {
                     if let Some(answer) = self.exchange(from, credential).await {
                         return answer;
                     }
@@ -136,7 +136,7 @@ where
         Err(RefreshError::transient(Contended).with_retry_after(RETRY_AFTER))
     }
 
-    fn next(&self) -> Step<C> {
+    fn next(&self) -> RunStep<C> {
         let mut known = None;
         loop {
             let (handed, step) = {
@@ -145,7 +145,7 @@ where
             };
             match &step {
                 // Judged outside the lock, since it is the user's code that judges.
-                Step::Adopt { mark, credential } if !self.is_news(handed, *mark, credential) => {
+                RunStep::Adopt { mark, credential } if !self.is_news(handed, *mark, credential) => {
                     known = Some(*mark);
                 }
                 _ => return step,

@@ -3,7 +3,7 @@ use std::{sync::Arc, time::Duration};
 use crate::store::{codec::Codec, error::StoreError, stored::OnOutage};
 
 /// The settings of a driver.
-pub(super) struct Settings<C> {
+pub(super) struct DriverSettings<C> {
     pub(super) codec: Arc<dyn Codec<C>>,
     pub(super) on_outage: OnOutage,
     pub(super) operation_timeout: Duration,
@@ -15,9 +15,9 @@ pub(super) struct Settings<C> {
 /// The user's function that learns of a failed save.
 type Report = dyn Fn(&StoreError) + Send + Sync;
 
-// === impl Settings ===
+// === impl DriverSettings ===
 
-impl<C> Settings<C> {
+impl<C> DriverSettings<C> {
     pub(super) fn new(codec: Arc<dyn Codec<C>>) -> Self {
         Self {
             codec,

@@ -1,6 +1,6 @@
 //! Replicas, a store and a token endpoint, under random schedules and faults.
 //!
-//! One run is one seed. A replica is the real [`Knowledge`] and the real [`Flight`]; what the
+//! One run is one seed. A replica is the real [`Knowledge`] and the real [`RefreshRun`]; what the
 //! driver does around them is repeated here in single steps: each operation is asked, executed and
 //! answered at different times, fails, hangs, or is executed after its deadline.
 
@@ -11,7 +11,7 @@ use fastrand::Rng;
 use crate::store::{
     contract::Version,
     stored::{
-        flight::{Flight, Step},
+        flight::{RefreshRun, RunStep},
         knowledge::{Content, Fate, Found, Intent, Knowledge, Mark, Moment, Write},
     },
 };
@@ -102,7 +102,7 @@ struct Replica {
 }
 
 struct Run {
-    flight: Flight,
+    flight: RefreshRun,
     at: Place,
     leased: bool,
 }
@@ -569,15 +569,15 @@ impl World {
             session != Some(mark) && !expired.contains(token)
         });
         Ok(Some(match step {
-            Step::Look => Place::Looking(replica.knowledge.moment(), None),
-            Step::Save => Place::Unsaved,
-            Step::Lease => Place::Leasing(None),
-            Step::Adopt { mark, .. } => {
+            RunStep::Look => Place::Looking(replica.knowledge.moment(), None),
+            RunStep::Save => Place::Unsaved,
+            RunStep::Lease => Place::Leasing(None),
+            RunStep::Adopt { mark, .. } => {
                 replica.session = Some(mark);
                 return Ok(None);
             }
-            Step::End | Step::Exchange { credential: None, .. } => return Ok(None),
-            Step::Exchange { from, credential: Some(token) } => {
+            RunStep::End | RunStep::Exchange { credential: None, .. } => return Ok(None),
+            RunStep::Exchange { from, credential: Some(token) } => {
                 if self.weather == Weather::Fair && self.issuer.presented.contains(&token) {
                     return Err(Fault::Twice);
                 }
@@ -594,7 +594,7 @@ impl World {
 
 impl Run {
     fn new(forced: bool) -> Self {
-        Self { flight: Flight::new(forced, false), at: Place::Deciding, leased: false }
+        Self { flight: RefreshRun::new(forced, false), at: Place::Deciding, leased: false }
     }
 }
 
