@@ -66,6 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
+//! - An [`Observer`](observe::Observer) is told of each event: refreshes, rejections, waits, logins.
 //! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees
@@ -147,6 +148,7 @@ pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
+pub mod observe;
 pub mod peek;
 pub mod refresher;
 pub mod respond;
@@ -156,6 +158,7 @@ pub mod session;
 pub mod store;
 pub mod testing;
 
+mod cause;
 mod error;
 mod identity;
 mod middleware;

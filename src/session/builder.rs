@@ -6,6 +6,7 @@ use std::{
 
 use crate::{
     credential::{contract::Credential, token::Token},
+    observe::{contract::Observer, observers::Observers},
     refresher::contract::Refresher,
     session::{
         engine::Settings,
@@ -103,6 +104,7 @@ impl<C: Credential> SessionBuilder<C> {
                 backoff: Backoff::DEFAULT,
                 max_waiters: usize::MAX,
                 clock: Clock::new(SystemTime::now),
+                observers: Observers::NONE,
             },
         }
     }
@@ -377,6 +379,24 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
+    /// Adds an observer, which is told of everything that happens in the session. Default: none.
+    ///
+    /// A session may have several observers. Each call of this method adds one, and events reach
+    /// them in this order. See [`observe`](crate::observe).
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// use tower_refresh::observe::{Event, observer_fn};
+    ///
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.observer(observer_fn(|event: &Event<'_>| println!("{event:?}")));
+    /// # builder }
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.settings.observers = self.settings.observers.with(observer);
+        self
+    }
+
     /// Builds the session.
     pub fn build(mut self) -> Session<C> {
         self.settings.renewal.min_age = self.rules.limit.pace();
@@ -404,6 +424,7 @@ impl<C> fmt::Debug for SessionBuilder<C> {
             .field("renewal", &self.settings.renewal)
             .field("backoff", &self.settings.backoff)
             .field("max_waiters", &self.settings.max_waiters)
+            .field("observers", &self.settings.observers.len())
             .finish_non_exhaustive()
     }
 }

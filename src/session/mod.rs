@@ -197,6 +197,7 @@ mod flight;
 pub(crate) mod handle;
 mod hook;
 mod machine;
+mod report;
 mod runtimes;
 mod scope;
 mod watcher;
@@ -215,4 +216,4 @@ pub use machine::{
 };
 pub use watcher::{Closed, Watcher};
 
-pub use crate::identity::{Generation, Login};
+pub use crate::identity::{Generation, Login, SessionId};
