@@ -18,9 +18,9 @@
 //! use http::Request;
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use tower::{BoxError, Layer, ServiceExt};
+//! use tower::Layer;
 //! use tower_refresh::{
-//!     Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+//!     BoxError, Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
 //! };
 //!
 //! # async fn post_refresh_token(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
@@ -45,7 +45,7 @@
 //!     let client = RefreshLayer::new(session.clone(), api).layer(client);
 //!
 //!     let request = Request::get("http://localhost:8080/user").body(Full::<Bytes>::default())?;
-//!     println!("{}", client.oneshot(request).await?.status());
+//!     println!("{}", client.request(request).await?.status());
 //!
 //!     session.logout().await;
 //!     Ok(())

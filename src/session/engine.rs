@@ -4,7 +4,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::watch, time::Instant};
@@ -13,29 +12,23 @@ use crate::{
     credential::contract::Credential,
     error::Error,
     identity::{Login, SessionId},
-    observe::{
-        event::EventKind,
-        observers::{Observers, Reporter},
-        outcome::WaitOutcome,
-    },
-    refresher::contract::Refresher,
+    observe::{event::EventKind, observers::Reporter, outcome::WaitOutcome},
     session::{
         hook,
-        hook::{Hook, Logout},
+        hook::Logout,
         machine::{
-            clock::{Clock, LazyNow},
+            clock::LazyNow,
             entry::Entry,
             state::{Phase, State},
-            timing::{Backoff, RenewalMargin},
             transition::{Findings, Launch, LoginEnd, Step},
         },
         report,
         report::Change,
-        runtimes::Runtimes,
+        template::{SessionTemplate, Settings},
     },
 };
 
-/// The shared core of a session: its state, its settings, and the one way to change the state.
+/// The shared core of a session: its state, and the one way to change it.
 ///
 /// The engine knows nothing about flights except that a step may ask for one. `flight` starts them,
 /// and `handle` has the public methods.
@@ -45,22 +38,8 @@ pub(super) struct Engine<C> {
     /// reference count, however large the state is.
     state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
-    settings: Settings<C>,
-    runtimes: Runtimes,
-}
-
-/// The settings of a session that never change.
-pub(super) struct Settings<C> {
-    pub(super) name: Option<Arc<str>>,
-    pub(super) refresher: Box<dyn Refresher<C>>,
-    pub(super) refresh_timeout: Duration,
-    pub(super) refresh_attempts: u32,
-    pub(super) on_login_end: Option<Hook<C>>,
-    pub(super) renewal: RenewalMargin,
-    pub(super) backoff: Backoff,
-    pub(super) max_waiters: usize,
-    pub(super) clock: Clock,
-    pub(super) observers: Observers,
+    name: Option<Arc<str>>,
+    template: SessionTemplate<C>,
 }
 
 /// One of the waiters that `max_waiters` allows.
@@ -81,7 +60,12 @@ impl<C> Engine<C> {
     }
 
     pub(super) fn settings(&self) -> &Settings<C> {
-        &self.settings
+        self.template.settings()
+    }
+
+    /// The name of this session, or else that of its template.
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref().or(self.settings().name.as_ref())
     }
 
     pub(super) fn snapshot(&self) -> Arc<State<C>> {
@@ -98,30 +82,33 @@ impl<C> Engine<C> {
 
     /// Tells the observers. Runs the user's code, so never under the lock of the state.
     pub(super) fn report(&self, kind: EventKind<'_>) {
-        let Settings { observers, name, .. } = &self.settings;
-        observers.report(Some(self.id), name.as_deref(), kind);
+        self.settings().observers.report(Some(self.id), self.name().map(|name| &**name), kind);
     }
 
     pub(super) fn reporter(&self) -> Reporter {
-        let Settings { observers, name, .. } = &self.settings;
-        Reporter::new(observers.clone(), self.id, name.clone())
+        Reporter::new(self.settings().observers.clone(), self.id, self.name().cloned())
     }
 
     pub(super) fn is_observed(&self) -> bool {
-        !self.settings.observers.is_empty()
+        !self.settings().observers.is_empty()
     }
 }
 
 impl<C: Credential> Engine<C> {
-    pub(super) fn new(state: State<C>, settings: Settings<C>) -> Self {
+    pub(super) fn new(
+        state: State<C>,
+        name: Option<Arc<str>>,
+        template: SessionTemplate<C>,
+    ) -> Self {
+        drop(template.runtimes().remember());
         let login = state.login();
         let is_logged_in = !matches!(state.phase(), Phase::LoggedOut(_));
         let engine = Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
-            settings,
-            runtimes: Runtimes::seen_here(),
+            name,
+            template,
         };
         engine.report(EventKind::SessionCreated);
         if is_logged_in {
@@ -132,7 +119,7 @@ impl<C: Credential> Engine<C> {
 
     /// Remembers the runtime of the caller, for later calls from threads without one.
     pub(super) fn remember_runtime(&self) {
-        drop(self.runtimes.remember());
+        drop(self.template.runtimes().remember());
     }
 
     /// Makes the entry for a credential that arrives now. `refreshed_at` is `None` if the
@@ -140,7 +127,7 @@ impl<C: Credential> Engine<C> {
     ///
     /// Runs the user's code: the clock and `Credential::expires_at`.
     pub(super) fn new_entry(&self, credential: C, refreshed_at: Option<Instant>) -> Arc<Entry<C>> {
-        let Settings { clock, renewal, .. } = &self.settings;
+        let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
         Arc::new(Entry::new(Arc::new(credential), refreshed_at, arrival, |expires_at| {
             renewal.renew_at(arrival, expires_at)
@@ -153,7 +140,7 @@ impl<C: Credential> Engine<C> {
         login: Login,
         flight: u64,
     ) -> Result<WaitPermit<C>, Error> {
-        let max = self.settings.max_waiters;
+        let max = self.settings().max_waiters;
         let one_more = |count| (count < max).then(|| count + 1);
         // `Relaxed`: the counter guards no other data.
         let others = self
@@ -214,7 +201,7 @@ impl<C: Credential> Engine<C> {
         }
         // Chosen before the lock, since the search spawns a task. If the step under the lock starts
         // a flight and this look did not, the flight gets a runtime that may be gone, and fails.
-        let runtime = self.runtimes.for_flight(look.effects.launch.is_some());
+        let runtime = self.template.runtimes().for_flight(look.effects.launch.is_some());
         // Read before the waiters are woken.
         let waiters = self.waiters();
 
@@ -273,10 +260,9 @@ impl<C: Credential> Engine<C> {
     }
 
     fn run_hook(&self, ended: Option<LoginEnd<C>>) -> Logout {
-        match (ended, &self.settings.on_login_end) {
+        match (ended, &self.settings().on_login_end) {
             (Some(ended), Some(hook)) => {
-                let name = self.settings.name.clone();
-                let runtime = self.runtimes.for_hook();
+                let (name, runtime) = (self.name().cloned(), self.template.runtimes().for_hook());
                 hook::start(hook.clone(), self.id, name, self.reporter(), ended, runtime.as_ref())
             }
             _ => Logout::done(),

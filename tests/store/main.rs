@@ -5,5 +5,6 @@
 mod conformance;
 mod driver;
 mod files;
+mod fleet;
 mod processes;
 mod support;
