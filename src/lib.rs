@@ -115,6 +115,7 @@
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
