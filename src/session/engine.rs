@@ -4,7 +4,6 @@ use std::{
         Arc,
         atomic::{AtomicUsize, Ordering},
     },
-    time::Duration,
 };
 
 use tokio::{runtime::Handle, sync::watch};
@@ -12,23 +11,21 @@ use tokio::{runtime::Handle, sync::watch};
 use crate::{
     credential::contract::Credential,
     error::Error,
-    refresher::contract::Refresher,
     session::{
         hook,
-        hook::{Hook, Logout},
+        hook::Logout,
         machine::{
-            clock::{Clock, LazyNow},
+            clock::LazyNow,
             entry::Entry,
             state::State,
-            timing::{Backoff, RenewalMargin},
             transition::{Launch, LoginEnd, Step},
         },
-        runtimes::Runtimes,
         scope::SessionId,
+        template::{SessionTemplate, Settings},
     },
 };
 
-/// The shared core of a session: its state, its settings, and the one way to change the state.
+/// The shared core of a session: its state, and the one way to change it.
 ///
 /// The engine knows nothing about flights except that a step may ask for one. `flight` starts them,
 /// and `handle` has the public methods.
@@ -38,21 +35,8 @@ pub(super) struct Engine<C> {
     /// reference count, however large the state is.
     state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
-    settings: Settings<C>,
-    runtimes: Runtimes,
-}
-
-/// The settings of a session that never change.
-pub(super) struct Settings<C> {
-    pub(super) name: Option<Arc<str>>,
-    pub(super) refresher: Box<dyn Refresher<C>>,
-    pub(super) refresh_timeout: Duration,
-    pub(super) refresh_attempts: u32,
-    pub(super) on_login_end: Option<Hook<C>>,
-    pub(super) renewal: RenewalMargin,
-    pub(super) backoff: Backoff,
-    pub(super) max_waiters: usize,
-    pub(super) clock: Clock,
+    name: Option<Arc<str>>,
+    template: SessionTemplate<C>,
 }
 
 /// One of the waiters that `max_waiters` allows.
@@ -66,7 +50,12 @@ impl<C> Engine<C> {
     }
 
     pub(super) fn settings(&self) -> &Settings<C> {
-        &self.settings
+        self.template.settings()
+    }
+
+    /// The name of this session, or else that of its template.
+    pub(super) fn name(&self) -> Option<&Arc<str>> {
+        self.name.as_ref().or(self.settings().name.as_ref())
     }
 
     pub(super) fn snapshot(&self) -> Arc<State<C>> {
@@ -83,19 +72,24 @@ impl<C> Engine<C> {
 }
 
 impl<C: Credential> Engine<C> {
-    pub(super) fn new(state: State<C>, settings: Settings<C>) -> Self {
+    pub(super) fn new(
+        state: State<C>,
+        name: Option<Arc<str>>,
+        template: SessionTemplate<C>,
+    ) -> Self {
+        drop(template.runtimes().remember());
         Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
-            settings,
-            runtimes: Runtimes::seen_here(),
+            name,
+            template,
         }
     }
 
     /// Remembers the runtime of the caller, for later calls from threads without one.
     pub(super) fn remember_runtime(&self) {
-        drop(self.runtimes.remember());
+        drop(self.template.runtimes().remember());
     }
 
     /// Makes the entry for a credential that arrives now. `refreshed_at` is `None` if the
@@ -107,7 +101,7 @@ impl<C: Credential> Engine<C> {
         credential: C,
         refreshed_at: Option<tokio::time::Instant>,
     ) -> Arc<Entry<C>> {
-        let Settings { clock, renewal, .. } = &self.settings;
+        let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
         Arc::new(Entry::new(Arc::new(credential), refreshed_at, arrival, |expires_at| {
             renewal.renew_at(arrival, expires_at)
@@ -115,7 +109,7 @@ impl<C: Credential> Engine<C> {
     }
 
     pub(super) fn permit(self: &Arc<Self>) -> Result<WaitPermit<C>, Error> {
-        let max = self.settings.max_waiters;
+        let max = self.settings().max_waiters;
         let one_more = |count| (count < max).then(|| count + 1);
         // `Relaxed`: the counter guards no other data.
         match self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
@@ -170,7 +164,7 @@ impl<C: Credential> Engine<C> {
         }
         // Chosen before the lock, since the search spawns a task. If the step under the lock starts
         // a flight and this look did not, the flight gets a runtime that may be gone, and fails.
-        let runtime = self.runtimes.for_flight(look.effects.launch.is_some());
+        let runtime = self.template.runtimes().for_flight(look.effects.launch.is_some());
 
         // ## The step, under the lock
         //
@@ -208,10 +202,10 @@ impl<C: Credential> Engine<C> {
     }
 
     fn run_hook(&self, ended: Option<LoginEnd<C>>) -> Logout {
-        match (ended, &self.settings.on_login_end) {
+        match (ended, &self.settings().on_login_end) {
             (Some(ended), Some(hook)) => {
-                let name = self.settings.name.clone();
-                hook::start(hook.clone(), self.id, name, ended, self.runtimes.for_hook().as_ref())
+                let (name, runtime) = (self.name().cloned(), self.template.runtimes().for_hook());
+                hook::start(hook.clone(), self.id, name, ended, runtime.as_ref())
             }
             _ => Logout::done(),
         }

@@ -60,7 +60,7 @@ struct Unchanged;
 /// Starts the flight in its own task, so that no caller can cancel it (guarantee 6).
 pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, runtime: &Handle) {
     let settings = engine.settings();
-    let context = launch.context.for_session(settings.name.clone(), settings.clock.as_fn());
+    let context = launch.context.for_session(engine.name().cloned(), settings.clock.as_fn());
     let guard = FlightGuard {
         engine: engine.clone(),
         flight: launch.flight,

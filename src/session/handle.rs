@@ -12,7 +12,7 @@ use crate::{
     identity::{Generation, Login},
     refresher::rejection::Rejection,
     session::{
-        engine::{Engine, Settings},
+        engine::Engine,
         flight,
         hook::Logout,
         machine::{
@@ -22,6 +22,7 @@ use crate::{
         },
         scope,
         scope::Role,
+        template::SessionTemplate,
         watcher::Watcher,
     },
 };
@@ -280,7 +281,7 @@ impl<C: Credential> Session<C> {
     /// The name of the session, if it has one
     /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
     pub fn name(&self) -> Option<&str> {
-        self.0.settings().name.as_deref()
+        self.0.name().map(|name| &**name)
     }
 
     /// The current credential, even if it has expired.
@@ -370,8 +371,12 @@ impl<C: Credential> Session<C> {
 
 // For the builder and the middleware.
 impl<C: Credential> Session<C> {
-    pub(super) fn with_state(state: State<C>, settings: Settings<C>) -> Self {
-        Self(Arc::new(Engine::new(state, settings)))
+    pub(super) fn with_state(
+        state: State<C>,
+        name: Option<Arc<str>>,
+        template: SessionTemplate<C>,
+    ) -> Self {
+        Self(Arc::new(Engine::new(state, name, template)))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {

@@ -99,7 +99,7 @@ pub(super) fn start<C: Send + Sync + 'static>(
     let run = scope.run(async move {
         // A flight that the logout fenced may still bring a credential. That one is then the
         // newest, and the one to revoke.
-        let late = ended.tracker.wait().await;
+        let late = ended.flights.wait().await;
         let LoginEnd { login, reason, credential, .. } = ended;
         hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
     });

@@ -28,7 +28,7 @@ use crate::{
         limit::RefreshHistory,
         outcome::Outcome,
         state::{EndReason, Epoch, Failure, Flight, Phase, State, Streak},
-        tracker::{FlightToken, FlightTracker},
+        tracker::{FlightToken, FlightTracker, RunningFlights},
     },
 };
 
@@ -62,7 +62,7 @@ pub(in crate::session) struct LoginEnd<C> {
     pub(in crate::session) login: Login,
     pub(in crate::session) reason: EndReason,
     pub(in crate::session) credential: Option<Arc<C>>,
-    pub(in crate::session) tracker: FlightTracker<C>,
+    pub(in crate::session) flights: RunningFlights<C>,
 }
 
 /// The session's answer to a request that is about to be sent.
@@ -365,12 +365,14 @@ impl<C> State<C> {
         let context = RefreshContext::new(cause)
             .for_flight(self.login, self.generation, flight.outcome.clone())
             .with_evidence(self.credential().cloned(), rejection, previous_error);
+        let token = self.tracker.token();
         let next = Self {
             phase: Phase::Refreshing(flight.clone()),
             flights_started: flight.number,
+            tracker: token.tracker(),
             ..self.clone()
         };
-        let launch = Launch { flight: flight.clone(), context, token: self.tracker.token() };
+        let launch = Launch { flight: flight.clone(), context, token };
         let effects = Effects { launch: Some(launch), ..Effects::none() };
         Step { answer: flight, next: Some(next), effects }
     }
@@ -449,7 +451,7 @@ impl<C> State<C> {
             login: self.login,
             reason: reason.clone(),
             credential: self.credential().cloned(),
-            tracker: self.tracker.clone(),
+            flights: self.tracker.running(),
         };
         let outcome = Outcome::Ended(reason.refusal().cloned());
         let next = Self { entry: None, phase: Phase::LoggedOut(reason), ..self.clone() };

@@ -705,7 +705,7 @@ impl Walk {
             );
             assert_eq!(context.is_fenced(), is_fenced, "the refresher sees the fence");
         }
-        for (index, LoginEnd { login, tracker, .. }) in ended.iter().enumerate() {
+        for (index, LoginEnd { login, flights: running, .. }) in ended.iter().enumerate() {
             assert!(!displaced.contains(login), "no hook runs for a replaced login");
             assert!(
                 ended[..index].iter().all(|other| other.login != *login),
@@ -714,7 +714,7 @@ impl Walk {
             let is_busy =
                 flights.iter().any(|record| record.login == *login && record.token.is_some());
             assert_eq!(
-                task::spawn(tracker.wait()).poll().is_pending(),
+                task::spawn(running.wait()).poll().is_pending(),
                 is_busy,
                 "the hook waits for running flights"
             );
