@@ -114,8 +114,9 @@
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
-//! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
+//! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
