@@ -66,7 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
-//! - An [`Observer`](observe::Observer) is told of each event: refreshes, rejections, waits, logins.
+//! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
 //! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees

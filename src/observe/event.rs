@@ -236,7 +236,7 @@ impl<'a> Event<'a> {
         self.session_name
     }
 
-    /// What happened.
+    /// The kind of the event, and what belongs to it.
     pub const fn kind(&self) -> &EventKind<'a> {
         &self.kind
     }

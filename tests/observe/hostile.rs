@@ -51,8 +51,8 @@ impl Drop for PanicsOnDrop {
     }
 }
 
-/// A session goes through a success, a failure, a panic of its refresher, a refusal with a hook, and
-/// a login. Returns what its requests got, in words.
+/// A session goes through a success, a failure, a panic of its refresher, a refusal with a hook,
+/// and a login. Returns what its requests got, in words.
 async fn story(observe: impl FnOnce(SessionBuilder) -> SessionBuilder) -> Vec<String> {
     story_with(observe, |_| {}).await
 }

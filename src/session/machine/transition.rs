@@ -49,11 +49,11 @@ pub(in crate::session) struct Effects<C> {
     pub(in crate::session) launch: Option<Launch<C>>,
     /// A login whose hook has to run.
     pub(in crate::session) ended: Option<LoginEnd<C>>,
-    /// What observers are told beside the change of the state.
+    /// Facts for observers that the change of the state does not show.
     pub(in crate::session) findings: Findings,
 }
 
-/// What a step finds out, whether or not it changes the state.
+/// The facts that a step finds out, whether or not it changes the state.
 #[derive(Debug, Default)]
 pub(in crate::session) struct Findings {
     pub(in crate::session) rejection: Option<RejectionFinding>,
