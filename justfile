@@ -16,7 +16,7 @@ test *args:
 test-all *args:
     cargo test --all-features {{args}}
 
-# Runs the tests against servers and clients in Python and Node.js.
+# Runs the tests against Redis, and servers and clients in Python and Node.js.
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 

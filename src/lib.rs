@@ -18,9 +18,9 @@
 //! use http::Request;
 //! use http_body_util::Full;
 //! use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-//! use tower::{BoxError, Layer, ServiceExt};
+//! use tower::Layer;
 //! use tower_refresh::{
-//!     Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+//!     BoxError, Origin, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
 //! };
 //!
 //! # async fn post_refresh_token(_: &str) -> Result<(String, String), std::io::Error> { unimplemented!() }
@@ -45,7 +45,7 @@
 //!     let client = RefreshLayer::new(session.clone(), api).layer(client);
 //!
 //!     let request = Request::get("http://localhost:8080/user").body(Full::<Bytes>::default())?;
-//!     println!("{}", client.oneshot(request).await?.status());
+//!     println!("{}", client.request(request).await?.status());
 //!
 //!     session.logout().await;
 //!     Ok(())
@@ -66,6 +66,7 @@
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
+//! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
 //! - [`testing`] makes errors, ended logins and states, for the tests of an application.
 //!
 //! # Guarantees
@@ -113,8 +114,9 @@
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
-//! | `grpc` | module `grpc` and `detect::GrpcUnauthenticated`: status 16 in headers and trailers |
+//! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
@@ -147,6 +149,7 @@ pub mod head;
 #[cfg(feature = "oauth2")]
 #[cfg_attr(docsrs, doc(cfg(feature = "oauth2")))]
 pub mod oauth2;
+pub mod observe;
 pub mod peek;
 pub mod refresher;
 pub mod respond;
@@ -156,6 +159,7 @@ pub mod session;
 pub mod store;
 pub mod testing;
 
+mod cause;
 mod error;
 mod identity;
 mod middleware;

@@ -17,7 +17,7 @@ use std::{
 use bytes::Bytes;
 use http::{Request, Response, StatusCode, request};
 use http_body_util::Full;
-use support::*;
+use support::{stack::Probe, *};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
     Credential, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session,
@@ -52,6 +52,18 @@ async fn a_request_with_a_usable_credential_clones_no_service() {
         assert_eq!(service.ready().await.unwrap().call(get("/")).await.unwrap().status(), 200);
     }
     assert_eq!(clones.load(SeqCst), 1, "one clone, which is kept for replays");
+}
+
+#[tokio::test]
+async fn a_request_and_its_replay_go_to_clones_that_were_polled_ready() {
+    let upstream = Upstream::accepting(&["at-2"]);
+    let (inner, counts) = Probe::hesitating(upstream.clone());
+    let session = Session::new(token("at-1"), CountingRefresher::for_upstream(&upstream));
+    let client = RefreshLayer::new(session, Origins::any()).layer(inner);
+    let responses = (client.request(get("/a")), client.request(get("/b")));
+    let (one, other) = tokio::join!(responses.0, responses.1);
+    assert_eq!((one.unwrap().status(), other.unwrap().status()), (StatusCode::OK, StatusCode::OK));
+    assert_eq!((counts.calls(), counts.violations(), counts.held()), (4, 0, 0));
 }
 
 #[tokio::test]

@@ -25,13 +25,15 @@ http-body-util = "0.1"
 tower = { version = "0.5", features = ["util"] }
 "#;
 
-const CASES: [&str; 6] = [
+const CASES: [&str; 8] = [
     "correct",
     "detect_is_a_closure",
     "inner_service_is_not_clone",
     "inner_service_takes_the_plain_body",
     "method_call_on_a_client",
     "refresher_is_a_closure",
+    "request_through_a_service_of_the_plain_body",
+    "request_through_a_service_that_is_not_clone",
 ];
 
 /// Without an error in a case, the generated crate compiles.
@@ -52,6 +54,14 @@ fn an_inner_service_that_takes_the_plain_body_is_named_with_the_missing_implemen
 fn an_inner_service_that_is_not_clone_is_named_as_not_clone() {
     let phrases = ["the trait `Clone` is not implemented for `UniqueService`"];
     assert_error("inner_service_is_not_clone", &phrases);
+}
+
+#[test]
+fn a_request_names_the_bound_that_the_inner_service_does_not_satisfy() {
+    let phrases = ["`PlainService: Service<", "ReplayBody<", "is not satisfied"];
+    assert_error("request_through_a_service_of_the_plain_body", &phrases);
+    let phrases = ["the trait `Clone` is not implemented for `UniqueService`"];
+    assert_error("request_through_a_service_that_is_not_clone", &phrases);
 }
 
 /// The docs of `Refresh` quote this message and say how to get a better one.

@@ -84,6 +84,10 @@ const REPLAY_BODY: usize = 16;
 /// the request. The unsent request has 1163 bytes. The goal is at most 1024 more.
 const WAITING: u64 = 1111;
 
+/// A signed-in session of a template, beside its token. The goal is at most 1024 bytes in at most
+/// 10 allocations. Most of the bytes are the channel of the session.
+const SESSION: Cost = Cost { allocations: 5, bytes: 776 };
+
 /// The percentage by which bytes may exceed their bound, because dependencies define some of the
 /// types. The number of allocations is exact.
 const HEADROOM: u64 = 10;
@@ -196,6 +200,38 @@ async fn reject_later() -> Result<Reply, Infallible> {
     let challenge = HeaderValue::from_static("Bearer error=\"invalid_token\"");
     response.headers_mut().insert(header::WWW_AUTHENTICATE, challenge);
     Ok(response)
+}
+
+// === A session of a template ===
+
+#[test]
+fn a_signed_in_session_of_a_template_takes_little_more_than_its_token() {
+    let refresher = refresher_fn(|_: RefreshContext| async { Ok(token()) });
+    let template = Session::builder(refresher).on_login_end(|_| async {}).template();
+    let sign_in = || {
+        let token = token();
+        measure(|| {
+            let session = template.session();
+            session.login(token);
+            session
+        })
+    };
+    let (first, _) = sign_in();
+    let (session, allocated) = sign_in();
+    let held = Cost {
+        allocations: u64::try_from(allocated.count_current).unwrap(),
+        bytes: u64::try_from(allocated.bytes_current).unwrap(),
+    };
+    assert_within(held, SESSION, "a signed-in session");
+    assert!(allocated.count_total <= 10, "{} allocations", allocated.count_total);
+
+    // After a refresh the session holds no more than before.
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build().unwrap();
+    let refresh = |session: Session| runtime.block_on(async move { session.refresh().await });
+    drop(refresh(first).unwrap());
+    let (refreshed, allocated) = measure(|| refresh(session.clone()));
+    refreshed.unwrap();
+    assert!(allocated.bytes_current <= 64, "a refresh adds {} bytes", allocated.bytes_current);
 }
 
 // === Measurement ===

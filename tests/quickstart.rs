@@ -14,9 +14,9 @@ use http_body_util::{BodyExt, Empty, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
-use tower::{BoxError, Layer, ServiceExt};
+use tower::Layer;
 use tower_refresh::{
-    Origin, RefreshLayer, Session,
+    BoxError, Origin, RefreshLayer, Session,
     client::Https,
     oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint},
 };
@@ -37,7 +37,7 @@ async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxErro
     let client = RefreshLayer::new(session, api).layer(Https::new().build());
 
     let request = Request::get(user).body(Empty::<Bytes>::new())?;
-    println!("{}", client.oneshot(request).await?.status());
+    println!("{}", client.request(request).await?.status());
     Ok(())
 }
 

@@ -11,13 +11,11 @@ use tonic::{
     transport::Channel,
 };
 use tonic_prost::ProstCodec;
-use tower::{BoxError, ServiceBuilder};
-use tower_http::map_request_body::{MapRequestBody, MapRequestBodyLayer};
+use tower::{BoxError, Layer};
 use tower_refresh::{
-    Origin, Refresh, RefreshContext, RefreshError, ReplayBody, Session, Token,
-    grpc::{self, GrpcAnswer, RequestBody, Trailers, TrailersLayer},
+    Origin, RefreshContext, RefreshError, Session, Token,
+    grpc::{GrpcRefresh, GrpcRefreshLayer},
     refresher_fn,
-    respond::{Respond, RespondLayer},
     session::EndedLogin,
 };
 
@@ -49,19 +47,12 @@ pub(crate) fn session(
     }
 }
 
-/// The channel for generated clients, in place of a `Channel`. With its type written out, it can be
-/// the field of a struct.
-pub(crate) type LayeredChannel =
-    Respond<Refresh<Trailers<MapRequestBody<Channel, BoxBody>>>, GrpcAnswer>;
-type BoxBody = fn(RequestBody<ReplayBody<Body>>) -> Body;
+/// The channel for generated clients, in place of a `Channel`.
+pub(crate) type LayeredChannel = GrpcRefresh<Channel, Body>;
 
 pub(crate) fn layered(channel: Channel, session: Session) -> LayeredChannel {
-    ServiceBuilder::new()
-        .layer(RespondLayer::new(GrpcAnswer::new()))
-        .layer(grpc::refresh_layer(session, Origin::from_static("http://localhost")))
-        .layer(TrailersLayer::new())
-        .layer(MapRequestBodyLayer::new(Body::new as BoxBody))
-        .service(channel)
+    let origin = Origin::from_static("http://localhost");
+    GrpcRefreshLayer::new(session, origin, Body::new).layer(channel)
 }
 
 /// Classifies a failed refresh: it was refused, it did not happen, or its outcome is unknown.

@@ -1,15 +1,15 @@
-//! Layers for gRPC clients: rejections in trailers, and answers with a gRPC status.
+//! gRPC clients: one layer for a client, and its parts for a proxy.
 //!
 //! A tonic interceptor can't wait for a refresh, and a tonic request can't be cloned for a retry. A
-//! [`RefreshLayer`](crate::RefreshLayer) does both for every gRPC client that is an HTTP service,
-//! together with two more layers:
+//! [`GrpcRefreshLayer`] does both. It is a stack of three parts, which a proxy uses one by one:
 //!
+//! - A [`RefreshLayer`](crate::RefreshLayer) made by [`refresh_layer`] detects rejections in heads.
 //! - A [`TrailersLayer`] below it detects rejections that are not in the head of a response.
 //! - A [`RespondLayer`](crate::respond::RespondLayer) with a [`GrpcAnswer`] above it turns the
 //!   session's errors into gRPC statuses. Errors of the channel pass unchanged: an unreachable
 //!   server is still `Unavailable`.
 //!
-//! This module does not depend on tonic.
+//! This module does not depend on tonic, so it serves every version of it.
 //!
 //! # Examples
 //!
@@ -18,27 +18,19 @@
 //!
 //! ```no_run
 //! use tonic::{body::Body, client::GrpcService, transport::Channel};
-//! use tower::ServiceBuilder;
-//! use tower_http::map_request_body::MapRequestBodyLayer;
-//! use tower_refresh::{
-//!     Origin, Session,
-//!     grpc::{self, GrpcAnswer, TrailersLayer},
-//!     respond::RespondLayer,
-//! };
+//! use tower::Layer;
+//! use tower_refresh::{Origin, Session, grpc::GrpcRefreshLayer};
 //!
 //! # struct GreeterClient<T>(T);
 //! # impl<T: GrpcService<Body>> GreeterClient<T> { fn new(channel: T) -> Self { Self(channel) } }
 //! # fn build(session: Session) {
 //! let channel = Channel::from_static("https://api.example.com").connect_lazy();
-//! let channel = ServiceBuilder::new()
-//!     .layer(RespondLayer::new(GrpcAnswer::new()))
-//!     .layer(grpc::refresh_layer(session, Origin::from_static("https://api.example.com")))
-//!     .layer(TrailersLayer::new())
-//!     .layer(MapRequestBodyLayer::new(Body::new))
-//!     .service(channel);
-//! let client = GreeterClient::new(channel);
+//! let api = Origin::from_static("https://api.example.com");
+//! let client = GreeterClient::new(GrpcRefreshLayer::new(session, api, Body::new).layer(channel));
 //! # drop(client) }
 //! ```
+//!
+//! [`GrpcRefresh`] shows the types by which a struct keeps such a client, without and with a box.
 //!
 //! A gRPC proxy that puts its own credential on the calls that it forwards. Its callers are not
 //! trusted, so their answers name no causes. Uploads of any length pass, and those of up to a
@@ -108,10 +100,10 @@
 //! # gRPC-Web
 //!
 //! The trailers of gRPC-Web are data on the wire. `tonic_web::GrpcWebClientLayer` turns them into
-//! trailers, so it belongs *below* the [`TrailersLayer`]:
+//! trailers, so it belongs *below* the layer that detects them:
 //!
 //! ```text
-//! generated client ─► RefreshLayer ─► TrailersLayer ─► GrpcWebClientLayer ─► HTTP client
+//! generated client ─► GrpcRefreshLayer ─► GrpcWebClientLayer ─► HTTP client
 //! ```
 //!
 //! # Held headers
@@ -146,18 +138,18 @@
 //! use std::time::Duration;
 //! use tonic::Status;
 //! use tower::{BoxError, ServiceBuilder, timeout::{TimeoutLayer, error::Elapsed}};
-//! # use tower_refresh::{Origin, Session, grpc};
+//! # use tonic::{body::Body, transport::Channel};
+//! # use tower_refresh::{Origin, Session, grpc::GrpcRefreshLayer};
 //!
-//! # fn build<S>(session: Session, channel: S) {
+//! # fn build(session: Session, api: Origin, channel: Channel) {
 //! let channel = ServiceBuilder::new()
 //!     .map_err(|error: BoxError| match error.downcast::<Elapsed>() {
 //!         Ok(elapsed) => Status::deadline_exceeded(elapsed.to_string()).into(),
 //!         Err(error) => error,
 //!     })
 //!     .layer(TimeoutLayer::new(Duration::from_secs(10)))
-//!     .layer(grpc::refresh_layer(session, Origin::from_static("https://api.example.com")))
-//!     // more layers as above
-//! #   .service(channel);
+//!     .layer(GrpcRefreshLayer::new(session, api, Body::new))
+//!     .service(channel);
 //! # drop(channel) }
 //! ```
 //!
@@ -195,6 +187,7 @@
 //! ```
 
 mod answer;
+mod client;
 mod compose;
 mod future;
 mod layer;
@@ -205,6 +198,7 @@ mod timer;
 mod tracking;
 
 pub use answer::GrpcAnswer;
+pub use client::{GrpcRefresh, GrpcRefreshLayer, GrpcResponseFuture};
 pub use compose::refresh_layer;
 pub use future::ResponseFuture;
 pub use layer::TrailersLayer;

@@ -1,6 +1,8 @@
 use std::{
     cell::OnceCell,
-    fmt, mem,
+    fmt,
+    future::poll_fn,
+    mem,
     sync::Arc,
     task::{Context, Poll, ready},
     time::SystemTime,
@@ -21,7 +23,7 @@ use crate::{
         snapshot::{LatestSnapshot, Snapshot},
     },
     replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Phase, handle::Session},
+    session::{Login, Phase, handle::Session},
 };
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
@@ -32,7 +34,7 @@ use crate::{
 /// use bytes::Bytes;
 /// use http::{Request, Response, header::AUTHORIZATION};
 /// use http_body_util::Full;
-/// use tower::{Layer, ServiceExt, service_fn};
+/// use tower::{Layer, service_fn};
 /// use tower_refresh::{
 ///     Origin, RefreshContext, RefreshLayer, ReplayBody, Session, Token, refresher_fn,
 /// };
@@ -50,15 +52,16 @@ use crate::{
 /// let api = Origin::from_static("https://api.example.com");
 /// let client = RefreshLayer::new(session, api).layer(upstream);
 /// let request = Request::get("https://api.example.com/user").body(Full::default())?;
-/// assert_eq!(client.oneshot(request).await?.status(), 200);
+/// assert_eq!(client.request(request).await?.status(), 200);
 /// # Ok(()) }
 /// ```
 ///
 /// # If it does not compile
 ///
-/// "the method `oneshot` exists … but its trait bounds were not satisfied" does not name the bound.
-/// A call that names the request type does: `ServiceExt::<Request<B>>::oneshot(client, request)`.
-/// There are three causes:
+/// A call of [`request`](Self::request) names the bound that is not satisfied, and so does a call
+/// with the request's type: `ServiceExt::<Request<B>>::oneshot(client, request)`. The method call
+/// `client.oneshot(request)` does not: "its trait bounds were not satisfied". There are three
+/// causes:
 ///
 /// - The inner service takes the caller's body type. It receives a [`ReplayBody`] around that type:
 ///   `Service<Request<ReplayBody<B>>>`. For a client with one fixed body type, convert the body
@@ -163,6 +166,53 @@ impl<S, C: Credential> Refresh<S, C> {
     }
 }
 
+impl<S, C: Credential> Refresh<S, C> {
+    /// Sends a request through a clone of this service, once that clone is ready.
+    ///
+    /// The method has the bounds of the [`Service`] impl. If one is not satisfied, the compiler
+    /// names it, unlike for a method of an extension trait.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::Request;
+    /// use http_body_util::Full;
+    /// use hyper_util::client::legacy::{Client, connect::HttpConnector};
+    /// use tower_refresh::{BoxError, Refresh, ReplayBody};
+    ///
+    /// type Api = Refresh<Client<HttpConnector, ReplayBody<Full<Bytes>>>>;
+    ///
+    /// async fn user_exists(api: &Api) -> Result<bool, BoxError> {
+    ///     let request = Request::head("https://api.example.com/user").body(Full::default())?;
+    ///     Ok(api.request(request).await?.status().is_success())
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// See [`ResponseFuture`].
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time, like a [`ResponseFuture`].
+    pub fn request<B, ResBody>(
+        &self,
+        request: Request<B>,
+    ) -> impl Future<Output = Result<Response<ResBody>, BoxError>> + use<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
+        S::Error: Into<BoxError>,
+        B: Body + Unpin,
+        B::Error: Into<BoxError>,
+        ResBody: Body,
+    {
+        let mut service = self.clone();
+        async move {
+            poll_fn(|cx| Service::<Request<B>>::poll_ready(&mut service, cx)).await?;
+            service.call(request).await
+        }
+    }
+}
+
 impl<S: Clone, C> Refresh<S, C> {
     /// Releases what this instance of the inner service may have reserved: a permit, a place in a
     /// queue.
@@ -208,12 +258,15 @@ where
                 let request = Request::from_parts(head, ReplayBody::passthrough(body));
                 return self.pass(request);
             }
-            Route::Refuse(error) => return self.refuse(error),
+            Route::Refuse(error) => {
+                let login = state.login();
+                return self.refuse(login, error);
+            }
         }
         if let Phase::LoggedOut(reason) = state.phase() {
             // The body is not polled if nothing is sent.
-            let error = reason.to_error();
-            return self.refuse(error);
+            let (login, error) = (state.login(), reason.to_error());
+            return self.refuse(login, error);
         }
         let wall = match self.readiness {
             Readiness::Ready(read) => read,
@@ -279,11 +332,13 @@ where
         ResponseFuture::detour(Detour::admitting(call, head, body, replay))
     }
 
-    fn refuse<B, ResBody>(&mut self, error: Error) -> ResponseFuture<S, C, B, ResBody>
+    #[cold]
+    fn refuse<B, ResBody>(&mut self, login: Login, error: Error) -> ResponseFuture<S, C, B, ResBody>
     where
         S: Service<Request<ReplayBody<B>>>,
     {
         self.release_readiness();
+        self.latest.binding().report_refused(login, &error);
         ResponseFuture::failed(error)
     }
 }

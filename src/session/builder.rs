@@ -6,18 +6,16 @@ use std::{
 
 use crate::{
     credential::{contract::Credential, token::Token},
+    observe::contract::Observer,
     refresher::contract::Refresher,
     session::{
-        engine::Settings,
         handle::Session,
         hook::EndedLogin,
         machine::{
-            clock::Clock,
-            limit::RefreshLimit,
-            rules::{AmbiguousOutcome, Rules},
-            state::State,
-            timing::{Backoff, RenewalMargin},
+            clock::Clock, limit::RefreshLimit, rules::AmbiguousOutcome, state::State,
+            timing::Backoff,
         },
+        template::{SessionTemplate, Settings},
     },
 };
 
@@ -44,8 +42,6 @@ use crate::{
 #[must_use]
 pub struct SessionBuilder<C = Token> {
     credential: Option<C>,
-    acquire_on_demand: bool,
-    rules: Rules,
     settings: Settings<C>,
 }
 
@@ -89,22 +85,7 @@ impl<C: Credential> Session<C> {
 
 impl<C: Credential> SessionBuilder<C> {
     fn new(refresher: impl Refresher<C>) -> Self {
-        Self {
-            credential: None,
-            acquire_on_demand: false,
-            rules: Rules::DEFAULT,
-            settings: Settings {
-                name: None,
-                refresher: Box::new(refresher),
-                refresh_timeout: Duration::from_secs(30),
-                refresh_attempts: 3,
-                on_login_end: None,
-                renewal: RenewalMargin::DEFAULT,
-                backoff: Backoff::DEFAULT,
-                max_waiters: usize::MAX,
-                clock: Clock::new(SystemTime::now),
-            },
-        }
+        Self { credential: None, settings: Settings::new(refresher) }
     }
 
     /// The name of the session, for logs and stores. Default: none.
@@ -153,7 +134,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn acquire_on_demand(mut self, on_demand: bool) -> Self {
-        self.acquire_on_demand = on_demand;
+        self.settings.acquire_on_demand = on_demand;
         self
     }
 
@@ -285,7 +266,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn refresh_limit(mut self, refreshes: usize, window: Duration) -> Self {
-        self.rules.limit = RefreshLimit::new(refreshes, window);
+        self.settings.rules.limit = RefreshLimit::new(refreshes, window);
         self
     }
 
@@ -299,7 +280,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn on_ambiguous(mut self, outcome: AmbiguousOutcome) -> Self {
-        self.rules.ambiguous = outcome;
+        self.settings.rules.ambiguous = outcome;
         self
     }
 
@@ -316,7 +297,7 @@ impl<C: Credential> SessionBuilder<C> {
     /// # builder }
     /// ```
     pub fn terminal_after(mut self, refusals: u32) -> Self {
-        self.rules.terminal_after = refusals.max(1);
+        self.settings.rules.terminal_after = refusals.max(1);
         self
     }
 
@@ -377,33 +358,83 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
+    /// Adds an observer, which is told of everything that happens in the session. Default: none.
+    ///
+    /// A session may have several observers. Each call of this method adds one, and events reach
+    /// them in this order. See [`observe`](crate::observe).
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// use tower_refresh::observe::{Event, observer_fn};
+    ///
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.observer(observer_fn(|event: &Event<'_>| println!("{event:?}")));
+    /// # builder }
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.settings.observers = self.settings.observers.with(observer);
+        self
+    }
+
     /// Builds the session.
     pub fn build(mut self) -> Session<C> {
-        self.settings.renewal.min_age = self.rules.limit.pace();
-        let on_demand = self.acquire_on_demand && self.credential.is_none();
-        let state =
-            if on_demand { State::on_demand(self.rules) } else { State::signed_out(self.rules) };
-        let session = Session::with_state(state, self.settings);
-        if let Some(credential) = self.credential {
+        let credential = self.credential.take();
+        // A session with a credential starts its first login with it, and not on demand.
+        let on_demand = self.settings.acquire_on_demand && credential.is_none();
+        let session = self.template().make(None, on_demand);
+        if let Some(credential) = credential {
             session.login(credential);
         }
         session
+    }
+
+    /// Makes a template: the settings of any number of sessions, without a session.
+    ///
+    /// ```
+    /// # use std::time::Duration;
+    /// # use tower_refresh::{Refresher, Session, session::SessionTemplate};
+    /// # fn f(refresher: impl Refresher) -> SessionTemplate {
+    /// let template = Session::builder(refresher).refresh_timeout(Duration::from_secs(5)).template();
+    /// # template }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// If the builder has a [`credential`](Self::credential), which belongs to one session.
+    pub fn template(mut self) -> SessionTemplate<C> {
+        assert!(self.credential.is_none(), "the sessions of a template cannot share a credential");
+        self.settings.renewal.min_age = self.settings.rules.limit.pace();
+        SessionTemplate::new(self.settings)
     }
 }
 
 impl<C> fmt::Debug for SessionBuilder<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("SessionBuilder")
-            .field("name", &self.settings.name)
             .field("has_credential", &self.credential.is_some())
-            .field("acquire_on_demand", &self.acquire_on_demand)
-            .field("refresh_timeout", &self.settings.refresh_timeout)
-            .field("refresh_attempts", &self.settings.refresh_attempts)
-            .field("has_hook", &self.settings.on_login_end.is_some())
-            .field("rules", &self.rules)
-            .field("renewal", &self.settings.renewal)
-            .field("backoff", &self.settings.backoff)
-            .field("max_waiters", &self.settings.max_waiters)
-            .finish_non_exhaustive()
+            .field("settings", &self.settings)
+            .finish()
+    }
+}
+
+// === impl SessionTemplate ===
+
+impl<C: Credential> SessionTemplate<C> {
+    /// Makes a session: logged out, or with
+    /// [`acquire_on_demand`](SessionBuilder::acquire_on_demand) in a login that has no credential
+    /// yet. Its name is the one that the builder was given, if any.
+    pub fn session(&self) -> Session<C> {
+        self.make(None, self.settings().acquire_on_demand)
+    }
+
+    /// Makes a session with a name of its own.
+    pub fn named(&self, name: impl Into<Arc<str>>) -> Session<C> {
+        self.make(Some(name.into()), self.settings().acquire_on_demand)
+    }
+
+    fn make(&self, name: Option<Arc<str>>, on_demand: bool) -> Session<C> {
+        let rules = self.settings().rules;
+        let state = if on_demand { State::on_demand(rules) } else { State::signed_out(rules) };
+        Session::with_state(state, name, self.clone())
     }
 }

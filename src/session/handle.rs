@@ -10,9 +10,10 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
+    observe::event::EventKind,
     refresher::rejection::Rejection,
     session::{
-        engine::{Engine, Settings},
+        engine::Engine,
         flight,
         hook::Logout,
         machine::{
@@ -22,6 +23,7 @@ use crate::{
         },
         scope,
         scope::Role,
+        template::SessionTemplate,
         watcher::Watcher,
     },
 };
@@ -280,7 +282,7 @@ impl<C: Credential> Session<C> {
     /// The name of the session, if it has one
     /// ([`SessionBuilder::name`](crate::session::SessionBuilder::name)).
     pub fn name(&self) -> Option<&str> {
-        self.0.settings().name.as_deref()
+        self.0.name().map(|name| &**name)
     }
 
     /// The current credential, even if it has expired.
@@ -370,8 +372,12 @@ impl<C: Credential> Session<C> {
 
 // For the builder and the middleware.
 impl<C: Credential> Session<C> {
-    pub(super) fn with_state(state: State<C>, settings: Settings<C>) -> Self {
-        Self(Arc::new(Engine::new(state, settings)))
+    pub(super) fn with_state(
+        state: State<C>,
+        name: Option<Arc<str>>,
+        template: SessionTemplate<C>,
+    ) -> Self {
+        Self(Arc::new(Engine::new(state, name, template)))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {
@@ -428,16 +434,22 @@ impl<C: Credential> Session<C> {
     /// many waiters as `max_waiters` allows.
     pub(crate) fn wait(
         &self,
+        login: Login,
         flight: Flight,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
-        let permit = self.0.permit();
+        let permit = self.0.permit(login, flight.number);
         let settled = flight::settled(&self.0, flight);
         async move {
             let permit = permit?;
-            let outcome = settled.await;
-            drop(permit);
-            outcome.into_result()
+            let result = settled.await.into_result();
+            permit.end(&result);
+            result
         }
+    }
+
+    /// Tells the observers. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
     }
 
     /// Starts a renewal if one is due. Returns the time until the next one, if it is known.

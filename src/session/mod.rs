@@ -180,7 +180,8 @@
 //!
 //! A flight is a task on the Tokio runtime of the caller that causes it. That runtime needs a
 //! timer, since `tokio::time` panics without one. If the caller has no runtime, the flight runs on
-//! a runtime that the session has seen and that is still running. Without any, the call fails with
+//! a runtime that the session, or another one of its [template](SessionTemplate), has
+//! seen and that is still running. Without any, the call fails with
 //! [`ErrorKind::NoRuntime`](crate::ErrorKind::NoRuntime). When a runtime shuts down, its flights
 //! settle as [ambiguous](crate::RefreshErrorKind::Ambiguous) failures, or as
 //! [transient](crate::RefreshErrorKind::Transient) ones if the refresher was not called yet. A
@@ -197,8 +198,10 @@ mod flight;
 pub(crate) mod handle;
 mod hook;
 mod machine;
+mod report;
 mod runtimes;
 mod scope;
+mod template;
 mod watcher;
 
 pub use builder::SessionBuilder;
@@ -213,6 +216,7 @@ pub use machine::{
     rules::AmbiguousOutcome,
     state::{EndReason, Failure, Flight, Phase, State},
 };
+pub use template::SessionTemplate;
 pub use watcher::{Closed, Watcher};
 
-pub use crate::identity::{Generation, Login};
+pub use crate::identity::{Generation, Login, SessionId};

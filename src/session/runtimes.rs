@@ -6,10 +6,12 @@ use std::{
 
 use tokio::runtime::Handle;
 
-/// The Tokio runtimes that a session has seen, for calls from threads without one.
+/// The Tokio runtimes that the sessions of a template have seen, for calls from threads without
+/// one.
 ///
-/// A session may outlive a runtime: a test or a plain thread ends, and its runtime with it. So the
-/// session remembers two, and does not prefer a runtime that is gone.
+/// A session may outlive a runtime: a test or a plain thread ends, and its runtime with it. So two
+/// are remembered, and one that is gone is not preferred.
+#[derive(Default)]
 pub(super) struct Runtimes(Mutex<Known>);
 
 /// Handles do not keep a runtime running, and cannot be compared.
@@ -34,13 +36,6 @@ fn is_alive(runtime: &Handle) -> bool {
 // === impl Runtimes ===
 
 impl Runtimes {
-    /// Remembers the runtime of the caller, if it has one.
-    pub(super) fn seen_here() -> Self {
-        let runtimes = Self(Mutex::default());
-        runtimes.remember();
-        runtimes
-    }
-
     /// Remembers the runtime of the caller, and returns it.
     pub(super) fn remember(&self) -> Option<Handle> {
         let current = Handle::try_current().ok()?;
@@ -55,7 +50,7 @@ impl Runtimes {
         Some(current)
     }
 
-    /// The runtime of the caller, or else one that the session has seen. `search` says whether to
+    /// The runtime of the caller, or else one that was seen. `search` says whether to
     /// search for one that is alive.
     pub(super) fn for_flight(&self, search: bool) -> Option<Handle> {
         self.remember()
@@ -63,7 +58,7 @@ impl Runtimes {
             .or_else(|| self.known().first)
     }
 
-    /// A runtime that is alive: the one of the caller, or else one that the session has seen.
+    /// A runtime that is alive: the one of the caller, or else one that was seen.
     pub(super) fn for_hook(&self) -> Option<Handle> {
         self.remember().filter(is_alive).or_else(|| self.alive())
     }

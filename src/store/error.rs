@@ -31,6 +31,8 @@ pub enum StoreErrorKind {
     TimedOut,
     /// Access was denied, or others have access to what should be private.
     Denied,
+    /// The store is set up in a way that cannot work. Every attempt fails until that is changed.
+    Misconfigured,
     /// The record is damaged: cut off, altered, or not a record at all.
     Corrupt,
     /// The record is sound, and this program cannot read it: another type, or a newer format.
@@ -50,6 +52,11 @@ impl StoreError {
     /// Access was denied, or others have access to what should be private.
     pub fn denied(cause: impl Into<BoxError>) -> Self {
         Self::new(StoreErrorKind::Denied, Some(cause.into()))
+    }
+
+    /// The store is set up in a way that cannot work.
+    pub fn misconfigured(cause: impl Into<BoxError>) -> Self {
+        Self::new(StoreErrorKind::Misconfigured, Some(cause.into()))
     }
 
     /// The record is damaged.
@@ -96,6 +103,7 @@ impl fmt::Display for StoreError {
             StoreErrorKind::Unavailable => "the store is unavailable",
             StoreErrorKind::TimedOut => "the store gave no answer in time",
             StoreErrorKind::Denied => "access to the store was denied",
+            StoreErrorKind::Misconfigured => "the store is misconfigured",
             StoreErrorKind::Corrupt => "the stored record is damaged",
             StoreErrorKind::Incompatible => "the stored record cannot be read by this program",
             StoreErrorKind::TooLarge => "the record is too large",

@@ -122,8 +122,8 @@
 //!
 //! # Secrets
 //!
-//! No name and no credential is in an error, in `Debug` or in a file name. Records are not
-//! encrypted, and memory that held one is not wiped.
+//! No name and no credential is in an error, in `Debug`, in a file name or in a key of Redis.
+//! Records are not encrypted, and memory that held one is not wiped.
 
 mod codec;
 mod contract;
@@ -131,6 +131,9 @@ mod error;
 mod file;
 mod frame;
 mod memory;
+#[cfg(feature = "redis")]
+mod redis;
+mod sha256;
 mod stored;
 pub mod testing;
 
@@ -140,3 +143,7 @@ pub use error::{StoreError, StoreErrorKind};
 pub use file::File;
 pub use memory::Memory;
 pub use stored::{NotSaved, OnOutage, Stored, StoredBuilder};
+
+#[cfg(feature = "redis")]
+#[cfg_attr(docsrs, doc(cfg(feature = "redis")))]
+pub use self::redis::Redis;

@@ -11,6 +11,7 @@ mod client;
 mod echo;
 mod frames;
 mod issuer;
+mod one_layer;
 mod proxy;
 mod real;
 mod types;

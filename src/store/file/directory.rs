@@ -8,8 +8,8 @@ use std::{
 
 use crate::store::{
     error::StoreError,
-    file::sha256,
     frame::{MAX_BODY, OVERHEAD},
+    sha256,
 };
 
 /// The directory of a store. All of its methods block.

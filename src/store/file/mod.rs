@@ -3,7 +3,6 @@
 mod directory;
 mod lease;
 mod record;
-mod sha256;
 mod store;
 
 pub use store::File;

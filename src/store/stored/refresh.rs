@@ -3,11 +3,11 @@ use std::{error, fmt, sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use crate::{
+    cause::Cause,
     credential::contract::Credential,
     error::RefreshError,
     identity::Generation,
     refresher::{
-        cause::Cause,
         context::RefreshContext,
         contract::{BoxFuture, Refresher},
     },

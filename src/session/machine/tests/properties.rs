@@ -15,10 +15,11 @@ use proptest::{
 use tokio_test::task;
 
 use crate::{
+    cause::Cause,
     credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::{cause::Cause, context::RefreshContext, rejection::Rejection},
+    refresher::{context::RefreshContext, rejection::Rejection},
     session::machine::{
         clock::Now,
         entry::Entry,
@@ -533,7 +534,7 @@ impl Walk {
     fn install<A>(&mut self, taken: StepView<A>, expected: Expected) -> A {
         let StepView { answer, before, after, next, effects } = taken;
         assert_ne!(after, Some(before), "a step without a change installs no state");
-        let Effects { settled, launch, ended } = effects;
+        let Effects { settled, launch, ended, findings: _ } = effects;
         if next.is_none() {
             assert!(
                 settled.is_none() && launch.is_none() && ended.is_none(),
@@ -705,7 +706,7 @@ impl Walk {
             );
             assert_eq!(context.is_fenced(), is_fenced, "the refresher sees the fence");
         }
-        for (index, LoginEnd { login, tracker, .. }) in ended.iter().enumerate() {
+        for (index, LoginEnd { login, flights: running, .. }) in ended.iter().enumerate() {
             assert!(!displaced.contains(login), "no hook runs for a replaced login");
             assert!(
                 ended[..index].iter().all(|other| other.login != *login),
@@ -714,7 +715,7 @@ impl Walk {
             let is_busy =
                 flights.iter().any(|record| record.login == *login && record.token.is_some());
             assert_eq!(
-                task::spawn(tracker.wait()).poll().is_pending(),
+                task::spawn(running.wait()).poll().is_pending(),
                 is_busy,
                 "the hook waits for running flights"
             );

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use tokio_test::{assert_pending, assert_ready, task};
 
 use crate::{
+    cause::Cause,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::{cause::Cause, fence::Fence, rejection::Rejection},
+    refresher::{fence::Fence, rejection::Rejection},
     session::machine::{
         clock::Now,
         entry::Entry,
@@ -617,11 +618,15 @@ fn a_login_after_the_end_starts_over() {
 
 #[test]
 fn a_new_login_has_its_own_flight_tracker() {
-    let active = active();
-    let mut finished = task::spawn(active.tracker.wait());
-    let token = log_in(&active).next.expect("the state changes").tracker.token();
+    let old = active().tracker.token();
+    let state = State { tracker: old.tracker(), ..active() };
+    let next = log_in(&state).next.expect("the state changes");
+    let new = next.tracker.token();
+    drop(old);
+    let flights = state.tracker.running();
+    let mut finished = task::spawn(flights.wait());
     assert!(assert_ready!(finished.poll()).is_none());
-    drop(token);
+    drop(new);
 }
 
 // ## Replace
@@ -676,10 +681,11 @@ fn a_replacement_of_another_login_is_refused_in_every_phase() {
 
 #[test]
 fn a_replacement_keeps_the_flight_tracker() {
-    let state = awaited();
-    let token = state.tracker.token();
+    let token = awaited().tracker.token();
+    let state = State { tracker: token.tracker(), ..awaited() };
     let after = replace(&state).next.expect("the state changes");
-    let mut finished = task::spawn(after.tracker.wait());
+    let flights = after.tracker.running();
+    let mut finished = task::spawn(flights.wait());
     assert_pending!(finished.poll());
     drop(token);
     assert_ready!(finished.poll());
@@ -730,7 +736,7 @@ fn the_end_of_a_login_waits_for_its_flights() {
     let elected = reject(&active(), epoch());
     let Launch { token, .. } = elected.effects.launch.expect("a flight starts");
     let ended = log_out(&elected.next.expect("it flies")).effects.ended.expect("the login ends");
-    let mut finished = task::spawn(ended.tracker.wait());
+    let mut finished = task::spawn(ended.flights.wait());
     assert_pending!(finished.poll());
     token.bring_late(new_key().credential().clone());
     assert_pending!(finished.poll());
@@ -912,13 +918,14 @@ fn an_acquire_after_the_end_begins_a_login_and_elects() {
 #[test]
 fn an_acquired_login_has_its_own_flight_tracker() {
     let over = logged_out();
-    let mut finished = task::spawn(over.tracker.wait());
+    let flights = over.tracker.running();
+    let mut finished = task::spawn(flights.wait());
     let taken = acquire(&over, now());
     assert!(assert_ready!(finished.poll()).is_none());
 
     let launch = taken.effects.launch.expect("a flight starts");
     let ended = log_out(&taken.next.expect("it flies")).effects.ended.expect("the login ends");
-    let mut finished = task::spawn(ended.tracker.wait());
+    let mut finished = task::spawn(ended.flights.wait());
     assert_pending!(finished.poll());
     drop(launch);
     assert_ready!(finished.poll());

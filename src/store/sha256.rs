@@ -1,4 +1,4 @@
-//! SHA-256 (FIPS 180-4), for names of files. It protects no secret.
+//! SHA-256 (FIPS 180-4), for names of files and keys. The hash protects no secret.
 
 const K: [u32; 64] = [
     0x428a2f98, 0x71374491, 0xb5c0fbcf, 0xe9b5dba5, 0x3956c25b, 0x59f111f1, 0x923f82a4, 0xab1c5ed5,
@@ -15,7 +15,7 @@ const START: [u32; 8] = [
     0x6a09e667, 0xbb67ae85, 0x3c6ef372, 0xa54ff53a, 0x510e527f, 0x9b05688c, 0x1f83d9ab, 0x5be0cd19,
 ];
 
-pub(super) fn hex(message: &[u8]) -> String {
+pub(in crate::store) fn hex(message: &[u8]) -> String {
     digest(message).iter().map(|word| format!("{word:08x}")).collect()
 }
 
