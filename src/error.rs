@@ -236,6 +236,23 @@ impl error::Error for Error {
     }
 }
 
+// === impl ErrorKind ===
+
+impl ErrorKind {
+    /// A stable word for logs and metrics, such as `logged_out` or `refresh_failed`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::LoggedOut => "logged_out",
+            Self::LoginChanged => "login_changed",
+            Self::RefreshFailed => "refresh_failed",
+            Self::Overloaded => "overloaded",
+            Self::Cleartext => "cleartext",
+            Self::Recursive => "recursive",
+            Self::NoRuntime => "no_runtime",
+        }
+    }
+}
+
 // === impl RefreshError ===
 
 impl RefreshError {
@@ -419,6 +436,19 @@ impl fmt::Display for RefreshError {
 impl error::Error for RefreshError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         Some(&*self.source)
+    }
+}
+
+// === impl RefreshErrorKind ===
+
+impl RefreshErrorKind {
+    /// A stable word for logs and metrics: `terminal`, `transient` or `ambiguous`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Terminal => "terminal",
+            Self::Transient => "transient",
+            Self::Ambiguous => "ambiguous",
+        }
     }
 }
 

@@ -1,3 +1,5 @@
+use std::sync::atomic::{AtomicU64, Ordering};
+
 /// One identity's time in a session, from a login to its end.
 ///
 /// A session has many logins over time, and at most one at a time. A `Login` only serves to compare
@@ -38,6 +40,13 @@ pub struct Login(u64);
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Generation(u64);
 
+/// The identity of a session within its process. Unlike an address, the identity is never reused.
+///
+/// An observer that keeps something for each session keeps it under this key
+/// ([`Event::session_id`](crate::observe::Event::session_id)).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct SessionId(u64);
+
 // === impl Login ===
 
 impl Login {
@@ -65,5 +74,15 @@ impl Generation {
 
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+// === impl SessionId ===
+
+impl SessionId {
+    pub(crate) fn next() -> Self {
+        static NEXT: AtomicU64 = AtomicU64::new(0);
+        // `Relaxed`: the numbers only have to differ.
+        Self(NEXT.fetch_add(1, Ordering::Relaxed))
     }
 }

@@ -30,9 +30,9 @@ use std::{
 };
 
 use crate::{
+    cause::Cause,
     credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
-    refresher::cause::Cause,
     session::{Closed, EndReason, EndedLogin, Failure, Flight, Generation, Login, Phase, State},
 };
 

@@ -23,7 +23,7 @@ use std::{
 
 use http::{Request, Response, StatusCode};
 use http_body_util::Full;
-use support::*;
+use support::{audit::Audit, *};
 use tokio::{sync::watch, task::yield_now, time::timeout};
 use tower::{BoxError, Layer, Service, ServiceExt};
 use tower_refresh::{
@@ -32,7 +32,7 @@ use tower_refresh::{
     extension::Stamp,
     refresher::{BoxFuture, Cause},
     refresher_fn,
-    session::{EndedLogin, Generation, Login, Phase, State},
+    session::{EndedLogin, Generation, Login, Phase, SessionBuilder, State},
 };
 
 /// The limit of one wait. A test that reaches it hangs.
@@ -53,6 +53,8 @@ struct Inner {
     fails_with: Option<RefreshError>,
     chaotic: bool,
     records: Mutex<Records>,
+    /// Checks the events of all sessions of [`World::session`].
+    audit: Audit,
 }
 
 #[derive(Default)]
@@ -89,7 +91,7 @@ struct RunningRefresh(World, usize);
 async fn g01_rejections_in_random_order_cost_one_refresh() {
     for round in rounds(60) {
         let world = World::new(round, None, false);
-        let session = Session::new(world.issue(0), world.clone());
+        let session = world.session().credential(world.issue(0)).build();
         world.expire_all();
         let client =
             RefreshLayer::new(session.clone(), Origins::any()).layer(Upstream::new(&world));
@@ -116,6 +118,8 @@ async fn g01_rejections_in_random_order_cost_one_refresh() {
             }
         }
         world.verify(round);
+        world.audit().await;
+        assert_eq!(world.0.audit.books().flights_settled, 1, "{round:#x}");
         assert_eq!(world.records().refreshes, 1, "{round:#x}");
         assert_eq!(session.state().flights_started(), 1, "{round:#x}");
         assert_eq!(session.waiters(), 0, "{round:#x}");
@@ -129,7 +133,8 @@ async fn g03_rejections_around_a_failed_refresh_cost_one_refresh_and_share_its_c
             let world = World::new(round, Some(failure.clone()), false);
             world.0.gate.send_replace(false);
             let hooked = world.clone();
-            let session = Session::builder(world.clone())
+            let session = world
+                .session()
                 .credential(world.issue(0))
                 .on_login_end(move |end| hooked.clone().hook(end))
                 .build();
@@ -218,8 +223,10 @@ async fn g05_random_refresher_behaviour_settles_every_flight_and_answers_every_r
                 Ok(token("at-good"))
             }
         });
+        let audit = Audit::default();
         let session = Session::builder(refresher)
             .credential(token("at-0"))
+            .observer(audit.clone())
             .refresh_timeout(Duration::from_millis(3))
             .backoff(Duration::ZERO, Duration::ZERO)
             .build();
@@ -238,6 +245,9 @@ async fn g05_random_refresher_behaviour_settles_every_flight_and_answers_every_r
         let settled = session.state().flights_settled();
         assert_eq!(session.state().flights_started(), settled, "{round:#x}");
         assert_eq!(session.waiters(), 0, "{round:#x}");
+        until(|| audit.is_balanced()).await;
+        audit.assert_balanced();
+        assert_eq!(audit.books().flights_settled as u64, settled, "{round:#x}");
     }
 }
 
@@ -247,7 +257,7 @@ async fn g05_random_refresher_behaviour_settles_every_flight_and_answers_every_r
 async fn g06_aborting_requests_at_random_never_loses_the_rotated_token() {
     for round in rounds(150) {
         let world = World::new(round, None, false);
-        let session = Session::new(world.issue(0), world.clone());
+        let session = world.session().credential(world.issue(0)).build();
         let mut watcher = session.subscribe();
         world.expire_all();
         let client =
@@ -269,6 +279,7 @@ async fn g06_aborting_requests_at_random_never_loses_the_rotated_token() {
         let good = state.credential().unwrap().access_token().to_owned();
         assert!(world.records().good.contains(&good), "{round:#x}");
         world.verify(round);
+        world.audit().await;
         drop(state);
         until(|| watcher.clone().state().flights_settled() == 1).await;
         assert!(
@@ -306,7 +317,8 @@ async fn g09_random_operations_run_the_hook_once_for_every_ended_login() {
 async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
     let world = World::new(round, None, true);
     let hooked = world.clone();
-    let session = Session::builder(world.clone())
+    let session = world
+        .session()
         .credential(world.issue(0))
         .on_login_end(move |end| hooked.clone().hook(end))
         .build();
@@ -335,6 +347,9 @@ async fn chaos(round: u64, with_logins: bool) -> (World, Session) {
     // Fenced flights end as well.
     until(|| world.records().running.is_empty()).await;
     world.verify(round);
+    world.audit().await;
+    let started = world.0.audit.books().flights_started;
+    assert_eq!(started as u64, session.state().flights_started(), "{round:#x}");
     (world, session)
 }
 
@@ -476,7 +491,18 @@ impl World {
         let seeds = AtomicU64::new(seed);
         let gate = watch::Sender::new(true);
         let records = Mutex::new(Records { users: 1, ..Records::default() });
-        Self(Arc::new(Inner { seeds, gate, fails_with, chaotic, records }))
+        let audit = Audit::default();
+        Self(Arc::new(Inner { seeds, gate, fails_with, chaotic, records, audit }))
+    }
+
+    fn session(&self) -> SessionBuilder {
+        Session::builder(self.clone()).observer(self.0.audit.clone())
+    }
+
+    /// Waits until every flight and every wait has ended, and checks that each ended once.
+    async fn audit(&self) {
+        until(|| self.0.audit.is_balanced()).await;
+        self.0.audit.assert_balanced();
     }
 
     fn records(&self) -> MutexGuard<'_, Records> {

@@ -5,12 +5,14 @@ use http::{Response, request::Parts};
 use crate::{
     credential::{contract::Credential, origins::Destination},
     detect::Verdict,
+    error::Error,
     head::{RequestHead, ResponseHead},
     middleware::{
         extension::{Rejected, ReportRejection, Stamp, TargetUri},
         policy::{FailureMode, Policy, Route},
     },
-    session::{Entry, Epoch, handle::Session},
+    observe::event::EventKind,
+    session::{Entry, Epoch, Login, handle::Session},
 };
 
 /// The session and the settings of a service. All clones and all attempts of the service share it.
@@ -72,6 +74,11 @@ impl<C: Credential> Binding<C> {
             entry.accept();
         }
         verdict
+    }
+
+    #[cold]
+    pub(super) fn report_refused(&self, login: Login, error: &Error) {
+        self.session.report(EventKind::RequestRefused { login, error });
     }
 
     /// Whether the inner service has followed a redirect to an origin that gets no credential.

@@ -19,7 +19,12 @@ use crate::{
     detect::Verdict,
     error::{BoxError, Error},
     head::RequestHead,
-    middleware::{extension::NoRefresh, policy::FailureMode, snapshot::Snapshot},
+    middleware::{
+        extension::{NoRefresh, NoReplay},
+        policy::FailureMode,
+        snapshot::Snapshot,
+    },
+    observe::{event::EventKind, outcome::ReplayObstacle},
     refresher::{BoxFuture, Rejection},
     replay::{
         Replay, ReplayBody,
@@ -221,7 +226,7 @@ where
                         Self::admitted(call, admission, pending)
                     }
                     Ok(()) => Self::readying(call, pending),
-                    Err(error) => ControlFlow::Break(pending.previous.or(error)),
+                    Err(error) => ControlFlow::Break(call.refuse(pending.previous, error)),
                 }
             }
             // ## Readying => (InFlight | Waiting | done)
@@ -286,6 +291,12 @@ where
                 let binding = &call.snapshot.binding;
                 binding.apply(entry.credential(), || epoch, &mut head);
                 let future = service.call(Request::from_parts(head, body));
+                // Not before the call: an observer is the user's code and may take time, and a
+                // login or a logout may complete meanwhile (guarantee 4).
+                if let SentCopy::Replay(_) = sent {
+                    let Epoch { login, generation, .. } = epoch;
+                    binding.session.report(EventKind::RequestReplayed { login, generation });
+                }
                 let (sent, drain) = (Some(sent), previous.into_drain());
                 ControlFlow::Continue(Self::InFlight { future, entry, epoch, sent, drain })
             }
@@ -333,7 +344,7 @@ where
         match admission {
             Admission::Send(..) => Self::readying(call, pending),
             Admission::Wait(flight) => Self::waiting(call, flight, pending),
-            Admission::Fail(error) => ControlFlow::Break(pending.previous.or(error)),
+            Admission::Fail(error) => ControlFlow::Break(call.refuse(pending.previous, error)),
         }
     }
 
@@ -352,7 +363,13 @@ where
             (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
                 Self::repeat(call, copy, response)
             }
-            (Verdict::Accepted | Verdict::Rejected | Verdict::Retry, _) => {
+            (verdict, sent) => {
+                if let (Verdict::Rejected, SentCopy::Replay(_)) = (verdict, sent) {
+                    let Epoch { login, generation, .. } = epoch;
+                    let (late, replay) = (false, true);
+                    let kind = EventKind::RequestRejected { login, generation, late, replay };
+                    call.snapshot.binding.session.report(kind);
+                }
                 ControlFlow::Break(Ok(response))
             }
         }
@@ -369,13 +386,18 @@ where
         let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
         let session = &call.snapshot.binding.session;
         let reaction = session.rejected(epoch, !call.waited, rejection);
+        if let Reaction::Respond = reaction {
+            return ControlFlow::Break(Ok(response));
+        }
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
-        let replay = match reaction {
-            Reaction::Respond => None,
-            _ => copy.take_over(call.snapshot.binding.may_interrupt()),
+        let may_interrupt = call.snapshot.binding.may_interrupt();
+        let obstacle = copy.obstacle(may_interrupt);
+        let Some(outgoing) = copy.take_over(may_interrupt) else {
+            let Epoch { login, generation, .. } = epoch;
+            session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
+            return ControlFlow::Break(Ok(response));
         };
-        let Some(outgoing) = replay else { return ControlFlow::Break(Ok(response)) };
         let mode = call.snapshot.binding.policy.failure_mode;
         let previous = PreviousResponse::new(response, mode);
         match reaction {
@@ -385,7 +407,7 @@ where
             Reaction::Wait(flight) => {
                 Self::waiting(call, flight, PendingRequest { outgoing, previous })
             }
-            Reaction::Fail(error) => ControlFlow::Break(previous.or(error)),
+            Reaction::Fail(error) => ControlFlow::Break(call.refuse(previous, error)),
         }
     }
 
@@ -424,7 +446,20 @@ impl<S, C: Credential> CallContext<S, C> {
     /// Waits for a flight, as one of the session's waiters.
     fn wait(&mut self, flight: Flight) -> BoxFuture<'static, Result<(), Error>> {
         self.waited = true;
-        Box::pin(self.snapshot.binding.session.wait(flight))
+        let Snapshot { binding, state, .. } = &*self.snapshot;
+        Box::pin(binding.session.wait(state.login(), flight))
+    }
+
+    /// The result of a request that the session refuses: the response that it holds, or else the
+    /// error.
+    fn refuse<ResBody: Body>(
+        &self,
+        previous: PreviousResponse<ResBody>,
+        error: Error,
+    ) -> Result<Response<ResBody>, BoxError> {
+        let Snapshot { binding, state, .. } = &*self.snapshot;
+        binding.report_refused(state.login(), &error);
+        previous.or(error)
     }
 }
 
@@ -434,6 +469,17 @@ impl<B> ReplayCopy<B> {
     /// Whether a rejection may start a refresh: not if the request is marked [`NoRefresh`].
     fn may_refresh(&self) -> bool {
         self.head.extensions().get::<NoRefresh>().is_none()
+    }
+
+    /// The reason why the body cannot be sent again, if it cannot.
+    fn obstacle(&self, may_interrupt: bool) -> ReplayObstacle {
+        if self.head.extensions().get::<NoReplay>().is_some() {
+            ReplayObstacle::Marked
+        } else if !may_interrupt && self.body.is_uploading() {
+            ReplayObstacle::Uploading
+        } else {
+            ReplayObstacle::Unrecorded
+        }
     }
 
     /// The replay after a refresh. `None` if the body cannot be sent again.

@@ -23,7 +23,7 @@ use crate::{
         snapshot::{LatestSnapshot, Snapshot},
     },
     replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Phase, handle::Session},
+    session::{Login, Phase, handle::Session},
 };
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
@@ -258,12 +258,15 @@ where
                 let request = Request::from_parts(head, ReplayBody::passthrough(body));
                 return self.pass(request);
             }
-            Route::Refuse(error) => return self.refuse(error),
+            Route::Refuse(error) => {
+                let login = state.login();
+                return self.refuse(login, error);
+            }
         }
         if let Phase::LoggedOut(reason) = state.phase() {
             // The body is not polled if nothing is sent.
-            let error = reason.to_error();
-            return self.refuse(error);
+            let (login, error) = (state.login(), reason.to_error());
+            return self.refuse(login, error);
         }
         let wall = match self.readiness {
             Readiness::Ready(read) => read,
@@ -329,11 +332,13 @@ where
         ResponseFuture::detour(Detour::admitting(call, head, body, replay))
     }
 
-    fn refuse<B, ResBody>(&mut self, error: Error) -> ResponseFuture<S, C, B, ResBody>
+    #[cold]
+    fn refuse<B, ResBody>(&mut self, login: Login, error: Error) -> ResponseFuture<S, C, B, ResBody>
     where
         S: Service<Request<ReplayBody<B>>>,
     {
         self.release_readiness();
+        self.latest.binding().report_refused(login, &error);
         ResponseFuture::failed(error)
     }
 }

@@ -1,10 +1,11 @@
 use std::{fmt, sync::Arc, time::SystemTime};
 
 use crate::{
+    cause::Cause,
     credential::token::Token,
     error::RefreshError,
     identity::{Generation, Login},
-    refresher::{cause::Cause, fence::Fence, rejection::Rejection},
+    refresher::{fence::Fence, rejection::Rejection},
 };
 
 /// The input of a refresher: which credential to replace, and why.

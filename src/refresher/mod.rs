@@ -60,14 +60,14 @@
 //!
 //! [`Refresher`]: crate::Refresher
 
-pub(crate) mod cause;
 pub(crate) mod context;
 pub(crate) mod contract;
 pub(crate) mod fence;
 pub(crate) mod refresher_fn;
 pub(crate) mod rejection;
 
-pub use cause::Cause;
 pub use contract::BoxFuture;
 pub use refresher_fn::RefresherFn;
 pub use rejection::Rejection;
+
+pub use crate::cause::Cause;

@@ -139,6 +139,11 @@ impl<B> Replay<B> {
         })
     }
 
+    /// Whether the first attempt is still sending the body, and the body may become whole.
+    pub(crate) fn is_uploading(&self) -> bool {
+        matches!(&self.0, SecondAttempt::Upload(upload) if upload.permit.is_uploading())
+    }
+
     /// The body of the second attempt: exactly the frames of the caller's body, or `None` if they
     /// are not available.
     ///

@@ -79,6 +79,10 @@ impl<B> Drop for Recorder<B> {
 // === impl TakeOverPermit ===
 
 impl<B> TakeOverPermit<B> {
+    pub(super) fn is_uploading(&self) -> bool {
+        self.0.lock().is_uploading()
+    }
+
     /// Takes the upload over, or returns `None` if the frames are not available.
     pub(super) fn take_over(self, interrupt: bool) -> Option<Resumer<B>> {
         let (is_possible, first) = self.0.transition(|state| state.take_over(interrupt));

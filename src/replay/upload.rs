@@ -117,6 +117,10 @@ impl<B> UploadState<B> {
         matches!(self, Self::Claimed(_) | Self::Handed(_) | Self::Taken)
     }
 
+    pub(super) fn is_uploading(&self) -> bool {
+        matches!(self, Self::Idle(..) | Self::Polling)
+    }
+
     /// Begins a poll.
     pub(super) fn check_out(self) -> (Self, Checkout<B>) {
         match self {

@@ -6,6 +6,7 @@ use std::{
 
 use crate::{
     credential::{contract::Credential, token::Token},
+    observe::contract::Observer,
     refresher::contract::Refresher,
     session::{
         handle::Session,
@@ -354,6 +355,24 @@ impl<C: Credential> SessionBuilder<C> {
     /// ```
     pub fn clock(mut self, clock: impl Fn() -> SystemTime + Send + Sync + 'static) -> Self {
         self.settings.clock = Clock::new(clock);
+        self
+    }
+
+    /// Adds an observer, which is told of everything that happens in the session. Default: none.
+    ///
+    /// A session may have several observers. Each call of this method adds one, and events reach
+    /// them in this order. See [`observe`](crate::observe).
+    ///
+    /// ```
+    /// # use tower_refresh::session::SessionBuilder;
+    /// use tower_refresh::observe::{Event, observer_fn};
+    ///
+    /// # fn f(builder: SessionBuilder) -> SessionBuilder {
+    /// let builder = builder.observer(observer_fn(|event: &Event<'_>| println!("{event:?}")));
+    /// # builder }
+    /// ```
+    pub fn observer(mut self, observer: impl Observer) -> Self {
+        self.settings.observers = self.settings.observers.with(observer);
         self
     }
 

@@ -6,21 +6,24 @@ use std::{
     },
 };
 
-use tokio::{runtime::Handle, sync::watch};
+use tokio::{runtime::Handle, sync::watch, time::Instant};
 
 use crate::{
     credential::contract::Credential,
     error::Error,
+    identity::{Login, SessionId},
+    observe::{event::EventKind, observers::Reporter, outcome::WaitOutcome},
     session::{
         hook,
         hook::Logout,
         machine::{
             clock::LazyNow,
             entry::Entry,
-            state::State,
-            transition::{Launch, LoginEnd, Step},
+            state::{Phase, State},
+            transition::{Findings, Launch, LoginEnd, Step},
         },
-        scope::SessionId,
+        report,
+        report::Change,
         template::{SessionTemplate, Settings},
     },
 };
@@ -40,7 +43,14 @@ pub(super) struct Engine<C> {
 }
 
 /// One of the waiters that `max_waiters` allows.
-pub(super) struct WaitPermit<C>(Arc<Engine<C>>);
+pub(super) struct WaitPermit<C> {
+    engine: Arc<Engine<C>>,
+    login: Login,
+    flight: u64,
+    /// The start of the wait. `None` if it is not observed.
+    since: Option<Instant>,
+    outcome: WaitOutcome,
+}
 
 // === impl Engine ===
 
@@ -69,6 +79,19 @@ impl<C> Engine<C> {
     pub(super) fn waiters(&self) -> usize {
         self.waiters.load(Ordering::Relaxed)
     }
+
+    /// Tells the observers. Runs the user's code, so never under the lock of the state.
+    pub(super) fn report(&self, kind: EventKind<'_>) {
+        self.settings().observers.report(Some(self.id), self.name().map(|name| &**name), kind);
+    }
+
+    pub(super) fn reporter(&self) -> Reporter {
+        Reporter::new(self.settings().observers.clone(), self.id, self.name().cloned())
+    }
+
+    pub(super) fn is_observed(&self) -> bool {
+        !self.settings().observers.is_empty()
+    }
 }
 
 impl<C: Credential> Engine<C> {
@@ -78,13 +101,20 @@ impl<C: Credential> Engine<C> {
         template: SessionTemplate<C>,
     ) -> Self {
         drop(template.runtimes().remember());
-        Self {
+        let login = state.login();
+        let is_logged_in = !matches!(state.phase(), Phase::LoggedOut(_));
+        let engine = Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
             name,
             template,
+        };
+        engine.report(EventKind::SessionCreated);
+        if is_logged_in {
+            engine.report(EventKind::LoggedIn { login, generation: None });
         }
+        engine
     }
 
     /// Remembers the runtime of the caller, for later calls from threads without one.
@@ -96,11 +126,7 @@ impl<C: Credential> Engine<C> {
     /// application brings it.
     ///
     /// Runs the user's code: the clock and `Credential::expires_at`.
-    pub(super) fn new_entry(
-        &self,
-        credential: C,
-        refreshed_at: Option<tokio::time::Instant>,
-    ) -> Arc<Entry<C>> {
+    pub(super) fn new_entry(&self, credential: C, refreshed_at: Option<Instant>) -> Arc<Entry<C>> {
         let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
         Arc::new(Entry::new(Arc::new(credential), refreshed_at, arrival, |expires_at| {
@@ -108,14 +134,24 @@ impl<C: Credential> Engine<C> {
         }))
     }
 
-    pub(super) fn permit(self: &Arc<Self>) -> Result<WaitPermit<C>, Error> {
+    /// Counts one more waiter for this flight.
+    pub(super) fn permit(
+        self: &Arc<Self>,
+        login: Login,
+        flight: u64,
+    ) -> Result<WaitPermit<C>, Error> {
         let max = self.settings().max_waiters;
         let one_more = |count| (count < max).then(|| count + 1);
         // `Relaxed`: the counter guards no other data.
-        match self.waiters.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more) {
-            Ok(_) => Ok(WaitPermit(self.clone())),
-            Err(_) => Err(Error::overloaded()),
-        }
+        let others = self
+            .waiters
+            .fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more)
+            .map_err(|_| Error::overloaded())?;
+        let since = self.is_observed().then(Instant::now);
+        let outcome = WaitOutcome::Dropped;
+        let permit = WaitPermit { engine: self.clone(), login, flight, since, outcome };
+        self.report(EventKind::WaitStarted { login, flight, waiters: others + 1 });
+        Ok(permit)
     }
 
     /// Takes a step that never starts a flight.
@@ -155,6 +191,7 @@ impl<C: Credential> Engine<C> {
             look = transition(&self.snapshot());
         }
         if look.next.is_none() {
+            self.report_findings(&look.effects.findings);
             return Ok((look.answer, Logout::done()));
         }
         if let Some(now) = now {
@@ -165,6 +202,8 @@ impl<C: Credential> Engine<C> {
         // Chosen before the lock, since the search spawns a task. If the step under the lock starts
         // a flight and this look did not, the flight gets a runtime that may be gone, and fails.
         let runtime = self.template.runtimes().for_flight(look.effects.launch.is_some());
+        // Read before the waiters are woken.
+        let waiters = self.waiters();
 
         // ## The step, under the lock
         //
@@ -172,7 +211,7 @@ impl<C: Credential> Engine<C> {
         // again on the current state.
         let mut taken = None;
         self.state.send_if_modified(|state| {
-            let (step, displaced) = taken.insert((transition(state), None));
+            let (step, change) = taken.insert((transition(state), None));
             if step.effects.launch.is_some() && runtime.is_none() {
                 return false;
             }
@@ -181,41 +220,81 @@ impl<C: Credential> Engine<C> {
             // it has to be there when they wake. They also rely on the state being no older than
             // the outcome: both happen under this lock, and `flight::settled` takes it once before
             // it returns the outcome.
-            if let Some((flight, outcome)) = step.effects.settled.take() {
+            let settled = step.effects.settled.take().map(|(flight, outcome)| {
                 flight.outcome.set(outcome);
-            }
-            *displaced = Some(mem::replace(state, Arc::new(next)));
+                flight
+            });
+            let after = Arc::new(next);
+            let before = mem::replace(state, after.clone());
+            *change = Some(Change { before, after, settled });
             true
         });
 
         // ## The effects, after the lock
-        let (Step { answer, effects, .. }, displaced) =
+        //
+        // The observers come first: a flight or a hook that runs already could report something
+        // before its own start. A panic of an observer is caught. It would leave a flight that
+        // never starts.
+        let (Step { answer, effects, .. }, change) =
             taken.expect("the closure of `send_if_modified` was called");
+        self.report_findings(&effects.findings);
+        if let (Some(change), true) = (&change, self.is_observed()) {
+            report::change(change, waiters, |kind| self.report(kind));
+        }
         if let Some(launch) = effects.launch {
-            start_flight(launch, &runtime.ok_or_else(Error::no_runtime)?);
+            let runtime = runtime.ok_or_else(Error::no_runtime)?;
+            report::launch(&launch, |kind| self.report(kind));
+            start_flight(launch, &runtime);
         }
         let logout = self.run_hook(effects.ended);
         // Last of all: these may hold the last reference to a credential, whose `Drop` may panic or
         // call the session. A panic before this point would leave a flight that never starts.
-        drop((look, displaced));
+        drop((look, change));
         Ok((answer, logout))
+    }
+
+    fn report_findings(&self, findings: &Findings) {
+        if self.is_observed() {
+            report::findings(findings, |kind| self.report(kind));
+        }
     }
 
     fn run_hook(&self, ended: Option<LoginEnd<C>>) -> Logout {
         match (ended, &self.settings().on_login_end) {
             (Some(ended), Some(hook)) => {
                 let (name, runtime) = (self.name().cloned(), self.template.runtimes().for_hook());
-                hook::start(hook.clone(), self.id, name, ended, runtime.as_ref())
+                hook::start(hook.clone(), self.id, name, self.reporter(), ended, runtime.as_ref())
             }
             _ => Logout::done(),
         }
     }
 }
 
+impl<C> Drop for Engine<C> {
+    fn drop(&mut self) {
+        self.report(EventKind::SessionDropped);
+    }
+}
+
 // === impl WaitPermit ===
+
+impl<C> WaitPermit<C> {
+    /// Ends the wait with this result of the flight.
+    pub(super) fn end(mut self, result: &Result<(), Error>) {
+        self.outcome = match result {
+            Ok(()) => WaitOutcome::Released,
+            Err(error) => WaitOutcome::Failed { kind: error.kind() },
+        };
+    }
+}
 
 impl<C> Drop for WaitPermit<C> {
     fn drop(&mut self) {
-        self.0.waiters.fetch_sub(1, Ordering::Relaxed);
+        let Self { ref engine, login, flight, since, outcome } = *self;
+        let waiters = engine.waiters.fetch_sub(1, Ordering::Relaxed) - 1;
+        if let Some(since) = since {
+            let duration = since.elapsed();
+            engine.report(EventKind::WaitEnded { login, flight, waiters, duration, outcome });
+        }
     }
 }

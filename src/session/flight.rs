@@ -12,13 +12,21 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     error::RefreshError,
+    identity::{Generation, Login},
+    observe::{event::EventKind, outcome::FlightOutcome},
     refresher::context::RefreshContext,
     session::{
         engine::Engine,
         machine::{
-            clock::Now, entry::Entry, outcome::Outcome, state::Flight, timing::attempt_pause,
-            tracker::FlightToken, transition::Launch,
+            clock::Now,
+            entry::Entry,
+            outcome::Outcome,
+            state::Flight,
+            timing::attempt_pause,
+            tracker::FlightToken,
+            transition::{Fenced, Launch},
         },
+        report,
         scope::{Role, Scope},
     },
 };
@@ -33,6 +41,8 @@ use crate::{
 struct FlightGuard<C: Credential> {
     engine: Arc<Engine<C>>,
     flight: Flight,
+    login: Login,
+    generation: Generation,
     current: Option<Arc<C>>,
     token: FlightToken<C>,
     /// Whether an attempt is under way or over with an unknown outcome. Otherwise the refresh has
@@ -64,6 +74,8 @@ pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, r
     let guard = FlightGuard {
         engine: engine.clone(),
         flight: launch.flight,
+        login: context.login(),
+        generation: context.generation(),
         current: context.current().cloned(),
         token: launch.token,
         called: false,
@@ -151,6 +163,13 @@ async fn attempt<C: Credential>(
             .filter(|pause| Instant::now() + *pause < deadline)
             .filter(|_| engine.snapshot().awaits(flight));
         let Some(pause) = pause else { return Err(error) };
+        engine.report(EventKind::AttemptFailed {
+            flight: flight.number,
+            login: context.login(),
+            attempt: context.attempt(),
+            error: &error,
+            pause,
+        });
         time::sleep(pause).await;
         if !engine.snapshot().awaits(flight) {
             return Err(error);
@@ -189,13 +208,28 @@ impl<C: Credential> FlightGuard<C> {
         let (settled, _hook) = self.engine.step_without_flight(|state| {
             state.settle(&self.flight, &result, unchanged.as_ref(), wait, now)
         });
+        if let Err(Fenced) = settled {
+            self.report_fenced();
+        }
         // A credential of a fenced flight goes to the hook if a logout has fenced the flight. After
         // a replacement it is dropped: a later hook gets the replacement, which is newer. Another
         // login runs no hook.
-        if let (Err(_fenced), Ok(entry), Some(Outcome::Ended(_))) =
+        if let (Err(Fenced), Ok(entry), Some(Outcome::Ended(_))) =
             (settled, result, self.flight.outcome.get())
         {
             self.token.bring_late(entry.credential().clone());
+        }
+    }
+
+    /// Tells the observers that the flight is over, and was fenced before.
+    ///
+    /// The step that fences a flight cannot tell them: on another thread it may run before the
+    /// start of the flight is reported. This guard exists only after that report.
+    fn report_fenced(&self) {
+        if self.engine.is_observed() {
+            let Self { engine, flight, login, generation, .. } = self;
+            let outcome = FlightOutcome::Fenced;
+            report::settled(flight, *login, *generation, 0, outcome, |kind| engine.report(kind));
         }
     }
 }

@@ -10,6 +10,7 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
+    observe::event::EventKind,
     refresher::rejection::Rejection,
     session::{
         engine::Engine,
@@ -433,16 +434,22 @@ impl<C: Credential> Session<C> {
     /// many waiters as `max_waiters` allows.
     pub(crate) fn wait(
         &self,
+        login: Login,
         flight: Flight,
     ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
-        let permit = self.0.permit();
+        let permit = self.0.permit(login, flight.number);
         let settled = flight::settled(&self.0, flight);
         async move {
             let permit = permit?;
-            let outcome = settled.await;
-            drop(permit);
-            outcome.into_result()
+            let result = settled.await.into_result();
+            permit.end(&result);
+            result
         }
+    }
+
+    /// Tells the observers. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
     }
 
     /// Starts a renewal if one is due. Returns the time until the next one, if it is known.

@@ -3,17 +3,19 @@ use std::{
     pin::Pin,
     sync::{Arc, Mutex, PoisonError},
     task::{Context, Poll, ready},
+    thread,
 };
 
-use tokio::{runtime::Handle, task::JoinHandle};
+use tokio::{runtime::Handle, task::JoinHandle, time::Instant};
 
 use crate::{
     credential::token::Token,
-    identity::Login,
+    identity::{Login, SessionId},
+    observe::{event::EventKind, observers::Reporter, outcome::HookOutcome},
     refresher::contract::BoxFuture,
     session::{
         machine::{state::EndReason, transition::LoginEnd},
-        scope::{Role, Scope, SessionId},
+        scope::{Role, Scope},
     },
 };
 
@@ -87,11 +89,21 @@ enum HookRun {
 /// it back if the runtime shuts down before that.
 type PendingHook = Mutex<Option<BoxFuture<'static, ()>>>;
 
+/// Reports the end of a hook, also if the hook panics or its task is dropped.
+struct HookReport {
+    reporter: Reporter,
+    login: Login,
+    /// The call of the hook. `None` if it is not observed.
+    since: Option<Instant>,
+    is_completed: bool,
+}
+
 /// Starts the hook in its own task. A hook that panics or hangs then affects no caller.
 pub(super) fn start<C: Send + Sync + 'static>(
     hook: Hook<C>,
     session: SessionId,
     session_name: Option<Arc<str>>,
+    reporter: Reporter,
     ended: LoginEnd<C>,
     runtime: Option<&Handle>,
 ) -> Logout {
@@ -101,7 +113,9 @@ pub(super) fn start<C: Send + Sync + 'static>(
         // newest, and the one to revoke.
         let late = ended.flights.wait().await;
         let LoginEnd { login, reason, credential, .. } = ended;
+        let report = HookReport::new(reporter, login);
         hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
+        report.completed();
     });
     let run: BoxFuture<'static, ()> = Box::pin(run);
     let Some(runtime) = runtime else { return Logout(HookRun::Inline(run)) };
@@ -219,5 +233,31 @@ impl Future for Logout {
 impl fmt::Debug for Logout {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Logout").finish_non_exhaustive()
+    }
+}
+
+// === impl HookReport ===
+
+impl HookReport {
+    fn new(reporter: Reporter, login: Login) -> Self {
+        let since = reporter.is_observed().then(Instant::now);
+        Self { reporter, login, since, is_completed: false }
+    }
+
+    fn completed(mut self) {
+        self.is_completed = true;
+    }
+}
+
+impl Drop for HookReport {
+    fn drop(&mut self) {
+        let Some(since) = self.since else { return };
+        let outcome = match self.is_completed {
+            true => HookOutcome::Completed,
+            false if thread::panicking() => HookOutcome::Panicked,
+            false => HookOutcome::Cancelled,
+        };
+        let (login, duration) = (self.login, since.elapsed());
+        self.reporter.report(EventKind::HookDone { login, duration, outcome });
     }
 }

@@ -198,6 +198,7 @@ mod flight;
 pub(crate) mod handle;
 mod hook;
 mod machine;
+mod report;
 mod runtimes;
 mod scope;
 mod template;
@@ -218,4 +219,4 @@ pub use machine::{
 pub use template::SessionTemplate;
 pub use watcher::{Closed, Watcher};
 
-pub use crate::identity::{Generation, Login};
+pub use crate::identity::{Generation, Login, SessionId};

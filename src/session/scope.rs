@@ -9,18 +9,13 @@
 //! the two flights could wait for each other. `flight::start` therefore calls [`Scope::enter`] in
 //! the task that causes the flight, not in the new task.
 
-use std::sync::{
-    Arc,
-    atomic::{AtomicU64, Ordering},
-};
+use std::sync::Arc;
+
+use crate::identity::SessionId;
 
 tokio::task_local! {
     static SCOPE: Scope;
 }
-
-/// The identity of a session. Unlike the address of a session, it is never reused.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct SessionId(u64);
 
 /// The role of a task for a session.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,16 +33,6 @@ pub(super) struct Scope(Arc<[(SessionId, Role)]>);
 /// The role of the current task for this session, if it has one.
 pub(super) fn role_in(session: SessionId) -> Option<Role> {
     SCOPE.try_with(|scope| scope.role_in(session)).ok().flatten()
-}
-
-// === impl SessionId ===
-
-impl SessionId {
-    pub(super) fn next() -> Self {
-        static NEXT: AtomicU64 = AtomicU64::new(0);
-        // `Relaxed`: the numbers only have to differ.
-        Self(NEXT.fetch_add(1, Ordering::Relaxed))
-    }
 }
 
 // === impl Scope ===

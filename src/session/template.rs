@@ -6,6 +6,7 @@ use std::{
 
 use crate::{
     credential::token::Token,
+    observe::observers::Observers,
     refresher::contract::Refresher,
     session::{
         hook::Hook,
@@ -64,6 +65,7 @@ pub(super) struct Settings<C> {
     pub(super) backoff: Backoff,
     pub(super) max_waiters: usize,
     pub(super) clock: Clock,
+    pub(super) observers: Observers,
 }
 
 // === impl SessionTemplate ===
@@ -110,6 +112,7 @@ impl<C> Settings<C> {
             backoff: Backoff::DEFAULT,
             max_waiters: usize::MAX,
             clock: Clock::new(SystemTime::now),
+            observers: Observers::NONE,
         }
     }
 }
@@ -126,6 +129,7 @@ impl<C> fmt::Debug for Settings<C> {
             .field("renewal", &self.renewal)
             .field("backoff", &self.backoff)
             .field("max_waiters", &self.max_waiters)
+            .field("observers", &self.observers.len())
             .finish_non_exhaustive()
     }
 }

@@ -13,6 +13,7 @@ mod stepwise;
 
 pub use stepwise::*;
 
+pub mod audit;
 pub mod stack;
 
 use std::{

@@ -5,10 +5,10 @@ use std::{
 };
 
 use crate::{
+    cause::Cause,
     credential::{contract::Credential, token::Token},
     error::{Error, RefreshError},
     identity::{Generation, Login},
-    refresher::cause::Cause,
     session::machine::{
         clock::Now, entry::Entry, limit::RefreshHistory, outcome::OutcomeCell, rules::Rules,
         tracker::FlightTracker,

@@ -19,9 +19,10 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    cause::Cause,
     error::{Error, RefreshError},
     identity::{Generation, Login},
-    refresher::{cause::Cause, context::RefreshContext, rejection::Rejection},
+    refresher::{context::RefreshContext, rejection::Rejection},
     session::machine::{
         clock::Now,
         entry::Entry,
@@ -48,6 +49,33 @@ pub(in crate::session) struct Effects<C> {
     pub(in crate::session) launch: Option<Launch<C>>,
     /// A login whose hook has to run.
     pub(in crate::session) ended: Option<LoginEnd<C>>,
+    /// Facts for observers that the change of the state does not show.
+    pub(in crate::session) findings: Findings,
+}
+
+/// The facts that a step finds out, whether or not it changes the state.
+#[derive(Debug, Default)]
+pub(in crate::session) struct Findings {
+    pub(in crate::session) rejection: Option<RejectionFinding>,
+    pub(in crate::session) held_off: Option<HoldOff>,
+}
+
+/// A request was rejected.
+#[derive(Debug)]
+pub(in crate::session) struct RejectionFinding {
+    pub(in crate::session) epoch: Epoch,
+    /// Whether the session has a newer credential of the request's login.
+    pub(in crate::session) is_late: bool,
+}
+
+/// A flight was due, and may not start.
+#[derive(Debug)]
+pub(in crate::session) struct HoldOff {
+    pub(in crate::session) login: Login,
+    pub(in crate::session) generation: Generation,
+    pub(in crate::session) cause: Cause,
+    /// The rest of the back-off, or the time until the refresh limit allows a flight.
+    pub(in crate::session) wait: Duration,
 }
 
 /// A flight to start, with the input of its refresher.
@@ -111,13 +139,18 @@ impl<C, A> Step<C, A> {
     pub(in crate::session) fn map<B>(self, f: impl FnOnce(A) -> B) -> Step<C, B> {
         Step { answer: f(self.answer), next: self.next, effects: self.effects }
     }
+
+    fn held_off(mut self, held_off: HoldOff) -> Self {
+        self.effects.findings.held_off = Some(held_off);
+        self
+    }
 }
 
 // === impl Effects ===
 
 impl<C> Effects<C> {
     fn none() -> Self {
-        Self { settled: None, launch: None, ended: None }
+        Self { settled: None, launch: None, ended: None, findings: Findings::default() }
     }
 }
 
@@ -191,6 +224,19 @@ impl<C> State<C> {
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
         let is_late = self.login == epoch.login && self.generation > epoch.generation;
+        let mut step = self.react(epoch, is_late, may_elect, rejection, now);
+        step.effects.findings.rejection = Some(RejectionFinding { epoch, is_late });
+        step
+    }
+
+    fn react(
+        &self,
+        epoch: Epoch,
+        is_late: bool,
+        may_elect: bool,
+        rejection: impl FnOnce() -> Option<Rejection>,
+        now: impl Fn() -> Now,
+    ) -> Step<C, Reaction> {
         let is_over = matches!(self.phase, Phase::LoggedOut(_));
         if !may_elect && (!is_late || is_over) {
             return Step::stay(Reaction::Respond);
@@ -218,7 +264,10 @@ impl<C> State<C> {
                     {
                         Step::stay(Reaction::Fail(failure.to_error(wait.unwrap_or_default())))
                     }
-                    _ if !self.earns_refresh(now) => Step::stay(Reaction::Respond),
+                    _ if !self.earns_refresh(now) => {
+                        let wait = self.hold_off(now.instant).unwrap_or_default();
+                        Step::stay(Reaction::Respond).held_off(self.holding(Cause::Rejected, wait))
+                    }
                     _ => self
                         .elect(Cause::Rejected, true, rejection().map(Arc::new), now)
                         .map(Reaction::Wait),
@@ -245,8 +294,19 @@ impl<C> State<C> {
     pub(in crate::session) fn renew(&self, now: Now) -> Step<C, ()> {
         match self.renewal_in(now) {
             Some(Duration::ZERO) => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
+            Some(wait) if self.is_renewal_due(now) => {
+                Step::stay(()).held_off(self.holding(Cause::Expiring, wait))
+            }
             _ => Step::stay(()),
         }
+    }
+
+    fn is_renewal_due(&self, now: Now) -> bool {
+        self.entry().and_then(Entry::renew_at).is_some_and(|renew_at| renew_at <= now.wall)
+    }
+
+    fn holding(&self, cause: Cause, wait: Duration) -> HoldOff {
+        HoldOff { login: self.login, generation: self.generation, cause, wait }
     }
 
     /// `Session::refresh`: joins the flight in progress, or starts one without waiters.

@@ -7,6 +7,8 @@ mod envelope;
 mod flight;
 mod knowledge;
 mod lease;
+mod login;
+mod rank;
 mod refresh;
 mod settings;
 

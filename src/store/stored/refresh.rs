@@ -3,11 +3,11 @@ use std::{error, fmt, sync::Arc, time::Duration};
 use tokio::time::{self, Instant};
 
 use crate::{
+    cause::Cause,
     credential::contract::Credential,
     error::RefreshError,
     identity::Generation,
     refresher::{
-        cause::Cause,
         context::RefreshContext,
         contract::{BoxFuture, Refresher},
     },
@@ -19,8 +19,9 @@ use crate::{
             desk::Desk,
             driver::Stored,
             flight::{RefreshRun, RunStep},
-            knowledge::{Content, Fate, Mark},
+            knowledge::{Content, Fate},
             lease::Lease,
+            rank::Rank,
         },
     },
 };
@@ -124,7 +125,7 @@ where
                         steps = 0;
                     }
                 }
-                RunStep::Adopt { mark, credential } => return self.answer(mark, credential),
+                RunStep::Adopt { rank, credential } => return self.answer(rank, credential),
                 RunStep::End => return Err(self.end()),
                 RunStep::Exchange { from, credential } => {
                     if let Some(answer) = self.exchange(from, credential).await {
@@ -141,12 +142,12 @@ where
         loop {
             let (handed, step) = {
                 let state = self.desk.state();
-                (state.handed, self.flight.next(&state.knowledge, |mark, _| known != Some(mark)))
+                (state.handed, self.flight.next(&state.knowledge, |rank, _| known != Some(rank)))
             };
             match &step {
                 // Judged outside the lock, since it is the user's code that judges.
-                RunStep::Adopt { mark, credential } if !self.is_news(handed, *mark, credential) => {
-                    known = Some(*mark);
+                RunStep::Adopt { rank, credential } if !self.is_news(handed, *rank, credential) => {
+                    known = Some(*rank);
                 }
                 _ => return step,
             }
@@ -158,9 +159,9 @@ where
     /// Two signs tell that the session has it: its generation has grown since it was handed over,
     /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is
     /// newest is never judged by them.
-    fn is_news(&self, handed: Option<(Mark, Generation)>, mark: Mark, credential: &C) -> bool {
+    fn is_news(&self, handed: Option<(Rank, Generation)>, rank: Rank, credential: &C) -> bool {
         let was_taken = handed.is_some_and(|(handed, generation)| {
-            handed == mark && self.context.generation() > generation
+            handed == rank && self.context.generation() > generation
         });
         let current = self.context.current();
         let has_it = current.is_some_and(|current| was_taken || (**current).is_same(credential));
@@ -200,7 +201,7 @@ where
     /// `None` where the flight has to go on with what was learned.
     async fn exchange(
         &mut self,
-        from: Option<Mark>,
+        from: Option<Rank>,
         credential: Option<C>,
     ) -> Option<Result<C, RefreshError>> {
         if self.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
@@ -221,14 +222,14 @@ where
             Ok(credential) => {
                 let (now, copy) =
                     (self.desk.now(), self.desk.with_end(&credential, self.context.now()));
-                let mark = self.desk.state().knowledge.exchanged(from, copy, now);
+                let rank = self.desk.state().knowledge.exchanged(from, copy, now);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
-                self.exchanged(mark, credential).await
+                self.exchanged(rank, credential).await
             }
             Err(error) if error.is_terminal() => {
-                let mark = self.desk.state().knowledge.refused(from);
+                let rank = self.desk.state().knowledge.refused(from);
                 self.desk.start_saving(self.lease.as_ref(), None);
-                self.refused(mark, error).await
+                self.refused(rank, error).await
             }
             Err(error) => Some(Err(error)),
         }
@@ -236,18 +237,18 @@ where
 
     async fn exchanged(
         &mut self,
-        mark: Option<Mark>,
+        rank: Option<Rank>,
         credential: C,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match mark {
+        let saved = match rank {
             Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(mark) => self.desk.saved(mark).await,
+            Some(rank) => self.desk.saved(rank).await,
             None => Ok(Fate::Overtaken),
         };
-        match (mark, saved) {
+        match (rank, saved) {
             // A save that failed was reported. It goes on, and comes before the next exchange.
-            (Some(mark), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
-                Some(self.answer(mark, credential))
+            (Some(rank), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
+                Some(self.answer(rank, credential))
             }
             (_, _) => self.overtaken(credential),
         }
@@ -277,12 +278,12 @@ where
 
     async fn refused(
         &mut self,
-        mark: Option<Mark>,
+        rank: Option<Rank>,
         error: RefreshError,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match mark {
+        let saved = match rank {
             Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(mark) => self.desk.saved(mark).await,
+            Some(rank) => self.desk.saved(rank).await,
             None => Ok(Fate::Overtaken),
         };
         match saved {
@@ -299,13 +300,13 @@ where
         Some(Err(error))
     }
 
-    fn answer(&self, mark: Mark, credential: C) -> Result<C, RefreshError> {
+    fn answer(&self, rank: Rank, credential: C) -> Result<C, RefreshError> {
         let mut state = self.desk.state();
         if state.logins != self.logins || state.logging_in > 0 {
             // What was found may belong to the login that the session is about to begin.
             return Err(RefreshError::transient(Overtaken));
         }
-        state.handed = Some((mark, self.context.generation()));
+        state.handed = Some((rank, self.context.generation()));
         Ok(credential)
     }
 

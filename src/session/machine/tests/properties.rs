@@ -15,10 +15,11 @@ use proptest::{
 use tokio_test::task;
 
 use crate::{
+    cause::Cause,
     credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::{cause::Cause, context::RefreshContext, rejection::Rejection},
+    refresher::{context::RefreshContext, rejection::Rejection},
     session::machine::{
         clock::Now,
         entry::Entry,
@@ -533,7 +534,7 @@ impl Walk {
     fn install<A>(&mut self, taken: StepView<A>, expected: Expected) -> A {
         let StepView { answer, before, after, next, effects } = taken;
         assert_ne!(after, Some(before), "a step without a change installs no state");
-        let Effects { settled, launch, ended } = effects;
+        let Effects { settled, launch, ended, findings: _ } = effects;
         if next.is_none() {
             assert!(
                 settled.is_none() && launch.is_none() && ended.is_none(),

@@ -11,9 +11,10 @@ use http::{HeaderMap, HeaderValue, StatusCode, header::WWW_AUTHENTICATE};
 use tokio_test::{assert_pending, assert_ready, task};
 
 use crate::{
+    cause::Cause,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::{cause::Cause, fence::Fence, rejection::Rejection},
+    refresher::{fence::Fence, rejection::Rejection},
     session::machine::{
         clock::Now,
         entry::Entry,

@@ -8,9 +8,9 @@ use std::{
 };
 
 use crate::{
+    cause::Cause,
     error::{Error, ErrorKind, RefreshError},
     identity::{Generation, Login},
-    refresher::cause::Cause,
     session::machine::{
         outcome::Outcome,
         state::{EndReason, Flight, Phase, State, Streak},

@@ -21,3 +21,17 @@ pub enum Cause {
     /// The application called [`Session::refresh`](crate::Session::refresh).
     Forced,
 }
+
+// === impl Cause ===
+
+impl Cause {
+    /// A stable word for logs and metrics: `rejected`, `expiring`, `missing` or `forced`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Rejected => "rejected",
+            Self::Expiring => "expiring",
+            Self::Missing => "missing",
+            Self::Forced => "forced",
+        }
+    }
+}

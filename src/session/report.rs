@@ -1,0 +1,129 @@
+//! The events of a step, made from the states before and after it.
+
+use std::sync::Arc;
+
+use tokio::time::Instant;
+
+use crate::{
+    identity::{Generation, Login},
+    observe::{
+        event::EventKind,
+        outcome::{FlightOutcome, LoginEnding},
+    },
+    session::machine::{
+        outcome::Outcome,
+        state::{EndReason, Flight, Phase, State},
+        transition::{Findings, Launch},
+    },
+};
+
+/// A step that has changed the state.
+pub(super) struct Change<C> {
+    pub(super) before: Arc<State<C>>,
+    pub(super) after: Arc<State<C>>,
+    /// The flight that settled. Its outcome is in its cell.
+    pub(super) settled: Option<Flight>,
+}
+
+/// Tells what a step has found out without changing the state.
+pub(super) fn findings(findings: &Findings, tell: impl Fn(EventKind<'_>)) {
+    if let Some(rejection) = &findings.rejection {
+        tell(EventKind::RequestRejected {
+            login: rejection.epoch.login,
+            generation: rejection.epoch.generation,
+            late: rejection.is_late,
+            replay: false,
+        });
+    }
+    if let Some(held_off) = &findings.held_off {
+        tell(EventKind::RefreshHeldOff {
+            login: held_off.login,
+            generation: held_off.generation,
+            cause: held_off.cause,
+            wait: held_off.wait,
+        });
+    }
+}
+
+pub(super) fn launch<C>(launch: &Launch<C>, tell: impl Fn(EventKind<'_>)) {
+    tell(EventKind::FlightStarted {
+        flight: launch.flight.number,
+        login: launch.context.login(),
+        generation: launch.context.generation(),
+        cause: launch.flight.cause,
+        awaited: launch.flight.awaited,
+        failures: launch.flight.streak.failures,
+    });
+}
+
+/// Tells what a change means: the end of a flight, then the end of a login, then what is new.
+pub(super) fn change<C>(change: &Change<C>, waiters: usize, tell: impl Fn(EventKind<'_>)) {
+    let Change { before, after, settled } = change;
+    if let Some(flight) = settled {
+        report_settled(change, flight, waiters, &tell);
+    }
+    let (login, generation) = (after.login, after.generation);
+    let was_logged_in = !matches!(before.phase, Phase::LoggedOut(_));
+    let has_new_login = before.login != login;
+    let ending = match &after.phase {
+        _ if has_new_login => Some(LoginEnding::Replaced),
+        Phase::LoggedOut(EndReason::Refused(error)) => Some(LoginEnding::Refused { error }),
+        Phase::LoggedOut(_) => Some(LoginEnding::Logout),
+        _ => None,
+    };
+    if let (Some(how), true) = (ending, was_logged_in) {
+        let (login, generation) = (before.login, before.generation);
+        tell(EventKind::LoginEnded { login, generation, how });
+    }
+    if has_new_login {
+        let generation = after.entry.is_some().then_some(generation);
+        tell(EventKind::LoggedIn { login, generation });
+    } else if before.generation != generation && !is_renewed(settled.as_ref()) {
+        tell(EventKind::Replaced { login, generation });
+    }
+}
+
+fn report_settled<C>(
+    Change { before, after, .. }: &Change<C>,
+    flight: &Flight,
+    waiters: usize,
+    tell: impl Fn(EventKind<'_>),
+) {
+    let Some(outcome) = flight.outcome.get() else { return };
+    let outcome = match &outcome {
+        Outcome::Renewed => FlightOutcome::Renewed { generation: after.generation },
+        Outcome::Failed(error, backoff) => {
+            let in_a_row = flight.attempt();
+            FlightOutcome::Failed { error, in_a_row, backoff: *backoff }
+        }
+        Outcome::Ended(Some(error)) => FlightOutcome::Refused { error },
+        // The guard of the flight reports it, when its refresher is done.
+        Outcome::Ended(None) | Outcome::Replaced | Outcome::LoginChanged => return,
+    };
+    // No step but the one that settles a flight changes these while the flight is in progress.
+    let (login, generation) = (before.login, before.generation);
+    settled(flight, login, generation, waiters, outcome, tell);
+}
+
+pub(super) fn settled(
+    flight: &Flight,
+    login: Login,
+    generation: Generation,
+    waiters: usize,
+    outcome: FlightOutcome<'_>,
+    tell: impl Fn(EventKind<'_>),
+) {
+    tell(EventKind::FlightSettled {
+        flight: flight.number,
+        login,
+        generation,
+        cause: flight.cause,
+        waiters,
+        duration: Instant::now().into_std().saturating_duration_since(flight.started_at),
+        outcome,
+    });
+}
+
+fn is_renewed(settled: Option<&Flight>) -> bool {
+    settled.is_some_and(|flight| matches!(flight.outcome.get(), Some(Outcome::Renewed)))
+}
