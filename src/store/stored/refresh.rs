@@ -59,7 +59,7 @@ struct Contended;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long a refresh waits for a hint before it looks again.
 const POLL: Duration = Duration::from_millis(500);
-/// The least and the most time from a hint to the look.
+/// The least and the most time from a wrong hint to the next wait.
 const MIN_NAP: Duration = Duration::from_millis(5);
 const MAX_NAP: Duration = Duration::from_millis(100);
 /// A refresh takes five or six steps where no other replica interferes.
@@ -100,7 +100,7 @@ where
             lease: None,
             logins,
             give_up_at: Instant::now() + desk.settings.patience,
-            nap: MIN_NAP,
+            nap: Duration::ZERO,
         }
     }
 
@@ -189,11 +189,11 @@ where
             return Err(RefreshError::transient(Busy).with_retry_after(left.min(RETRY_AFTER)));
         }
         let at = self.desk.state().knowledge.at();
-        let hint = self.desk.changed(at);
-        drop(time::timeout(left.min(POLL).min(patience), hint).await);
-        // Hints may be wrong.
+        // After a hint that was wrong.
         time::sleep(self.nap).await;
-        self.nap = (self.nap * 2).min(MAX_NAP);
+        let hint = time::timeout(left.min(POLL).min(patience), self.desk.changed(at)).await;
+        let nap = (self.nap * 2).clamp(MIN_NAP, MAX_NAP);
+        self.nap = hint.map_or(Duration::ZERO, |()| nap);
         self.flight.has_no_lease();
         Ok(())
     }
