@@ -20,10 +20,15 @@ test-all *args:
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
+# Tests the recipes for clients of other crates.
+recipes:
+    cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
+
 # Formats code, and groups imports (nightly).
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
     cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt --manifest-path examples/recipes/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
 # Runs clippy, the spell checker, and the rules for prose and imports.
 lint:

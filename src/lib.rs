@@ -117,6 +117,8 @@
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
+//! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
+//! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
@@ -152,6 +154,9 @@ pub mod oauth2;
 pub mod observe;
 pub mod peek;
 pub mod refresher;
+#[cfg(feature = "reqwest")]
+#[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
+pub mod reqwest;
 pub mod respond;
 pub mod session;
 #[cfg(feature = "store")]

@@ -94,10 +94,9 @@ pub struct Rejected;
 /// response. A response from an origin that gets no credential passes the layer untouched: the 401
 /// of a foreign host starts no refresh.
 ///
-/// reqwest follows redirects by default. Either build its client with
-/// `redirect::Policy::none()` and put tower-http's `FollowRedirect` around the layer, or let the
-/// adapter between the two insert `TargetUri` with the URL that `reqwest::Response::url` returns.
-/// Otherwise the layer treats a 401 of any redirect target as a rejection, and refreshes.
+/// The adapter of the feature `reqwest` does so. A client without such an adapter should follow no
+/// redirects, with tower-http's `FollowRedirect` around the layer. Otherwise the layer treats a 401
+/// of any redirect target as a rejection, and refreshes.
 ///
 /// ```
 /// use http::{Response, Uri};

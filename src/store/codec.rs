@@ -1,12 +1,12 @@
 use std::time::{Duration, SystemTime};
 
-use bytes::{BufMut, Bytes, BytesMut};
+use bytes::{Bytes, BytesMut};
 
 use crate::{
     credential::{contract::Credential, token::Token},
     store::{
         error::StoreError,
-        frame::{self, Kind, Reader},
+        frame::{self, Fields, Kind, Reader, put_field},
     },
 };
 
@@ -84,41 +84,35 @@ const KIND: Kind = Kind { tag: *b"tokn", format: 1 };
 const ACCESS_TOKEN: u8 = 1;
 const REFRESH_TOKEN: u8 = 2;
 const EXPIRES_AT: u8 = 3;
-/// The lowest tag that a reader must understand.
-const CRITICAL: u8 = 128;
 
 // === impl TokenCodec ===
 
 impl Codec<Token> for TokenCodec {
     fn encode(&self, token: &Token, received_at: SystemTime) -> Result<Bytes, StoreError> {
         let mut body = BytesMut::new();
-        put(&mut body, ACCESS_TOKEN, token.access_token().as_bytes())?;
+        put_field(&mut body, ACCESS_TOKEN, token.access_token().as_bytes())?;
         if let Some(refresh_token) = token.refresh_token() {
-            put(&mut body, REFRESH_TOKEN, refresh_token.as_bytes())?;
+            put_field(&mut body, REFRESH_TOKEN, refresh_token.as_bytes())?;
         }
         if let Some((seconds, nanos)) = token.expires_at(received_at).and_then(to_unix) {
             let mut time = [0; 12];
             time[..8].copy_from_slice(&seconds.to_le_bytes());
             time[8..].copy_from_slice(&nanos.to_le_bytes());
-            put(&mut body, EXPIRES_AT, &time)?;
+            put_field(&mut body, EXPIRES_AT, &time)?;
         }
         frame::seal(KIND, &body)
     }
 
     fn decode(&self, bytes: &[u8]) -> Result<Token, StoreError> {
-        let mut body = Reader(frame::open(KIND, bytes)?);
+        let body = frame::open(KIND, bytes)?;
         let (mut access_token, mut refresh_token, mut expires_at) = (None, None, None);
-        while let Some(tag) = body.u8() {
-            let length = body.u32().ok_or_else(frame::cut_off)? as usize;
-            let content = body.take(length).ok_or_else(frame::cut_off)?;
+        for field in Fields(body) {
+            let (tag, content) = field?;
             match tag {
                 ACCESS_TOKEN => access_token = Some(text(content)?),
                 REFRESH_TOKEN => refresh_token = Some(text(content)?),
                 EXPIRES_AT => expires_at = from_unix(content)?,
-                CRITICAL.. => {
-                    return Err(StoreError::incompatible("it has a field that must be known"));
-                }
-                _ => {}
+                unknown => frame::skip_field(unknown)?,
             }
         }
         let access_token =
@@ -132,14 +126,6 @@ impl Codec<Token> for TokenCodec {
         }
         Ok(token)
     }
-}
-
-fn put(body: &mut BytesMut, tag: u8, content: &[u8]) -> Result<(), StoreError> {
-    frame::check_size(content.len())?;
-    body.put_u8(tag);
-    body.put_u32_le(u32::try_from(content.len()).expect("the size was checked"));
-    body.put_slice(content);
-    Ok(())
 }
 
 fn text(content: &[u8]) -> Result<&str, StoreError> {

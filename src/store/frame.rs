@@ -24,11 +24,19 @@ pub(in crate::store) struct Kind {
     pub(in crate::store) format: u8,
 }
 
-/// Takes the fields of a body apart. `None` where the body ends too early.
+/// Takes a body apart. `None` where the body ends too early.
 pub(in crate::store) struct Reader<'a>(pub(in crate::store) &'a [u8]);
+
+/// The fields of a body: each is a tag of one byte, a length (`u32`), and the content.
+///
+/// A reader skips tags below 128 that it does not know, and refuses others. A later version may
+/// thus add fields without a new format number.
+pub(in crate::store) struct Fields<'a>(pub(in crate::store) &'a [u8]);
 
 const MAGIC: &[u8; 4] = b"trfr";
 const HEAD: usize = 4 + 4 + 1 + 4;
+/// The lowest tag of a field that a reader must understand.
+const CRITICAL: u8 = 128;
 
 pub(in crate::store) fn seal(kind: Kind, body: &[u8]) -> Result<Bytes, StoreError> {
     check_size(body.len())?;
@@ -71,6 +79,26 @@ pub(in crate::store) fn open(kind: Kind, frame: &[u8]) -> Result<&[u8], StoreErr
     Ok(body)
 }
 
+pub(in crate::store) fn put_field(
+    body: &mut BytesMut,
+    tag: u8,
+    content: &[u8],
+) -> Result<(), StoreError> {
+    check_size(content.len())?;
+    body.put_u8(tag);
+    body.put_u32_le(u32::try_from(content.len()).expect("the size was checked"));
+    body.put_slice(content);
+    Ok(())
+}
+
+/// Skips a field whose tag is unknown, or refuses it.
+pub(in crate::store) fn skip_field(tag: u8) -> Result<(), StoreError> {
+    if tag >= CRITICAL {
+        return Err(StoreError::incompatible("it has a field that must be known"));
+    }
+    Ok(())
+}
+
 pub(in crate::store) fn check_size(len: usize) -> Result<(), StoreError> {
     if len > MAX_BODY {
         return Err(StoreError::too_large(format!("{len} bytes, and {MAX_BODY} are allowed")));
@@ -111,6 +139,20 @@ impl<'a> Reader<'a> {
 
     fn array<const N: usize>(&mut self) -> Option<[u8; N]> {
         self.take(N)?.try_into().ok()
+    }
+}
+
+// === impl Fields ===
+
+impl<'a> Iterator for Fields<'a> {
+    type Item = Result<(u8, &'a [u8]), StoreError>;
+
+    fn next(&mut self) -> Option<Self::Item> {
+        let mut reader = Reader(self.0);
+        let tag = reader.u8()?;
+        let content = reader.u32().and_then(|length| reader.take(length as usize));
+        self.0 = reader.0;
+        Some(content.map(|content| (tag, content)).ok_or_else(cut_off))
     }
 }
 

@@ -87,8 +87,7 @@
 //!     store keeps what it acknowledged, leases last, and no process dies between the answer of the
 //!     token endpoint and the save.
 //! 17. **Never the old one.** A driver that knows of a newer credential, saved or not, never
-//!     presents an older one, as long as the store keeps what it acknowledged. Where a store has
-//!     gone back, the driver writes the newer one again.
+//!     presents an older one. Where a store has gone back, the driver writes the newer one again.
 //! 18. **The end is the end everywhere.** A refusal or a logout leaves a tombstone, and each
 //!     replica's next refresh ends its login without a call. A logout that comes while another
 //!     replica is at the token endpoint wins, and the late credential reaches the hook of that
@@ -103,11 +102,13 @@
 //!   next process presents the old one, which many token endpoints allow for a short while.
 //! - A store that loses acknowledged writes makes replicas exchange a credential twice, if none of
 //!   those that know of the newer one is alive.
-//! - If several replicas write their contents again after such a loss, a replica may take over an
-//!   older credential that another one has written with a greater mark, and present it. `Memory`
-//!   and `File` lose nothing that they have acknowledged.
+//! - Where a process did not know of another's login, the clocks of the two decide which login or
+//!   logout came last.
+//! - A record that is removed by hand is a logout for all processes that knew it. If a process that
+//!   did not know it then logs in, and its clock is behind the beginning of the removed login, one
+//!   of the others may end the new login with the old one. The next login succeeds.
 //! - A write that is executed long after its deadline, by a store that has failed over since, may
-//!   bring back an older credential.
+//!   bring back an older credential for processes that do not know of the newer one.
 //! - Clocks that differ cost exchanges: a credential that a fast clock takes for expired is
 //!   exchanged, and not adopted.
 //! - [`SessionBuilder::terminal_after`](crate::session::SessionBuilder::terminal_after) does not

@@ -12,4 +12,9 @@ mod fleet;
 mod support;
 
 mod conformance;
+mod connections;
+mod faults;
+mod hints;
+mod proxy;
+mod replicas;
 mod server;

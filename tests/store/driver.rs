@@ -274,6 +274,57 @@ async fn g17_a_follower_restores_what_the_store_lost() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn g17_a_login_whose_acknowledgement_was_lost_is_not_saved_over_its_refresh() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let (session, driver) = replica(&endpoint, store.clone());
+    store.set(Faults { deaf: true, ..Faults::default() });
+    let login = tokio::spawn({
+        let (session, driver) = (session.clone(), driver.clone());
+        async move { driver.login(&session, token(1, true)).await.map(drop) }
+    });
+    time::sleep(Duration::from_secs(1)).await;
+    store.heal();
+    let (theirs, other) = replica(&endpoint, store.clone());
+    other.open(&theirs).await.unwrap();
+    theirs.refresh().await.unwrap();
+
+    login.await.unwrap().unwrap();
+    assert_eq!(access_token(&session).as_deref(), Some("at-101"));
+    assert_eq!(stored_now(&store).await, "at-101");
+    session.refresh().await.unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g17_two_replicas_that_restore_different_credentials_agree_on_the_newest() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let replicas = [0; 3].map(|_| replica(&endpoint, store.clone()));
+    let [(first, one), (second, two), (third, three)] = &replicas;
+    one.login(first, token(1, true)).await.unwrap();
+    let oldest = store.memory().load("ann").await.unwrap().unwrap();
+    two.open(second).await.unwrap();
+    second.refresh().await.unwrap();
+    three.open(third).await.unwrap();
+    third.refresh().await.unwrap();
+    // The store forgets two exchanges. The second replica restores the first of them before the
+    // third one looks, and the other way round.
+    for order in [[two, three], [three, two]] {
+        store.fail_over_to("ann", oldest.clone()).await;
+        for driver in order {
+            let session = if std::ptr::eq(driver, two) { second } else { third };
+            driver.open(session).await.unwrap();
+            time::sleep(Duration::from_secs(1)).await;
+        }
+        two.open(second).await.unwrap();
+        time::sleep(Duration::from_secs(1)).await;
+        assert_eq!(stored_now(&store).await, "at-102");
+        assert_eq!(access_token(second).as_deref(), Some("at-102"));
+    }
+    first.refresh().await.unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (3, 0));
+}
+
+#[tokio::test(start_paused = true)]
 async fn g18_a_refusal_ends_the_login_of_every_replica_without_another_call() {
     let store = Faulty::default();
     let (endpoint, ours, _) = logged_in(&store, true).await;
@@ -395,6 +446,36 @@ async fn g18_a_login_is_not_ended_by_a_logout_from_before_that_was_not_saved() {
     assert!(driver.is_saved());
     assert_eq!(stored(&store).await.as_deref(), Some("at-2"));
     assert_eq!(access_token(&session).as_deref(), Some("at-2"));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g18_a_logout_during_the_save_of_a_login_ends_it_and_its_credential_reaches_the_hook() {
+    let store = Faulty::default();
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let driver = Stored::new(Endpoint::default(), store.clone(), "ann");
+    let session = Session::builder(driver.clone())
+        .on_login_end({
+            let revoked = revoked.clone();
+            move |end: EndedLogin| {
+                let token = end.credential().map(|token| token.access_token().to_owned());
+                revoked.lock().unwrap().extend(token);
+                async {}
+            }
+        })
+        .build();
+    store.set(Faults { slow: Duration::from_secs(1), ..Faults::default() });
+    let login = tokio::spawn({
+        let (session, driver) = (session.clone(), driver.clone());
+        async move { driver.login(&session, token(1, true)).await.map(drop) }
+    });
+    settle().await;
+    driver.logout(&session).await.unwrap();
+    login.await.unwrap().unwrap();
+    time::sleep(Duration::from_secs(5)).await;
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
+    assert_eq!(*revoked.lock().unwrap(), ["at-1"]);
+    store.heal();
+    assert_eq!(stored(&store).await, None);
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,13 +1,13 @@
 use std::{mem, sync::Arc, time::Duration};
 
 use redis::Client;
-use tokio::{sync::watch, time};
+use tokio::time;
 
 use crate::store::{
     contract::Version,
     redis::{
         subscription,
-        switchboard::{Hint, Switchboard},
+        switchboard::{Line, Switchboard},
     },
 };
 
@@ -19,9 +19,9 @@ pub(super) struct Hints(Arc<Switchboard>);
 /// Receives the hints of one channel.
 pub(super) struct Listener {
     switchboard: Arc<Switchboard>,
-    line: watch::Receiver<Hint>,
-    /// The hint that this listener has taken in last.
-    last: Hint,
+    line: Line,
+    /// The next answer has to come from the store.
+    must_look: bool,
 }
 
 /// How often a listener looks while its channel is subscribed to. A cluster may lose a message
@@ -39,9 +39,7 @@ impl Hints {
 
     /// Listens to a channel.
     pub(super) fn listen(&self, channel: String) -> Listener {
-        let mut line = self.0.listen(channel);
-        let last = *line.borrow_and_update();
-        Listener { switchboard: self.0.clone(), line, last }
+        Listener { line: self.0.listen(channel), switchboard: self.0.clone(), must_look: false }
     }
 }
 
@@ -54,31 +52,26 @@ impl Drop for Hints {
 // === impl Listener ===
 
 impl Listener {
-    /// Waits for a sign that the record may have another version. `true` where the sign names a
-    /// newer one, and `false` where the caller has to look.
+    /// The version of the record as far as messages tell. `None` where the caller has to look, and
+    /// to tell what it [`saw`](Self::saw).
     ///
-    /// A sign that comes between two calls is not missed: each call begins where the one before has
-    /// ended, and the first one where the listener was made. So a caller that looks between two
-    /// calls misses no change.
-    pub(super) async fn hears_of_newer_than(&mut self, seen: Option<Version>) -> bool {
-        loop {
-            self.switchboard.ensure_task(|| {
-                tokio::spawn(subscription::run(self.switchboard.clone())).abort_handle()
-            });
-            let limit = if self.line.borrow().is_subscribed { POLL } else { POLL_UNSUBSCRIBED };
-            let Ok(Ok(())) = time::timeout(limit, self.line.changed()).await else {
-                return false;
-            };
-            let hint = *self.line.borrow_and_update();
-            let has_turned = hint.turns != mem::replace(&mut self.last, hint).turns;
-            if hint.heard.is_some() && hint.heard > seen {
-                return true;
-            }
-            // The echo of the version that the caller has is no news. Where the subscription was
-            // lost in between, so may be the message that is.
-            if has_turned || hint.heard.is_none() || hint.heard != seen {
-                return false;
-            }
-        }
+    /// A version below the one that the caller has may be an echo of the past, so the caller looks.
+    pub(super) fn latest(&mut self, seen: Option<Version>) -> Option<Option<Version>> {
+        let latest = self.line.read().latest.filter(|latest| *latest >= seen);
+        if mem::take(&mut self.must_look) { None } else { latest }
+    }
+
+    pub(super) fn saw(&self, version: Option<Version>) {
+        self.line.saw(version);
+    }
+
+    /// Waits for news since the last call of [`latest`](Self::latest), or until it is time to look
+    /// without any.
+    pub(super) async fn changed(&mut self) {
+        self.switchboard.ensure_task(|| {
+            tokio::spawn(subscription::run(self.switchboard.clone())).abort_handle()
+        });
+        let limit = if self.line.is_subscribed() { POLL } else { POLL_UNSUBSCRIBED };
+        self.must_look = time::timeout(limit, self.line.changed()).await.is_err();
     }
 }

@@ -259,14 +259,18 @@ impl Store for Redis {
             let keys = self.keys(name);
             let mut listener = self.hints.listen(keys.channel.clone());
             loop {
-                let version =
-                    self.read(&keys).await.map(|found| found.map(|found| found.version()));
-                if version.is_ok_and(|version| version != seen) {
+                let mut latest = listener.latest(seen);
+                if latest.is_none()
+                    && let Ok(record) = self.read(&keys).await
+                {
+                    let version = record.map(|record| record.version());
+                    listener.saw(version);
+                    latest = Some(version);
+                }
+                if latest.is_some_and(|latest| latest != seen) {
                     return;
                 }
-                if listener.hears_of_newer_than(seen).await {
-                    return;
-                }
+                listener.changed().await;
             }
         })
     }

@@ -21,8 +21,9 @@ use crate::{
         stored::{
             envelope,
             health::Health,
-            knowledge::{Content, Fate, Found, Intent, Knowledge, Mark, Write},
+            knowledge::{Content, Fate, Found, Knowledge, Write},
             lease::{Lease, Leasing},
+            rank::Rank,
             settings::DriverSettings,
         },
     },
@@ -44,7 +45,7 @@ pub(super) struct Desk<S, C> {
 pub(super) struct DeskState<C> {
     pub(super) knowledge: Knowledge<C>,
     /// The content that the session was given last, and its generation before that.
-    pub(super) handed: Option<(Mark, Generation)>,
+    pub(super) handed: Option<(Rank, Generation)>,
     /// The login whose end the session was told of.
     pub(super) told: Option<Login>,
     /// How many logins by the handle have begun, and how many of them are being saved.
@@ -179,12 +180,10 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) async fn swap(
         &self,
         seen: Option<Version>,
-        mark: Mark,
-        is_restored: bool,
+        rank: Rank,
         content: &Content<C>,
     ) -> Result<Swapped, StoreError> {
-        let bytes =
-            envelope::seal(mark, is_restored, content, &*self.settings.codec, SystemTime::now())?;
+        let bytes = envelope::seal(rank, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
         let swap = store.swap(name, seen, Some(bytes));
         self.health.within(StoreOperation::Swap, *operation_timeout, swap).await
@@ -245,8 +244,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     /// # Errors
     ///
     /// The save has failed several times. It goes on.
-    pub(super) async fn saved(&self, mark: Mark) -> Result<Fate, StoreError> {
-        self.settled(ATTEMPTS.into(), |state| match state.knowledge.fate(mark) {
+    pub(super) async fn saved(&self, rank: Rank) -> Result<Fate, StoreError> {
+        self.settled(ATTEMPTS.into(), |state| match state.knowledge.fate(rank) {
             Fate::Pending => None,
             fate => Some(fate),
         })
@@ -305,7 +304,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                     return;
                 }
             };
-            let result = self.swap(write.seen, write.mark, write.is_restored, &write.content).await;
+            let result = self.swap(write.seen, write.rank, &write.content).await;
             let result = self.settle(&write, result);
             if let Err(error) = &result {
                 let failures = {
@@ -363,13 +362,13 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     ) -> Result<(), StoreError> {
         let found = match result? {
             Swapped::Done(version) => {
-                self.state().knowledge.written(write, version);
+                self.state().knowledge.written(write.clone().found(version));
                 return Ok(());
             }
             Swapped::Lost(None) => None,
             Swapped::Lost(Some(record)) => match self.open(&record) {
                 Ok(found) => Some(found),
-                Err(_) if write.intent == Intent::Logout => {
+                Err(_) if write.rank.is_logout() => {
                     self.state().knowledge.lost_to_unreadable(write, record.version());
                     return Ok(());
                 }

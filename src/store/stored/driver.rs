@@ -15,7 +15,8 @@ use crate::{
         stored::{
             builder::StoredBuilder,
             desk::Desk,
-            knowledge::{Content, Mark},
+            knowledge::{Content, Found},
+            login::LoginWrite,
         },
     },
 };
@@ -185,8 +186,8 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let login = session.state().login();
         let undelivered = {
             let mut state = desk.state();
-            let mark = state.knowledge.mark();
-            let was_handed = state.handed.is_some_and(|(handed, _)| Some(handed) == mark);
+            let rank = state.knowledge.rank();
+            let was_handed = state.handed.is_some_and(|(handed, _)| Some(handed) == rank);
             let content = state.knowledge.content().clone();
             state.told = Some(login);
             state.knowledge.logged_out(now);
@@ -227,7 +228,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
             let mut nap = MIN_NAP;
             loop {
                 let at = desk.state().knowledge.at();
-                let before = desk.state().knowledge.mark();
+                let before = desk.state().knowledge.rank();
                 drop(time::timeout(LOOK_EVERY, desk.changed(at)).await);
                 if weak.upgrade().is_none() {
                     return;
@@ -235,7 +236,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                 let looked = desk.look().await;
                 desk.start_saving(None, None);
                 let Some(session) = weak.upgrade() else { return };
-                if looked.is_ok() && desk.state().knowledge.mark() != before {
+                if looked.is_ok() && desk.state().knowledge.rank() != before {
                     driver.deliver(&session);
                     nap = MIN_NAP;
                     continue;
@@ -259,19 +260,19 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let state = session.state();
         let is_logged_out = matches!(state.phase(), Phase::LoggedOut(_));
         let current = (!is_logged_out).then(|| state.login());
-        let (content, mark) = {
+        let (content, rank) = {
             let desk = desk.state();
             if desk.logging_in > 0 || desk.knowledge.is_pending() {
                 // The login, or the refresh, that is under way delivers.
                 return current;
             }
-            if let (Some((handed, _)), Some(mark)) = (desk.handed, desk.knowledge.mark())
-                && handed == mark
+            if let (Some((handed, _)), Some(rank)) = (desk.handed, desk.knowledge.rank())
+                && handed == rank
                 && state.credential().is_some()
             {
                 return current;
             }
-            (desk.knowledge.content().clone(), desk.knowledge.mark())
+            (desk.knowledge.content().clone(), desk.knowledge.rank())
         };
         match content {
             Content::Nothing => None,
@@ -283,7 +284,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                 None
             }
             Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
-                desk.state().handed = mark.map(|mark| (mark, state.generation()));
+                desk.state().handed = rank.map(|rank| (rank, state.generation()));
                 let login = if is_logged_out {
                     session.login(credential)
                 } else {
@@ -341,21 +342,31 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
     async fn run(self, session: &Session<C>, credential: C) -> Result<Login, StoreError> {
         let desk = &self.0;
         let seen = self.look().await?;
-        let mark = {
-            let now = desk.now();
-            desk.state().knowledge.user_mark(now)
+        let (copy, now) = (desk.with_end(&credential, session.wall()), desk.now());
+        let write = LoginWrite::new(seen, copy, fastrand::u64(..), &desk.state().knowledge, now);
+        let rank = write.rank;
+        let found = self.write(write).await?;
+        let credential = match &found.content {
+            // Another process has refreshed this login, or begun another one, before an
+            // acknowledgement came.
+            Content::Live(newest) if found.rank != rank => newest.clone(),
+            _ => credential,
         };
-        let copy = desk.with_end(&credential, session.wall());
-        let content = Content::Live(copy.clone());
-        let (version, mark) = self.write(seen, mark, content).await?;
         let generation = session.state().generation();
-        {
+        let has_ended = {
             let mut state = desk.state();
-            state.knowledge.logged_in(version, mark, copy);
-            state.handed = Some((mark, generation));
+            state.handed = Some((found.rank, generation));
             state.told = None;
+            state.knowledge.written(found);
+            matches!(state.knowledge.content(), Content::Ended)
+        };
+        let login = session.login(credential);
+        if has_ended {
+            // A logout came during the save. The session's hook is to revoke the credential.
+            desk.state().told = Some(login);
+            drop(session.logout());
         }
-        Ok(session.login(credential))
+        Ok(login)
     }
 
     /// The version to write over, whatever it is the version of.
@@ -378,32 +389,25 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         Ok(Some(record.version()))
     }
 
-    async fn write(
-        &self,
-        mut seen: Option<Version>,
-        mark: Mark,
-        content: Content<C>,
-    ) -> Result<(Version, Mark), StoreError> {
+    /// Writes over whatever is there.
+    async fn write(&self, mut write: LoginWrite<C>) -> Result<Found<C>, StoreError> {
         let desk = &self.0;
-        let mut marks = vec![mark];
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
-            let mark = *marks.last().expect("there is one from the start");
-            match desk.swap(seen, mark, false, &content).await {
-                Ok(Swapped::Done(version)) => return Ok((version, mark)),
-                Ok(Swapped::Lost(None)) => seen = None,
-                Ok(Swapped::Lost(Some(record))) => {
-                    seen = Some(record.version());
-                    if let Ok(found) = desk.open(&record) {
-                        // A write whose acknowledgement was lost.
-                        if marks.contains(&found.mark) {
-                            return Ok((record.version(), found.mark));
-                        }
+            match desk.swap(write.seen, write.rank, &write.content).await {
+                Ok(Swapped::Done(version)) => return Ok(write.written(version)),
+                Ok(Swapped::Lost(None)) => write.seen = None,
+                Ok(Swapped::Lost(Some(record))) => match desk.open(&record) {
+                    Ok(found) => {
                         let now = desk.now();
-                        marks.push(desk.state().knowledge.mark_beyond(found.mark, now));
+                        if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
+                            return Ok(ours);
+                        }
                     }
-                }
+                    Err(_) => write.seen = Some(record.version()),
+                },
                 Err(error) => {
+                    write.failed();
                     failures += 1;
                     if failures == ATTEMPTS {
                         return Err(error);

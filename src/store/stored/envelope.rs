@@ -1,4 +1,11 @@
-//! The content of a record: a mark, and a credential or a tombstone.
+//! The content of a record: a rank, and a credential or a tombstone.
+//!
+//! A frame of the type `logn` and the format 1. Its fields, with numbers in little-endian:
+//!
+//! | tag | content |
+//! |---|---|
+//! | 1 | the rank: login, depth and author (`u64` each), and 1 for an end, else 0 (`u8`); required |
+//! | 2 | the bytes of the codec; required, unless the rank is an end |
 
 use std::time::SystemTime;
 
@@ -8,31 +15,33 @@ use crate::store::{
     codec::Codec,
     contract::Record,
     error::StoreError,
-    frame::{self, Kind, Reader},
-    stored::knowledge::{Content, Found, Mark},
+    frame::{self, Fields, Kind, Reader, put_field},
+    stored::{
+        knowledge::{Content, Found},
+        rank::Rank,
+    },
 };
 
 const KIND: Kind = Kind { tag: *b"logn", format: 1 };
-const LIVE: u8 = 1;
-const ENDED: u8 = 2;
+const RANK: u8 = 1;
+const CREDENTIAL: u8 = 2;
 
 pub(super) fn seal<C: 'static>(
-    mark: Mark,
-    is_restored: bool,
+    rank: Rank,
     content: &Content<C>,
     codec: &dyn Codec<C>,
     received_at: SystemTime,
 ) -> Result<Bytes, StoreError> {
     let mut body = BytesMut::new();
-    body.put_u64_le(mark.number);
-    body.put_u64_le(mark.author);
-    body.put_u8(is_restored.into());
-    match content {
-        Content::Live(credential) => {
-            body.put_u8(LIVE);
-            body.put_slice(&codec.encode(credential, received_at)?);
-        }
-        Content::Ended | Content::Nothing => body.put_u8(ENDED),
+    let mut field = [0; 25];
+    let mut numbers = &mut field[..];
+    numbers.put_u64_le(rank.login);
+    numbers.put_u64_le(rank.depth);
+    numbers.put_u64_le(rank.author);
+    numbers.put_u8(rank.is_end.into());
+    put_field(&mut body, RANK, &field)?;
+    if let Content::Live(credential) = content {
+        put_field(&mut body, CREDENTIAL, &codec.encode(credential, received_at)?)?;
     }
     frame::seal(KIND, &body)
 }
@@ -41,16 +50,29 @@ pub(super) fn open<C: 'static>(
     record: &Record,
     codec: &dyn Codec<C>,
 ) -> Result<Found<C>, StoreError> {
-    let mut body = Reader(frame::open(KIND, record.bytes())?);
-    let head = (body.u64(), body.u64(), body.u8(), body.u8());
-    let (Some(number), Some(author), Some(is_restored), Some(kind)) = head else {
-        return Err(frame::cut_off());
+    let (mut rank, mut credential) = (None, None);
+    for field in Fields(frame::open(KIND, record.bytes())?) {
+        match field? {
+            (RANK, content) => rank = Some(read_rank(content).ok_or_else(frame::cut_off)?),
+            (CREDENTIAL, content) => credential = Some(content),
+            (unknown, _) => frame::skip_field(unknown)?,
+        }
+    }
+    let rank = rank.ok_or_else(|| StoreError::corrupt("it has no rank"))?;
+    let content = match credential {
+        _ if rank.is_end => Content::Ended,
+        Some(credential) => Content::Live(codec.decode(credential)?),
+        None => return Err(StoreError::corrupt("it has no credential")),
     };
-    let content = match kind {
-        LIVE => Content::Live(codec.decode(body.0)?),
-        ENDED => Content::Ended,
-        _ => return Err(StoreError::incompatible("it is neither a login nor the end of one")),
-    };
-    let mark = Mark { number, author };
-    Ok(Found { version: record.version(), mark, is_restored: is_restored != 0, content })
+    Ok(Found { version: record.version(), rank, content })
+}
+
+fn read_rank(content: &[u8]) -> Option<Rank> {
+    let mut numbers = Reader(content);
+    Some(Rank {
+        login: numbers.u64()?,
+        depth: numbers.u64()?,
+        author: numbers.u64()?,
+        is_end: numbers.u8()? != 0,
+    })
 }

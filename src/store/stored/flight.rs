@@ -3,7 +3,10 @@
 //! Look, adopt, lease, look again, exchange, save, answer: the driver carries out the step that
 //! [`RefreshRun::next`] names, reports what came of it, and asks again.
 
-use crate::store::stored::knowledge::{Content, Knowledge, Mark};
+use crate::store::stored::{
+    knowledge::{Content, Knowledge},
+    rank::Rank,
+};
 
 /// Where a refresh stands.
 #[derive(Clone, Debug)]
@@ -28,9 +31,9 @@ pub(super) enum RunStep<C> {
     /// Take the lease.
     Lease,
     /// Exchange this credential, or the session's own where none is known.
-    Exchange { from: Option<Mark>, credential: Option<C> },
+    Exchange { from: Option<Rank>, credential: Option<C> },
     /// Hand the newest credential to the session.
-    Adopt { mark: Mark, credential: C },
+    Adopt { rank: Rank, credential: C },
     /// End the login.
     End,
 }
@@ -46,7 +49,7 @@ impl RefreshRun {
     pub(super) fn next<C: Clone>(
         &self,
         knowledge: &Knowledge<C>,
-        is_news: impl FnOnce(Mark, &C) -> bool,
+        is_news: impl FnOnce(Rank, &C) -> bool,
     ) -> RunStep<C> {
         if !self.looked && !self.alone {
             return RunStep::Look;
@@ -61,15 +64,15 @@ impl RefreshRun {
             Content::Ended | Content::Nothing => None,
             Content::Live(credential) => Some(credential),
         };
-        if let (Some(credential), Some(mark), false) = (credential, knowledge.mark(), self.forced)
-            && is_news(mark, credential)
+        if let (Some(credential), Some(rank), false) = (credential, knowledge.rank(), self.forced)
+            && is_news(rank, credential)
         {
-            return RunStep::Adopt { mark, credential: credential.clone() };
+            return RunStep::Adopt { rank, credential: credential.clone() };
         }
         if !self.leased && !self.alone {
             return RunStep::Lease;
         }
-        RunStep::Exchange { from: knowledge.mark(), credential: credential.cloned() }
+        RunStep::Exchange { from: knowledge.rank(), credential: credential.cloned() }
     }
 
     pub(super) fn has_looked(&mut self) {

@@ -1,25 +1,24 @@
 //! The knowledge of a driver, and its judgement of what it finds in the store: pure, without I/O.
 //!
-//! Three rules keep it right. *Newer* goes by versions and marks, and never by a comparison of
-//! credentials. The newest credential that is *known* counts, whether or not it has been saved. An
-//! answer of the store only counts if nothing newer was learned since the question.
+//! The content of the greatest [`Rank`] is the newest one, whether or not it is saved. A driver
+//! merges what it learns by keeping the greater rank. The result does not depend on the order in
+//! which it learns, and no answer of the store makes a driver forget a newer content. Where the
+//! store has a lower rank, it went back, and the driver writes the newest content again, with the
+//! rank that it had. Versions decide nothing: they name the record that the next write expects.
 
-use crate::store::contract::Version;
+use std::cmp::Ordering;
+
+use crate::store::{contract::Version, stored::rank::Rank};
 
 /// The newest content that a driver knows of, and how it relates to the store.
 pub(super) struct Knowledge<C> {
     content: Content<C>,
-    /// The mark of `content`. Nothing that was never stored or exchanged has none.
-    mark: Option<Mark>,
-    /// The newest record that the store is known to have had.
-    stored: Option<(Version, Mark)>,
-    /// The record that the next write expects. It is another one than `stored` after the store went
-    /// back.
+    /// The rank of `content`. `None` where that is [`Content::Nothing`].
+    rank: Option<Rank>,
+    /// The record that the next write expects.
     at: Option<Version>,
-    /// Why `content` has to be written. `None` where the store has it.
-    pending: Option<Intent>,
-    /// The greatest number of any mark that was seen.
-    highest: u64,
+    /// The store is not known to have `content`.
+    is_pending: bool,
     /// Counts the changes of everything above.
     changes: u64,
     author: u64,
@@ -36,36 +35,11 @@ pub(super) enum Content<C> {
     Ended,
 }
 
-/// The identity of one content, given by its author and stored with it.
-///
-/// The number grows with every content that follows from another one, and outlives a store that
-/// goes back: versions that were lost may be given out again, and marks tell them apart.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub(super) struct Mark {
-    pub(super) number: u64,
-    pub(super) author: u64,
-}
-
-/// Why a content is written.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Intent {
-    /// An exchange brought it. A newer content in the store beats it.
-    Rotation,
-    /// The exchange was refused. A newer content in the store beats it.
-    Refusal,
-    /// The store had it and went back. A newer content in the store beats it.
-    Restore,
-    /// The application logged out. It is written over everything.
-    Logout,
-}
-
 /// The record that was found.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Found<C> {
     pub(super) version: Version,
-    pub(super) mark: Mark,
-    /// Written again after the store went back, so that its version says nothing of its age.
-    pub(super) is_restored: bool,
+    pub(super) rank: Rank,
     pub(super) content: Content<C>,
 }
 
@@ -78,11 +52,8 @@ pub(super) struct Moment(u64);
 #[derive(Clone, Debug)]
 pub(super) struct Write<C> {
     pub(super) seen: Option<Version>,
-    pub(super) mark: Mark,
+    pub(super) rank: Rank,
     pub(super) content: Content<C>,
-    pub(super) intent: Intent,
-    /// See [`Found::is_restored`].
-    pub(super) is_restored: bool,
     moment: Moment,
 }
 
@@ -91,7 +62,7 @@ pub(super) struct Write<C> {
 pub(super) enum Fate {
     Pending,
     Saved,
-    /// Another content has taken its place.
+    /// A newer content has taken its place.
     Overtaken,
 }
 
@@ -101,11 +72,9 @@ impl<C: Clone> Knowledge<C> {
     pub(super) fn new(author: u64) -> Self {
         Self {
             content: Content::Nothing,
-            mark: None,
-            stored: None,
+            rank: None,
             at: None,
-            pending: None,
-            highest: 0,
+            is_pending: false,
             changes: 0,
             author,
         }
@@ -115,8 +84,8 @@ impl<C: Clone> Knowledge<C> {
         &self.content
     }
 
-    pub(super) fn mark(&self) -> Option<Mark> {
-        self.mark
+    pub(super) fn rank(&self) -> Option<Rank> {
+        self.rank
     }
 
     /// The version that the store was last seen with.
@@ -125,25 +94,29 @@ impl<C: Clone> Knowledge<C> {
     }
 
     pub(super) fn is_pending(&self) -> bool {
-        self.pending.is_some()
+        self.is_pending
     }
 
     pub(super) fn moment(&self) -> Moment {
         Moment(self.changes)
     }
 
-    pub(super) fn fate(&self, mark: Mark) -> Fate {
-        match (self.mark == Some(mark), self.pending) {
+    pub(super) fn fate(&self, rank: Rank) -> Fate {
+        match (self.rank == Some(rank), self.is_pending) {
             (false, _) => Fate::Overtaken,
-            (true, Some(_)) => Fate::Pending,
-            (true, None) => Fate::Saved,
+            (true, true) => Fate::Pending,
+            (true, false) => Fate::Saved,
         }
     }
 
-    /// Takes in what the store answered to a question that was asked at that moment. `false` where
-    /// the answer is too old to count.
+    /// Takes in what the store answered to a question that was asked at that moment.
+    ///
+    /// A newer content always counts. `false` where the answer is older than what is known, and
+    /// something has changed since the question: an old "there is no record" would pass for a
+    /// logout, and an old record for a store that went back.
     pub(super) fn observe(&mut self, asked: Moment, found: Option<Found<C>>) -> bool {
-        if asked != self.moment() {
+        let rank = found.as_ref().map(|found| found.rank);
+        if asked != self.moment() && rank <= self.rank {
             return false;
         }
         match found {
@@ -153,83 +126,96 @@ impl<C: Clone> Knowledge<C> {
         true
     }
 
-    /// ## An exchange brought this credential
+    /// ## The store has this record, or had it when it acknowledged a write
     ///
-    /// The credential is newer than everything that is known, and the store does not have it yet.
-    /// `None` where another content was learned during the exchange: that content counts, because a
-    /// login, a logout or another replica has put it there.
-    pub(super) fn exchanged(
-        &mut self,
-        from: Option<Mark>,
-        credential: C,
-        now: u64,
-    ) -> Option<Mark> {
-        // Where it follows from nothing, it begins a login.
-        let mark = match self.content {
-            Content::Live(_) => self.next_mark(),
-            Content::Nothing | Content::Ended => self.user_mark(now),
-        };
-        self.follow_up(from, Content::Live(credential), mark, Intent::Rotation)
+    /// A greater rank is taken over. A lower one shows that the store went back, or that another
+    /// driver, which knew less, has written: the newest content is written again.
+    pub(super) fn found(&mut self, found: Found<C>) {
+        let Found { version, rank, content } = found;
+        let order = Some(rank).cmp(&self.rank);
+        if order == Ordering::Greater {
+            self.become_content(rank, content);
+        }
+        let is_pending = order == Ordering::Less;
+        if (self.at, self.is_pending) != (Some(version), is_pending) {
+            self.changes += 1;
+            self.at = Some(version);
+            self.is_pending = is_pending;
+        }
     }
 
-    /// ## An exchange was refused
+    /// ## A record that was there has vanished
     ///
-    /// The login is over, unless the store has a newer content: then this driver was only late.
-    pub(super) fn refused(&mut self, from: Option<Mark>) -> Option<Mark> {
-        self.follow_up(from, Content::Ended, self.next_mark(), Intent::Refusal)
+    /// The login was ended elsewhere, as by a logout. When the record comes back, the store went
+    /// back, and a tombstone is written over it. An empty store ends nothing where no record was
+    /// seen before.
+    fn found_nothing(&mut self) {
+        if self.at.take().is_none() {
+            return;
+        }
+        self.changes += 1;
+        if let (Content::Live(_), Some(rank)) = (&self.content, self.rank) {
+            self.become_content(Rank::logout(rank.login), Content::Ended);
+            self.is_pending = false;
+        }
+    }
+
+    /// ## An exchange of the content of rank `from` brought this credential
+    ///
+    /// The store does not have it yet. `None` where a newer content was learned during the
+    /// exchange: a login, a logout, or the credential of another driver.
+    pub(super) fn exchanged(
+        &mut self,
+        from: Option<Rank>,
+        credential: C,
+        now: u64,
+    ) -> Option<Rank> {
+        let rank = match from {
+            Some(rank) if !rank.is_end => rank.exchanged(self.author),
+            // It follows from nothing, and begins a login.
+            _ if self.rank == from => Rank::login(self.next_login(now), self.author),
+            _ => return None,
+        };
+        self.bring(rank, Content::Live(credential))
+    }
+
+    /// ## The exchange of the content of rank `from` was refused
+    ///
+    /// The login is over, unless another driver has got a newer credential: then this one was only
+    /// late. `None` where a newer content is known already.
+    pub(super) fn refused(&mut self, from: Option<Rank>) -> Option<Rank> {
+        let rank = from.map_or(Rank::LOWEST_END, Rank::refused);
+        if self.rank == Some(rank) {
+            return Some(rank);
+        }
+        self.bring(rank, Content::Ended)
     }
 
     /// The application logged out.
     pub(super) fn logged_out(&mut self, now: u64) {
-        self.become_content(Content::Ended, self.user_mark(now), Some(Intent::Logout));
+        let rank = Rank::logout(now.max(self.rank.map_or(0, |rank| rank.login)));
+        self.become_content(rank, Content::Ended);
+        self.is_pending = true;
     }
 
-    /// The mark of a write that lost against this one, and is made again nevertheless.
-    pub(super) fn mark_beyond(&mut self, lost_to: Mark, now: u64) -> Mark {
-        self.highest = self.highest.max(lost_to.number);
-        self.user_mark(now)
-    }
-
-    /// The mark of a login or a logout: greater than every mark that was seen, and by the clock, so
-    /// that it also beats what the store lost before it went back.
-    pub(super) fn user_mark(&self, now: u64) -> Mark {
-        let Mark { number, author } = self.next_mark();
-        Mark { number: number.max(now), author }
-    }
-
-    /// A login was written.
-    pub(super) fn logged_in(&mut self, version: Version, mark: Mark, credential: C) {
-        self.become_content(Content::Live(credential), mark, None);
-        self.stored = Some((version, mark));
-        self.at = Some(version);
+    /// The number of a login that begins now: greater than that of every login that is known.
+    pub(super) fn next_login(&self, now: u64) -> u64 {
+        self.rank.map_or(now, |rank| now.max(rank.login.saturating_add(1)))
     }
 
     /// The write that has to be made, if any.
     pub(super) fn write(&self) -> Option<Write<C>> {
-        let intent = self.pending?;
-        let went_back = self.at.is_some() && self.at != self.stored.map(|(version, _)| version);
-        Some(Write {
-            seen: self.at,
-            intent,
-            // A logout is newer than whatever it is written over.
-            is_restored: went_back && intent != Intent::Logout,
-            mark: self.mark.expect("a content that has to be written has a mark"),
-            content: self.content.clone(),
-            moment: self.moment(),
-        })
+        let rank = self.rank.filter(|_| self.is_pending)?;
+        let (content, moment) = (self.content.clone(), self.moment());
+        Some(Write { seen: self.at, rank, content, moment })
     }
 
-    /// A write was acknowledged.
-    pub(super) fn written(&mut self, write: &Write<C>, version: Version) {
-        if self.mark == Some(write.mark) {
-            self.changes += 1;
-            self.at = Some(version);
-            self.stored = Some((version, write.mark));
-            self.pending = None;
-        } else if self.stored.is_none_or(|(known, _)| known < version) {
-            // Something newer was learned since, and what was written is known to be older.
-            let Write { mark, content, .. } = write.clone();
-            self.found(Found { version, mark, is_restored: true, content });
+    /// The store has acknowledged the write of this record.
+    pub(super) fn written(&mut self, record: Found<C>) {
+        // The acknowledgement of an older content may come after a newer record was seen. Then that
+        // record is the one to write over.
+        if Some(record.rank) >= self.rank || self.at.is_none_or(|at| at < record.version) {
+            self.found(record);
         }
     }
 
@@ -247,114 +233,29 @@ impl<C: Clone> Knowledge<C> {
         }
     }
 
-    fn follow_up(
-        &mut self,
-        from: Option<Mark>,
-        content: Content<C>,
-        mark: Mark,
-        intent: Intent,
-    ) -> Option<Mark> {
-        if self.mark != from {
+    /// Takes in a content that the store does not have yet.
+    fn bring(&mut self, rank: Rank, content: Content<C>) -> Option<Rank> {
+        if self.rank >= Some(rank) {
             return None;
         }
-        self.become_content(content, mark, Some(intent));
-        Some(mark)
+        self.become_content(rank, content);
+        self.is_pending = true;
+        Some(rank)
     }
 
-    fn become_content(&mut self, content: Content<C>, mark: Mark, pending: Option<Intent>) {
+    fn become_content(&mut self, rank: Rank, content: Content<C>) {
         self.changes += 1;
-        self.highest = self.highest.max(mark.number);
+        self.rank = Some(rank);
         self.content = content;
-        self.mark = Some(mark);
-        self.pending = pending;
     }
+}
 
-    fn found(&mut self, found: Found<C>) {
-        let Found { version, mark, is_restored, content } = found;
-        let is_lower = mark.number < self.highest;
-        self.highest = self.highest.max(mark.number);
-        if self.mark == Some(mark) && self.pending.is_some() {
-            // A write whose acknowledgement was lost.
-            self.changes += 1;
-            self.pending = None;
-            self.stored = Some((version, mark));
-            self.at = Some(version);
-            return;
-        }
-        let Some((known_version, known)) = self.stored else {
-            return self.take_over(version, mark, content);
-        };
-        if known == mark {
-            let has_vanished = self.pending.is_none() && self.mark != Some(mark);
-            match content {
-                // It vanished, which was a logout, and is back.
-                Content::Live(_) if has_vanished => self.went_back(version),
-                _ if has_vanished => self.take_over(version, mark, content),
-                _ => self.move_to(version, mark),
-            }
-        } else if is_lower && (version <= known_version || is_restored) {
-            // The store went back: what is known is newer than what is stored, and is written
-            // again. A lower number alone does not show it: a record that was deleted and made anew
-            // may have one, by a slow clock. Nor does a lower version: another replica may have
-            // restored something newer than what is known here.
-            self.went_back(version);
-        } else {
-            self.take_over(version, mark, content);
-        }
-    }
+// === impl Write ===
 
-    /// The record that is known, possibly under another version.
-    fn move_to(&mut self, version: Version, mark: Mark) {
-        if self.at != Some(version) || self.stored != Some((version, mark)) {
-            self.changes += 1;
-            self.at = Some(version);
-            self.stored = Some((version, mark));
-        }
-    }
-
-    fn went_back(&mut self, at: Version) {
-        if self.at == Some(at) && self.pending.is_some() {
-            return;
-        }
-        self.changes += 1;
-        self.at = Some(at);
-        if self.pending.is_none() {
-            self.pending = Some(Intent::Restore);
-            if self.mark.is_some_and(|mark| mark.number < self.highest) {
-                // Above all that was seen, so that every replica takes it over.
-                let mark = self.next_mark();
-                self.highest = mark.number;
-                self.mark = Some(mark);
-            }
-        }
-    }
-
-    fn take_over(&mut self, version: Version, mark: Mark, content: Content<C>) {
-        if self.pending == Some(Intent::Logout) {
-            // With a number beyond the one that it is written over.
-            self.become_content(Content::Ended, self.next_mark(), Some(Intent::Logout));
-        } else {
-            self.become_content(content, mark, None);
-        }
-        self.at = Some(version);
-        self.stored = Some((version, mark));
-    }
-
-    /// A record that has vanished is a logout elsewhere. It stays known: when it comes back, the
-    /// store went back.
-    fn found_nothing(&mut self) {
-        if self.at.is_none() {
-            return;
-        }
-        self.changes += 1;
-        self.at = None;
-        if self.pending != Some(Intent::Logout) {
-            self.become_content(Content::Ended, self.next_mark(), None);
-        }
-    }
-
-    fn next_mark(&self) -> Mark {
-        Mark { number: self.highest.saturating_add(1), author: self.author }
+impl<C> Write<C> {
+    /// The record that is there after this write.
+    pub(super) fn found(self, version: Version) -> Found<C> {
+        Found { version, rank: self.rank, content: self.content }
     }
 }
 

@@ -8,6 +8,8 @@ mod flight;
 mod health;
 mod knowledge;
 mod lease;
+mod login;
+mod rank;
 mod refresh;
 mod settings;
 

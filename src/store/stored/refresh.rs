@@ -20,8 +20,9 @@ use crate::{
             desk::Desk,
             driver::Stored,
             flight::{RefreshRun, RunStep},
-            knowledge::{Content, Fate, Mark},
+            knowledge::{Content, Fate},
             lease::Lease,
+            rank::Rank,
         },
     },
 };
@@ -59,7 +60,7 @@ struct Contended;
 const RETRY_AFTER: Duration = Duration::from_secs(2);
 /// How long a refresh waits for a hint before it looks again.
 const POLL: Duration = Duration::from_millis(500);
-/// The least and the most time from a hint to the look.
+/// The least and the most time from a wrong hint to the next wait.
 const MIN_NAP: Duration = Duration::from_millis(5);
 const MAX_NAP: Duration = Duration::from_millis(100);
 /// A refresh takes five or six steps where no other replica interferes.
@@ -101,7 +102,7 @@ where
             lease: None,
             logins,
             give_up_at: Instant::now() + desk.settings.patience,
-            nap: MIN_NAP,
+            nap: Duration::ZERO,
         }
     }
 
@@ -126,8 +127,8 @@ where
                         steps = 0;
                     }
                 }
-                RunStep::Adopt { mark, credential } => {
-                    let answer = self.answer(mark, credential);
+                RunStep::Adopt { rank, credential } => {
+                    let answer = self.answer(rank, credential);
                     if answer.is_ok() {
                         self.desk.health.report(EventKind::StoreAdopted);
                     }
@@ -149,12 +150,12 @@ where
         loop {
             let (handed, step) = {
                 let state = self.desk.state();
-                (state.handed, self.flight.next(&state.knowledge, |mark, _| known != Some(mark)))
+                (state.handed, self.flight.next(&state.knowledge, |rank, _| known != Some(rank)))
             };
             match &step {
                 // Judged outside the lock, since it is the user's code that judges.
-                RunStep::Adopt { mark, credential } if !self.is_news(handed, *mark, credential) => {
-                    known = Some(*mark);
+                RunStep::Adopt { rank, credential } if !self.is_news(handed, *rank, credential) => {
+                    known = Some(*rank);
                 }
                 _ => return step,
             }
@@ -166,9 +167,9 @@ where
     /// Two signs tell that the session has it: its generation has grown since it was handed over,
     /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is
     /// newest is never judged by them.
-    fn is_news(&self, handed: Option<(Mark, Generation)>, mark: Mark, credential: &C) -> bool {
+    fn is_news(&self, handed: Option<(Rank, Generation)>, rank: Rank, credential: &C) -> bool {
         let was_taken = handed.is_some_and(|(handed, generation)| {
-            handed == mark && self.context.generation() > generation
+            handed == rank && self.context.generation() > generation
         });
         let current = self.context.current();
         let has_it = current.is_some_and(|current| was_taken || (**current).is_same(credential));
@@ -196,11 +197,11 @@ where
             return Err(RefreshError::transient(Busy).with_retry_after(left.min(RETRY_AFTER)));
         }
         let at = self.desk.state().knowledge.at();
-        let hint = self.desk.changed(at);
-        drop(time::timeout(left.min(POLL).min(patience), hint).await);
-        // Hints may be wrong.
+        // After a hint that was wrong.
         time::sleep(self.nap).await;
-        self.nap = (self.nap * 2).min(MAX_NAP);
+        let hint = time::timeout(left.min(POLL).min(patience), self.desk.changed(at)).await;
+        let nap = (self.nap * 2).clamp(MIN_NAP, MAX_NAP);
+        self.nap = hint.map_or(Duration::ZERO, |()| nap);
         self.flight.has_no_lease();
         Ok(())
     }
@@ -208,7 +209,7 @@ where
     /// `None` where the flight has to go on with what was learned.
     async fn exchange(
         &mut self,
-        from: Option<Mark>,
+        from: Option<Rank>,
         credential: Option<C>,
     ) -> Option<Result<C, RefreshError>> {
         if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_held()) {
@@ -230,14 +231,14 @@ where
             Ok(credential) => {
                 let (now, copy) =
                     (self.desk.now(), self.desk.with_end(&credential, self.context.now()));
-                let mark = self.desk.state().knowledge.exchanged(from, copy, now);
+                let rank = self.desk.state().knowledge.exchanged(from, copy, now);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
-                self.exchanged(mark, credential).await
+                self.exchanged(rank, credential).await
             }
             Err(error) if error.is_terminal() => {
-                let mark = self.desk.state().knowledge.refused(from);
+                let rank = self.desk.state().knowledge.refused(from);
                 self.desk.start_saving(self.lease.as_ref(), None);
-                self.refused(mark, error).await
+                self.refused(rank, error).await
             }
             Err(error) => Some(Err(error)),
         }
@@ -245,18 +246,18 @@ where
 
     async fn exchanged(
         &mut self,
-        mark: Option<Mark>,
+        rank: Option<Rank>,
         credential: C,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match mark {
+        let saved = match rank {
             Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(mark) => self.desk.saved(mark).await,
+            Some(rank) => self.desk.saved(rank).await,
             None => Ok(Fate::Overtaken),
         };
-        match (mark, saved) {
+        match (rank, saved) {
             // A save that failed was reported. It goes on, and comes before the next exchange.
-            (Some(mark), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
-                Some(self.answer(mark, credential))
+            (Some(rank), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
+                Some(self.answer(rank, credential))
             }
             (_, _) => self.overtaken(credential),
         }
@@ -286,12 +287,12 @@ where
 
     async fn refused(
         &mut self,
-        mark: Option<Mark>,
+        rank: Option<Rank>,
         error: RefreshError,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match mark {
+        let saved = match rank {
             Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(mark) => self.desk.saved(mark).await,
+            Some(rank) => self.desk.saved(rank).await,
             None => Ok(Fate::Overtaken),
         };
         match saved {
@@ -308,13 +309,13 @@ where
         Some(Err(error))
     }
 
-    fn answer(&self, mark: Mark, credential: C) -> Result<C, RefreshError> {
+    fn answer(&self, rank: Rank, credential: C) -> Result<C, RefreshError> {
         let mut state = self.desk.state();
         if state.logins != self.logins || state.logging_in > 0 {
             // What was found may belong to the login that the session is about to begin.
             return Err(RefreshError::transient(Overtaken));
         }
-        state.handed = Some((mark, self.context.generation()));
+        state.handed = Some((rank, self.context.generation()));
         Ok(credential)
     }
 

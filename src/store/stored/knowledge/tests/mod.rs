@@ -1,2 +1,5 @@
+mod backend;
+mod replica;
 mod simulation;
 mod table;
+mod world;

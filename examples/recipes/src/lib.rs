@@ -1,0 +1,1 @@
+//! tower-refresh in the clients of other crates.

@@ -1,0 +1,162 @@
+//! A server that accepts one token at a time, echoes requests, and redirects.
+
+use std::{
+    convert::Infallible,
+    net::SocketAddr,
+    sync::{Arc, Mutex},
+    time::Duration,
+};
+
+use bytes::Bytes;
+use futures_util::stream;
+use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http_body::Frame;
+use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
+use hyper::{body::Incoming, service::service_fn};
+use hyper_util::{
+    rt::{TokioExecutor, TokioIo},
+    server::conn::auto,
+};
+use tokio::net::TcpListener;
+
+/// `unpacked`, compressed by gzip.
+const PACKED: [u8; 28] = [
+    0x1f, 0x8b, 0x08, 0x00, 0x00, 0x00, 0x00, 0x00, 0x02, 0x03, 0x2b, 0xcd, 0x2b, 0x48, 0x4c, 0xce,
+    0x4e, 0x4d, 0x01, 0x00, 0x96, 0x62, 0x2f, 0xca, 0x08, 0x00, 0x00, 0x00,
+];
+
+/// A request as it arrived.
+#[derive(Clone, Debug, PartialEq)]
+pub(crate) struct Seen {
+    pub(crate) method: Method,
+    /// The path and the query.
+    pub(crate) target: String,
+    pub(crate) headers: HeaderMap,
+    pub(crate) body: Bytes,
+}
+
+#[derive(Clone)]
+pub(crate) struct Server {
+    pub(crate) address: SocketAddr,
+    state: Arc<Mutex<State>>,
+}
+
+#[derive(Default)]
+struct State {
+    good: String,
+    seen: Vec<Seen>,
+}
+
+type AnyBody = BoxBody<Bytes, Infallible>;
+
+// === impl Server ===
+
+impl Server {
+    /// A server that accepts this token. With an empty one it accepts requests without a token.
+    pub(crate) async fn accepting(token: &str) -> Self {
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let address = listener.local_addr().unwrap();
+        let good = if token.is_empty() { String::new() } else { format!("Bearer {token}") };
+        let state = State { good, seen: Vec::new() };
+        let server = Self { address, state: Arc::new(Mutex::new(state)) };
+        let served = server.clone();
+        tokio::spawn(async move {
+            while let Ok((stream, _)) = listener.accept().await {
+                let server = served.clone();
+                let service = service_fn(move |request| {
+                    let server = server.clone();
+                    async move { Ok::<_, Infallible>(server.respond(request).await) }
+                });
+                tokio::spawn(async move {
+                    let builder = auto::Builder::new(TokioExecutor::new());
+                    builder.serve_connection(TokioIo::new(stream), service).await.map_err(drop)
+                });
+            }
+        });
+        server
+    }
+
+    pub(crate) fn url(&self, target: &str) -> String {
+        format!("http://{}{target}", self.address)
+    }
+
+    /// The requests with an accepted token, in the order of their arrival.
+    pub(crate) fn accepted(&self) -> Vec<Seen> {
+        let state = self.state.lock().unwrap();
+        let is_good = |seen: &&Seen| bearer(&seen.headers) == state.good;
+        state.seen.iter().filter(is_good).cloned().collect()
+    }
+
+    /// The tokens of all requests, in the order of their arrival.
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.state.lock().unwrap().seen.iter().map(|seen| bearer(&seen.headers).into()).collect()
+    }
+
+    async fn respond(&self, request: Request<Incoming>) -> Response<AnyBody> {
+        let (head, body) = request.into_parts();
+        let Ok(body) = body.collect().await else { return status(400) };
+        let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
+        let seen = Seen {
+            method: head.method.clone(),
+            target: target.clone(),
+            headers: head.headers,
+            body: body.to_bytes(),
+        };
+        let is_good = bearer(&seen.headers) == self.state.lock().unwrap().good;
+        self.state.lock().unwrap().seen.push(seen.clone());
+        if !is_good {
+            return status(401);
+        }
+        // `/302/http://…` redirects there.
+        if let Some((code, location)) = target[1..].split_once('/')
+            && let Ok(code) = code.parse()
+        {
+            let mut response = status(code);
+            response.headers_mut().insert("location", location.parse().unwrap());
+            return response;
+        }
+        let path = target.split('?').next().unwrap_or_default();
+        match path {
+            "/gzip" => {
+                let mut response = whole(Bytes::from_static(&PACKED));
+                response.headers_mut().insert("content-encoding", "gzip".parse().unwrap());
+                response
+            }
+            "/set-cookie" => {
+                let mut response = status(200);
+                response.headers_mut().insert("set-cookie", "flavour=oat".parse().unwrap());
+                response
+            }
+            "/slow-head" => {
+                tokio::time::sleep(Duration::from_secs(3600)).await;
+                status(200)
+            }
+            // A chunk that arrives, and a next one that does not.
+            "/slow-body" => {
+                let chunks = stream::unfold(true, |is_first| async move {
+                    if !is_first {
+                        tokio::time::sleep(Duration::from_secs(3600)).await;
+                    }
+                    Some((Ok(Frame::data(Bytes::from_static(b"first"))), false))
+                });
+                Response::new(BodyExt::boxed(StreamBody::new(chunks)))
+            }
+            "/404" => status(404),
+            _ => whole(seen.body),
+        }
+    }
+}
+
+fn bearer(headers: &HeaderMap) -> &str {
+    headers.get("authorization").map_or("", |value| value.to_str().unwrap())
+}
+
+fn whole(body: Bytes) -> Response<AnyBody> {
+    Response::new(Full::new(body).boxed())
+}
+
+fn status(code: u16) -> Response<AnyBody> {
+    let mut response = whole(Bytes::new());
+    *response.status_mut() = StatusCode::from_u16(code).unwrap();
+    response
+}

@@ -1,0 +1,142 @@
+//! The ways by which a request is sent.
+
+use std::{
+    fmt,
+    sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
+};
+
+use reqwest::{Client, ClientBuilder, RequestBuilder, Response, redirect};
+use reqwest_middleware::{ClientWithMiddleware, Middleware};
+use tower::{BoxError, Layer};
+use tower_refresh::{
+    Origin, Origins, Refresh, RefreshContext, RefreshLayer, Session, Token, refresher_fn,
+    reqwest::{ClientService, RefreshMiddleware, SendError, SendThrough},
+};
+
+use crate::server::Server;
+
+/// A way to send, and the token that the session has at first.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Way {
+    /// Without this crate. The caller puts the token on the request.
+    Bare,
+    Adapter(Token0),
+    Middleware(Token0),
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Token0 {
+    Fresh,
+    Expired,
+}
+
+pub(crate) const WAYS: [Way; 5] = [
+    Way::Bare,
+    Way::Adapter(Token0::Fresh),
+    Way::Adapter(Token0::Expired),
+    Way::Middleware(Token0::Fresh),
+    Way::Middleware(Token0::Expired),
+];
+
+/// The token that servers accept.
+pub(crate) const GOOD: &str = "at-2";
+
+/// A client, and the refreshes that it has caused.
+pub(crate) struct Sender {
+    pub(crate) http: Client,
+    kind: Kind,
+    refreshes: Arc<AtomicUsize>,
+}
+
+enum Kind {
+    Bare,
+    Adapter(Refresh<ClientService>),
+    Middleware(ClientWithMiddleware),
+}
+
+// === impl Way ===
+
+impl Way {
+    /// A client for the API of one server.
+    pub(crate) fn to(self, server: &Server) -> Sender {
+        self.with(&[server], |builder| builder)
+    }
+
+    pub(crate) fn with(
+        self,
+        servers: &[&Server],
+        settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
+    ) -> Sender {
+        self.above(servers, settings, Vec::new())
+    }
+
+    /// A client with further middlewares below that of this crate.
+    pub(crate) fn above(
+        self,
+        servers: &[&Server],
+        settings: impl FnOnce(ClientBuilder) -> ClientBuilder,
+        below: Vec<Arc<dyn Middleware>>,
+    ) -> Sender {
+        let builder = settings(Client::builder().no_proxy());
+        let refreshes = Arc::new(AtomicUsize::new(0));
+        let count = refreshes.clone();
+        let refresher = refresher_fn(move |_: RefreshContext| {
+            count.fetch_add(1, SeqCst);
+            async { Ok(Token::bearer(GOOD)?) }
+        });
+        let layer = |token0| {
+            let first = if token0 == Token0::Fresh { GOOD } else { "at-1" };
+            let session = Session::new(Token::bearer(first).unwrap(), refresher);
+            let origins = servers.iter().map(|server| Origin::try_from(&*server.url("")).unwrap());
+            RefreshLayer::new(session, origins.collect::<Origins>())
+        };
+        let (http, kind) = match self {
+            Self::Bare => (builder.build().unwrap(), Kind::Bare),
+            Self::Adapter(token0) => {
+                let service = ClientService::new(builder).unwrap();
+                (service.client().clone(), Kind::Adapter(layer(token0).layer(service)))
+            }
+            Self::Middleware(token0) => {
+                let http = builder.redirect(redirect::Policy::none()).build().unwrap();
+                let mut chain = reqwest_middleware::ClientBuilder::new(http.clone())
+                    .with(RefreshMiddleware::new(layer(token0)));
+                for middleware in below {
+                    chain = chain.with_arc(middleware);
+                }
+                (http, Kind::Middleware(chain.build()))
+            }
+        };
+        Sender { http, kind, refreshes }
+    }
+}
+
+// === impl Sender ===
+
+impl Sender {
+    pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, BoxError> {
+        match &self.kind {
+            Kind::Bare => Ok(request.bearer_auth(GOOD).send().await?),
+            Kind::Adapter(stack) => request.send_through(stack).await,
+            Kind::Middleware(client) => match client.execute(request.build()?).await {
+                Ok(response) => Ok(response),
+                Err(reqwest_middleware::Error::Reqwest(error)) => Err(error.into()),
+                Err(reqwest_middleware::Error::Middleware(error)) => {
+                    Err(error.downcast::<SendError>().map_or_else(Into::into, Into::into))
+                }
+            },
+        }
+    }
+
+    pub(crate) fn refreshes(&self) -> usize {
+        self.refreshes.load(SeqCst)
+    }
+}
+
+impl fmt::Debug for Sender {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sender").finish_non_exhaustive()
+    }
+}

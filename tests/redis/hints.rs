@@ -1,0 +1,145 @@
+//! The hints of `Store::changed`: one subscription, which is made again after it was lost.
+
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use bytes::Bytes;
+use tokio::{task::JoinSet, time};
+use tower_refresh::store::{Redis, Store, Swapped, Version};
+
+use crate::{proxy::Proxy, server::Server};
+
+/// Less than the pause between two looks of a waiter that polls, which is 2 seconds.
+const SOON: Duration = Duration::from_millis(1500);
+
+async fn write(store: &Redis, name: &str, seen: Option<Version>) -> Version {
+    match store.swap(name, seen, Some(Bytes::from_static(b"content"))).await.unwrap() {
+        Swapped::Done(version) => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+fn subscribers(server: &Server) -> usize {
+    let list = server.command(&["CLIENT", "LIST", "TYPE", "pubsub"]);
+    redis::from_redis_value::<String>(list).unwrap().lines().count()
+}
+
+/// Waits until so many channels are subscribed to.
+async fn subscribed(server: &Server, channels: usize) {
+    let start = Instant::now();
+    loop {
+        let found = server.command(&["PUBSUB", "CHANNELS"]);
+        if redis::from_redis_value::<Vec<String>>(found).unwrap().len() == channels {
+            return;
+        }
+        assert!(start.elapsed() < Duration::from_secs(10), "{channels} subscriptions");
+        time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn many_waiters_share_one_subscription_and_wake_by_the_hint() {
+    const NAMES: usize = 600;
+    let server = Server::start_with(&["--appendonly", "no"]);
+    let (store, writer) = (server.store(), server.store());
+    let mut seen = Vec::new();
+    for name in 0..NAMES {
+        seen.push(write(&writer, &name.to_string(), None).await);
+    }
+    let mut waiters = JoinSet::new();
+    for (name, &seen) in seen.iter().enumerate() {
+        // Two waiters for each name: clones share the subscription.
+        for store in [store.clone(), store.clone()] {
+            waiters.spawn(async move { store.changed(&name.to_string(), Some(seen)).await });
+        }
+    }
+    subscribed(&server, NAMES).await;
+    assert_eq!(subscribers(&server), 1);
+    // Long enough for the looks that follow the subscription.
+    time::sleep(Duration::from_millis(500)).await;
+    assert!(waiters.try_join_next().is_none(), "nothing has changed");
+
+    for (name, &seen) in seen.iter().enumerate() {
+        write(&writer, &name.to_string(), Some(seen)).await;
+    }
+    let start = Instant::now();
+    while let Some(waiter) = waiters.join_next().await {
+        waiter.unwrap();
+    }
+    assert!(start.elapsed() < SOON, "{:?}", start.elapsed());
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_waiter_wakes_by_the_hint_of_a_new_subscription_after_the_old_one_was_lost() {
+    let mut server = Server::start();
+    let (store, writer) = (server.store(), server.store());
+    let mut seen = write(&writer, "ann", None).await;
+    for loss in ["kill", "restart", "kill"] {
+        let waiter = tokio::spawn({
+            let store = store.clone();
+            async move { store.changed("ann", Some(seen)).await }
+        });
+        subscribed(&server, 1).await;
+        match loss {
+            "kill" => drop(server.command(&["CLIENT", "KILL", "TYPE", "pubsub"])),
+            _ => server.restart(),
+        }
+        subscribed(&server, 1).await;
+        time::sleep(Duration::from_millis(100)).await;
+        assert!(!waiter.is_finished(), "{loss}: nothing has changed");
+        let start = Instant::now();
+        seen = write(&writer, "ann", Some(seen)).await;
+        waiter.await.unwrap();
+        assert!(start.elapsed() < SOON, "{loss}: {:?}", start.elapsed());
+    }
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_change_while_the_subscription_was_lost_wakes_its_waiter_once_there_is_another() {
+    let server = Server::start();
+    let proxy = Proxy::start(server.port).await;
+    let store = Redis::new(proxy.client());
+    let writer = server.store();
+    let seen = write(&writer, "ann", None).await;
+    let waiter = tokio::spawn(async move { store.changed("ann", Some(seen)).await });
+    subscribed(&server, 1).await;
+    time::sleep(Duration::from_millis(100)).await;
+    // The hint is swallowed, and then the connection is closed.
+    proxy.silence();
+    write(&writer, "ann", Some(seen)).await;
+    time::sleep(Duration::from_millis(100)).await;
+    assert!(!waiter.is_finished(), "no hint has come");
+    server.command(&["CLIENT", "KILL", "TYPE", "pubsub"]);
+    server.command(&["CLIENT", "KILL", "TYPE", "normal"]);
+    time::timeout(SOON, waiter).await.unwrap().unwrap();
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_subscription_without_waiters_is_closed() {
+    let server = Server::start();
+    let store = server.store();
+    let wait = time::timeout(Duration::from_millis(300), store.changed("ann", None));
+    assert!(wait.await.is_err(), "nothing changes");
+    assert_eq!(subscribers(&server), 1, "it is kept for the next waiter");
+    time::sleep(Duration::from_secs(22)).await;
+    assert_eq!(subscribers(&server), 0);
+
+    let store = Arc::new(store);
+    let waiter = tokio::spawn({
+        let store = store.clone();
+        async move { store.changed("ann", None).await }
+    });
+    subscribed(&server, 1).await;
+    write(&store, "ann", None).await;
+    time::timeout(SOON, waiter).await.unwrap().unwrap();
+
+    drop(store);
+    time::sleep(Duration::from_millis(200)).await;
+    assert_eq!(subscribers(&server), 0, "no store, no subscription");
+}
