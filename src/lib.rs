@@ -120,6 +120,7 @@
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
 //! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
+//! | `token-file` | module `token_file`: a refresher that reads a file which another program rotates; `oauth2` enables it |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
@@ -163,10 +164,19 @@ pub mod session;
 #[cfg_attr(docsrs, doc(cfg(feature = "store")))]
 pub mod store;
 pub mod testing;
+#[cfg(feature = "token-file")]
+#[cfg_attr(docsrs, doc(cfg(feature = "token-file")))]
+pub mod token_file;
 
 mod cause;
 mod error;
 mod identity;
+#[cfg(feature = "token-file")]
+#[cfg_attr(
+    not(feature = "oauth2"),
+    allow(dead_code, reason = "a token file is read for one number")
+)]
+mod json;
 mod middleware;
 mod replay;
 

@@ -5,7 +5,7 @@ use url::form_urlencoded;
 
 use crate::{
     credential::Secret,
-    oauth2::members::{self, Value},
+    json::{self, Value},
 };
 
 /// The content of a token endpoint's answer: a token, or a refusal ([RFC 6749 §5.1] and [§5.2]).
@@ -59,7 +59,7 @@ impl TokenAnswer {
     /// See [the module docs](crate::oauth2#answers) for the oddities that are read.
     pub fn from_json(body: &[u8]) -> Self {
         let mut answer = Self::default();
-        let is_complete = members::read(body, &mut |name, value| answer.take(name, &value));
+        let is_complete = json::read(body, &mut |name, value| answer.take(name, &value));
         answer.is_cut_off = !is_complete;
         answer
     }

@@ -1,11 +1,13 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, path::PathBuf, sync::Arc};
 
 use base64::{Engine, prelude::BASE64_STANDARD};
 use http::HeaderValue;
 use url::form_urlencoded::byte_serialize;
 use zeroize::Zeroizing;
 
-use crate::{credential::Secret, error::BoxError, oauth2::error::Failure};
+use crate::{
+    credential::Secret, error::BoxError, oauth2::error::Failure, refresher::BoxFuture, token_file,
+};
 
 /// The client that is registered at the authorization server, and how it authenticates itself
 /// ([RFC 6749 §2.3](https://www.rfc-editor.org/rfc/rfc6749#section-2.3)).
@@ -32,8 +34,8 @@ enum Method {
     Assertion(Arc<Sign>),
 }
 
-/// The user's function that signs a client assertion.
-type Sign = dyn Fn() -> Result<String, BoxError> + Send + Sync;
+/// The user's function that obtains a client assertion.
+type Sign = dyn Fn() -> BoxFuture<'static, Result<Secret, BoxError>> + Send + Sync;
 
 /// The authentication of one request.
 pub(super) struct Proof {
@@ -81,10 +83,67 @@ impl ClientAuth {
     where
         F: Fn() -> Result<String, BoxError> + Send + Sync + 'static,
     {
-        Self { id: id.into(), method: Method::Assertion(Arc::new(sign)) }
+        Self::assertion_of(id.into(), move || {
+            let signed = sign().map(Secret::from);
+            Box::pin(async move { signed })
+        })
     }
 
-    pub(super) fn prove(&self) -> Result<Proof, Failure> {
+    /// An assertion that an async closure obtains for each request: from a key service, from a
+    /// metadata server.
+    ///
+    /// If the closure fails, nothing is sent, and the refresh has failed transiently. The time that
+    /// it takes counts towards the deadline of the refresh.
+    ///
+    /// ```
+    /// use tower_refresh::oauth2::ClientAuth;
+    ///
+    /// # async fn sign_with_kms() -> Result<String, std::io::Error> { unimplemented!() }
+    /// let client = ClientAuth::assertion_async("my-service", || async {
+    ///     Ok(sign_with_kms().await?)
+    /// });
+    /// # drop(client);
+    /// ```
+    pub fn assertion_async<F, Fut>(id: impl Into<String>, sign: F) -> Self
+    where
+        F: Fn() -> Fut + Send + Sync + 'static,
+        Fut: Future<Output = Result<String, BoxError>> + Send + 'static,
+    {
+        Self::assertion_of(id.into(), move || {
+            let signing = sign();
+            Box::pin(async move { Ok(Secret::from(signing.await?)) })
+        })
+    }
+
+    /// An assertion in a file that another program rotates, read for each request: workload
+    /// identity federation, where Kubernetes mounts the token of a service account.
+    ///
+    /// White space around the assertion is ignored. If the file is missing, empty or longer than 64
+    /// KiB, nothing is sent, and the refresh has failed transiently.
+    ///
+    /// ```
+    /// use tower_refresh::oauth2::ClientAuth;
+    ///
+    /// let path = "/var/run/secrets/azure/tokens/azure-identity-token";
+    /// let client = ClientAuth::assertion_file("my-service", path);
+    /// # drop(client);
+    /// ```
+    pub fn assertion_file(id: impl Into<String>, path: impl Into<PathBuf>) -> Self {
+        let path = path.into();
+        Self::assertion_of(id.into(), move || {
+            let reading = token_file::read(path.clone());
+            Box::pin(async move { Ok(Secret::from(&**reading.await?)) })
+        })
+    }
+
+    fn assertion_of<F>(id: String, obtain: F) -> Self
+    where
+        F: Fn() -> BoxFuture<'static, Result<Secret, BoxError>> + Send + Sync + 'static,
+    {
+        Self { id, method: Method::Assertion(Arc::new(obtain)) }
+    }
+
+    pub(super) async fn prove(&self) -> Result<Proof, Failure> {
         let id = || ("client_id", Secret::from(&*self.id));
         let (header, params) = match &self.method {
             Method::None => (None, vec![id()]),
@@ -93,7 +152,7 @@ impl ClientAuth {
             }
             Method::Post(secret) => (None, vec![id(), ("client_secret", secret.clone())]),
             Method::Assertion(sign) => {
-                let jwt = Secret::from(sign().map_err(Failure::Unsigned)?);
+                let jwt = sign().await.map_err(Failure::Unsigned)?;
                 let kind = ("client_assertion_type", Secret::from(JWT_BEARER));
                 (None, vec![id(), kind, ("client_assertion", jwt)])
             }

@@ -220,7 +220,7 @@ impl TokenEndpoint {
         grant: &[(&str, &str)],
         context: &RefreshContext,
     ) -> Result<(Token, TokenAnswer), TokenError> {
-        let request = self.request(grant).map_err(TokenError::transient)?;
+        let request = self.request(grant).await.map_err(TokenError::transient)?;
         let mut answer = self.exchange.send(request).await?;
         let mut body = Zeroizing::new(Vec::new());
         let is_read = answer.read(&mut body, self.answer_limit).await;
@@ -248,8 +248,8 @@ impl TokenEndpoint {
         }
     }
 
-    fn request(&self, grant: &[(&str, &str)]) -> Result<Request<RequestBody>, Failure> {
-        let proof = self.client.prove()?;
+    async fn request(&self, grant: &[(&str, &str)]) -> Result<Request<RequestBody>, Failure> {
+        let proof = self.client.prove().await?;
         let scopes = self.scopes.join(" ");
         let mut params = grant.to_vec();
         if !scopes.is_empty() {

@@ -116,7 +116,6 @@ mod client_credentials_grant;
 mod encode;
 mod endpoint;
 mod error;
-mod members;
 mod refresh_token_grant;
 mod revocation;
 

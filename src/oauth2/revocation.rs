@@ -112,7 +112,7 @@ impl Revocation {
     }
 
     async fn ask(&self, token: &Token) -> Result<(), BoxError> {
-        let proof = self.client.prove()?;
+        let proof = self.client.prove().await?;
         let (hint, token) = match token.refresh_token() {
             Some(refresh_token) => ("refresh_token", refresh_token),
             None => ("access_token", token.access_token()),

@@ -103,4 +103,6 @@ pub(crate) mod outcome;
 pub use contract::Observer;
 pub use event::{Event, EventKind};
 pub use observer_fn::{ObserverFn, observer_fn};
-pub use outcome::{FlightOutcome, HookOutcome, LoginEnding, ReplayObstacle, WaitOutcome};
+pub use outcome::{
+    FlightOutcome, HookOutcome, LoginEnding, ReplayObstacle, StoreOperation, WaitOutcome,
+};

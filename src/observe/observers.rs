@@ -114,10 +114,6 @@ impl Reporter {
         Self { observers, session_id, session_name }
     }
 
-    pub(crate) fn is_observed(&self) -> bool {
-        !self.observers.is_empty()
-    }
-
     pub(crate) fn report(&self, kind: EventKind<'_>) {
         self.observers.report(Some(self.session_id), self.session_name.as_deref(), kind);
     }

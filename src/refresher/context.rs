@@ -5,6 +5,7 @@ use crate::{
     credential::token::Token,
     error::RefreshError,
     identity::{Generation, Login},
+    observe::observers::Reporter,
     refresher::{fence::Fence, rejection::Rejection},
 };
 
@@ -42,6 +43,8 @@ pub struct RefreshContext<C = Token> {
     session_name: Option<Arc<str>>,
     /// `None`: the system's clock.
     clock: Option<Arc<dyn Fn() -> SystemTime + Send + Sync>>,
+    /// `None` for a context that a test made.
+    reporter: Option<Reporter>,
 }
 
 // === impl RefreshContext ===
@@ -70,6 +73,7 @@ impl<C> RefreshContext<C> {
             fence: None,
             session_name: None,
             clock: None,
+            reporter: None,
         }
     }
 
@@ -205,10 +209,18 @@ impl<C> RefreshContext<C> {
         mut self,
         name: Option<Arc<str>>,
         clock: Arc<dyn Fn() -> SystemTime + Send + Sync>,
+        reporter: Option<Reporter>,
     ) -> Self {
         self.session_name = name;
         self.clock = Some(clock);
+        self.reporter = reporter;
         self
+    }
+
+    /// The observers of the session, for a refresher of this crate that has events of its own.
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "stores report"))]
+    pub(crate) fn reporter(&self) -> Option<&Reporter> {
+        self.reporter.as_ref()
     }
 
     pub(crate) fn with_evidence(
@@ -257,6 +269,7 @@ impl<C> Clone for RefreshContext<C> {
             fence: self.fence.clone(),
             session_name: self.session_name.clone(),
             clock: self.clock.clone(),
+            reporter: self.reporter.clone(),
         }
     }
 }

@@ -60,12 +60,14 @@
 //!
 //! [`Refresher`]: crate::Refresher
 
+mod chain;
 pub(crate) mod context;
 pub(crate) mod contract;
 pub(crate) mod fence;
 pub(crate) mod refresher_fn;
 pub(crate) mod rejection;
 
+pub use chain::Chain;
 pub use contract::BoxFuture;
 pub use refresher_fn::RefresherFn;
 pub use rejection::Rejection;

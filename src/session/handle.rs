@@ -10,7 +10,7 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    observe::event::EventKind,
+    observe::{event::EventKind, observers::Reporter},
     refresher::rejection::Rejection,
     session::{
         engine::Engine,
@@ -445,6 +445,12 @@ impl<C: Credential> Session<C> {
             permit.end(&result);
             result
         }
+    }
+
+    /// The observers, for a part that outlives the session. `None` if there is none.
+    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "stores report"))]
+    pub(crate) fn reporter(&self) -> Option<Reporter> {
+        self.0.reporter()
     }
 
     /// Tells the observers. Runs the user's code.

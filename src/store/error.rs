@@ -83,6 +83,10 @@ impl StoreError {
         self.kind
     }
 
+    pub(in crate::store) fn as_dyn(&self) -> &(dyn error::Error + Send + Sync + 'static) {
+        self
+    }
+
     fn new(kind: StoreErrorKind, source: Option<BoxError>) -> Self {
         Self { kind, source: source.map(Arc::from) }
     }
@@ -114,5 +118,22 @@ impl fmt::Display for StoreError {
 impl error::Error for StoreError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+// === impl StoreErrorKind ===
+
+impl StoreErrorKind {
+    /// A stable word for logs and metrics, such as `unavailable` or `timed_out`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Denied => "denied",
+            Self::Corrupt => "corrupt",
+            Self::Incompatible => "incompatible",
+            Self::TooLarge => "too_large",
+            Self::Misconfigured => "misconfigured",
+        }
     }
 }

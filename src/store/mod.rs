@@ -114,6 +114,13 @@
 //! - [`SessionBuilder::terminal_after`](crate::session::SessionBuilder::terminal_after) does not
 //!   count on: the first refusal leaves a tombstone.
 //!
+//! # Observers
+//!
+//! The [observers](crate::observe) of the session are told of the store too: of each operation and
+//! how long it took, of adopted credentials and lost leases, of saves that failed, and when the
+//! store begins to fail and works again. A driver reports to the observers of the last session that
+//! it was used with.
+//!
 //! # Cancel safety
 //!
 //! Where a refresher itself awaits a save, the session's time-out may pass in that await, and the

@@ -117,6 +117,47 @@ fn without_an_assertion_nothing_is_sent_and_the_failure_is_transient() {
     assert_eq!((error.kind(), log.len()), (RefreshErrorKind::Transient, 0));
 }
 
+#[tokio::test]
+async fn an_assertion_comes_from_an_async_closure_or_from_a_file_for_each_request() {
+    let path = std::env::temp_dir().join(format!("assertion-{}", std::process::id()));
+    let made = Arc::new(AtomicUsize::new(0));
+    let sign = move || {
+        let number = made.fetch_add(1, SeqCst);
+        async move {
+            tokio::task::yield_now().await;
+            Ok(format!("jwt-{number}"))
+        }
+    };
+    let clients =
+        [ClientAuth::assertion_async("me", sign), ClientAuth::assertion_file("me", &path)];
+    for client in clients {
+        for n in 0..2 {
+            std::fs::write(&path, format!("jwt-{n}\n")).unwrap();
+            let (endpoint, log) = with(client.clone());
+            let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(stale()));
+            RefreshTokenGrant::new(endpoint).refresh(context).await.unwrap();
+            assert_eq!(log.only().field("client_assertion"), Some(format!("jwt-{n}")));
+        }
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn without_a_file_or_a_signature_nothing_is_sent_and_the_failure_is_transient() {
+    let missing = std::env::temp_dir().join("tower-refresh/there/is/no/assertion");
+    let clients = [
+        ClientAuth::assertion_async("me", || async { Err("the key service is down".into()) }),
+        ClientAuth::assertion_file("me", missing),
+        ClientAuth::assertion_file("me", std::env::temp_dir()),
+    ];
+    for client in clients {
+        let (endpoint, log) = with(client);
+        let context = RefreshContext::new(Cause::Rejected).with_current(Arc::new(stale()));
+        let error = RefreshTokenGrant::new(endpoint).refresh(context).await.unwrap_err();
+        assert_eq!((error.kind(), log.len()), (RefreshErrorKind::Transient, 0));
+    }
+}
+
 #[test]
 fn without_a_refresh_token_nothing_is_sent_and_the_login_is_over() {
     for current in [None, Some(Token::bearer("at").unwrap())] {

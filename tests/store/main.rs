@@ -4,6 +4,7 @@
 
 mod conformance;
 mod driver;
+mod events;
 mod files;
 mod fleet;
 mod processes;

@@ -12,6 +12,7 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
+    observe::{event::EventKind, outcome::StoreOperation},
     refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
@@ -19,8 +20,9 @@ use crate::{
         error::StoreError,
         stored::{
             envelope,
+            health::Health,
             knowledge::{Content, Fate, Found, Knowledge, Write},
-            lease::{Lease, Leasing, within},
+            lease::{Lease, Leasing},
             rank::Rank,
             settings::DriverSettings,
         },
@@ -31,6 +33,7 @@ use crate::{
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
     pub(super) settings: DriverSettings<C>,
+    pub(super) health: Arc<Health>,
     state: Mutex<DeskState<C>>,
     /// Changes after each attempt to save.
     progress: watch::Sender<()>,
@@ -109,9 +112,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             lease: Weak::new(),
         };
         let (ttl, limit) = (settings.lease_ttl, settings.operation_timeout);
+        let health = Arc::new(Health::new());
         Self {
-            leasing: Leasing::new(Arc::new(store), name, author, ttl, limit),
+            leasing: Leasing::new(Arc::new(store), name, author, ttl, limit, health.clone()),
             settings,
+            health,
             state: Mutex::new(state),
             progress: watch::Sender::new(()),
             poke: Notify::new(),
@@ -126,6 +131,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     pub(super) fn bind(&self, session: &Session<C>) {
         self.state().session = Some(session.downgrade());
+        self.health.observe(session.reporter());
     }
 
     pub(super) fn session(&self) -> Option<Session<C>> {
@@ -162,7 +168,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        within(self.settings.operation_timeout, self.leasing.store.load(&self.leasing.name)).await
+        let load = self.leasing.store.load(&self.leasing.name);
+        self.health.within(StoreOperation::Load, self.settings.operation_timeout, load).await
     }
 
     /// Waits for a hint that the record has another version.
@@ -178,7 +185,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     ) -> Result<Swapped, StoreError> {
         let bytes = envelope::seal(rank, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
-        within(*operation_timeout, store.swap(name, seen, Some(bytes))).await
+        let swap = store.swap(name, seen, Some(bytes));
+        self.health.within(StoreOperation::Swap, *operation_timeout, swap).await
     }
 
     pub(super) fn open(&self, record: &Record) -> Result<Found<C>, StoreError> {
@@ -306,8 +314,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                     state.save_error = Some(error.clone());
                     state.failures
                 };
-                if let (ATTEMPTS, Some(hook)) = (failures, &self.settings.on_save_error) {
-                    hook(error);
+                if failures == ATTEMPTS {
+                    self.report_save_failed(error);
+                    if let Some(hook) = &self.settings.on_save_error {
+                        hook(error);
+                    }
                 }
             }
             self.progress.send_replace(());
@@ -319,6 +330,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 }
             }
         }
+    }
+
+    pub(super) fn report_save_failed(&self, error: &StoreError) {
+        let (error, error_type) = (error.as_dyn(), error.kind().as_str());
+        self.health.report(EventKind::StoreSaveFailed { error, error_type });
     }
 
     fn due(&self) -> Due<C> {

@@ -5,6 +5,7 @@ use tokio::time;
 use crate::{
     credential::{contract::Credential, token::Token},
     identity::Login,
+    observe::event::EventKind,
     refresher::contract::Refresher,
     session::{Phase, handle::Session},
     store::{
@@ -146,7 +147,13 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let login = LoggingIn::new(&desk);
         let task = tokio::spawn({
             let credential = credential.clone();
-            async move { login.run(&session, credential).await }
+            async move {
+                let result = login.run(&session, credential).await;
+                if let Err(error) = &result {
+                    desk.report_save_failed(error);
+                }
+                result
+            }
         });
         let aborted = || StoreError::unavailable("the runtime has shut down");
         let result = task.await.unwrap_or_else(|_| Err(aborted()));
@@ -278,11 +285,15 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
             }
             Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
                 desk.state().handed = rank.map(|rank| (rank, state.generation()));
-                if is_logged_out {
-                    return Some(session.login(credential));
-                }
-                // A login that has ended in this moment takes nothing any more.
-                session.replace(state.login(), credential).is_ok().then(|| state.login())
+                let login = if is_logged_out {
+                    session.login(credential)
+                } else {
+                    // A login that has ended in this moment takes nothing any more.
+                    session.replace(state.login(), credential).ok()?;
+                    state.login()
+                };
+                desk.health.report(EventKind::StoreAdopted);
+                Some(login)
             }
             Content::Live(_) => {
                 if state.credential().is_none() {

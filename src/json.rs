@@ -7,7 +7,7 @@
 use zeroize::Zeroizing;
 
 /// The value of a member.
-pub(super) enum Value {
+pub(crate) enum Value {
     Text(Zeroizing<String>),
     /// A number or a word without quotes.
     Literal(String),
@@ -29,7 +29,7 @@ const PAGES: [&[u8]; 4] = [b"<!doctype", b"<html", b"<?xml", b"<script"];
 /// each name and value, and says whether the member is of interest.
 ///
 /// Returns whether every object with a member of interest is complete.
-pub(super) fn read(text: &[u8], take: &mut dyn FnMut(&str, Value) -> bool) -> bool {
+pub(crate) fn read(text: &[u8], take: &mut dyn FnMut(&str, Value) -> bool) -> bool {
     if let Some(text) = from_utf16(text) {
         return read(text.as_bytes(), take);
     }
@@ -67,7 +67,7 @@ fn from_utf16(text: &[u8]) -> Option<Zeroizing<String>> {
 
 impl Value {
     /// The text of a string, or of a word that is neither a number nor a constant.
-    pub(super) fn text(&self) -> Option<&str> {
+    pub(crate) fn text(&self) -> Option<&str> {
         let text = match self {
             Self::Text(text) => text.as_str(),
             Self::Literal(word) if word.parse::<f64>().is_err() && !is_constant(word) => word,
@@ -77,7 +77,7 @@ impl Value {
     }
 
     /// The text of a string or of a literal.
-    pub(super) fn number(&self) -> Option<&str> {
+    pub(crate) fn number(&self) -> Option<&str> {
         match self {
             Self::Text(text) => Some(text.trim()),
             Self::Literal(word) => Some(word),
@@ -86,7 +86,7 @@ impl Value {
     }
 
     /// Whether the value says "no": null, false, zero, or nothing at all.
-    pub(super) fn is_nothing(&self) -> bool {
+    pub(crate) fn is_nothing(&self) -> bool {
         match self {
             Self::Text(text) => is_nothing(text.trim()),
             Self::Literal(word) => is_nothing(word),
