@@ -28,6 +28,7 @@ recipes:
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
     cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    cargo +nightly fmt --manifest-path tests/interop/redis/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
     cargo +nightly fmt --manifest-path examples/recipes/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
 # Runs clippy, the spell checker, and the rules for prose and imports.
