@@ -32,9 +32,9 @@ use crate::{
 ///
 /// # Key rotation
 ///
-/// Records are sealed with one key, and opened with any. To change the key, first let all processes
-/// open with the new one, then let them seal with it, and drop the old one when all logins have been
-/// refreshed:
+/// Records are sealed with one key, and opened with any. To change the key, first let all
+/// processes open with the new one, and then let them seal with it. Drop the old one when all
+/// logins have been refreshed:
 ///
 /// ```no_run
 /// # use tower_refresh::store::{File, SealKey, Sealed};
@@ -51,11 +51,11 @@ use crate::{
 ///
 /// # The operator of the inner store
 ///
-/// An operator cannot read a record, alter it, make one up, move it to another name, or move it to a
-/// version from before it was written. An operator can see its name and its length, delete it, and
-/// put an older record of the same name in its place. A driver that knows a newer one then
-/// [writes that again](crate::store#guarantees). A process that starts then takes the older record,
-/// since it has nothing to compare it with.
+/// An operator cannot read a record, alter it, make one up, move it to another name, or give it a
+/// version that is not greater than the one that it was written over. An operator can see its name
+/// and its length, delete it, and put an older record of the same name in its place. A driver that
+/// knows a newer one then [writes that again](crate::store#guarantees). A process that starts then
+/// takes the older record, since it has nothing to compare it with.
 pub struct Sealed<S> {
     store: S,
     /// The first one seals.
