@@ -28,7 +28,6 @@ recipes:
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
     for package in $(git ls-files '*/Cargo.toml'); do cargo +nightly fmt --manifest-path "$package" -- --config group_imports=StdExternalCrate,imports_granularity=Crate; done
-    cargo +nightly fmt --manifest-path examples/recipes/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
 
 # Runs clippy, the spell checker, and the rules for prose and imports.
 lint:

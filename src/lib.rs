@@ -119,6 +119,7 @@
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
 //! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
+//! | `sealed` | `store::Sealed`: encryption of the records of any store; enables `store` and `zeroize` |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `token-file` | module `token_file`: a refresher that reads a file which another program rotates; `oauth2` enables it |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |

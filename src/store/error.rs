@@ -1,6 +1,6 @@
 use std::{error, fmt, sync::Arc};
 
-use crate::error::BoxError;
+use crate::{error::BoxError, store::version::Version};
 
 /// A [`Store`](crate::store::Store) or a [`Codec`](crate::store::Codec) failed.
 ///
@@ -18,6 +18,7 @@ use crate::error::BoxError;
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
+    version: Option<Version>,
 }
 
 /// The kind of a [`StoreError`].
@@ -78,6 +79,20 @@ impl StoreError {
         Self::new(StoreErrorKind::TimedOut, None)
     }
 
+    /// Says which version the record has that could not be read: for those who write a store.
+    ///
+    /// A login and a logout write over it. Where the version is missing, they fail as long as the
+    /// record is there.
+    pub fn of_version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// The version of the record that could not be read, where the store has said it.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
@@ -88,7 +103,7 @@ impl StoreError {
     }
 
     fn new(kind: StoreErrorKind, source: Option<BoxError>) -> Self {
-        Self { kind, source: source.map(Arc::from) }
+        Self { kind, source: source.map(Arc::from), version: None }
     }
 }
 

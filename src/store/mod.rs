@@ -130,7 +130,8 @@
 //! # Secrets
 //!
 //! No name and no credential is in an error, in `Debug`, in a file name or in a key of Redis.
-//! Records are not encrypted, and memory that held one is not wiped.
+//! Memory that held a record is not wiped. Records are not encrypted, unless a `Sealed` of the
+//! feature `sealed` is around the store.
 
 mod codec;
 mod contract;
@@ -140,16 +141,23 @@ mod frame;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod sha256;
 mod stored;
 pub mod testing;
+mod version;
 
 pub use codec::{Codec, TokenCodec};
-pub use contract::{Leased, Record, Store, Swapped, Version};
+pub use contract::{Leased, Record, Store, Swapped};
 pub use error::{StoreError, StoreErrorKind};
 pub use file::File;
 pub use memory::Memory;
+#[cfg(feature = "sealed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
+pub use sealed::{SealError, SealKey, Sealed};
 pub use stored::{NotSaved, OnOutage, Stored, StoredBuilder};
+pub use version::Version;
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]

@@ -8,4 +8,6 @@ mod events;
 mod files;
 mod fleet;
 mod processes;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod support;

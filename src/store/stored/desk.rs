@@ -16,7 +16,7 @@ use crate::{
     refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
-        contract::{Record, Store, Swapped, Version},
+        contract::{Record, Store, Swapped},
         error::StoreError,
         stored::{
             envelope,
@@ -26,6 +26,7 @@ use crate::{
             rank::Rank,
             settings::DriverSettings,
         },
+        version::Version,
     },
 };
 
@@ -360,20 +361,25 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         write: &Write<C>,
         result: Result<Swapped, StoreError>,
     ) -> Result<(), StoreError> {
-        let found = match result? {
-            Swapped::Done(version) => {
+        let found = match result {
+            Ok(Swapped::Done(version)) => {
                 self.state().knowledge.written(write.clone().found(version));
                 return Ok(());
             }
-            Swapped::Lost(None) => None,
-            Swapped::Lost(Some(record)) => match self.open(&record) {
-                Ok(found) => Some(found),
-                Err(_) if write.rank.is_logout() => {
-                    self.state().knowledge.lost_to_unreadable(write, record.version());
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            },
+            Ok(Swapped::Lost(record)) => record.map(|record| self.open(&record)).transpose(),
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                return match error.version().filter(|_| write.rank.is_logout()) {
+                    Some(version) if write.seen != Some(version) => {
+                        self.state().knowledge.lost_to_unreadable(write, version);
+                        Ok(())
+                    }
+                    _ => Err(error),
+                };
+            }
         };
         let orphan = {
             let mut state = self.state();

@@ -10,7 +10,7 @@ use crate::{
     session::{Phase, handle::Session},
     store::{
         codec::{Codec, TokenCodec},
-        contract::{Store, Swapped, Version},
+        contract::{Store, Swapped},
         error::StoreError,
         stored::{
             builder::StoredBuilder,
@@ -18,6 +18,7 @@ use crate::{
             knowledge::{Content, Found},
             login::LoginWrite,
         },
+        version::Version,
     },
 };
 
@@ -377,6 +378,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let record = loop {
             match desk.load().await {
                 Ok(record) => break record,
+                Err(error) if error.version().is_some() => return Ok(error.version()),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }
@@ -406,6 +408,8 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
                     }
                     Err(_) => write.seen = Some(record.version()),
                 },
+                // Nothing was written, and the record that is there cannot be read.
+                Err(error) if error.version().is_some() => write.seen = error.version(),
                 Err(error) => {
                     write.failed();
                     failures += 1;
