@@ -448,7 +448,7 @@ impl<C: Credential> Session<C> {
     }
 
     /// The observers, for a part that outlives the session. `None` if there is none.
-    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "stores report"))]
+    #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.0.reporter()
     }
