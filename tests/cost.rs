@@ -25,7 +25,7 @@ use http_body_util::{Empty, Full, StreamBody};
 use support::{
     poll::{run, yield_once},
     request::{Head, boxed, full, token},
-    stack::refresh,
+    stack::{observed, refresh},
     upstream::{Noop, Reader, Reply},
 };
 use tower::{Layer, Service, service_fn};
@@ -146,6 +146,19 @@ fn a_clone_allocates_its_snapshot_at_its_second_request() {
         "the second request of a clone",
     );
     assert_within(beyond_bare(&mut clone, request), HEAD_COPY, "the third request of a clone");
+}
+
+#[test]
+fn an_observer_costs_a_fresh_request_nothing() {
+    for body in [0, 1024] {
+        let request = || HEAD.request(full(body));
+        let (mut plain, mut watched) = (refresh(Reader, token()), observed(Reader, token()));
+        warm_up(&mut plain, request);
+        warm_up(&mut watched, request);
+        let (plain, watched) = (sending(&mut plain, request()), sending(&mut watched, request()));
+        assert_eq!(watched.count_total, plain.count_total);
+        assert_eq!(watched.bytes_total, plain.bytes_total);
+    }
 }
 
 #[test]

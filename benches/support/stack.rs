@@ -1,7 +1,10 @@
 use tower::{Layer, retry::Retry};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 use tower_refresh::{
-    Origins, Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+    Origins, Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token,
+    observe::{Event, observer_fn},
+    refresher_fn,
+    session::SessionBuilder,
 };
 
 use crate::support::{request::TOKEN, retry::CloneAndRetry};
@@ -23,9 +26,23 @@ pub(crate) fn refresh<S>(inner: S, token: Token) -> Refresh<S> {
     refresh_layer(token).layer(inner)
 }
 
+/// Adds the layer of this crate, with an observer of its session.
+pub(crate) fn observed<S>(inner: S, token: Token) -> Refresh<S> {
+    let observer = observer_fn(|event: &Event<'_>| drop(format!("{event:?}")));
+    layer_of(session(token).observer(observer)).layer(inner)
+}
+
 /// A layer for several services of one session, whose credential is never rejected.
 pub(crate) fn refresh_layer(token: Token) -> RefreshLayer {
+    layer_of(session(token))
+}
+
+fn session(token: Token) -> SessionBuilder {
     let refresher =
         refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
-    RefreshLayer::new(Session::new(token, refresher), Origins::any())
+    Session::builder(refresher).credential(token)
+}
+
+fn layer_of(session: SessionBuilder) -> RefreshLayer {
+    RefreshLayer::new(session.build(), Origins::any())
 }

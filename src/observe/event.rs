@@ -1,10 +1,12 @@
-use std::time::Duration;
+use std::{error, time::Duration};
 
 use crate::{
     cause::Cause,
     error::{Error, RefreshError},
     identity::{Generation, Login, SessionId},
-    observe::outcome::{FlightOutcome, HookOutcome, LoginEnding, ReplayObstacle, WaitOutcome},
+    observe::outcome::{
+        FlightOutcome, HookOutcome, LoginEnding, ReplayObstacle, StoreOperation, WaitOutcome,
+    },
 };
 
 /// Something that happened in a session.
@@ -27,7 +29,7 @@ pub enum EventKind<'a> {
     /// A session was built. The first event of a session.
     SessionCreated,
     /// The last handle, service and flight of a session are gone. The last event of a session,
-    /// except for a hook that still runs.
+    /// except for a hook or a save that still runs.
     SessionDropped,
 
     /// A login began: by [`Session::login`](crate::Session::login), by
@@ -208,6 +210,48 @@ pub enum EventKind<'a> {
         login: Login,
         /// The error. [`Error::kind`] gives the reason.
         error: &'a Error,
+    },
+
+    /// An operation of the session's store is over. Only with the feature `store`, like the events
+    /// below.
+    #[non_exhaustive]
+    StoreOperationDone {
+        /// The operation.
+        operation: StoreOperation,
+        /// The time that it took.
+        duration: Duration,
+        /// The failure: a `store::StoreError`. `None` after a success.
+        error: Option<&'a (dyn error::Error + Send + Sync + 'static)>,
+        /// The kind of the failure as a word, such as `timed_out`.
+        error_type: Option<&'static str>,
+    },
+    /// The session took over a credential that another process had stored, without an exchange.
+    StoreAdopted,
+    /// Another process took the lease that this one held, or the lease ran out unextended. Both may
+    /// exchange the same credential now.
+    StoreLeaseLost,
+    /// A credential or the end of a login could not be saved by several attempts. The driver goes
+    /// on trying, except at a login, which then has not begun.
+    #[non_exhaustive]
+    StoreSaveFailed {
+        /// The last failure: a `store::StoreError`.
+        error: &'a (dyn error::Error + Send + Sync + 'static),
+        /// The kind of the failure as a word, such as `unavailable`.
+        error_type: &'static str,
+    },
+    /// The store began to fail: an operation failed, and no other was failing.
+    #[non_exhaustive]
+    StoreDegraded {
+        /// The failure: a `store::StoreError`.
+        error: &'a (dyn error::Error + Send + Sync + 'static),
+        /// The kind of the failure as a word, such as `unavailable`.
+        error_type: &'static str,
+    },
+    /// The store works again: each operation that failed has succeeded since.
+    #[non_exhaustive]
+    StoreRecovered {
+        /// The time from the first failure to the last of these successes.
+        duration: Duration,
     },
 }
 

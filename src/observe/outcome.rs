@@ -93,6 +93,18 @@ pub enum ReplayObstacle {
     Unrecorded,
 }
 
+/// An operation of a store.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+#[non_exhaustive]
+pub enum StoreOperation {
+    /// Loads a record.
+    Load,
+    /// Writes or deletes a record.
+    Swap,
+    /// Takes, extends or gives up a lease.
+    Lease,
+}
+
 // === impl FlightOutcome ===
 
 impl<'a> FlightOutcome<'a> {
@@ -163,6 +175,19 @@ impl ReplayObstacle {
             Self::Marked => "marked",
             Self::Uploading => "uploading",
             Self::Unrecorded => "unrecorded",
+        }
+    }
+}
+
+// === impl StoreOperation ===
+
+impl StoreOperation {
+    /// A stable word for logs and metrics: `load`, `swap` or `lease`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Load => "load",
+            Self::Swap => "swap",
+            Self::Lease => "lease",
         }
     }
 }

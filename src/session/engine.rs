@@ -85,8 +85,10 @@ impl<C> Engine<C> {
         self.settings().observers.report(Some(self.id), self.name().map(|name| &**name), kind);
     }
 
-    pub(super) fn reporter(&self) -> Reporter {
-        Reporter::new(self.settings().observers.clone(), self.id, self.name().cloned())
+    /// `None` if the session has no observer.
+    pub(super) fn reporter(&self) -> Option<Reporter> {
+        let observers = &self.settings().observers;
+        self.is_observed().then(|| Reporter::new(observers.clone(), self.id, self.name().cloned()))
     }
 
     pub(super) fn is_observed(&self) -> bool {

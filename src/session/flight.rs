@@ -70,7 +70,11 @@ struct Unchanged;
 /// Starts the flight in its own task, so that no caller can cancel it (guarantee 6).
 pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, runtime: &Handle) {
     let settings = engine.settings();
-    let context = launch.context.for_session(engine.name().cloned(), settings.clock.as_fn());
+    let context = launch.context.for_session(
+        engine.name().cloned(),
+        settings.clock.as_fn(),
+        engine.reporter(),
+    );
     let guard = FlightGuard {
         engine: engine.clone(),
         flight: launch.flight,

@@ -10,7 +10,7 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    observe::event::EventKind,
+    observe::{event::EventKind, observers::Reporter},
     refresher::rejection::Rejection,
     session::{
         engine::Engine,
@@ -515,6 +515,12 @@ impl<C: Credential> Session<C> {
             permit.end(&result);
             result
         }
+    }
+
+    /// The observers, for a part that outlives the session. `None` if there is none.
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn reporter(&self) -> Option<Reporter> {
+        self.0.reporter()
     }
 
     /// Tells the observers. Runs the user's code.

@@ -93,8 +93,8 @@ type PendingHook = Mutex<Option<BoxFuture<'static, ()>>>;
 struct HookReport {
     reporter: Reporter,
     login: Login,
-    /// The call of the hook. `None` if it is not observed.
-    since: Option<Instant>,
+    /// The call of the hook.
+    since: Instant,
     is_completed: bool,
 }
 
@@ -103,7 +103,7 @@ pub(super) fn start<C: Send + Sync + 'static>(
     hook: Hook<C>,
     session: SessionId,
     session_name: Option<Arc<str>>,
-    reporter: Reporter,
+    reporter: Option<Reporter>,
     ended: LoginEnd<C>,
     runtime: Option<&Handle>,
 ) -> Logout {
@@ -113,9 +113,11 @@ pub(super) fn start<C: Send + Sync + 'static>(
         // newest, and the one to revoke.
         let late = ended.flights.wait().await;
         let LoginEnd { login, reason, credential, .. } = ended;
-        let report = HookReport::new(reporter, login);
+        let report = reporter.map(|reporter| HookReport::new(reporter, login));
         hook(EndedLogin::new(session_name, login, reason, late.or(credential))).await;
-        report.completed();
+        if let Some(report) = report {
+            report.completed();
+        }
     });
     let run: BoxFuture<'static, ()> = Box::pin(run);
     let Some(runtime) = runtime else { return Logout(HookRun::Inline(run)) };
@@ -240,8 +242,7 @@ impl fmt::Debug for Logout {
 
 impl HookReport {
     fn new(reporter: Reporter, login: Login) -> Self {
-        let since = reporter.is_observed().then(Instant::now);
-        Self { reporter, login, since, is_completed: false }
+        Self { reporter, login, since: Instant::now(), is_completed: false }
     }
 
     fn completed(mut self) {
@@ -251,13 +252,12 @@ impl HookReport {
 
 impl Drop for HookReport {
     fn drop(&mut self) {
-        let Some(since) = self.since else { return };
         let outcome = match self.is_completed {
             true => HookOutcome::Completed,
             false if thread::panicking() => HookOutcome::Panicked,
             false => HookOutcome::Cancelled,
         };
-        let (login, duration) = (self.login, since.elapsed());
+        let (login, duration) = (self.login, self.since.elapsed());
         self.reporter.report(EventKind::HookDone { login, duration, outcome });
     }
 }

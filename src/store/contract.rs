@@ -3,7 +3,10 @@ use std::{fmt, sync::Arc, time::Duration};
 use bytes::Bytes;
 use tokio::time;
 
-use crate::{refresher::contract::BoxFuture, store::error::StoreError};
+use crate::{
+    refresher::contract::BoxFuture,
+    store::{error::StoreError, version::Version},
+};
 
 /// Where credentials are kept, for the next start and for other processes.
 ///
@@ -59,10 +62,6 @@ pub struct Record {
     version: Version,
     bytes: Bytes,
 }
-
-/// The version of a record. Versions of one name are ordered by time, and none is used twice.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
-pub struct Version(u64);
 
 /// The answer to [`Store::swap`].
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -148,19 +147,5 @@ impl fmt::Debug for Record {
             .field("version", &self.version)
             .field("len", &self.bytes.len())
             .finish()
-    }
-}
-
-// === impl Version ===
-
-impl Version {
-    /// The version with this number: for those who write a store.
-    pub const fn from_u64(number: u64) -> Self {
-        Self(number)
-    }
-
-    /// The number of this version: for those who write a store.
-    pub const fn as_u64(self) -> u64 {
-        self.0
     }
 }

@@ -1,6 +1,6 @@
 use std::{error, fmt, sync::Arc};
 
-use crate::error::BoxError;
+use crate::{error::BoxError, store::version::Version};
 
 /// A [`Store`](crate::store::Store) or a [`Codec`](crate::store::Codec) failed.
 ///
@@ -18,6 +18,7 @@ use crate::error::BoxError;
 pub struct StoreError {
     kind: StoreErrorKind,
     source: Option<Arc<dyn error::Error + Send + Sync>>,
+    version: Option<Version>,
 }
 
 /// The kind of a [`StoreError`].
@@ -78,13 +79,31 @@ impl StoreError {
         Self::new(StoreErrorKind::TimedOut, None)
     }
 
+    /// Says which version the record has that could not be read: for those who write a store.
+    ///
+    /// A login and a logout write over it. Where the version is missing, they fail as long as the
+    /// record is there.
+    pub fn of_version(mut self, version: Version) -> Self {
+        self.version = Some(version);
+        self
+    }
+
+    /// The version of the record that could not be read, where the store has said it.
+    pub fn version(&self) -> Option<Version> {
+        self.version
+    }
+
     /// The kind of the failure.
     pub fn kind(&self) -> StoreErrorKind {
         self.kind
     }
 
+    pub(in crate::store) fn as_dyn(&self) -> &(dyn error::Error + Send + Sync + 'static) {
+        self
+    }
+
     fn new(kind: StoreErrorKind, source: Option<BoxError>) -> Self {
-        Self { kind, source: source.map(Arc::from) }
+        Self { kind, source: source.map(Arc::from), version: None }
     }
 }
 
@@ -114,5 +133,22 @@ impl fmt::Display for StoreError {
 impl error::Error for StoreError {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
         self.source.as_ref().map(|source| &**source as _)
+    }
+}
+
+// === impl StoreErrorKind ===
+
+impl StoreErrorKind {
+    /// A stable word for logs and metrics, such as `unavailable` or `timed_out`.
+    pub const fn as_str(self) -> &'static str {
+        match self {
+            Self::Unavailable => "unavailable",
+            Self::TimedOut => "timed_out",
+            Self::Denied => "denied",
+            Self::Corrupt => "corrupt",
+            Self::Incompatible => "incompatible",
+            Self::TooLarge => "too_large",
+            Self::Misconfigured => "misconfigured",
+        }
     }
 }

@@ -51,6 +51,12 @@ pub(in crate::store) fn seal(kind: Kind, body: &[u8]) -> Result<Bytes, StoreErro
     Ok(frame.freeze())
 }
 
+/// Whether the bytes begin like a frame of that kind.
+#[cfg_attr(not(feature = "sealed"), expect(dead_code, reason = "the feature needs it"))]
+pub(in crate::store) fn is_of(kind: Kind, frame: &[u8]) -> bool {
+    frame.starts_with(MAGIC) && frame[MAGIC.len()..].starts_with(&kind.tag)
+}
+
 /// The body of a frame of that kind.
 pub(in crate::store) fn open(kind: Kind, frame: &[u8]) -> Result<&[u8], StoreError> {
     let mut reader = Reader(frame);

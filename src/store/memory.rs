@@ -11,9 +11,10 @@ use tokio::{sync::watch, time::Instant};
 use crate::{
     refresher::contract::BoxFuture,
     store::{
-        contract::{Leased, Record, Store, Swapped, Version},
+        contract::{Leased, Record, Store, Swapped},
         error::StoreError,
         frame,
+        version::Version,
     },
 };
 

@@ -114,6 +114,13 @@
 //! - [`SessionBuilder::terminal_after`](crate::session::SessionBuilder::terminal_after) does not
 //!   count on: the first refusal leaves a tombstone.
 //!
+//! # Observers
+//!
+//! The [observers](crate::observe) of the session are told of the store too: of each operation and
+//! how long it took, of adopted credentials and lost leases, of saves that failed, and when the
+//! store begins to fail and works again. A driver reports to the observers of the last session that
+//! it was used with.
+//!
 //! # Cancel safety
 //!
 //! Where a refresher itself awaits a save, the session's time-out may pass in that await, and the
@@ -123,7 +130,8 @@
 //! # Secrets
 //!
 //! No name and no credential is in an error, in `Debug`, in a file name or in a key of Redis.
-//! Records are not encrypted, and memory that held one is not wiped.
+//! Memory that held a record is not wiped. Records are not encrypted, unless a `Sealed` of the
+//! feature `sealed` is around the store.
 
 mod codec;
 mod contract;
@@ -133,16 +141,23 @@ mod frame;
 mod memory;
 #[cfg(feature = "redis")]
 mod redis;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod sha256;
 mod stored;
 pub mod testing;
+mod version;
 
 pub use codec::{Codec, TokenCodec};
-pub use contract::{Leased, Record, Store, Swapped, Version};
+pub use contract::{Leased, Record, Store, Swapped};
 pub use error::{StoreError, StoreErrorKind};
 pub use file::File;
 pub use memory::Memory;
+#[cfg(feature = "sealed")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
+pub use sealed::{SealError, SealKey, Sealed};
 pub use stored::{NotSaved, OnOutage, Stored, StoredBuilder};
+pub use version::Version;
 
 #[cfg(feature = "redis")]
 #[cfg_attr(docsrs, doc(cfg(feature = "redis")))]

@@ -2,6 +2,7 @@
 
 use std::{
     env, fs,
+    io::{self, BufRead, BufReader, Write},
     net::{Ipv4Addr, TcpListener, TcpStream},
     path::PathBuf,
     process::{Child, Command, Stdio},
@@ -97,12 +98,21 @@ impl Server {
         command.query(&mut self.client().get_connection().unwrap()).unwrap()
     }
 
+    /// Waits until the server has loaded its data.
     fn wait(&self) {
         let start = Instant::now();
-        while TcpStream::connect((Ipv4Addr::LOCALHOST, self.port)).is_err() {
+        while !self.answers().is_ok_and(|answer| !answer.starts_with("-LOADING")) {
             assert!(start.elapsed() < LIMIT, "the server has not started");
             thread::sleep(Duration::from_millis(10));
         }
+    }
+
+    fn answers(&self) -> io::Result<String> {
+        let mut stream = TcpStream::connect((Ipv4Addr::LOCALHOST, self.port))?;
+        stream.write_all(b"PING\r\n")?;
+        let mut answer = String::new();
+        BufReader::new(stream).read_line(&mut answer)?;
+        Ok(answer)
     }
 }
 

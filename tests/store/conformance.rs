@@ -21,3 +21,26 @@ mod in_memory {
 mod in_files {
     tower_refresh::store::testing::conformance_tests!(super::file);
 }
+
+#[cfg(feature = "sealed")]
+mod sealed {
+    use tower_refresh::store::{SealKey, Sealed};
+
+    use super::*;
+
+    async fn memory() -> Sealed<Arc<Memory>> {
+        Sealed::new(super::memory().await, SealKey::new(1, &[1; 32]))
+    }
+
+    async fn file() -> Sealed<File> {
+        Sealed::new(super::file().await, SealKey::new(1, &[1; 32]))
+    }
+
+    mod in_memory {
+        tower_refresh::store::testing::conformance_tests!(super::memory);
+    }
+
+    mod in_files {
+        tower_refresh::store::testing::conformance_tests!(super::file);
+    }
+}

@@ -4,7 +4,10 @@
 
 mod conformance;
 mod driver;
+mod events;
 mod files;
 mod fleet;
 mod processes;
+#[cfg(feature = "sealed")]
+mod sealed;
 mod support;

@@ -3,10 +3,11 @@ use std::time::SystemTime;
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
-    contract::{Record, Swapped, Version},
+    contract::{Record, Swapped},
     error::StoreError,
     file::directory::Files,
     frame::{self, Kind, Reader},
+    version::Version,
 };
 
 /// The content of a record file: the version, whether it stands for a deleted record, the name and

@@ -6,13 +6,14 @@ use tokio::{task, time};
 use crate::{
     refresher::contract::BoxFuture,
     store::{
-        contract::{Leased, Record, Store, Swapped, Version},
+        contract::{Leased, Record, Store, Swapped},
         error::StoreError,
         file::{
             directory::{Directory, Files},
             lease::Leases,
             record,
         },
+        version::Version,
     },
 };
 

@@ -33,7 +33,8 @@ pub(super) fn not_a_record() -> StoreError {
 /// An error with the code `ERR`. Servers before version 7 have the code of a command that failed in
 /// a script in the text.
 fn from_text(text: &str) -> StoreError {
-    if text.starts_with("The user executing the script") {
+    let refusals = ["The user executing the script", "ACL failure in script"];
+    if refusals.iter().any(|refusal| text.starts_with(refusal)) {
         return from_code("NOPERM");
     }
     let nested = text.split_once("-").filter(|(head, _)| head.contains("script"));
@@ -110,6 +111,7 @@ mod tests {
             ("ERR max number of clients reached", Unavailable, "answered with an error"),
             ("ERR unknown command 'EVALSHA', with args: secret", Misconfigured, "scripts"),
             ("ERR The user executing the script can't run this command", Denied, "permission"),
+            ("ERR ACL failure in script: User secret has no permissions", Denied, "permission"),
             (
                 "ERR Error running script (call to f_0ab): @user_script:26: -READONLY You can't",
                 Unavailable,

@@ -4,11 +4,11 @@ use redis::Client;
 use tokio::time;
 
 use crate::store::{
-    contract::Version,
     redis::{
         subscription,
         switchboard::{Line, Switchboard},
     },
+    version::Version,
 };
 
 /// The hints of one store: one subscription for all of its listeners.

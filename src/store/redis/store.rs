@@ -6,7 +6,7 @@ use redis::{Client, RedisResult, aio::ConnectionLike};
 use crate::{
     refresher::contract::BoxFuture,
     store::{
-        contract::{Leased, Record, Store, Swapped, Version},
+        contract::{Leased, Record, Store, Swapped},
         error::StoreError,
         frame,
         redis::{
@@ -16,6 +16,7 @@ use crate::{
             link::{self, Link, Reconnecting},
             script::{LEASE, LOAD, SWAP},
         },
+        version::Version,
     },
 };
 

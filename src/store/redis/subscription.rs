@@ -15,7 +15,7 @@ use redis::{
 };
 use tokio::time::{self, Instant, Interval, MissedTickBehavior};
 
-use crate::store::{contract::Version, redis::switchboard::Switchboard};
+use crate::store::{redis::switchboard::Switchboard, version::Version};
 
 /// One connection that is subscribed.
 struct Subscription<'a> {

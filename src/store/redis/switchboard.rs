@@ -10,7 +10,7 @@ use tokio::{
     task::AbortHandle,
 };
 
-use crate::store::contract::Version;
+use crate::store::version::Version;
 
 /// The channels that listeners wait for. The listeners and the task of the subscription share it.
 pub(super) struct Switchboard {

@@ -12,18 +12,21 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
+    observe::{event::EventKind, outcome::StoreOperation},
     refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
-        contract::{Record, Store, Swapped, Version},
+        contract::{Record, Store, Swapped},
         error::StoreError,
         stored::{
             envelope,
+            health::Health,
             knowledge::{Content, Fate, Found, Knowledge, Write},
-            lease::{Lease, Leasing, within},
+            lease::{Lease, Leasing},
             rank::Rank,
             settings::DriverSettings,
         },
+        version::Version,
     },
 };
 
@@ -31,6 +34,7 @@ use crate::{
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
     pub(super) settings: DriverSettings<C>,
+    pub(super) health: Arc<Health>,
     state: Mutex<DeskState<C>>,
     /// Changes after each attempt to save.
     progress: watch::Sender<()>,
@@ -109,9 +113,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             lease: Weak::new(),
         };
         let (ttl, limit) = (settings.lease_ttl, settings.operation_timeout);
+        let health = Arc::new(Health::new());
         Self {
-            leasing: Leasing::new(Arc::new(store), name, author, ttl, limit),
+            leasing: Leasing::new(Arc::new(store), name, author, ttl, limit, health.clone()),
             settings,
+            health,
             state: Mutex::new(state),
             progress: watch::Sender::new(()),
             poke: Notify::new(),
@@ -126,6 +132,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     pub(super) fn bind(&self, session: &Session<C>) {
         self.state().session = Some(session.downgrade());
+        self.health.observe(session.reporter());
     }
 
     pub(super) fn session(&self) -> Option<Session<C>> {
@@ -162,7 +169,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     }
 
     pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        within(self.settings.operation_timeout, self.leasing.store.load(&self.leasing.name)).await
+        let load = self.leasing.store.load(&self.leasing.name);
+        self.health.within(StoreOperation::Load, self.settings.operation_timeout, load).await
     }
 
     /// Waits for a hint that the record has another version.
@@ -178,7 +186,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     ) -> Result<Swapped, StoreError> {
         let bytes = envelope::seal(rank, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
-        within(*operation_timeout, store.swap(name, seen, Some(bytes))).await
+        let swap = store.swap(name, seen, Some(bytes));
+        self.health.within(StoreOperation::Swap, *operation_timeout, swap).await
     }
 
     pub(super) fn open(&self, record: &Record) -> Result<Found<C>, StoreError> {
@@ -306,8 +315,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                     state.save_error = Some(error.clone());
                     state.failures
                 };
-                if let (ATTEMPTS, Some(hook)) = (failures, &self.settings.on_save_error) {
-                    hook(error);
+                if failures == ATTEMPTS {
+                    self.report_save_failed(error);
+                    if let Some(hook) = &self.settings.on_save_error {
+                        hook(error);
+                    }
                 }
             }
             self.progress.send_replace(());
@@ -319,6 +331,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 }
             }
         }
+    }
+
+    pub(super) fn report_save_failed(&self, error: &StoreError) {
+        let (error, error_type) = (error.as_dyn(), error.kind().as_str());
+        self.health.report(EventKind::StoreSaveFailed { error, error_type });
     }
 
     fn due(&self) -> Due<C> {
@@ -344,20 +361,25 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         write: &Write<C>,
         result: Result<Swapped, StoreError>,
     ) -> Result<(), StoreError> {
-        let found = match result? {
-            Swapped::Done(version) => {
+        let found = match result {
+            Ok(Swapped::Done(version)) => {
                 self.state().knowledge.written(write.clone().found(version));
                 return Ok(());
             }
-            Swapped::Lost(None) => None,
-            Swapped::Lost(Some(record)) => match self.open(&record) {
-                Ok(found) => Some(found),
-                Err(_) if write.rank.is_logout() => {
-                    self.state().knowledge.lost_to_unreadable(write, record.version());
-                    return Ok(());
-                }
-                Err(error) => return Err(error),
-            },
+            Ok(Swapped::Lost(record)) => record.map(|record| self.open(&record)).transpose(),
+            Err(error) => Err(error),
+        };
+        let found = match found {
+            Ok(found) => found,
+            Err(error) => {
+                return match error.version().filter(|_| write.rank.is_logout()) {
+                    Some(version) if write.seen != Some(version) => {
+                        self.state().knowledge.lost_to_unreadable(write, version);
+                        Ok(())
+                    }
+                    _ => Err(error),
+                };
+            }
         };
         let orphan = {
             let mut state = self.state();

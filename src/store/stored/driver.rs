@@ -5,11 +5,12 @@ use tokio::time;
 use crate::{
     credential::{contract::Credential, token::Token},
     identity::Login,
+    observe::event::EventKind,
     refresher::contract::Refresher,
     session::{Phase, handle::Session},
     store::{
         codec::{Codec, TokenCodec},
-        contract::{Store, Swapped, Version},
+        contract::{Store, Swapped},
         error::StoreError,
         stored::{
             builder::StoredBuilder,
@@ -17,6 +18,7 @@ use crate::{
             knowledge::{Content, Found},
             login::LoginWrite,
         },
+        version::Version,
     },
 };
 
@@ -146,7 +148,13 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let login = LoggingIn::new(&desk);
         let task = tokio::spawn({
             let credential = credential.clone();
-            async move { login.run(&session, credential).await }
+            async move {
+                let result = login.run(&session, credential).await;
+                if let Err(error) = &result {
+                    desk.report_save_failed(error);
+                }
+                result
+            }
         });
         let aborted = || StoreError::unavailable("the runtime has shut down");
         let result = task.await.unwrap_or_else(|_| Err(aborted()));
@@ -278,11 +286,15 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
             }
             Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
                 desk.state().handed = rank.map(|rank| (rank, state.generation()));
-                if is_logged_out {
-                    return Some(session.login(credential));
-                }
-                // A login that has ended in this moment takes nothing any more.
-                session.replace(state.login(), credential).is_ok().then(|| state.login())
+                let login = if is_logged_out {
+                    session.login(credential)
+                } else {
+                    // A login that has ended in this moment takes nothing any more.
+                    session.replace(state.login(), credential).ok()?;
+                    state.login()
+                };
+                desk.health.report(EventKind::StoreAdopted);
+                Some(login)
             }
             Content::Live(_) => {
                 if state.credential().is_none() {
@@ -366,6 +378,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let record = loop {
             match desk.load().await {
                 Ok(record) => break record,
+                Err(error) if error.version().is_some() => return Ok(error.version()),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }
@@ -395,6 +408,8 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
                     }
                     Err(_) => write.seen = Some(record.version()),
                 },
+                // Nothing was written, and the record that is there cannot be read.
+                Err(error) if error.version().is_some() => write.seen = error.version(),
                 Err(error) => {
                     write.failed();
                     failures += 1;

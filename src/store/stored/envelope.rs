@@ -50,8 +50,18 @@ pub(super) fn open<C: 'static>(
     record: &Record,
     codec: &dyn Codec<C>,
 ) -> Result<Found<C>, StoreError> {
+    let version = record.version();
+    let opened = open_bytes(record.bytes(), codec);
+    let (rank, content) = opened.map_err(|error| error.of_version(version))?;
+    Ok(Found { version, rank, content })
+}
+
+fn open_bytes<C: 'static>(
+    bytes: &[u8],
+    codec: &dyn Codec<C>,
+) -> Result<(Rank, Content<C>), StoreError> {
     let (mut rank, mut credential) = (None, None);
-    for field in Fields(frame::open(KIND, record.bytes())?) {
+    for field in Fields(frame::open(KIND, bytes)?) {
         match field? {
             (RANK, content) => rank = Some(read_rank(content).ok_or_else(frame::cut_off)?),
             (CREDENTIAL, content) => credential = Some(content),
@@ -64,7 +74,7 @@ pub(super) fn open<C: 'static>(
         Some(credential) => Content::Live(codec.decode(credential)?),
         None => return Err(StoreError::corrupt("it has no credential")),
     };
-    Ok(Found { version: record.version(), rank, content })
+    Ok((rank, content))
 }
 
 fn read_rank(content: &[u8]) -> Option<Rank> {

@@ -8,7 +8,7 @@
 
 use std::cmp::Ordering;
 
-use crate::store::{contract::Version, stored::rank::Rank};
+use crate::store::{stored::rank::Rank, version::Version};
 
 /// The newest content that a driver knows of, and how it relates to the store.
 pub(super) struct Knowledge<C> {

@@ -2,7 +2,7 @@ use std::{
     fmt,
     sync::{
         Arc, Mutex, PoisonError,
-        atomic::{AtomicU64, Ordering},
+        atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
 };
@@ -13,14 +13,21 @@ use tokio::{
     time::{self, Instant},
 };
 
-use crate::store::{
-    contract::{Leased, Store},
-    error::StoreError,
+use crate::{
+    observe::{event::EventKind, outcome::StoreOperation},
+    store::{
+        contract::{Leased, Store},
+        error::StoreError,
+        stored::health::Health,
+    },
 };
 
 /// A lease that is held: extended by a task of its own, and given up when it is dropped.
 pub(super) struct Lease {
     until: Arc<Mutex<Instant>>,
+    /// Whether its loss is reported.
+    is_lost: Arc<AtomicBool>,
+    health: Arc<Health>,
     keeper: AbortHandle,
     _give_up: GiveUp,
 }
@@ -35,7 +42,16 @@ pub(super) struct Leasing<S> {
     pub(super) author: u64,
     pub(super) ttl: Duration,
     pub(super) operation_timeout: Duration,
+    health: Arc<Health>,
     count: AtomicU64,
+}
+
+/// Reports the loss of a lease once.
+fn report_lost(health: &Health, is_lost: &AtomicBool) {
+    // `Relaxed`: the flag guards no other data.
+    if !is_lost.swap(true, Ordering::Relaxed) {
+        health.report(EventKind::StoreLeaseLost);
+    }
 }
 
 // === impl Leasing ===
@@ -47,8 +63,9 @@ impl<S: Store> Leasing<S> {
         author: u64,
         ttl: Duration,
         operation_timeout: Duration,
+        health: Arc<Health>,
     ) -> Self {
-        Self { store, name, author, ttl, operation_timeout, count: AtomicU64::new(0) }
+        Self { store, name, author, ttl, operation_timeout, health, count: AtomicU64::new(0) }
     }
 
     /// Takes the lease, or tells how long another holder has it.
@@ -58,9 +75,8 @@ impl<S: Store> Leasing<S> {
         let holder: Arc<str> = format!("{:016x}.{count}", self.author).into();
         let mut give_up = self.give_up(holder.clone());
         let asked = Instant::now();
-        match within(self.operation_timeout, self.store.lease(&self.name, &holder, self.ttl))
-            .await?
-        {
+        let lease = self.store.lease(&self.name, &holder, self.ttl);
+        match self.health.within(StoreOperation::Lease, self.operation_timeout, lease).await? {
             Leased::Held => Ok(Ok(self.keep(holder, asked + self.ttl, give_up))),
             Leased::Busy(left) => {
                 give_up.0 = None;
@@ -70,18 +86,23 @@ impl<S: Store> Leasing<S> {
     }
 
     fn keep(&self, holder: Arc<str>, until: Instant, give_up: GiveUp) -> Lease {
-        let until = Arc::new(Mutex::new(until));
+        let (until, is_lost) = (Arc::new(Mutex::new(until)), Arc::new(AtomicBool::new(false)));
+        let health = &self.health;
         let (ttl, limit) = (self.ttl, self.operation_timeout);
         let keeper = tokio::spawn({
             let (store, name) = (self.store.clone(), self.name.clone());
-            let until = until.clone();
+            let (until, health, is_lost) = (until.clone(), health.clone(), is_lost.clone());
             async move {
                 loop {
                     time::sleep(ttl / 3).await;
                     let asked = Instant::now();
-                    let extended = match within(limit, store.lease(&name, &holder, ttl)).await {
+                    let lease = store.lease(&name, &holder, ttl);
+                    let extended = match health.within(StoreOperation::Lease, limit, lease).await {
                         Ok(Leased::Held) => asked + ttl,
-                        Ok(Leased::Busy(_)) => asked,
+                        Ok(Leased::Busy(_)) => {
+                            report_lost(&health, &is_lost);
+                            asked
+                        }
                         // Tried again before the lease ends.
                         Err(_) => continue,
                     };
@@ -89,32 +110,32 @@ impl<S: Store> Leasing<S> {
                 }
             }
         });
-        Lease { until, keeper: keeper.abort_handle(), _give_up: give_up }
+        let health = health.clone();
+        Lease { until, is_lost, health, keeper: keeper.abort_handle(), _give_up: give_up }
     }
 
     fn give_up(&self, holder: Arc<str>) -> GiveUp {
         let (store, name, limit) = (self.store.clone(), self.name.clone(), self.operation_timeout);
+        let health = self.health.clone();
         GiveUp(Some(Box::new(move || {
             // Without a runtime the lease ends by itself.
             if let Ok(runtime) = Handle::try_current() {
                 runtime.spawn(async move {
-                    drop(within(limit, store.lease(&name, &holder, Duration::ZERO)).await);
+                    let give_up = store.lease(&name, &holder, Duration::ZERO);
+                    drop(health.within(StoreOperation::Lease, limit, give_up).await);
                 });
             }
         })))
     }
 }
 
-pub(super) async fn within<T>(
-    limit: Duration,
-    operation: impl Future<Output = Result<T, StoreError>>,
-) -> Result<T, StoreError> {
-    time::timeout(limit, operation).await.unwrap_or_else(|_| Err(StoreError::timed_out()))
-}
-
 // === impl Lease ===
 
 impl Lease {
+    pub(super) fn report_lost(&self) {
+        report_lost(&self.health, &self.is_lost);
+    }
+
     /// Whether no other holder can have it, as far as this process can tell.
     pub(super) fn is_held(&self) -> bool {
         *self.until.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now()

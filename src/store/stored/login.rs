@@ -1,11 +1,11 @@
 //! The steps of a login's write: pure, and without I/O.
 
 use crate::store::{
-    contract::Version,
     stored::{
         knowledge::{Content, Found, Knowledge},
         rank::Rank,
     },
+    version::Version,
 };
 
 /// The write of a new login, which goes over whatever is stored.

@@ -5,6 +5,7 @@ mod desk;
 mod driver;
 mod envelope;
 mod flight;
+mod health;
 mod knowledge;
 mod lease;
 mod login;

@@ -7,6 +7,7 @@ use crate::{
     credential::contract::Credential,
     error::RefreshError,
     identity::Generation,
+    observe::event::EventKind,
     refresher::{
         context::RefreshContext,
         contract::{BoxFuture, Refresher},
@@ -87,6 +88,7 @@ where
     C: Credential + Clone,
 {
     fn new(refresher: &'a R, desk: &'a Arc<Desk<S, C>>, context: RefreshContext<C>) -> Self {
+        desk.health.observe(context.reporter().cloned());
         let state = desk.state();
         let is_new_login = state.told.is_some_and(|told| told != context.login());
         let fresh = is_new_login && context.current().is_none();
@@ -125,7 +127,13 @@ where
                         steps = 0;
                     }
                 }
-                RunStep::Adopt { rank, credential } => return self.answer(rank, credential),
+                RunStep::Adopt { rank, credential } => {
+                    let answer = self.answer(rank, credential);
+                    if answer.is_ok() {
+                        self.desk.health.report(EventKind::StoreAdopted);
+                    }
+                    return answer;
+                }
                 RunStep::End => return Err(self.end()),
                 RunStep::Exchange { from, credential } => {
                     if let Some(answer) = self.exchange(from, credential).await {
@@ -204,7 +212,8 @@ where
         from: Option<Rank>,
         credential: Option<C>,
     ) -> Option<Result<C, RefreshError>> {
-        if self.lease.as_ref().is_some_and(|lease| !lease.is_held()) {
+        if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_held()) {
+            lease.report_lost();
             // A process that was stopped may find its lease over, and another's in its place.
             self.lease = None;
             if !self.flight.is_alone() {

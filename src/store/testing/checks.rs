@@ -10,7 +10,10 @@ use std::{
 use bytes::Bytes;
 use tokio::time;
 
-use crate::store::contract::{Leased, Record, Store, Swapped, Version};
+use crate::store::{
+    contract::{Leased, Record, Store, Swapped},
+    version::Version,
+};
 
 const LONG: Duration = Duration::from_secs(60);
 const SHORT: Duration = Duration::from_millis(100);

@@ -1,11 +1,11 @@
 //! The store and the token endpoint of a simulated world.
 
 use crate::store::{
-    contract::Version,
     stored::{
         knowledge::{Content, Found},
         rank::Rank,
     },
+    version::Version,
 };
 
 /// A write on its way to the store.

@@ -3,12 +3,12 @@
 use proptest::prelude::*;
 
 use crate::store::{
-    contract::Version,
     stored::{
         knowledge::{Content, Fate, Found, Knowledge},
         login::LoginWrite,
         rank::Rank,
     },
+    version::Version,
 };
 
 /// The login that `knowing` knows.
