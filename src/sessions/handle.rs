@@ -15,6 +15,12 @@ use crate::{
 /// behaviour.
 pub struct Sessions<K, C = Token>(pub(super) Arc<Registry<K, C>>);
 
+/// A session that is there, or the future that waits for its load.
+enum Joined<C, F> {
+    Open(Session<C>),
+    Opening(F),
+}
+
 /// The shortest and the longest pause between two sweeps of [`Sessions::maintain`].
 const MIN_PAUSE: Duration = Duration::from_secs(1);
 const MAX_PAUSE: Duration = Duration::from_secs(60);
@@ -56,13 +62,13 @@ where
         key: &K,
     ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
         let found = self.0.look_up(key).map(|found| match found {
-            Lookup::Open(session) => Ok(session),
-            Lookup::Opening(opening) => Err(opening.wait()),
+            Lookup::Open(session) => Joined::Open(session),
+            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
         });
         async move {
             match found? {
-                Ok(session) => Ok(session),
-                Err(opened) => opened.await,
+                Joined::Open(session) => Ok(session),
+                Joined::Opening(opened) => opened.await,
             }
         }
     }
@@ -101,22 +107,40 @@ where
         key: &K,
         credential: C,
     ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
-        let registry = self.0.clone();
-        let key = key.clone();
-        let begun = registry.look_up(&key).map(|found| registry.log_in(found, &key, credential));
+        let (registry, key) = (self.0.clone(), key.clone());
+        let mut credential = Some(credential);
+        let mut log_in = {
+            let (registry, key) = (registry.clone(), key.clone());
+            move |session: &Session<C>| {
+                session.login(credential.take().expect("a call logs in once"));
+                registry.note(&key);
+            }
+        };
+        let found = registry.look_up(&key).map(|found| match found {
+            Lookup::Open(session) => {
+                log_in(&session);
+                Joined::Open(session)
+            }
+            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
+        });
         async move {
-            let mut begun = begun?;
+            let mut opened = match found? {
+                Joined::Open(session) => return Ok(session),
+                Joined::Opening(opened) => opened,
+            };
             loop {
-                let (opened, credential) = match begun {
-                    Ok(session) => return Ok(session),
-                    Err(opening) => opening,
-                };
                 let found = match opened.await {
                     Ok(session) => Lookup::Open(session),
                     // The login replaces what could not be loaded.
                     Err(_) => registry.insert_new(&key)?,
                 };
-                begun = registry.log_in(found, &key, credential);
+                match found {
+                    Lookup::Open(session) => {
+                        log_in(&session);
+                        return Ok(session);
+                    }
+                    Lookup::Opening(opening) => opened = opening.wait(),
+                }
             }
         }
     }

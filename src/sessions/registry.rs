@@ -32,9 +32,6 @@ pub(super) struct Registry<K, C> {
     built_at: Instant,
 }
 
-/// The outcome of a load.
-pub(super) type Opened<C> = Result<Session<C>, Error>;
-
 /// A place for an entry that is not inserted yet.
 struct Reservation<'a>(&'a AtomicUsize);
 
@@ -151,23 +148,6 @@ where
         let is_gone = forgotten.is_some();
         self.removed(usize::from(is_gone));
         is_gone
-    }
-
-    /// Logs in. Returns the load that has to end first, if there is one.
-    pub(super) fn log_in(
-        &self,
-        found: Lookup<C>,
-        key: &K,
-        credential: C,
-    ) -> Result<Session<C>, (impl Future<Output = Opened<C>> + use<K, C>, C)> {
-        match found {
-            Lookup::Open(session) => {
-                session.login(credential);
-                self.note(key);
-                Ok(session)
-            }
-            Lookup::Opening(opening) => Err((opening.wait(), credential)),
-        }
     }
 
     /// Sweeps a slice of a shard. `false` if the shard has no such place.

@@ -154,7 +154,7 @@ async fn keys_that_come_once_each_displace_no_user_and_take_bounded_memory() {
     let held = sessions.get(&(false, u32::MAX)).await.unwrap();
     for number in 0..100_000 {
         drop(sessions.get(&(false, number)).await.expect("guests make room for guests"));
-        if number % 1000 == 0 {
+        if number.is_multiple_of(1000) {
             // Users still log in, and out.
             let user = (true, USERS + number / 1000 % 50);
             drop(sessions.login(&user, token("at-1")).await.expect("guests make room for users"));

@@ -119,7 +119,7 @@ async fn a_load_that_panics_fails_its_callers_alone() {
         let attempts = attempts.clone();
         let sessions = builder(template.clone())
             .load(move |key: String| {
-                let panics = attempts.fetch_add(1, SeqCst) % 2 == 0;
+                let panics = attempts.fetch_add(1, SeqCst).is_multiple_of(2);
                 assert!(in_future || !panics, "a panic of the test");
                 async move {
                     assert!(!panics, "a panic of the test");
