@@ -115,6 +115,7 @@
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
+//! | `metrics` | module `observe::metrics`: an observer that records counters, gauges and histograms |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
@@ -123,6 +124,7 @@
 //! | `sessions` | module `sessions`: a registry with a session for each user, and its layer, for proxies and gateways |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `token-file` | module `token_file`: a refresher that reads a file which another program rotates; `oauth2` enables it |
+//! | `tracing` | module `observe::tracing`: an observer that makes a span of each refresh, and events |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime

@@ -423,7 +423,7 @@ impl<C> State<C> {
         };
         let previous_error = previous.map(|failure| failure.error.clone());
         let context = RefreshContext::new(cause)
-            .for_flight(self.login, self.generation, flight.outcome.clone())
+            .for_flight(self.login, self.generation, flight.number, flight.outcome.clone())
             .with_evidence(self.credential().cloned(), rejection, previous_error);
         let token = self.tracker.token();
         let next = Self {
