@@ -182,6 +182,76 @@ impl<C: Credential> Session<C> {
         self.acquired(self.join(|state| state.acquire(now)))
     }
 
+    /// Returns the credential that a request would carry now: the current one, or else the one of a
+    /// flight.
+    ///
+    /// This method is for a client that no layer fits around: an SDK that takes a callback, a
+    /// websocket client, an exporter with a channel of its own. It waits like a request of the
+    /// layer: for a flight that others wait for, and for one of its own if the credential is absent
+    /// or has expired. Unlike [`acquire`](Self::acquire), it begins no new login. Report a
+    /// rejection with [`reject`](Self::reject).
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn connect(_: http::HeaderValue) -> u16 { 200 }
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// let token = session.fresh().await?;
+    /// if connect(token.authorization().clone()).await == 401 {
+    ///     session.reject(&token);
+    ///     let token = session.fresh().await?;
+    ///     connect(token.authorization().clone()).await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, now or less than
+    ///   a back-off ago, and there is no usable credential.
+    /// - [`LoggedOut`](crate::ErrorKind::LoggedOut): the login is over.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): another login has begun meanwhile.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): the caller is the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): the session knows no Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not cancel the flight.
+    pub fn fresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        let login = self.0.snapshot().login();
+        let admission = match scope::role_in(self.0.id()) {
+            Some(Role::Flight) => Admission::Fail(Error::recursive()),
+            _ => self.admit(login, true),
+        };
+        let (at_hand, awaited) = match admission {
+            Admission::Send(entry, _) => {
+                self.renew();
+                (Some(entry.credential().clone()), Ok(Acquisition { login, flight: None }))
+            }
+            Admission::Wait(flight) => (None, Ok(Acquisition { login, flight: Some(flight) })),
+            Admission::Fail(error) => (None, Err(error)),
+        };
+        let acquired = self.acquired(awaited);
+        async move {
+            match at_hand {
+                Some(credential) => Ok(credential),
+                None => acquired.await,
+            }
+        }
+    }
+
+    /// Reports that the upstream has rejected a credential that [`fresh`](Self::fresh) returned.
+    ///
+    /// A refresh starts under the conditions that hold for a rejection which the layer finds, and
+    /// the next call of `fresh` waits for it. The report has no effect if the session has another
+    /// credential by now. The refresher gets no [`Rejection`].
+    pub fn reject(&self, credential: &Arc<C>) {
+        let state = self.0.snapshot();
+        if state.credential().is_some_and(|current| Arc::ptr_eq(current, credential)) {
+            // A reaction is for a request that waits. None does here.
+            drop(self.rejected(state.epoch(), true, || None));
+        }
+    }
+
     /// Refreshes the credential, even if it is not due. Joins the flight in progress, or starts one
     /// ([`Cause::Forced`](crate::refresher::Cause::Forced)) that no request waits for.
     ///
