@@ -20,6 +20,10 @@ test-all *args:
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
+# Tests the names of metrics, spans and events against a real exporter and a real subscriber.
+metrics:
+    cargo test --manifest-path examples/metrics/Cargo.toml --target-dir target/metrics
+
 # Tests the recipes for clients of other crates.
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
