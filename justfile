@@ -20,6 +20,10 @@ test-all *args:
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
+# Tests the names of metrics, spans and events against a real exporter and a real subscriber.
+metrics:
+    cargo test --manifest-path examples/metrics/Cargo.toml --target-dir target/metrics
+
 # Tests the recipes for clients of other crates.
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
@@ -27,9 +31,7 @@ recipes:
 # Formats code, and groups imports (nightly).
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path tests/interop/redis/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path examples/recipes/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    for package in $(git ls-files '*/Cargo.toml'); do cargo +nightly fmt --manifest-path "$package" -- --config group_imports=StdExternalCrate,imports_granularity=Crate; done
 
 # Runs clippy, the spell checker, and the rules for prose and imports.
 lint:
@@ -55,6 +57,14 @@ figures:
 # Draws the picture of the README again.
 picture:
     cargo run --example dashboard -- --svg docs/herd.svg
+
+# Runs the scenarios of the session under many schedules, and under known bugs: `just schedules --deep`.
+schedules *args:
+    .ci/schedules {{args}}
+
+# Fuzzes everything that reads what a server has written (nightly): `FUZZ_SECONDS=600 just fuzz cookies`.
+fuzz *targets:
+    .ci/fuzz {{targets}}
 
 # Checks the licences and sources of dependencies.
 deny:
