@@ -71,6 +71,8 @@ impl Lines {
 
 impl Observer for Lines {
     fn on(&self, event: &Event<'_>) {
+        let text = format!("{event:?} {event:#?}");
+        assert!(!text.contains("at-1") && !text.contains("rt-1"), "{text}");
         let line = match *event.kind() {
             EventKind::StoreOperationDone { operation, error_type, error, .. } => {
                 // The error is the store's own.
