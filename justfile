@@ -73,6 +73,10 @@ fuzz *targets:
 deny:
     .ci/tool cargo-deny --locked check licenses bans sources
 
+# Compares the public API with the list in .ci/public-api.txt (nightly): `just api --write` accepts a change.
+api *args:
+    .ci/public-api {{args}}
+
 # Checks the declared Rust version and the lowest versions of dependencies.
 msrv:
     .ci/msrv
