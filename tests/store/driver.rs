@@ -159,6 +159,24 @@ async fn g15_a_save_that_fails_is_reported_and_made_before_the_next_exchange() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn g15_a_save_is_tried_again_after_its_report_has_panicked() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let driver = Stored::builder(endpoint.clone(), store.clone(), "ann")
+        .on_save_error(|_| panic!("a panic of the application"))
+        .build();
+    let session = Session::builder(driver.clone()).build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    store.set(Faults { read_only: true, ..Faults::default() });
+    session.refresh().await.unwrap();
+    let holder = store.memory().lease("ann", "other", Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(holder, Leased::Busy(_)), "the lease is kept");
+    store.heal();
+    time::sleep(Duration::from_secs(10)).await;
+    assert!(driver.is_saved());
+    assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
+}
+
+#[tokio::test(start_paused = true)]
 async fn g15_a_lost_acknowledgement_counts_as_a_save() {
     let store = Faulty::default();
     let (endpoint, session, driver) = logged_in(&store, true).await;
