@@ -16,12 +16,14 @@ use tower_refresh::{
     refresher_fn,
     session::{EndReason, EndedLogin, Phase},
     store::{
-        Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
+        File, Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
         Version,
     },
 };
 
-use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
+use crate::support::{
+    Driver, Endpoint, Faults, Faulty, access_token, replica, settle, temporary, token,
+};
 
 /// A memory behind a line that delays answers to loads, and fails leases.
 #[derive(Clone)]
@@ -769,6 +771,51 @@ async fn an_unreadable_record_is_an_error_and_is_kept_until_a_login() {
         assert_eq!(kept.bytes()[..], *bytes);
         driver.login(&session, token(1, true)).await.unwrap();
         assert_eq!(stored(&store).await.as_deref(), Some("at-1"));
+    }
+}
+
+#[tokio::test]
+async fn a_login_and_a_logout_write_over_a_damaged_file_and_a_refresh_does_not() {
+    let truncated = |whole: &[u8]| whole[..whole.len() / 2].to_vec();
+    let newer = |whole: &[u8]| {
+        let mut bytes = whole[..whole.len() - 8].to_vec();
+        bytes[8] += 1;
+        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+        });
+        bytes.extend(sum.to_le_bytes());
+        bytes
+    };
+    let damages: [(&dyn Fn(&[u8]) -> Vec<u8>, StoreErrorKind); 4] = [
+        (&truncated, StoreErrorKind::Corrupt),
+        (&|_| Vec::new(), StoreErrorKind::Corrupt),
+        (&newer, StoreErrorKind::Incompatible),
+        (&|_| vec![b'x'; 10_000_000], StoreErrorKind::TooLarge),
+    ];
+    for (damage, kind) in damages {
+        for is_login in [true, false] {
+            let (path, endpoint) = (temporary("damaged"), Endpoint::default());
+            let (session, driver) = replica(&endpoint, File::new(&path));
+            driver.login(&session, token(1, true)).await.unwrap();
+            let mut files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
+            let record = files.find(|path| path.extension().unwrap() == "record").unwrap();
+            let damaged = damage(&std::fs::read(&record).unwrap());
+            std::fs::write(&record, &damaged).unwrap();
+
+            let (other, theirs) = replica(&endpoint, File::new(&path));
+            assert_eq!(theirs.open(&other).await.unwrap_err().kind(), kind);
+            drop(session.refresh().await.unwrap_err());
+            assert_eq!(endpoint.calls(), 0);
+            assert!(std::fs::read(&record).unwrap() == damaged, "{kind:?}");
+            if is_login {
+                theirs.login(&other, token(2, true)).await.unwrap();
+            } else {
+                theirs.logout(&other).await.unwrap();
+            }
+            let expected = is_login.then_some("at-2");
+            assert_eq!(stored(&File::new(&path)).await.as_deref(), expected, "{kind:?}");
+            std::fs::remove_dir_all(path).unwrap();
+        }
     }
 }
 

@@ -1,10 +1,10 @@
-use std::time::SystemTime;
+use std::{fs, time::SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
     contract::{Record, Swapped},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     file::directory::Files,
     frame::{self, Kind, Reader},
     version::Version,
@@ -32,25 +32,53 @@ pub(super) fn swap(
     next: Option<Bytes>,
 ) -> Result<Swapped, StoreError> {
     let _lock = files.lock()?;
-    let found = read(files, name)?;
-    let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
-    let found = found.and_then(StoredRecord::into_record);
-    if found.as_ref().map(Record::version) != seen {
-        return Ok(Swapped::Lost(found));
-    }
-    // By the clock, so that a number is not used again after the file was removed by hand either.
-    let version = Version::from_u64(last.saturating_add(1).max(micros_since_1970()));
+    let last = match read(files, name) {
+        Ok(found) => {
+            let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
+            let found = found.and_then(StoredRecord::into_record);
+            if found.as_ref().map(Record::version) != seen {
+                return Ok(Swapped::Lost(found));
+            }
+            last
+        }
+        Err(error) if seen.is_some() && error.version() == seen => 0,
+        Err(error) => return Err(error),
+    };
+    // By the clock, so that a number is not used again after the file was removed by hand or was
+    // damaged either.
+    let now = micros_since_1970(SystemTime::now());
+    let version = last.max(seen.map_or(0, Version::as_u64)).saturating_add(1).max(now);
+    let version = Version::from_u64(version);
     let stored = StoredRecord { version, content: next };
     files.replace(&files.record(), &stored.encode(name)?)?;
     Ok(Swapped::Done(version))
 }
 
+/// # Errors
+///
+/// A record that is damaged, incompatible or too large has a version nevertheless, so that a login
+/// or a logout can write over it.
 fn read(files: &Files, name: &str) -> Result<Option<StoredRecord>, StoreError> {
-    files.read(&files.record())?.map(|bytes| StoredRecord::decode(&bytes, name)).transpose()
+    let content = files.read(&files.record());
+    let stored =
+        content.and_then(|bytes| bytes.map(|bytes| StoredRecord::decode(&bytes, name)).transpose());
+    stored.map_err(|error| match (error.kind(), version_of_damage(files)) {
+        (
+            StoreErrorKind::Corrupt | StoreErrorKind::Incompatible | StoreErrorKind::TooLarge,
+            Some(version),
+        ) => error.of_version(version),
+        _ => error,
+    })
 }
 
-fn micros_since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+/// The version of a record whose own cannot be read: the time when its file was written.
+fn version_of_damage(files: &Files) -> Option<Version> {
+    let written = fs::symlink_metadata(files.record()).ok()?.modified().ok()?;
+    Some(Version::from_u64(micros_since_1970(written)))
+}
+
+fn micros_since_1970(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(0)
 }
 
