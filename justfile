@@ -20,16 +20,26 @@ test-all *args:
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
+# Tests the names of metrics, spans and events against a real exporter and a real subscriber.
+metrics:
+    cargo test --manifest-path examples/metrics/Cargo.toml --target-dir target/metrics
+
 # Tests the recipes for clients of other crates.
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
 
+# Runs 500 clients against oidc-provider with outages: `just soak 600` for ten minutes.
+soak seconds="30":
+    SOAK_SECONDS={{seconds}} bash tests/interop/oidc.sh soak
+
+# Changes the code in small ways, and expects the tests to fail: `just mutants --file src/session/hook.rs`.
+mutants *args:
+    .ci/mutants {{args}}
+
 # Formats code, and groups imports (nightly).
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path benches/peers/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path tests/interop/redis/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
-    cargo +nightly fmt --manifest-path examples/recipes/Cargo.toml -- --config group_imports=StdExternalCrate,imports_granularity=Crate
+    for package in $(git ls-files '*/Cargo.toml'); do cargo +nightly fmt --manifest-path "$package" -- --config group_imports=StdExternalCrate,imports_granularity=Crate; done
 
 # Runs clippy, the spell checker, and the rules for prose and imports.
 lint:
@@ -48,16 +58,29 @@ bench name *args:
 
 # Measures all benches, and writes their tables into the pages.
 figures:
-    BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions
+    BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions --bench load
+    BENCH_WRITE=1 cargo bench --bench store --features sealed,redis
     BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
 
 # Draws the picture of the README again.
 picture:
     cargo run --example dashboard -- --svg docs/herd.svg
 
+# Runs the scenarios of the session under many schedules, and under known bugs: `just schedules --deep`.
+schedules *args:
+    .ci/schedules {{args}}
+
+# Fuzzes everything that reads what a server has written (nightly): `FUZZ_SECONDS=600 just fuzz cookies`.
+fuzz *targets:
+    .ci/fuzz {{targets}}
+
 # Checks the licences and sources of dependencies.
 deny:
     .ci/tool cargo-deny --locked check licenses bans sources
+
+# Compares the public API with the list in .ci/public-api.txt (nightly): `just api --write` accepts a change.
+api *args:
+    .ci/public-api {{args}}
 
 # Checks the declared Rust version and the lowest versions of dependencies.
 msrv:

@@ -64,6 +64,7 @@
 //! - Three traits are the seams. A [`Credential`] is put on a request ([`Token`] is the one for
 //!   bearer tokens), a [`Refresher`] obtains the next credential, and a
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
+//! - The [recipes] show how to use the layer in reqwest, tonic, octocrab, kube and other clients.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
 //! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
@@ -115,13 +116,16 @@
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
 //! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
+//! | `metrics` | module `observe::metrics`: an observer that records counters, gauges and histograms |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
 //! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
 //! | `sealed` | `store::Sealed`: encryption of the records of any store; enables `store` and `zeroize` |
+//! | `sessions` | module `sessions`: a registry with a session for each user, and its layer, for proxies and gateways |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `token-file` | module `token_file`: a refresher that reads a file which another program rotates; `oauth2` enables it |
+//! | `tracing` | module `observe::tracing`: an observer that makes a span of each refresh, and events |
 //! | `zeroize` | a [`Secret`](credential::Secret), and so the refresh token of a [`Token`], wipes its memory |
 //!
 //! # The runtime
@@ -155,12 +159,17 @@ pub mod head;
 pub mod oauth2;
 pub mod observe;
 pub mod peek;
+#[cfg(doc)]
+pub mod recipes;
 pub mod refresher;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]
 pub mod reqwest;
 pub mod respond;
 pub mod session;
+#[cfg(feature = "sessions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sessions")))]
+pub mod sessions;
 #[cfg(feature = "store")]
 #[cfg_attr(docsrs, doc(cfg(feature = "store")))]
 pub mod store;
@@ -184,7 +193,8 @@ mod replay;
 pub use credential::{contract::Credential, origin::Origin, origins::Origins, token::Token};
 pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
-    extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
+    extension, future, layer::RefreshLayer, per_request::RefreshPerRequest, policy::FailureMode,
+    service::Refresh, source::PerRequest,
 };
 pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::refresher_fn};
 pub use replay::ReplayBody;

@@ -16,14 +16,12 @@ use tower_refresh::{
     refresher_fn,
     session::{EndReason, EndedLogin, Phase},
     store::{
-        File, Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
+        Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
         Version,
     },
 };
 
-use crate::support::{
-    Driver, Endpoint, Faults, Faulty, access_token, replica, settle, temporary, token,
-};
+use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
 
 /// A memory behind a line that delays answers to loads, and fails leases.
 #[derive(Clone)]
@@ -774,51 +772,6 @@ async fn an_unreadable_record_is_an_error_and_is_kept_until_a_login() {
     }
 }
 
-#[tokio::test]
-async fn a_login_and_a_logout_write_over_a_damaged_file_and_a_refresh_does_not() {
-    let truncated = |whole: &[u8]| whole[..whole.len() / 2].to_vec();
-    let newer = |whole: &[u8]| {
-        let mut bytes = whole[..whole.len() - 8].to_vec();
-        bytes[8] += 1;
-        let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-            (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-        });
-        bytes.extend(sum.to_le_bytes());
-        bytes
-    };
-    let damages: [(&dyn Fn(&[u8]) -> Vec<u8>, StoreErrorKind); 4] = [
-        (&truncated, StoreErrorKind::Corrupt),
-        (&|_| Vec::new(), StoreErrorKind::Corrupt),
-        (&newer, StoreErrorKind::Incompatible),
-        (&|_| vec![b'x'; 10_000_000], StoreErrorKind::TooLarge),
-    ];
-    for (damage, kind) in damages {
-        for is_login in [true, false] {
-            let (path, endpoint) = (temporary("damaged"), Endpoint::default());
-            let (session, driver) = replica(&endpoint, File::new(&path));
-            driver.login(&session, token(1, true)).await.unwrap();
-            let mut files = std::fs::read_dir(&path).unwrap().map(|entry| entry.unwrap().path());
-            let record = files.find(|path| path.extension().unwrap() == "record").unwrap();
-            let damaged = damage(&std::fs::read(&record).unwrap());
-            std::fs::write(&record, &damaged).unwrap();
-
-            let (other, theirs) = replica(&endpoint, File::new(&path));
-            assert_eq!(theirs.open(&other).await.unwrap_err().kind(), kind);
-            drop(session.refresh().await.unwrap_err());
-            assert_eq!(endpoint.calls(), 0);
-            assert!(std::fs::read(&record).unwrap() == damaged, "{kind:?}");
-            if is_login {
-                theirs.login(&other, token(2, true)).await.unwrap();
-            } else {
-                theirs.logout(&other).await.unwrap();
-            }
-            let expected = is_login.then_some("at-2");
-            assert_eq!(stored(&File::new(&path)).await.as_deref(), expected, "{kind:?}");
-            std::fs::remove_dir_all(path).unwrap();
-        }
-    }
-}
-
 #[tokio::test(start_paused = true)]
 async fn a_follower_takes_over_refreshes_logouts_and_logins_of_others() {
     let store = Faulty::default();
@@ -854,6 +807,35 @@ async fn the_driver_starts_no_flight_of_its_own_for_a_usable_credential() {
     assert_eq!((state.flights_started(), endpoint.calls()), (1, 1));
     assert_eq!(state.credential().map(|token| token.access_token()), Some("at-101"));
     follow.abort();
+}
+
+#[tokio::test(start_paused = true)]
+async fn drivers_of_several_names_share_a_store_and_no_login() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let ann = Stored::new(endpoint.clone(), store.clone(), "ann");
+    let bob = ann.with_name("bob");
+    let (of_ann, of_bob) =
+        (Session::builder(ann.clone()).build(), Session::builder(bob.clone()).build());
+    ann.login(&of_ann, token(1, true)).await.unwrap();
+    assert_eq!(bob.open(&of_bob).await.unwrap(), None);
+    bob.login(&of_bob, token(2, true)).await.unwrap();
+    of_ann.refresh().await.unwrap();
+    bob.logout(&of_bob).await.unwrap();
+    assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
+}
+
+/// A driver that rests takes little memory, for processes with many sessions: 4 allocations, with
+/// its name.
+#[test]
+fn a_driver_at_rest_takes_at_most_700_bytes() {
+    let template = Stored::new(Endpoint::default(), Memory::new(), "");
+    let mut drivers = Vec::with_capacity(100);
+    let info = allocation_counter::measure(|| {
+        drivers.extend((0..100).map(|number| template.with_name(format!("user/{number}"))));
+    });
+    let bytes = info.bytes_current / 100;
+    println!("{bytes} bytes, {} allocations", info.count_current / 100);
+    assert!(bytes <= 700 && info.count_current <= 400, "{info:?}");
 }
 
 #[test]

@@ -1,4 +1,4 @@
-use std::{fs, time::SystemTime};
+use std::{fs, path::Path, time::SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
@@ -32,49 +32,52 @@ pub(super) fn swap(
     next: Option<Bytes>,
 ) -> Result<Swapped, StoreError> {
     let _lock = files.lock()?;
-    let last = match read(files, name) {
+    let (found, last) = match read(files, name) {
         Ok(found) => {
             let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
-            let found = found.and_then(StoredRecord::into_record);
-            if found.as_ref().map(Record::version) != seen {
-                return Ok(Swapped::Lost(found));
-            }
-            last
+            (found, last)
         }
-        Err(error) if seen.is_some() && error.version() == seen => 0,
+        // A login is written over a record that cannot be read.
+        Err(error) if seen.is_some() && error.version() == seen => {
+            let version = error.version().map_or(0, Version::as_u64);
+            return write(files, name, next, version);
+        }
         Err(error) => return Err(error),
     };
-    // By the clock, so that a number is not used again after the file was removed by hand or was
-    // damaged either.
-    let now = micros_since_1970(SystemTime::now());
-    let version = last.max(seen.map_or(0, Version::as_u64)).saturating_add(1).max(now);
+    let found = found.and_then(StoredRecord::into_record);
+    if found.as_ref().map(Record::version) != seen {
+        return Ok(Swapped::Lost(found));
+    }
+    write(files, name, next, last)
+}
+
+/// Writes a record with a version after `last`. The caller holds the lock.
+fn write(files: &Files, name: &str, next: Option<Bytes>, last: u64) -> Result<Swapped, StoreError> {
+    // By the clock, so that a number is not used again after the file was removed by hand either.
+    let version = last.saturating_add(1).max(micros_since_1970(SystemTime::now()));
     let version = Version::from_u64(version);
     let stored = StoredRecord { version, content: next };
     files.replace(&files.record(), &stored.encode(name)?)?;
     Ok(Swapped::Done(version))
 }
 
-/// # Errors
-///
-/// A record that is damaged, incompatible or too large has a version nevertheless, so that a login
-/// or a logout can write over it.
+/// The record. The error of one that cannot be read has the time of its last change as its version.
 fn read(files: &Files, name: &str) -> Result<Option<StoredRecord>, StoreError> {
-    let content = files.read(&files.record());
-    let stored =
-        content.and_then(|bytes| bytes.map(|bytes| StoredRecord::decode(&bytes, name)).transpose());
-    stored.map_err(|error| match (error.kind(), version_of_damage(files)) {
+    let path = files.record();
+    let content = files.read(&path);
+    let stored = content
+        .and_then(|content| content.map(|bytes| StoredRecord::decode(&bytes, name)).transpose());
+    stored.map_err(|error| match (error.kind(), modified(&path)) {
         (
             StoreErrorKind::Corrupt | StoreErrorKind::Incompatible | StoreErrorKind::TooLarge,
-            Some(version),
-        ) => error.of_version(version),
+            Some(at),
+        ) => error.of_version(Version::from_u64(micros_since_1970(at))),
         _ => error,
     })
 }
 
-/// The version of a record whose own cannot be read: the time when its file was written.
-fn version_of_damage(files: &Files) -> Option<Version> {
-    let written = fs::symlink_metadata(files.record()).ok()?.modified().ok()?;
-    Some(Version::from_u64(micros_since_1970(written)))
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
 }
 
 fn micros_since_1970(time: SystemTime) -> u64 {

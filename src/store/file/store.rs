@@ -28,8 +28,8 @@ use crate::{
 /// has another owner than the process or where others may write to it, and so is a record that is a
 /// symbolic link. A directory may be one: its target is checked.
 ///
-/// A record that is damaged, larger than 1 MiB, or in a newer format is an error. It stays until a
-/// login or a logout of the driver writes over it.
+/// A record that is damaged, too large, or of another program is an error, and stays. A login and a
+/// logout of the driver write over it.
 ///
 /// A process that dies loses its lease at once. Removing the files of a directory by hand is safe,
 /// and logs out.
