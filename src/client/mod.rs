@@ -33,8 +33,8 @@
 //! # Ok(()) }
 //! ```
 //!
-//! [`Https::build_over`] takes a connector of the application, for Unix sockets and proxies. With the
-//! feature `platform-roots`, `Https::with_platform_roots` trusts what the platform trusts.
+//! [`Https::build_over`] takes a connector of the application, for Unix sockets and proxies. With
+//! the feature `platform-roots`, `Https::with_platform_roots` trusts what the platform trusts.
 //!
 //! The client uses HTTP/2 with servers that support it, and HTTP/1.1 with others. It follows no
 //! redirects. Requests to an `http://` URL are sent in cleartext:
