@@ -20,17 +20,15 @@ use crate::{error::BoxError, refresher::BoxFuture};
 /// The application's connector, erased, so that a client has one type whatever it connects by.
 #[derive(Clone)]
 pub(super) struct GivenConnector {
-    connect: Arc<
-        dyn Fn(Uri) -> BoxFuture<'static, Result<TokioIo<GivenStream>, BoxError>> + Send + Sync,
-    >,
+    connect: Arc<dyn Fn(Uri) -> Connecting + Send + Sync>,
 }
+
+type Connecting = BoxFuture<'static, Result<TokioIo<GivenStream>, BoxError>>;
 
 /// A stream of the application's connector, erased.
 pub(super) struct GivenStream(Box<dyn ReadWrite>);
 
 trait ReadWrite: AsyncRead + AsyncWrite + Send + Unpin {}
-
-impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
 
 // === impl GivenConnector ===
 
@@ -44,7 +42,7 @@ impl GivenConnector {
     {
         let connect = move |uri| {
             let mut connector = connector.clone();
-            let connecting: BoxFuture<'static, _> = Box::pin(async move {
+            let connecting: Connecting = Box::pin(async move {
                 poll_fn(|cx| connector.poll_ready(cx)).await.map_err(Into::into)?;
                 let stream = connector.call(uri).await.map_err(Into::into)?;
                 Ok(TokioIo::new(GivenStream(Box::new(stream))))
@@ -58,7 +56,7 @@ impl GivenConnector {
 impl Service<Uri> for GivenConnector {
     type Response = TokioIo<GivenStream>;
     type Error = BoxError;
-    type Future = BoxFuture<'static, Result<Self::Response, BoxError>>;
+    type Future = Connecting;
 
     fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
@@ -116,3 +114,7 @@ impl AsyncWrite for GivenStream {
         self.0.is_write_vectored()
     }
 }
+
+// === impl ReadWrite ===
+
+impl<T: AsyncRead + AsyncWrite + Send + Unpin> ReadWrite for T {}
