@@ -20,6 +20,10 @@ test-all *args:
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
+# Tests the names of metrics, spans and events against a real exporter and a real subscriber.
+metrics:
+    cargo test --manifest-path examples/metrics/Cargo.toml --target-dir target/metrics
+
 # Tests the recipes for clients of other crates.
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
@@ -55,6 +59,7 @@ bench name *args:
 # Measures all benches, and writes their tables into the pages.
 figures:
     BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions --bench load
+    BENCH_WRITE=1 cargo bench --bench store --features sealed,redis
     BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
 
 # Draws the picture of the README again.

@@ -1,4 +1,7 @@
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::{
+    fmt,
+    sync::atomic::{AtomicU64, Ordering},
+};
 
 /// One identity's time in a session, from a login to its end.
 ///
@@ -62,6 +65,13 @@ impl Login {
     }
 }
 
+impl fmt::Display for Login {
+    /// Writes the number of the login, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
+    }
+}
+
 // === impl Generation ===
 
 impl Generation {
@@ -74,6 +84,13 @@ impl Generation {
 
     pub(crate) fn next(self) -> Self {
         Self(self.0 + 1)
+    }
+}
+
+impl fmt::Display for Generation {
+    /// Writes the number of the generation, for logs.
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        self.0.fmt(f)
     }
 }
 

@@ -28,11 +28,12 @@ use tower_refresh::{
     detect::{Detect, DetectFn, Unauthorized, Verdict, detect_fn},
     extension::{Anonymous, NoReplay, Stamp},
     future::ResponseFuture,
+    observe::{Event, EventKind, Observer},
     refresher::{BoxFuture, Cause, RefresherFn, Rejection},
     refresher_fn,
     session::{
         Closed, EndReason, EndedLogin, Failure, Flight, Generation, Login, Logout, Phase,
-        SessionBuilder, State, Watcher, WeakSession,
+        SessionBuilder, SessionId, State, Watcher, WeakSession,
     },
 };
 
@@ -57,6 +58,10 @@ type Hyper<B> = Client<HttpConnector, ReplayBody<B>>;
 type Boxed<B> = BoxCloneSyncService<Request<ReplayBody<B>>, Response<Incoming>, BoxError>;
 
 const _: fn() = || {
+    is_sync::<Event<'_>>();
+    is_sync::<EventKind<'_>>();
+    is_sync::<Box<dyn Observer>>();
+    is_value::<SessionId>();
     is_clone::<Session>();
     is_clone::<Session<Custom>>();
     is_clone::<WeakSession<Custom>>();

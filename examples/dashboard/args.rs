@@ -15,6 +15,7 @@ Usage: cargo run --example dashboard -- [OPTIONS]
 Options:
       --requests <N>       Number of requests at once, 2 to 20000 [default: 100]
       --credential <KIND>  Carrier of the tokens: bearer, or cookie (needs the feature `cookies`) [default: bearer]
+      --log                Print each refresh and each login to standard error, as they happen
       --svg <FILE>         Draw the first two scenes, with network delays, into an SVG file, and stop
                            [requests: 2 to 40, default: 16]
   -h, --help               Print this
@@ -37,6 +38,7 @@ pub(crate) enum Args {
 pub(crate) struct Options {
     pub(crate) requests: usize,
     pub(crate) credential: Credential,
+    pub(crate) log: bool,
     pub(crate) svg: Option<PathBuf>,
 }
 
@@ -48,10 +50,12 @@ pub(crate) enum Credential {
 
 pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Args, lexopt::Error> {
     let (mut requests, mut credential, mut svg) = (None, Credential::Bearer, None);
+    let mut log = false;
     while let Some(arg) = parser.next()? {
         match arg {
             Long("requests") => requests = Some(parser.value()?.parse()?),
             Long("credential") => credential = parser.value()?.parse_with(kind_of_credential)?,
+            Long("log") => log = true,
             Long("svg") => svg = Some(parser.value()?.into()),
             Short('h') | Long("help") => return Ok(Args::Help),
             _ => return Err(arg.unexpected()),
@@ -62,7 +66,7 @@ pub(crate) fn parse(mut parser: lexopt::Parser) -> Result<Args, lexopt::Error> {
     if !range.contains(&requests) {
         return Err(format!("--requests is from {} to {}", range.start(), range.end()).into());
     }
-    Ok(Args::Run(Options { requests, credential, svg }))
+    Ok(Args::Run(Options { requests, credential, log, svg }))
 }
 
 fn kind_of_credential(value: &str) -> Result<Credential, &'static str> {

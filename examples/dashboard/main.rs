@@ -7,6 +7,8 @@
 //! With `--features cookies` and `--credential cookie` the tokens travel in cookies, and
 //! `cookies/client.rs` replaces `client/auth.rs`.
 //!
+//! With `--log` an observer of the session (`log.rs`) prints each refresh and each login.
+//!
 //! With `--svg FILE` the first two scenes run with network delays and are drawn on a time axis.
 
 mod args;
@@ -15,6 +17,7 @@ mod clock;
 #[cfg(feature = "cookies")]
 mod cookies;
 mod form;
+mod log;
 mod picture;
 mod report;
 mod scenes;
@@ -34,6 +37,7 @@ use tower::BoxError;
 use crate::{
     args::{Args, Credential, Options},
     client::{AuthClient, AuthService},
+    log::Log,
     report::Report,
     scenes::Story,
     server::{Bearer, Wire, link::Link},
@@ -77,17 +81,19 @@ fn misused(message: &str) -> ExitCode {
 
 /// Returns whether every number is right.
 async fn run<A: AuthService>(options: &Options, wire: &'static dyn Wire) -> Result<bool, BoxError> {
+    let log = options.log.then(Log::start);
     match &options.svg {
-        Some(file) => draw::<A>(options.requests, wire, file).await,
-        None => play_all::<A>(options.requests, wire).await,
+        Some(file) => draw::<A>(options.requests, wire, log, file).await,
+        None => play_all::<A>(options.requests, wire, log).await,
     }
 }
 
 async fn play_all<A: AuthService>(
     requests: usize,
     wire: &'static dyn Wire,
+    log: Option<Log>,
 ) -> Result<bool, BoxError> {
-    let story = limited(Story::<A>::begin(requests, wire, Link::Loopback)).await?;
+    let story = limited(Story::<A>::begin(requests, wire, Link::Loopback, log)).await?;
     let mut is_right = show('a', &limited(story.expired()).await?.report)?;
     is_right &= show('b', &limited(story.naive()).await?.report)?;
     is_right &= show('c', &limited(story.refused()).await?)?;
@@ -99,9 +105,10 @@ async fn play_all<A: AuthService>(
 async fn draw<A: AuthService>(
     requests: usize,
     wire: &'static dyn Wire,
+    log: Option<Log>,
     file: &Path,
 ) -> Result<bool, BoxError> {
-    let story = limited(Story::<A>::begin(requests, wire, Link::recorded())).await?;
+    let story = limited(Story::<A>::begin(requests, wire, Link::recorded(), log)).await?;
     let layer = limited(story.expired()).await?;
     let by_hand = limited(story.naive()).await?;
     let is_right = show('a', &layer.report)? & show('b', &by_hand.report)?;

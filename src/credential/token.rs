@@ -225,6 +225,26 @@ impl Token {
             .expect("the header is the scheme and visible ASCII")
     }
 
+    /// The value of the `Authorization` header: `Bearer ` and the access token, marked sensitive.
+    ///
+    /// For clients that take a header instead of a layer. [`Credential::apply`] puts it on a
+    /// request.
+    ///
+    /// ```
+    /// use tower_refresh::Token;
+    ///
+    /// # fn main() -> Result<(), tower_refresh::credential::InvalidToken> {
+    /// let token = Token::bearer("mF_9.B5f-4.1JqM")?;
+    /// assert_eq!(token.authorization(), "Bearer mF_9.B5f-4.1JqM");
+    /// assert!(token.authorization().is_sensitive());
+    /// # Ok(())
+    /// # }
+    /// ```
+    #[must_use]
+    pub fn authorization(&self) -> &HeaderValue {
+        &self.header
+    }
+
     /// The refresh token, if there is one. It is a secret: do not log it.
     ///
     /// # Examples

@@ -33,6 +33,15 @@ impl<O: Observer + ?Sized> Observer for Arc<O> {
     }
 }
 
+/// An observer that the configuration of a program may leave out.
+impl<O: Observer> Observer for Option<O> {
+    fn on(&self, event: &Event<'_>) {
+        if let Some(observer) = self {
+            observer.on(event);
+        }
+    }
+}
+
 impl<O: Observer + ?Sized> Observer for Box<O> {
     fn on(&self, event: &Event<'_>) {
         (**self).on(event);

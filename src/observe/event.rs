@@ -239,7 +239,7 @@ pub enum EventKind<'a> {
         /// The kind of the failure as a word, such as `unavailable`.
         error_type: &'static str,
     },
-    /// The store began to fail: an operation failed, and the one before it did not.
+    /// The store began to fail: an operation failed, and no other was failing.
     #[non_exhaustive]
     StoreDegraded {
         /// The failure: a `store::StoreError`.
@@ -247,10 +247,10 @@ pub enum EventKind<'a> {
         /// The kind of the failure as a word, such as `unavailable`.
         error_type: &'static str,
     },
-    /// The store works again.
+    /// The store works again: each operation that failed has succeeded since.
     #[non_exhaustive]
     StoreRecovered {
-        /// The time from the first failure to the first success.
+        /// The time from the first failure to the last of these successes.
         duration: Duration,
     },
 }

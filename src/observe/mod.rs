@@ -53,6 +53,9 @@
 //! # builder }
 //! ```
 //!
+//! Two observers are ready to use: `metrics::MetricsObserver` with the feature `metrics`, and
+//! `tracing::TracingObserver` with the feature `tracing`.
+//!
 //! # The order of events
 //!
 //! - Each flight has one [`FlightStarted`] and later one [`FlightSettled`]: after a success, a
@@ -96,9 +99,15 @@
 
 pub(crate) mod contract;
 pub(crate) mod event;
+#[cfg(feature = "metrics")]
+#[cfg_attr(docsrs, doc(cfg(feature = "metrics")))]
+pub mod metrics;
 pub(crate) mod observer_fn;
 pub(crate) mod observers;
 pub(crate) mod outcome;
+#[cfg(feature = "tracing")]
+#[cfg_attr(docsrs, doc(cfg(feature = "tracing")))]
+pub mod tracing;
 
 pub use contract::Observer;
 pub use event::{Event, EventKind};

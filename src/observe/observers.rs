@@ -114,6 +114,11 @@ impl Reporter {
         Self { observers, session_id, session_name }
     }
 
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn session_id(&self) -> SessionId {
+        self.session_id
+    }
+
     pub(crate) fn report(&self, kind: EventKind<'_>) {
         self.observers.report(Some(self.session_id), self.session_name.as_deref(), kind);
     }

@@ -117,7 +117,7 @@ mod tests {
         let chain = Chain::new(part(renew, Arc::default()), part(login, logins.clone()));
         let fence = Arc::new(Fenced(AtomicBool::new(is_fenced)));
         let context = RefreshContext::new(Cause::Rejected);
-        let context = context.for_flight(Login::NONE, Generation::NONE, fence);
+        let context = context.for_flight(Login::NONE, Generation::NONE, 0, fence);
         let result = chain.refresh(context).await;
         (result, logins.load(SeqCst))
     }

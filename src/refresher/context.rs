@@ -4,7 +4,7 @@ use crate::{
     cause::Cause,
     credential::token::Token,
     error::RefreshError,
-    identity::{Generation, Login},
+    identity::{Generation, Login, SessionId},
     observe::observers::Reporter,
     refresher::{fence::Fence, rejection::Rejection},
 };
@@ -36,6 +36,7 @@ pub struct RefreshContext<C = Token> {
     rejection: Option<Arc<Rejection>>,
     login: Login,
     generation: Generation,
+    flight: u64,
     previous_error: Option<RefreshError>,
     attempt: u32,
     /// `None` for a context that a test made: no flight, so nothing can overtake it.
@@ -68,6 +69,7 @@ impl<C> RefreshContext<C> {
             rejection: None,
             login: Login::NONE,
             generation: Generation::NONE,
+            flight: 0,
             previous_error: None,
             attempt: 1,
             fence: None,
@@ -189,10 +191,12 @@ impl<C> RefreshContext<C> {
         mut self,
         login: Login,
         generation: Generation,
+        flight: u64,
         fence: Arc<dyn Fence>,
     ) -> Self {
         self.login = login;
         self.generation = generation;
+        self.flight = flight;
         self.fence = Some(fence);
         self
     }
@@ -218,9 +222,15 @@ impl<C> RefreshContext<C> {
     }
 
     /// The observers of the session, for a refresher of this crate that has events of its own.
-    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "stores report"))]
+    #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn reporter(&self) -> Option<&Reporter> {
         self.reporter.as_ref()
+    }
+
+    /// The identity of the flight, if its session is observed.
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn flight_id(&self) -> Option<(SessionId, u64)> {
+        self.reporter.as_ref().map(|reporter| (reporter.session_id(), self.flight))
     }
 
     pub(crate) fn with_evidence(
@@ -264,6 +274,7 @@ impl<C> Clone for RefreshContext<C> {
             rejection: self.rejection.clone(),
             login: self.login,
             generation: self.generation,
+            flight: self.flight,
             previous_error: self.previous_error.clone(),
             attempt: self.attempt,
             fence: self.fence.clone(),

@@ -45,13 +45,20 @@ use crate::{
 /// assert_eq!(session.credential().unwrap().access_token(), "at-2");
 /// # Ok(()) }
 /// ```
-pub struct Session<C = Token>(Arc<Engine<C>>);
+pub struct Session<C = Token>(pub(super) Arc<Engine<C>>);
 
 /// A handle that does not keep the session alive. Made by [`Session::downgrade`].
 ///
 /// Meant for refreshers and hooks: the session owns them, so a strong handle inside them would be a
 /// reference cycle.
 pub struct WeakSession<C = Token>(Weak<Engine<C>>);
+
+/// A session of any credential type, for an owner that does not know the type. A weak pointer to it
+/// does not keep the session alive.
+pub(crate) trait ReportRejection: Send + Sync {
+    /// Reports the rejection of a request that was sent at `epoch`.
+    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>);
+}
 
 /// The longest and the shortest sleep of [`Session::keep_fresh`].
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -180,6 +187,76 @@ impl<C: Credential> Session<C> {
     pub fn acquire(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let now = self.0.settings().clock.now();
         self.acquired(self.join(|state| state.acquire(now)))
+    }
+
+    /// Returns the credential that a request would carry now: the current one, or else the one of a
+    /// flight.
+    ///
+    /// This method is for a client that no layer fits around: an SDK that takes a callback, a
+    /// websocket client, an exporter with a channel of its own. It waits like a request of the
+    /// layer: for a flight that others wait for, and for one of its own if the credential is absent
+    /// or has expired. Unlike [`acquire`](Self::acquire), it begins no new login. Report a
+    /// rejection with [`reject`](Self::reject).
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Session};
+    /// # async fn connect(_: http::HeaderValue) -> u16 { 200 }
+    /// # async fn f(session: Session) -> Result<(), Error> {
+    /// let token = session.fresh().await?;
+    /// if connect(token.authorization().clone()).await == 401 {
+    ///     session.reject(&token);
+    ///     let token = session.fresh().await?;
+    ///     connect(token.authorization().clone()).await;
+    /// }
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`RefreshFailed`](crate::ErrorKind::RefreshFailed): the refresher failed, now or less than
+    ///   a back-off ago, and there is no usable credential.
+    /// - [`LoggedOut`](crate::ErrorKind::LoggedOut): the login is over.
+    /// - [`LoginChanged`](crate::ErrorKind::LoginChanged): another login has begun meanwhile.
+    /// - [`Recursive`](crate::ErrorKind::Recursive): the caller is the refresher.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): the session knows no Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not cancel the flight.
+    pub fn fresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
+        let login = self.0.snapshot().login();
+        let admission = match scope::role_in(self.0.id()) {
+            Some(Role::Flight) => Admission::Fail(Error::recursive()),
+            _ => self.admit(login, true),
+        };
+        let (at_hand, awaited) = match admission {
+            Admission::Send(entry, _) => {
+                self.renew();
+                (Some(entry.credential().clone()), Ok(Acquisition { login, flight: None }))
+            }
+            Admission::Wait(flight) => (None, Ok(Acquisition { login, flight: Some(flight) })),
+            Admission::Fail(error) => (None, Err(error)),
+        };
+        let acquired = self.acquired(awaited);
+        async move {
+            match at_hand {
+                Some(credential) => Ok(credential),
+                None => acquired.await,
+            }
+        }
+    }
+
+    /// Reports that the upstream has rejected a credential that [`fresh`](Self::fresh) returned.
+    ///
+    /// A refresh starts under the conditions that hold for a rejection which the layer finds, and
+    /// the next call of `fresh` waits for it. The report has no effect if the session has another
+    /// credential by now. The refresher gets no [`Rejection`].
+    pub fn reject(&self, credential: &Arc<C>) {
+        let state = self.0.snapshot();
+        if state.credential().is_some_and(|current| Arc::ptr_eq(current, credential)) {
+            // A reaction is for a request that waits. None does here.
+            drop(self.rejected(state.epoch(), true, || None));
+        }
     }
 
     /// Refreshes the credential, even if it is not due. Joins the flight in progress, or starts one
@@ -370,6 +447,22 @@ impl<C: Credential> Session<C> {
     }
 }
 
+// For the middleware.
+impl<C> Session<C> {
+    /// The state at present.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Arc<State<C>> {
+        self.0.snapshot()
+    }
+
+    /// Whether the session is still in this state. No other state can be at its address while the
+    /// caller holds it.
+    #[inline]
+    pub(crate) fn is_in(&self, state: &Arc<State<C>>) -> bool {
+        self.0.is_in(state)
+    }
+}
+
 // For the builder and the middleware.
 impl<C: Credential> Session<C> {
     pub(super) fn with_state(
@@ -397,6 +490,12 @@ impl<C: Credential> Session<C> {
     /// pass through untouched (guarantee 11).
     pub(crate) fn is_recursive(&self) -> bool {
         scope::role_in(self.0.id()).is_some()
+    }
+
+    /// The session as the target of reports.
+    pub(crate) fn rejection_target(&self) -> Weak<dyn ReportRejection> {
+        let reporter: Weak<Engine<C>> = Arc::downgrade(&self.0);
+        reporter
     }
 
     /// Decides about a request of `login` that is about to be sent.
@@ -448,7 +547,7 @@ impl<C: Credential> Session<C> {
     }
 
     /// The observers, for a part that outlives the session. `None` if there is none.
-    #[cfg_attr(not(feature = "store"), allow(dead_code, reason = "stores report"))]
+    #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.0.reporter()
     }
@@ -561,5 +660,14 @@ impl<C> Clone for WeakSession<C> {
 impl<C> fmt::Debug for WeakSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakSession").finish_non_exhaustive()
+    }
+}
+
+// === impl ReportRejection ===
+
+impl<C: Credential> ReportRejection for Engine<C> {
+    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>) {
+        // The response has gone to its caller: the reaction is for later requests.
+        drop(Session(self).rejected(epoch, true, || rejection.clone()));
     }
 }

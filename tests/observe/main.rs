@@ -7,6 +7,7 @@ mod support;
 
 mod events;
 mod hostile;
+mod secrets;
 mod settling;
 
 use std::time::Duration;

@@ -20,6 +20,7 @@ use crate::{
         service::{AuthService, SessionOf},
     },
     clock::WallClock,
+    log::Log,
 };
 
 /// Clones share the connections, the session and the application.
@@ -46,12 +47,14 @@ impl<A: AuthService> Dashboard<A> {
         auth_url: &str,
         clock: WallClock,
         refresh_ahead: Duration,
+        log: Option<Log>,
     ) -> Result<Self, BoxError> {
         let app = App { auth: A::new(auth_url, clock.clone())?, shown_user: Arc::default() };
         let session = Session::builder(app.auth.refresher())
             .refresh_ahead(refresh_ahead)
             // The default is the system's clock.
             .clock(move || clock.now())
+            .observer(log)
             .on_login_end({
                 let app = app.clone();
                 move |end| app.clone().forget(end)

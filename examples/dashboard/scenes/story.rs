@@ -7,6 +7,7 @@ use tower::BoxError;
 
 use crate::{
     client::{AuthService, Dashboard, Naive},
+    log::Log,
     report::{Report, with_causes},
     scenes::{
         api_call::ApiCall,
@@ -41,9 +42,10 @@ impl<A: AuthService> Story<A> {
         requests: usize,
         wire: &'static dyn Wire,
         link: Link,
+        log: Option<Log>,
     ) -> Result<Self, BoxError> {
         let backend = Backend::start(u32::try_from(requests)?, wire, link).await?;
-        let dashboard = dashboard(&backend, steady::AHEAD)?;
+        let dashboard = dashboard(&backend, steady::AHEAD, log)?;
         dashboard.login(USER, PASSWORD).await?;
         Ok(Self { requests, backend, dashboard })
     }
@@ -164,7 +166,7 @@ impl<A: AuthService> Story<A> {
         let before = self.backend.traffic();
         let ahead = Steady::run(n, &self.backend, &self.dashboard).await?;
         let seen = self.backend.traffic() - before;
-        let too_late = dashboard::<A>(&self.backend, Duration::ZERO)?;
+        let too_late = dashboard::<A>(&self.backend, Duration::ZERO, None)?;
         let too_late = Steady::run(n, &self.backend, &too_late).await?;
 
         let (every, margin) = (steady::EVERY.as_secs() / 60, steady::AHEAD.as_secs() / 60);
@@ -200,8 +202,9 @@ impl<A: AuthService> Story<A> {
 fn dashboard<A: AuthService>(
     backend: &Backend,
     refresh_ahead: Duration,
+    log: Option<Log>,
 ) -> Result<Dashboard<A>, BoxError> {
-    Dashboard::new(&backend.api_url, &backend.auth_url, backend.clock.clone(), refresh_ahead)
+    Dashboard::new(&backend.api_url, &backend.auth_url, backend.clock.clone(), refresh_ahead, log)
 }
 
 fn yes(is_so: bool) -> &'static str {

@@ -128,7 +128,7 @@ pub(in crate::session) struct Fenced;
 
 impl<C, A> Step<C, A> {
     /// A step that changes nothing.
-    fn stay(answer: A) -> Self {
+    pub(in crate::session) fn stay(answer: A) -> Self {
         Self { answer, next: None, effects: Effects::none() }
     }
 
@@ -423,7 +423,7 @@ impl<C> State<C> {
         };
         let previous_error = previous.map(|failure| failure.error.clone());
         let context = RefreshContext::new(cause)
-            .for_flight(self.login, self.generation, flight.outcome.clone())
+            .for_flight(self.login, self.generation, flight.number, flight.outcome.clone())
             .with_evidence(self.credential().cloned(), rejection, previous_error);
         let token = self.tracker.token();
         let next = Self {
@@ -506,7 +506,7 @@ impl<C> State<C> {
     }
 
     /// Ends the login and hands its last credential to the hook.
-    fn end(&self, reason: EndReason) -> Step<C, ()> {
+    pub(in crate::session) fn end(&self, reason: EndReason) -> Step<C, ()> {
         let ended = LoginEnd {
             login: self.login,
             reason: reason.clone(),

@@ -17,8 +17,11 @@ pub(super) struct Health(Mutex<HealthState>);
 struct HealthState {
     /// `None` until the driver knows its session.
     reporter: Option<Reporter>,
-    /// The first failure since the store worked last.
-    failing_since: Option<Instant>,
+    /// The operations that failed when they were tried last. A store that is read-only still loads,
+    /// and has not recovered.
+    failing: Vec<StoreOperation>,
+    /// The first failure since no operation failed.
+    failing_since: Instant,
 }
 
 /// A change of the store's health.
@@ -31,7 +34,8 @@ enum Turn {
 
 impl Health {
     pub(super) fn new() -> Self {
-        Self(Mutex::new(HealthState { reporter: None, failing_since: None }))
+        let failing_since = Instant::now();
+        Self(Mutex::new(HealthState { reporter: None, failing: Vec::new(), failing_since }))
     }
 
     /// Reports to the observers of this session from now on.
@@ -66,7 +70,7 @@ impl Health {
             time::timeout(limit, run).await.unwrap_or_else(|_| Err(StoreError::timed_out()));
         let now = Instant::now();
         let error = result.as_ref().err();
-        let turn = self.state().turn(error.is_some(), now);
+        let turn = self.state().turn(operation, error.is_some(), now);
         self.report(EventKind::StoreOperationDone {
             operation,
             duration: now.saturating_duration_since(started),
@@ -94,15 +98,19 @@ impl Health {
 // === impl HealthState ===
 
 impl HealthState {
-    fn turn(&mut self, has_failed: bool, now: Instant) -> Option<Turn> {
-        match (has_failed, self.failing_since) {
-            (true, None) => {
-                self.failing_since = Some(now);
+    fn turn(&mut self, operation: StoreOperation, has_failed: bool, now: Instant) -> Option<Turn> {
+        let was_failing = !self.failing.is_empty();
+        self.failing.retain(|failing| *failing != operation);
+        if has_failed {
+            self.failing.push(operation);
+        }
+        match (was_failing, !self.failing.is_empty()) {
+            (false, true) => {
+                self.failing_since = now;
                 Some(Turn::Degraded)
             }
-            (false, Some(since)) => {
-                self.failing_since = None;
-                Some(Turn::Recovered(now.saturating_duration_since(since)))
+            (true, false) => {
+                Some(Turn::Recovered(now.saturating_duration_since(self.failing_since)))
             }
             _ => None,
         }

@@ -1,0 +1,12 @@
+//! reqwest-middleware: the layer as a middleware.
+
+use reqwest::{Client, redirect};
+use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
+use tower_refresh::{Origin, RefreshLayer, Session, reqwest::RefreshMiddleware};
+
+/// Requests are sent as usual: `client.get(url).send().await`.
+pub fn client(session: Session, api: Origin) -> reqwest::Result<ClientWithMiddleware> {
+    let http = Client::builder().redirect(redirect::Policy::none()).build()?;
+    let refresh = RefreshMiddleware::new(RefreshLayer::new(session, api));
+    Ok(ClientBuilder::new(http).with(refresh).build())
+}
