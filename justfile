@@ -51,6 +51,7 @@ bench name *args:
 # Measures all benches, and writes their tables into the pages.
 figures:
     BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions
+    BENCH_WRITE=1 cargo bench --bench store --features sealed,redis
     BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
 
 # Draws the picture of the README again.

@@ -52,7 +52,7 @@ pub type BoxError = Box<dyn error::Error + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Error {
     kind: ErrorKind,
-    source: Option<RefreshError>,
+    source: Option<Arc<dyn error::Error + Send + Sync>>,
     retry_after: Option<Duration>,
 }
 
@@ -84,12 +84,19 @@ pub enum ErrorKind {
     /// The credential cannot be used any more, and the refresh failed. The login goes on, so a
     /// later attempt may succeed. The source is the error of the refresher.
     RefreshFailed,
-    /// Too many requests wait for a refresh. See
-    /// [`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters).
+    /// Too many requests wait for a refresh
+    /// ([`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters)), or a
+    /// registry of sessions is full (feature `sessions`).
     Overloaded,
+    /// The session of a user could not be loaded (feature `sessions`). The source is the error of
+    /// the load. A later attempt may succeed.
+    LoadFailed,
     /// The request would have carried the credential in cleartext. See
     /// [`Origins`](crate::Origins).
     Cleartext,
+    /// The request brought no session to a layer that takes one from each request. See
+    /// [`RefreshLayer::per_request`](crate::RefreshLayer::per_request).
+    NoSession,
     /// A refresher called a session method that waits for its own flight.
     Recursive,
     /// A refresh was due, and the session knows no Tokio runtime to run it on.
@@ -181,6 +188,14 @@ impl Error {
         source: Option<RefreshError>,
         retry_after: Option<Duration>,
     ) -> Self {
+        Self::caused(kind, source.map(|source| Arc::new(source) as _), retry_after)
+    }
+
+    pub(crate) fn caused(
+        kind: ErrorKind,
+        source: Option<Arc<dyn error::Error + Send + Sync>>,
+        retry_after: Option<Duration>,
+    ) -> Self {
         Self { kind, source, retry_after }
     }
 
@@ -204,6 +219,10 @@ impl Error {
         Self::new(ErrorKind::Cleartext, None, None)
     }
 
+    pub(crate) fn no_session() -> Self {
+        Self::new(ErrorKind::NoSession, None, None)
+    }
+
     pub(crate) fn recursive() -> Self {
         Self::new(ErrorKind::Recursive, None, None)
     }
@@ -220,10 +239,14 @@ impl fmt::Display for Error {
             (ErrorKind::LoggedOut, None) => "not logged in",
             (ErrorKind::LoginChanged, _) => "another login has replaced the one of the request",
             (ErrorKind::RefreshFailed, _) => "the credential could not be refreshed",
-            (ErrorKind::Overloaded, _) => "too many requests wait for a refresh",
+            (ErrorKind::Overloaded, _) => {
+                "too many requests wait for a refresh, or too many sessions are in use"
+            }
+            (ErrorKind::LoadFailed, _) => "the session could not be loaded",
             (ErrorKind::Cleartext, _) => {
                 "refused to send the credential in cleartext to an origin that is not listed"
             }
+            (ErrorKind::NoSession, _) => "the request has no session",
             (ErrorKind::Recursive, _) => "a refresher cannot wait for its own refresh",
             (ErrorKind::NoRuntime, _) => "there is no Tokio runtime for the refresh",
         })
@@ -232,7 +255,7 @@ impl fmt::Display for Error {
 
 impl error::Error for Error {
     fn source(&self) -> Option<&(dyn error::Error + 'static)> {
-        self.source.as_ref().map(|source| source as _)
+        self.source.as_ref().map(|source| &**source as _)
     }
 }
 
@@ -246,7 +269,9 @@ impl ErrorKind {
             Self::LoginChanged => "login_changed",
             Self::RefreshFailed => "refresh_failed",
             Self::Overloaded => "overloaded",
+            Self::LoadFailed => "load_failed",
             Self::Cleartext => "cleartext",
+            Self::NoSession => "no_session",
             Self::Recursive => "recursive",
             Self::NoRuntime => "no_runtime",
         }

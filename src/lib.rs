@@ -121,6 +121,7 @@
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
 //! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
 //! | `sealed` | `store::Sealed`: encryption of the records of any store; enables `store` and `zeroize` |
+//! | `sessions` | module `sessions`: a registry with a session for each user, and its layer, for proxies and gateways |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
 //! | `token-file` | module `token_file`: a refresher that reads a file which another program rotates; `oauth2` enables it |
 //! | `tracing` | module `observe::tracing`: an observer that makes a span of each refresh, and events |
@@ -163,6 +164,9 @@ pub mod refresher;
 pub mod reqwest;
 pub mod respond;
 pub mod session;
+#[cfg(feature = "sessions")]
+#[cfg_attr(docsrs, doc(cfg(feature = "sessions")))]
+pub mod sessions;
 #[cfg(feature = "store")]
 #[cfg_attr(docsrs, doc(cfg(feature = "store")))]
 pub mod store;
@@ -186,7 +190,8 @@ mod replay;
 pub use credential::{contract::Credential, origin::Origin, origins::Origins, token::Token};
 pub use error::{BoxError, Error, ErrorKind, RefreshError, RefreshErrorKind};
 pub use middleware::{
-    extension, future, layer::RefreshLayer, policy::FailureMode, service::Refresh,
+    extension, future, layer::RefreshLayer, per_request::RefreshPerRequest, policy::FailureMode,
+    service::Refresh, source::PerRequest,
 };
 pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::refresher_fn};
 pub use replay::ReplayBody;

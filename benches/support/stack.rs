@@ -1,7 +1,8 @@
 use tower::{Layer, retry::Retry};
 use tower_http::auth::{AddAuthorization, AddAuthorizationLayer};
 use tower_refresh::{
-    Origins, Refresh, RefreshContext, RefreshError, RefreshLayer, Session, Token,
+    Origins, Refresh, RefreshContext, RefreshError, RefreshLayer, RefreshPerRequest, Session,
+    Token,
     observe::{Event, observer_fn},
     refresher_fn,
     session::SessionBuilder,
@@ -37,7 +38,13 @@ pub(crate) fn refresh_layer(token: Token) -> RefreshLayer {
     layer_of(session(token))
 }
 
-fn session(token: Token) -> SessionBuilder {
+/// Adds the layer of this crate for requests that bring their session.
+pub(crate) fn per_request<S>(inner: S) -> RefreshPerRequest<S> {
+    RefreshLayer::per_request(Origins::any()).layer(inner)
+}
+
+/// A session whose credential is never rejected.
+pub(crate) fn session(token: Token) -> SessionBuilder {
     let refresher =
         refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
     Session::builder(refresher).credential(token)

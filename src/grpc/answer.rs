@@ -13,7 +13,7 @@ use crate::{
 ///
 /// | error | code |
 /// |---|---|
-/// | [`LoggedOut`](crate::ErrorKind::LoggedOut), or a refresh that was refused | 16, UNAUTHENTICATED |
+/// | [`LoggedOut`](crate::ErrorKind::LoggedOut), [`NoSession`](crate::ErrorKind::NoSession), or a refresh that was refused | 16, UNAUTHENTICATED |
 /// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise | 14, UNAVAILABLE |
 /// | [`Overloaded`](crate::ErrorKind::Overloaded) | 8, RESOURCE_EXHAUSTED |
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: a retry would use another login |

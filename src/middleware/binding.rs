@@ -8,27 +8,24 @@ use crate::{
     error::Error,
     head::{RequestHead, ResponseHead},
     middleware::{
-        extension::{Rejected, ReportRejection, Stamp, TargetUri},
+        extension::{Rejected, Stamp, TargetUri},
         policy::{FailureMode, Policy, Route},
     },
     observe::event::EventKind,
     session::{Entry, Epoch, Login, handle::Session},
 };
 
-/// The session and the settings of a service. All clones and all attempts of the service share it.
+/// The session and the settings with which a request is sent, the same for all of its attempts.
 pub(super) struct Binding<C> {
     pub(super) session: Session<C>,
-    pub(super) policy: Policy,
-    /// The target of [`Stamp::reject`], if stamps are exposed.
-    reporter: Option<Arc<dyn ReportRejection>>,
+    pub(super) policy: Arc<Policy>,
 }
 
 // === impl Binding ===
 
 impl<C: Credential> Binding<C> {
-    pub(super) fn new(session: Session<C>, policy: Policy) -> Self {
-        let reporter = policy.expose_stamp.then(|| Arc::new(session.downgrade()) as _);
-        Self { session, policy, reporter }
+    pub(super) fn new(session: Session<C>, policy: Arc<Policy>) -> Self {
+        Self { session, policy }
     }
 
     #[inline]
@@ -40,8 +37,8 @@ impl<C: Credential> Binding<C> {
     #[inline]
     pub(super) fn apply(&self, credential: &C, epoch: impl FnOnce() -> Epoch, head: &mut Parts) {
         credential.apply(head);
-        if let Some(reporter) = &self.reporter {
-            head.extensions.insert(Stamp::new(epoch(), reporter.clone()));
+        if self.policy.expose_stamp {
+            head.extensions.insert(self.stamp(epoch()));
         }
     }
 
@@ -58,8 +55,8 @@ impl<C: Credential> Binding<C> {
         if self.is_foreign(response) {
             return Verdict::Accepted;
         }
-        if let Some(reporter) = &self.reporter {
-            response.extensions_mut().insert(Stamp::new(epoch(), reporter.clone()));
+        if self.policy.expose_stamp {
+            response.extensions_mut().insert(self.stamp(epoch()));
         }
         // Removed, since it is about this credential: a layer above may have another session.
         let is_marked = response.extensions_mut().remove::<Rejected>().is_some();
@@ -74,6 +71,10 @@ impl<C: Credential> Binding<C> {
             entry.accept();
         }
         verdict
+    }
+
+    fn stamp(&self, epoch: Epoch) -> Stamp {
+        Stamp::new(epoch, self.session.rejection_target())
     }
 
     #[cold]
@@ -97,11 +98,17 @@ impl<C: Credential> Binding<C> {
     }
 }
 
+impl<C> Clone for Binding<C> {
+    fn clone(&self) -> Self {
+        Self { session: self.session.clone(), policy: self.policy.clone() }
+    }
+}
+
 impl<C> fmt::Debug for Binding<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Binding")
             .field("session", &self.session)
             .field("policy", &self.policy)
-            .finish_non_exhaustive()
+            .finish()
     }
 }

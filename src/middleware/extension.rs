@@ -13,14 +13,13 @@
 //!
 //! With [`RefreshLayer::expose_stamp`](crate::RefreshLayer::expose_stamp) a [`Stamp`] is in both.
 
-use std::{fmt, sync::Arc};
+use std::{fmt, sync::Weak};
 
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
-    credential::contract::Credential,
     refresher::Rejection,
-    session::{Epoch, Generation, Login, WeakSession},
+    session::{Epoch, Generation, Login, handle::ReportRejection},
 };
 
 /// Marks a request that passes the layer untouched: without a credential, a wait or a refresh.
@@ -131,12 +130,7 @@ pub struct TargetUri(pub Uri);
 #[derive(Clone)]
 pub struct Stamp {
     epoch: Epoch,
-    session: Arc<dyn ReportRejection>,
-}
-
-/// A session of any credential type, to which a stamp reports a rejection.
-pub(super) trait ReportRejection: Send + Sync {
-    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>);
+    session: Weak<dyn ReportRejection>,
 }
 
 // === impl TargetUri ===
@@ -151,7 +145,7 @@ impl fmt::Debug for TargetUri {
 // === impl Stamp ===
 
 impl Stamp {
-    pub(super) fn new(epoch: Epoch, session: Arc<dyn ReportRejection>) -> Self {
+    pub(super) fn new(epoch: Epoch, session: Weak<dyn ReportRejection>) -> Self {
         Self { epoch, session }
     }
 
@@ -174,14 +168,20 @@ impl Stamp {
     /// refreshes. The report has no effect if the login is over, the session is gone, or no Tokio
     /// runtime is known.
     pub fn reject(&self) {
-        self.session.rejected(self.epoch, None);
+        self.report(None);
     }
 
     /// Like [`reject`](Self::reject), with the status of the response and the headers or trailers
     /// that reject the credential. The refresher gets them as
     /// [`RefreshContext::rejection`](crate::RefreshContext::rejection).
     pub fn reject_with(&self, status: StatusCode, headers: HeaderMap) {
-        self.session.rejected(self.epoch, Some(Rejection::new(status, headers)));
+        self.report(Some(Rejection::new(status, headers)));
+    }
+
+    fn report(&self, rejection: Option<Rejection>) {
+        if let Some(session) = self.session.upgrade() {
+            session.reject(self.epoch, rejection);
+        }
     }
 }
 
@@ -191,16 +191,5 @@ impl fmt::Debug for Stamp {
             .field("login", &self.epoch.login)
             .field("generation", &self.epoch.generation)
             .finish_non_exhaustive()
-    }
-}
-
-// === impl ReportRejection ===
-
-impl<C: Credential> ReportRejection for WeakSession<C> {
-    fn rejected(&self, epoch: Epoch, rejection: Option<Rejection>) {
-        if let Some(session) = self.upgrade() {
-            // The response has gone to its caller: the reaction is for later requests.
-            drop(session.rejected(epoch, true, || rejection.clone()));
-        }
     }
 }

@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::{fmt, marker::PhantomData, sync::Arc};
 
 use tower_layer::Layer;
 
@@ -6,8 +6,10 @@ use crate::{
     credential::{contract::Credential, origins::Origins, token::Token},
     detect::Detect,
     middleware::{
+        per_request::RefreshPerRequest,
         policy::{FailureMode, Policy},
         service::Refresh,
+        source::PerRequest,
     },
     session::handle::Session,
 };
@@ -28,10 +30,17 @@ use crate::{
 ///     .failure_mode(FailureMode::Response);
 /// # layer }
 /// ```
+///
+/// # The session of a request
+///
+/// `M` says where the session of a request comes from. A layer of [`new`](Self::new) has one
+/// session for all requests. A proxy, a gateway or a back-end for front-ends has one for each user:
+/// with [`per_request`](Self::per_request) each request brings its own in its extensions.
 #[must_use]
-pub struct RefreshLayer<C = Token> {
-    session: Session<C>,
+pub struct RefreshLayer<C = Token, M = Session<C>> {
+    sessions: M,
     policy: Policy,
+    credential: PhantomData<fn() -> C>,
 }
 
 // === impl RefreshLayer ===
@@ -63,7 +72,82 @@ impl<C: Credential> RefreshLayer<C> {
     ///
     /// A `TRACE` request never carries the credential (RFC 9110 §9.3.8).
     pub fn new(session: Session<C>, origins: impl Into<Origins>) -> Self {
-        Self { session, policy: Policy::new(origins.into()) }
+        Self::from_source(session, Policy::new(origins.into()))
+    }
+}
+
+impl RefreshLayer {
+    /// Creates a layer that takes the [`Session`] of each request from the request's extensions,
+    /// and sends its credential to these origins, and nowhere else.
+    ///
+    /// The layer removes the session before the request is sent, so that no inner service sees it.
+    /// A request without a session fails with [`ErrorKind::NoSession`](crate::ErrorKind::NoSession)
+    /// and is not sent, unless it passes untouched anyway: it is marked
+    /// [`Anonymous`](crate::extension::Anonymous), has a credential of its own, or goes elsewhere.
+    /// All guarantees of a session hold for each session by itself.
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http::{Request, Response};
+    /// use http_body_util::Full;
+    /// use tower::{BoxError, Layer, ServiceExt, service_fn};
+    /// use tower_refresh::{ErrorKind, Origin, RefreshLayer, ReplayBody, Session, Token};
+    /// # use tower_refresh::{Error, RefreshContext, RefreshError, refresher_fn};
+    ///
+    /// # #[tokio::main(flavor = "current_thread")]
+    /// # async fn main() -> Result<(), BoxError> {
+    /// # let upstream = service_fn(|_: Request<ReplayBody<Full<Bytes>>>| async {
+    /// #     Ok::<_, BoxError>(Response::new(Full::<Bytes>::default()))
+    /// # });
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("revoked")) });
+    /// let api = Origin::from_static("https://api.example.com");
+    /// let client = RefreshLayer::per_request(api).layer(upstream);
+    ///
+    /// let anns = Session::new(Token::bearer("anns")?, refresher);
+    /// let user = || Request::get("https://api.example.com/user");
+    /// let request = user().extension(anns).body(Full::default())?;
+    /// assert_eq!(client.clone().oneshot(request).await?.status(), 200);
+    ///
+    /// let error = client.oneshot(user().body(Full::default())?).await.unwrap_err();
+    /// assert_eq!(error.downcast_ref::<Error>().unwrap().kind(), ErrorKind::NoSession);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// [`credential`](RefreshLayer::credential) chooses another type of credential.
+    pub fn per_request(origins: impl Into<Origins>) -> RefreshLayer<Token, PerRequest> {
+        let sessions = PerRequest { pass_without_session: false };
+        RefreshLayer::from_source(sessions, Policy::new(origins.into()))
+    }
+}
+
+impl<C: Credential> RefreshLayer<C, PerRequest> {
+    /// Chooses the type of credential: requests bring a `Session<D>`. A session of another type in
+    /// their extensions is not seen.
+    ///
+    /// ```
+    /// use tower_refresh::{Credential, Origin, PerRequest, RefreshLayer};
+    ///
+    /// fn of<C: Credential>(api: Origin) -> RefreshLayer<C, PerRequest> {
+    ///     RefreshLayer::per_request(api).credential()
+    /// }
+    /// ```
+    pub fn credential<D: Credential>(self) -> RefreshLayer<D, PerRequest> {
+        RefreshLayer::from_source(self.sessions, self.policy)
+    }
+
+    /// Whether a request without a session passes untouched, without a credential. Default: false;
+    /// it fails.
+    ///
+    /// For a proxy whose upstream also serves callers that are not logged in.
+    pub fn pass_without_session(mut self, pass: bool) -> Self {
+        self.sessions.pass_without_session = pass;
+        self
+    }
+}
+
+impl<C: Credential, M> RefreshLayer<C, M> {
+    fn from_source(sessions: M, policy: Policy) -> Self {
+        Self { sessions, policy, credential: PhantomData }
     }
 
     /// Decides which responses reject the credential. Default:
@@ -120,20 +204,32 @@ impl<S, C: Credential> Layer<S> for RefreshLayer<C> {
     type Service = Refresh<S, C>;
 
     fn layer(&self, inner: S) -> Self::Service {
-        Refresh::new(inner, self.session.clone(), self.policy.clone())
+        Refresh::new(inner, self.sessions.clone(), self.policy.clone())
     }
 }
 
-impl<C> Clone for RefreshLayer<C> {
+impl<S, C: Credential> Layer<S> for RefreshLayer<C, PerRequest> {
+    type Service = RefreshPerRequest<S, C>;
+
+    fn layer(&self, inner: S) -> Self::Service {
+        RefreshPerRequest::new(inner, self.sessions.clone(), self.policy.clone())
+    }
+}
+
+impl<C, M: Clone> Clone for RefreshLayer<C, M> {
     fn clone(&self) -> Self {
-        Self { session: self.session.clone(), policy: self.policy.clone() }
+        Self {
+            sessions: self.sessions.clone(),
+            policy: self.policy.clone(),
+            credential: PhantomData,
+        }
     }
 }
 
-impl<C> fmt::Debug for RefreshLayer<C> {
+impl<C, M: fmt::Debug> fmt::Debug for RefreshLayer<C, M> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("RefreshLayer")
-            .field("session", &self.session)
+            .field("sessions", &self.sessions)
             .field("policy", &self.policy)
             .finish()
     }

@@ -2,28 +2,24 @@ use std::{
     cell::OnceCell,
     fmt,
     future::poll_fn,
-    mem,
-    sync::Arc,
-    task::{Context, Poll, ready},
-    time::SystemTime,
+    task::{Context, Poll},
 };
 
-use http::{Request, Response, header::EXPECT, request::Parts};
+use http::{Request, Response};
 use http_body::Body;
 use tower_service::Service;
 
 use crate::{
     credential::{contract::Credential, token::Token},
-    error::{BoxError, Error},
+    error::BoxError,
     middleware::{
-        detour::{CallContext, Detour, ReplayCopy},
-        extension::NoReplay,
-        future::{FirstAttempt, ResponseFuture},
+        future::ResponseFuture,
+        instance::Instance,
         policy::{Policy, Route},
         snapshot::{LatestSnapshot, Snapshot},
     },
-    replay::{Replay, ReplayBody, head::HeadCopy},
-    session::{Login, Phase, handle::Session},
+    replay::ReplayBody,
+    session::{Phase, handle::Session},
 };
 
 /// The service of a [`RefreshLayer`](crate::RefreshLayer).
@@ -116,20 +112,8 @@ use crate::{
 ///
 /// A [`ResponseFuture`] may be dropped at any time.
 pub struct Refresh<S, C = Token> {
-    inner: S,
-    readiness: Readiness,
+    instance: Instance<S>,
     latest: LatestSnapshot<S, C>,
-}
-
-/// The readiness of the inner service, which no call has used yet.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-enum Readiness {
-    #[default]
-    NotPolled,
-    /// The inner service was polled and is not known to be ready. It may hold a place in a queue.
-    Polled,
-    /// Ready. The time is what the clock said at that poll, if the credential has an expiry.
-    Ready(Option<SystemTime>),
 }
 
 // === impl Refresh ===
@@ -137,7 +121,7 @@ enum Readiness {
 impl<S, C> Refresh<S, C> {
     /// Returns a reference to the inner service.
     pub fn get_ref(&self) -> &S {
-        &self.inner
+        &self.instance.inner
     }
 
     /// Returns a mutable reference to the inner service.
@@ -147,22 +131,19 @@ impl<S, C> Refresh<S, C> {
     /// calls go to clones of the service that the caller leaves here.
     pub fn get_mut(&mut self) -> &mut S {
         self.latest.invalidate();
-        if let Readiness::Ready(_) = self.readiness {
-            self.readiness = Readiness::Polled;
-        }
-        &mut self.inner
+        self.instance.get_mut()
     }
 
     /// Returns the inner service.
     pub fn into_inner(self) -> S {
-        self.inner
+        self.instance.inner
     }
 }
 
 impl<S, C: Credential> Refresh<S, C> {
     pub(super) fn new(inner: S, session: Session<C>, policy: Policy) -> Self {
         let latest = LatestSnapshot::new(session, policy);
-        Self { inner, readiness: Readiness::NotPolled, latest }
+        Self { instance: Instance::new(inner), latest }
     }
 }
 
@@ -213,16 +194,6 @@ impl<S, C: Credential> Refresh<S, C> {
     }
 }
 
-impl<S: Clone, C> Refresh<S, C> {
-    /// Releases what this instance of the inner service may have reserved: a permit, a place in a
-    /// queue.
-    fn release_readiness(&mut self) {
-        if mem::take(&mut self.readiness) != Readiness::NotPolled {
-            self.inner = self.inner.clone();
-        }
-    }
-}
-
 impl<S, C, B, ResBody> Service<Request<B>> for Refresh<S, C>
 where
     S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
@@ -238,139 +209,47 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let wall = OnceCell::new();
-        let Snapshot { binding, state, .. } = &**self.latest.update(&self.inner);
+        let Snapshot { binding, state, .. } = &**self.latest.update(&self.instance.inner);
         if state.sendable(|| *wall.get_or_init(|| binding.session.wall())).is_none() {
-            self.release_readiness();
+            self.instance.release_readiness();
             return Poll::Ready(Ok(()));
         }
-        self.readiness = Readiness::Polled;
-        ready!(self.inner.poll_ready(cx)).map_err(Into::into)?;
-        self.readiness = Readiness::Ready(wall.into_inner());
-        Poll::Ready(Ok(()))
+        self.instance.poll_ready(cx, wall.into_inner())
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
-        let (mut head, body) = request.into_parts();
-        let Snapshot { binding, state, .. } = &**self.latest.update(&self.inner);
+        let Self { instance, latest } = self;
+        let (head, body) = request.into_parts();
+        let Snapshot { binding, state, .. } = &**latest.update(&instance.inner);
         match binding.route(&head) {
             Route::Carry => {}
-            Route::Pass => {
-                let request = Request::from_parts(head, ReplayBody::passthrough(body));
-                return self.pass(request);
-            }
-            Route::Refuse(error) => {
-                let login = state.login();
-                return self.refuse(login, error);
-            }
+            Route::Pass => return instance.pass(head, body),
+            Route::Refuse(error) => return instance.refuse(binding, state.login(), error),
         }
         if let Phase::LoggedOut(reason) = state.phase() {
             // The body is not polled if nothing is sent.
-            let (login, error) = (state.login(), reason.to_error());
-            return self.refuse(login, error);
+            let error = reason.to_error();
+            return instance.refuse(binding, state.login(), error);
         }
-        let wall = match self.readiness {
-            Readiness::Ready(read) => read,
-            Readiness::NotPolled | Readiness::Polled => None,
-        };
         // The login of this snapshot is the login of the request, for all of its attempts.
-        let snapshot = self.latest.for_call(&self.inner, wall);
-        let Snapshot { binding, state, .. } = &*snapshot;
-        let (body, replay) = recorded(&head, body, binding.policy.replay_limit);
-        let is_ready = matches!(self.readiness, Readiness::Ready(_));
-        let wall = || wall.unwrap_or_else(|| binding.session.wall());
-        if !is_ready || state.sendable(wall).is_none() {
-            return self.detour(snapshot, head, body, replay);
-        }
-        // The direct path: no lock of the session is taken, and no future is boxed.
-        let copy = ReplayCopy { head: HeadCopy::of(&head), body: replay };
-        // Checked last. Polls of bodies, clones and clocks may run user code, and a login or a
-        // logout may complete meanwhile (guarantee 4).
-        if !snapshot.is_current() {
-            return self.detour(snapshot, head, body, copy.body);
-        }
-        self.readiness = Readiness::NotPolled;
-        snapshot.apply(&mut head);
-        let future = self.inner.call(Request::from_parts(head, body));
-        ResponseFuture::direct(future, FirstAttempt { snapshot, copy })
-    }
-}
-
-impl<S, C> Refresh<S, C>
-where
-    S: Clone,
-    C: Credential,
-{
-    fn pass<B, ResBody>(
-        &mut self,
-        request: Request<ReplayBody<B>>,
-    ) -> ResponseFuture<S, C, B, ResBody>
-    where
-        S: Service<Request<ReplayBody<B>>>,
-    {
-        if let Readiness::Ready(_) = self.readiness {
-            self.readiness = Readiness::NotPolled;
-            ResponseFuture::untouched(self.inner.call(request))
-        } else {
-            self.release_readiness();
-            ResponseFuture::readying_untouched(self.inner.clone(), request)
-        }
-    }
-
-    fn detour<B, ResBody>(
-        &mut self,
-        snapshot: Arc<Snapshot<S, C>>,
-        head: Parts,
-        body: ReplayBody<B>,
-        replay: Replay<B>,
-    ) -> ResponseFuture<S, C, B, ResBody>
-    where
-        S: Service<Request<ReplayBody<B>>>,
-        ResBody: Body,
-    {
-        self.release_readiness();
-        let call = CallContext::new(snapshot);
-        ResponseFuture::detour(Detour::admitting(call, head, body, replay))
-    }
-
-    #[cold]
-    fn refuse<B, ResBody>(&mut self, login: Login, error: Error) -> ResponseFuture<S, C, B, ResBody>
-    where
-        S: Service<Request<ReplayBody<B>>>,
-    {
-        self.release_readiness();
-        self.latest.binding().report_refused(login, &error);
-        ResponseFuture::failed(error)
+        let snapshot = latest.for_call(&instance.inner, instance.polled_at());
+        instance.send(snapshot, head, body)
     }
 }
 
 impl<S: Clone, C: Credential> Clone for Refresh<S, C> {
     /// Clones the service. The clone has not polled its inner service.
     fn clone(&self) -> Self {
-        let latest = self.latest.borrow(&self.inner);
-        Self { inner: self.inner.clone(), readiness: Readiness::NotPolled, latest }
+        let inner = &self.instance.inner;
+        Self { latest: self.latest.borrow(inner), instance: Instance::new(inner.clone()) }
     }
 }
 
 impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
-            .field("inner", &self.inner)
+            .field("inner", &self.instance.inner)
             .field("binding", &self.latest.binding())
             .finish_non_exhaustive()
     }
-}
-
-/// The body of the first attempt, and the copy for a replay.
-#[inline]
-fn recorded<B>(head: &Parts, body: B, replay_limit: usize) -> (ReplayBody<B>, Replay<B>)
-where
-    B: Body + Unpin,
-    B::Error: Into<BoxError>,
-{
-    if head.extensions.get::<NoReplay>().is_some() {
-        return ReplayBody::once(body);
-    }
-    // Polling a body that expects 100 (Continue) would tell its sender that the upstream has sent
-    // it (RFC 9110 §10.1.1).
-    ReplayBody::recording(body, replay_limit, || !head.headers.contains_key(EXPECT))
 }

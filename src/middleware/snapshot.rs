@@ -1,6 +1,6 @@
 use std::{
-    mem,
-    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    mem::{self, MaybeUninit},
+    sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError},
     time::SystemTime,
 };
 
@@ -19,22 +19,37 @@ use crate::{
 /// parts that are the same for all of its attempts.
 ///
 /// Each instance of the service has a snapshot of its own, so that calls on different threads share
-/// no counter: a counter that moves between cores costs more than the rest of the call. The
-/// alignment keeps two snapshots off one cache line, since processors fetch lines in pairs of 128
-/// bytes.
-#[repr(align(128))]
+/// no counter: a counter that moves between cores costs more than the rest of the call. The padding
+/// keeps the counters of two snapshots off one cache line, since processors fetch lines in pairs of
+/// 128 bytes. An alignment would do so too, and makes the allocator slower by more than the rest of
+/// a snapshot of one request.
 pub(super) struct Snapshot<S, C> {
-    pub(super) binding: Arc<Binding<C>>,
+    pub(super) binding: Binding<C>,
     pub(super) state: Arc<State<C>>,
     /// A copy of the credential ([`Credential::unshared`]), whose counters no other clone touches.
     unshared: Option<C>,
-    /// Has seen `state`, so that any later state is a change.
-    changes: watch::Receiver<Arc<State<C>>>,
-    /// An instance of the inner service that is cloned for replays and never called: every attempt
-    /// after the first goes to an instance that was polled ready for it (guarantee 13). The lock
-    /// spares the inner service from being `Sync`. `None` before the first call.
-    pristine: Mutex<Option<S>>,
+    /// Has seen `state`, so that any later state is a change. `None` in the snapshot of one request
+    /// with a session of its own, which asks the session.
+    changes: Option<watch::Receiver<Arc<State<C>>>>,
+    pristine: Pristine<S>,
+    _padding: Padding,
 }
+
+type Padding = MaybeUninit<[u8; 128]>;
+
+/// An instance of the inner service that is cloned for replays and never called: every attempt
+/// after the first goes to an instance that was polled ready for it (guarantee 13). The lock spares
+/// the inner service from being `Sync`.
+enum Pristine<S> {
+    /// The instance of one snapshot. `None` before the first call.
+    Own(Mutex<Option<S>>),
+    /// The instance of all requests of a service and of its clones.
+    Shared(Arc<SharedPristine<S>>),
+}
+
+/// An instance of the inner service for the snapshots of single requests. The first call puts it
+/// there.
+pub(super) type SharedPristine<S> = OnceLock<Mutex<S>>;
 
 /// The latest snapshot that one instance of the service knows. Its own calls have `&mut self` and
 /// take no lock; the lock is for [`borrow`](Self::borrow), which has `&self`.
@@ -57,6 +72,10 @@ enum Ownership {
     Own,
 }
 
+fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
+    mutex.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
 // === impl Snapshot ===
 
 impl<S, C> Snapshot<S, C> {
@@ -65,32 +84,64 @@ impl<S, C> Snapshot<S, C> {
         self.state.entry().expect("no request is sent without a credential")
     }
 
-    /// Whether the session is still in this state: one atomic load.
+    /// Whether the session is still in this state: one atomic load, or a short read lock in the
+    /// snapshot of one request.
     ///
     /// The load pairs with the version that the channel raises under its lock, together with the
     /// new state. `true` means that no login, logout or settlement had completed when the load was
     /// made (guarantee 4). A change after the load overlaps the call, and counts as later.
     #[inline]
     pub(super) fn is_current(&self) -> bool {
-        // The channel cannot be closed, since the binding holds the session.
-        !self.changes.has_changed().unwrap_or(true)
+        match &self.changes {
+            // The channel cannot be closed, since the binding holds the session.
+            Some(changes) => !changes.has_changed().unwrap_or(true),
+            None => self.binding.session.is_in(&self.state),
+        }
     }
 }
 
 impl<S: Clone, C: Credential> Snapshot<S, C> {
+    /// A snapshot for one request with a session of its own.
+    pub(super) fn of_request(
+        binding: Binding<C>,
+        state: Arc<State<C>>,
+        pristine: Arc<SharedPristine<S>>,
+    ) -> Arc<Self> {
+        let pristine = Pristine::Shared(pristine);
+        Arc::new(Self {
+            binding,
+            state,
+            unshared: None,
+            changes: None,
+            pristine,
+            _padding: Padding::uninit(),
+        })
+    }
+
     /// Clones the inner service.
     pub(super) fn inner(&self) -> S {
-        let pristine = self.pristine.lock().unwrap_or_else(PoisonError::into_inner);
-        pristine.clone().expect("the snapshot of a call has an instance of the inner service")
+        match &self.pristine {
+            Pristine::Own(own) => locked(own).clone(),
+            Pristine::Shared(shared) => shared.get().map(|pristine| locked(pristine).clone()),
+        }
+        .expect("the snapshot of a call has an instance of the inner service")
     }
 
     /// Takes a snapshot of the session's present state.
     fn at_present(&self, inner: &S) -> Arc<Self> {
-        let mut changes = self.changes.clone();
+        let binding = self.binding.clone();
+        let mut changes = self.changes.clone().unwrap_or_else(|| binding.session.changes());
         let state = changes.borrow_and_update().clone();
         let unshared = state.credential().and_then(|credential| C::unshared(credential));
-        let pristine = Mutex::new(Some(inner.clone()));
-        Arc::new(Self { binding: self.binding.clone(), state, unshared, changes, pristine })
+        let pristine = Pristine::Own(Mutex::new(Some(inner.clone())));
+        Arc::new(Self {
+            binding,
+            state,
+            unshared,
+            changes: Some(changes),
+            pristine,
+            _padding: Padding::uninit(),
+        })
     }
 }
 
@@ -119,13 +170,13 @@ impl<S, C: Credential> LatestSnapshot<S, C> {
     pub(super) fn new(session: Session<C>, policy: Policy) -> Self {
         let mut changes = session.changes();
         let state = changes.borrow_and_update().clone();
-        let binding = Arc::new(Binding::new(session, policy));
         let snapshot = Arc::new(Snapshot {
-            binding,
+            binding: Binding::new(session, Arc::new(policy)),
             state,
             unshared: None,
-            changes,
-            pristine: Mutex::new(None),
+            changes: Some(changes),
+            pristine: Pristine::Own(Mutex::new(None)),
+            _padding: Padding::uninit(),
         });
         Self(Mutex::new(Latest { snapshot, ownership: Ownership::Outdated }))
     }
@@ -176,7 +227,7 @@ impl<S, C> LatestSnapshot<S, C> {
         self.get_mut().ownership = Ownership::Outdated;
     }
 
-    pub(super) fn binding(&self) -> Arc<Binding<C>> {
+    pub(super) fn binding(&self) -> Binding<C> {
         self.lock().snapshot.binding.clone()
     }
 
@@ -185,7 +236,7 @@ impl<S, C> LatestSnapshot<S, C> {
     }
 
     fn lock(&self) -> MutexGuard<'_, Latest<S, C>> {
-        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+        locked(&self.0)
     }
 }
 

@@ -47,6 +47,10 @@ pub enum LoginEnding<'a> {
     },
     /// The application called [`Session::logout`](crate::Session::logout).
     Logout,
+    /// A registry of sessions ended it, because it was not used.
+    Idle,
+    /// A registry of sessions ended it, because it had lasted as long as it may.
+    Lifetime,
     /// Another login took its place. No hook runs.
     Replaced,
 }
@@ -135,6 +139,8 @@ impl LoginEnding<'_> {
         match self {
             Self::Refused { .. } => "refused",
             Self::Logout => "logout",
+            Self::Idle => "idle",
+            Self::Lifetime => "lifetime",
             Self::Replaced => "replaced",
         }
     }

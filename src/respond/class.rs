@@ -25,12 +25,13 @@ pub(crate) enum ErrorClass {
 impl ErrorClass {
     pub(crate) fn of(error: &Error) -> Self {
         match error.kind() {
-            ErrorKind::LoggedOut => Self::LoggedOut,
+            // A request without a session is one of a caller that has not logged in.
+            ErrorKind::LoggedOut | ErrorKind::NoSession => Self::LoggedOut,
             ErrorKind::LoginChanged => Self::LoginChanged,
             // The login goes on, because its credential has not expired. But the upstream of this
             // request has rejected the credential, and no refresh will bring another.
             ErrorKind::RefreshFailed if was_refused(error) => Self::LoggedOut,
-            ErrorKind::RefreshFailed => Self::Unavailable,
+            ErrorKind::RefreshFailed | ErrorKind::LoadFailed => Self::Unavailable,
             ErrorKind::Overloaded => Self::Overloaded,
             ErrorKind::Cleartext | ErrorKind::Recursive | ErrorKind::NoRuntime => {
                 Self::Misconfigured

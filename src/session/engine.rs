@@ -72,6 +72,17 @@ impl<C> Engine<C> {
         self.state.borrow().clone()
     }
 
+    /// Reads the state under the lock, without a reference that could become its last: the drop of
+    /// a credential may run code of the user. `read` must not block.
+    pub(super) fn peek<T>(&self, read: impl FnOnce(&Arc<State<C>>) -> T) -> T {
+        read(&self.state.borrow())
+    }
+
+    /// Whether this is still the state.
+    pub(super) fn is_in(&self, state: &Arc<State<C>>) -> bool {
+        self.peek(|current| Arc::ptr_eq(current, state))
+    }
+
     pub(super) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
         self.state.subscribe()
     }

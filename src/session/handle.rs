@@ -45,13 +45,20 @@ use crate::{
 /// assert_eq!(session.credential().unwrap().access_token(), "at-2");
 /// # Ok(()) }
 /// ```
-pub struct Session<C = Token>(Arc<Engine<C>>);
+pub struct Session<C = Token>(pub(super) Arc<Engine<C>>);
 
 /// A handle that does not keep the session alive. Made by [`Session::downgrade`].
 ///
 /// Meant for refreshers and hooks: the session owns them, so a strong handle inside them would be a
 /// reference cycle.
 pub struct WeakSession<C = Token>(Weak<Engine<C>>);
+
+/// A session of any credential type, for an owner that does not know the type. A weak pointer to it
+/// does not keep the session alive.
+pub(crate) trait ReportRejection: Send + Sync {
+    /// Reports the rejection of a request that was sent at `epoch`.
+    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>);
+}
 
 /// The longest and the shortest sleep of [`Session::keep_fresh`].
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -440,6 +447,22 @@ impl<C: Credential> Session<C> {
     }
 }
 
+// For the middleware.
+impl<C> Session<C> {
+    /// The state at present.
+    #[inline]
+    pub(crate) fn snapshot(&self) -> Arc<State<C>> {
+        self.0.snapshot()
+    }
+
+    /// Whether the session is still in this state. No other state can be at its address while the
+    /// caller holds it.
+    #[inline]
+    pub(crate) fn is_in(&self, state: &Arc<State<C>>) -> bool {
+        self.0.is_in(state)
+    }
+}
+
 // For the builder and the middleware.
 impl<C: Credential> Session<C> {
     pub(super) fn with_state(
@@ -467,6 +490,12 @@ impl<C: Credential> Session<C> {
     /// pass through untouched (guarantee 11).
     pub(crate) fn is_recursive(&self) -> bool {
         scope::role_in(self.0.id()).is_some()
+    }
+
+    /// The session as the target of reports.
+    pub(crate) fn rejection_target(&self) -> Weak<dyn ReportRejection> {
+        let reporter: Weak<Engine<C>> = Arc::downgrade(&self.0);
+        reporter
     }
 
     /// Decides about a request of `login` that is about to be sent.
@@ -631,5 +660,14 @@ impl<C> Clone for WeakSession<C> {
 impl<C> fmt::Debug for WeakSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakSession").finish_non_exhaustive()
+    }
+}
+
+// === impl ReportRejection ===
+
+impl<C: Credential> ReportRejection for Engine<C> {
+    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>) {
+        // The response has gone to its caller: the reaction is for later requests.
+        drop(Session(self).rejected(epoch, true, || rejection.clone()));
     }
 }

@@ -202,6 +202,8 @@ mod report;
 mod runtimes;
 mod scope;
 mod template;
+#[cfg(feature = "sessions")]
+mod tenancy;
 mod watcher;
 
 pub use builder::SessionBuilder;
@@ -217,6 +219,8 @@ pub use machine::{
     state::{EndReason, Failure, Flight, Phase, State},
 };
 pub use template::SessionTemplate;
+#[cfg(feature = "sessions")]
+pub(crate) use tenancy::Forgotten;
 pub use watcher::{Closed, Watcher};
 
 pub use crate::identity::{Generation, Login, SessionId};

@@ -68,6 +68,8 @@ pub(super) fn change<C>(change: &Change<C>, waiters: usize, tell: impl Fn(EventK
     let ending = match &after.phase {
         _ if has_new_login => Some(LoginEnding::Replaced),
         Phase::LoggedOut(EndReason::Refused(error)) => Some(LoginEnding::Refused { error }),
+        Phase::LoggedOut(EndReason::Idle) => Some(LoginEnding::Idle),
+        Phase::LoggedOut(EndReason::Lifetime) => Some(LoginEnding::Lifetime),
         Phase::LoggedOut(_) => Some(LoginEnding::Logout),
         _ => None,
     };

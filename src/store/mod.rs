@@ -46,7 +46,7 @@
 //! # #[tokio::main(flavor = "current_thread")]
 //! # async fn main() -> Result<(), tower::BoxError> {
 //! let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
-//! let store = Arc::new(Memory::new()); // stands for a store that the replicas share
+//! let store = Arc::new(Memory::new()); // A service has a `Redis` here.
 //! let stored = Stored::builder(refresher, store, "service")
 //!     .on_outage(OnOutage::Wait)
 //!     .operation_timeout(Duration::from_secs(1))

@@ -143,7 +143,10 @@ async fn an_error_of_the_server_has_its_kind_and_a_clear_text() {
     primary.command(&["HSET", &keys[0], "version", CONTENT, "bytes", CONTENT]);
     assert_eq!(shown(&store.load("zoe").await.unwrap_err()).0, Corrupt);
     primary.command(&["HSET", &keys[0], "version", "1", "bytes", &"x".repeat(10_000_000)]);
-    assert_eq!(shown(&store.load("zoe").await.unwrap_err()).0, StoreErrorKind::TooLarge);
+    let error = store.load("zoe").await.unwrap_err();
+    assert_eq!(shown(&error).0, StoreErrorKind::TooLarge);
+    assert_eq!(error.version(), Some(Version::from_u64(1)), "a login writes over it");
+    write(&store, error.version()).await.unwrap();
 }
 
 #[tokio::test]

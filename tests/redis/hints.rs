@@ -6,6 +6,7 @@ use std::{
 };
 
 use bytes::Bytes;
+use redis::Client;
 use tokio::{task::JoinSet, time};
 use tower_refresh::store::{Redis, Store, Swapped, Version};
 
@@ -142,4 +143,59 @@ async fn a_subscription_without_waiters_is_closed() {
     drop(store);
     time::sleep(Duration::from_millis(200)).await;
     assert_eq!(subscribers(&server), 0, "no store, no subscription");
+}
+
+/// Without a change, so that a driver that follows does not look without end.
+async fn waits(store: &Redis, seen: Option<Version>) {
+    let wait = time::timeout(Duration::from_millis(500), store.changed("ann", seen));
+    assert!(wait.await.is_err(), "nothing has changed");
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_waiter_that_has_seen_the_latest_change_waits_for_the_next_one() {
+    let server = Server::start();
+    let store = server.store();
+    waits(&store, None).await;
+    let first = write(&store, "ann", None).await;
+    time::timeout(SOON, store.changed("ann", None)).await.unwrap();
+    waits(&store, Some(first)).await;
+    store.swap("ann", Some(first), None).await.unwrap();
+    time::timeout(SOON, store.changed("ann", Some(first))).await.unwrap();
+    waits(&store, None).await;
+    let second = write(&store, "ann", None).await;
+    time::timeout(SOON, store.changed("ann", None)).await.unwrap();
+    waits(&store, Some(second)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_change_in_one_database_wakes_no_waiter_of_another() {
+    let server = Server::start();
+    let database = |number| Redis::new(Client::open(format!("{}/{number}", server.url())).unwrap());
+    let (ours, theirs) = (database(1), database(2));
+    let seen = write(&ours, "ann", None).await;
+    let other = write(&theirs, "ann", None).await;
+    let writes = async {
+        time::sleep(Duration::from_millis(200)).await;
+        write(&theirs, "ann", Some(other)).await
+    };
+    tokio::join!(waits(&ours, Some(seen)), writes);
+    waits(&ours, Some(seen)).await;
+}
+
+#[tokio::test]
+#[ignore = "needs redis-server: run tests/interop/redis.sh"]
+async fn a_client_that_speaks_resp3_gets_hints() {
+    let server = Server::start();
+    let client = Client::open(format!("{}/?protocol=resp3", server.url())).unwrap();
+    let store = Redis::new(client.clone());
+    let seen = write(&store, "ann", None).await;
+    let writes = async {
+        time::sleep(Duration::from_millis(300)).await;
+        write(&store, "ann", Some(seen)).await
+    };
+    let both = async { tokio::join!(store.changed("ann", Some(seen)), writes) };
+    time::timeout(SOON, both).await.unwrap();
+    tower_refresh::store::testing::conforms(async || Redis::new(client.clone())).await;
 }

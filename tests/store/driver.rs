@@ -705,6 +705,35 @@ async fn the_driver_adds_no_flight_where_a_stored_credential_is_rejected_by_nobo
     follow.abort();
 }
 
+#[tokio::test(start_paused = true)]
+async fn drivers_of_several_names_share_a_store_and_no_login() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let ann = Stored::new(endpoint.clone(), store.clone(), "ann");
+    let bob = ann.with_name("bob");
+    let (of_ann, of_bob) =
+        (Session::builder(ann.clone()).build(), Session::builder(bob.clone()).build());
+    ann.login(&of_ann, token(1, true)).await.unwrap();
+    assert_eq!(bob.open(&of_bob).await.unwrap(), None);
+    bob.login(&of_bob, token(2, true)).await.unwrap();
+    of_ann.refresh().await.unwrap();
+    bob.logout(&of_bob).await.unwrap();
+    assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
+}
+
+/// A driver that rests takes little memory, for processes with many sessions: 4 allocations, with
+/// its name.
+#[test]
+fn a_driver_at_rest_takes_at_most_700_bytes() {
+    let template = Stored::new(Endpoint::default(), Memory::new(), "");
+    let mut drivers = Vec::with_capacity(100);
+    let info = allocation_counter::measure(|| {
+        drivers.extend((0..100).map(|number| template.with_name(format!("user/{number}"))));
+    });
+    let bytes = info.bytes_current / 100;
+    println!("{bytes} bytes, {} allocations", info.count_current / 100);
+    assert!(bytes <= 700 && info.count_current <= 400, "{info:?}");
+}
+
 #[test]
 fn no_name_and_no_token_is_shown() {
     let driver = Stored::new(Endpoint::default(), Memory::new(), "ann@example.com");

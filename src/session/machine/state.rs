@@ -107,6 +107,12 @@ pub enum EndReason {
     Logout,
     /// The refresher reported that the login was refused.
     Refused(RefreshError),
+    /// The session was not used for as long as its registry allows (feature `sessions`,
+    /// `SessionsBuilder::idle_timeout`).
+    Idle,
+    /// The login has lasted as long as its registry allows (feature `sessions`,
+    /// `SessionsBuilder::lifetime`).
+    Lifetime,
 }
 
 /// The refresh in progress.
@@ -435,7 +441,7 @@ impl EndReason {
     pub(in crate::session) fn refusal(&self) -> Option<&RefreshError> {
         match self {
             Self::Refused(error) => Some(error),
-            Self::NeverLoggedIn | Self::Logout => None,
+            Self::NeverLoggedIn | Self::Logout | Self::Idle | Self::Lifetime => None,
         }
     }
 

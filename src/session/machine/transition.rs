@@ -128,7 +128,7 @@ pub(in crate::session) struct Fenced;
 
 impl<C, A> Step<C, A> {
     /// A step that changes nothing.
-    fn stay(answer: A) -> Self {
+    pub(in crate::session) fn stay(answer: A) -> Self {
         Self { answer, next: None, effects: Effects::none() }
     }
 
@@ -506,7 +506,7 @@ impl<C> State<C> {
     }
 
     /// Ends the login and hands its last credential to the hook.
-    fn end(&self, reason: EndReason) -> Step<C, ()> {
+    pub(in crate::session) fn end(&self, reason: EndReason) -> Step<C, ()> {
         let ended = LoginEnd {
             login: self.login,
             reason: reason.clone(),

@@ -28,6 +28,9 @@ use crate::{
 /// has another owner than the process or where others may write to it, and so is a record that is a
 /// symbolic link. A directory may be one: its target is checked.
 ///
+/// A record that is damaged, too large, or of another program is an error, and stays. A login and a
+/// logout of the driver write over it.
+///
 /// A process that dies loses its lease at once. Removing the files of a directory by hand is safe,
 /// and logs out.
 ///

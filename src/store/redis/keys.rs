@@ -11,10 +11,12 @@ pub(super) struct Keys {
 // === impl Keys ===
 
 impl Keys {
-    pub(super) fn new(prefix: &str, name: &str) -> Self {
+    /// The databases of a server share its channels, so a channel names its database.
+    pub(super) fn new(prefix: &str, name: &str, database: i64) -> Self {
         let tag = sha256::hex(name.as_bytes());
         let key = |kind| format!("{prefix}{{{tag}}}:{kind}");
-        Self { record: key("record"), lease: key("lease"), channel: key("changes") }
+        let channel = format!("{}:{database}", key("changes"));
+        Self { record: key("record"), lease: key("lease"), channel }
     }
 }
 
@@ -33,7 +35,7 @@ mod tests {
 
     #[test]
     fn a_key_shows_its_prefix_and_the_hash_of_its_name() {
-        let keys = Keys::new("tower-refresh:", "ann@example.com");
+        let keys = Keys::new("tower-refresh:", "ann@example.com", 0);
         assert_eq!(
             keys.record,
             "tower-refresh:{71d4f55f72fa128dfb468a1a3901507c804b74316488744d769d7f4b16696476}:record"
@@ -43,7 +45,7 @@ mod tests {
     #[test]
     fn the_keys_of_a_name_have_one_hash_tag_under_every_prefix() {
         for prefix in ["", "tower-refresh:", "a{b}:", "a{b", "a}b", "}", "}{", "{", "ä 😀"] {
-            let keys = Keys::new(prefix, "ann");
+            let keys = Keys::new(prefix, "ann", 0);
             assert_eq!(hash_tag(&keys.record), hash_tag(&keys.lease), "{prefix}");
         }
     }

@@ -49,8 +49,9 @@ use crate::{
 /// # Keys
 ///
 /// A name has two keys and a channel: `tower-refresh:{H}:record`, `tower-refresh:{H}:lease` and
-/// `tower-refresh:{H}:changes`, where `H` is the SHA-256 of the name in hexadecimal. The braces are
-/// a hash tag, which keeps the keys of a name on one node of a cluster.
+/// `tower-refresh:{H}:changes:0`, where `H` is the SHA-256 of the name in hexadecimal and 0 is the
+/// number of the database. The braces are a hash tag, which keeps the keys of a name on one node of
+/// a cluster.
 ///
 /// These permissions are enough for a user of the server's access control list:
 ///
@@ -66,6 +67,11 @@ use crate::{
 /// it. So a version is not used again after the key has expired, was deleted by hand, or was lost,
 /// unless the server's clock has gone back by more than the time since. The version of a deleted
 /// record is kept for a day.
+///
+/// # Secrets
+///
+/// Keys, channels and messages show no name and no credential. The records are not encrypted, and
+/// `MONITOR` and `SLOWLOG` of the server show them.
 ///
 /// # Durability
 ///
@@ -92,6 +98,7 @@ use crate::{
 pub struct Redis {
     link: Arc<dyn Link>,
     hints: Arc<Hints>,
+    database: i64,
     prefix: Arc<str>,
     expire_after: Option<Duration>,
 }
@@ -141,7 +148,8 @@ impl Redis {
     /// ```
     ///
     /// A `ConnectionManager` that the application has already is handed out by
-    /// `move || std::future::ready(Ok(manager.clone()))`.
+    /// `move || std::future::ready(Ok(manager.clone()))`. It reconnects by its own rules: after a
+    /// connection was lost, and not after one has fallen silent.
     ///
     /// A cluster client may be set up to read from replicas. The store reads by a script, which
     /// runs on the primary nevertheless.
@@ -151,9 +159,12 @@ impl Redis {
         Fut: Future<Output = RedisResult<C>> + Send + 'static,
         C: ConnectionLike + Clone + Send + Sync + 'static,
     {
+        let nodes: Vec<Client> = nodes.into_iter().collect();
+        let settings = nodes.first().map(|node| node.get_connection_info().redis_settings());
         Self {
             link: Arc::new(Reconnecting::new(connect)),
-            hints: Arc::new(Hints::new(nodes.into_iter().collect())),
+            database: settings.map_or(0, |settings| settings.db()),
+            hints: Arc::new(Hints::new(nodes)),
             prefix: PREFIX.into(),
             expire_after: None,
         }
@@ -182,7 +193,7 @@ impl Redis {
     }
 
     fn keys(&self, name: &str) -> Keys {
-        Keys::new(&self.prefix, name)
+        Keys::new(&self.prefix, name, self.database)
     }
 
     async fn read(&self, keys: &Keys) -> Result<Option<Record>, StoreError> {
@@ -219,9 +230,9 @@ fn millis(time: Duration) -> u64 {
 
 fn record((version, bytes): Found) -> Result<Option<Record>, StoreError> {
     let Some(bytes) = bytes else { return Ok(None) };
-    frame::check_size(bytes.len())?;
-    let version = version.ok_or_else(not_a_record)?;
-    Ok(Some(Record::new(Version::from_u64(version), bytes)))
+    let version = Version::from_u64(version.ok_or_else(not_a_record)?);
+    frame::check_size(bytes.len()).map_err(|error| error.of_version(version))?;
+    Ok(Some(Record::new(version, bytes)))
 }
 
 impl Store for Redis {
@@ -284,5 +295,40 @@ impl fmt::Debug for Redis {
             .field("prefix", &self.prefix)
             .field("expire_after", &self.expire_after)
             .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn redis() -> Redis {
+        Redis::new(Client::open("redis://app:hunter2@127.0.0.1").unwrap())
+    }
+
+    #[test]
+    fn debug_shows_the_settings_and_no_address_and_no_password() {
+        let redis = redis().prefix("app:").expire_after(Duration::from_secs(1));
+        let shown = r#"Redis { prefix: "app:", expire_after: Some(1s), .. }"#;
+        assert_eq!(format!("{redis:?}"), shown);
+    }
+
+    #[test]
+    #[should_panic = "a prefix contains no empty hash tag"]
+    fn a_prefix_with_an_empty_hash_tag_is_refused() {
+        let _ = redis().prefix("app{}:");
+    }
+
+    #[test]
+    fn a_time_is_at_least_a_millisecond_and_does_not_overflow_the_clock_of_the_server() {
+        assert_eq!(millis(Duration::from_nanos(1)), 1);
+        assert_eq!(millis(Duration::from_secs(2)), 2000);
+        assert_eq!(millis(Duration::MAX), MAX_MILLIS);
+    }
+
+    #[test]
+    fn a_store_is_shared_between_threads() {
+        fn is_shared<T: Store + Clone + Unpin>() {}
+        is_shared::<Redis>();
     }
 }

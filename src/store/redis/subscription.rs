@@ -55,10 +55,14 @@ pub(super) async fn run(switchboard: Arc<Switchboard>) {
         let start = Instant::now();
         let node = attempts.next().map(|attempt| switchboard.node(attempt)).expect("no end");
         let silence = Silence(&switchboard);
-        if let Ok(subscription) = Subscription::open(node, &switchboard).await {
-            drop(subscription.serve().await);
-        }
+        let served = match Subscription::open(node, &switchboard).await {
+            Ok(subscription) => subscription.serve().await,
+            Err(lost) => Err(lost),
+        };
         drop(silence);
+        if served.is_ok() {
+            continue;
+        }
         if start.elapsed() > TICK {
             pause = Duration::ZERO;
         }

@@ -38,6 +38,7 @@ else
     redis.call('PEXPIRE', KEYS[1], ARGV[4])
 end
 
--- A user without the permission to publish can write nevertheless: readers then poll.
-redis.pcall('PUBLISH', ARGV[3], next)
+-- The hint names no version where there is no record any more. A user without the permission to publish can write
+-- nevertheless: readers then poll.
+redis.pcall('PUBLISH', ARGV[3], ARGV[5] and next or '')
 return {1, next, false}

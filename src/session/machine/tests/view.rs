@@ -41,6 +41,8 @@ pub(super) enum PhaseView {
     Failed(FailureView),
     NeverLoggedIn,
     Logout,
+    Idle,
+    Lifetime,
     Refused(String),
 }
 
@@ -146,6 +148,8 @@ impl PhaseView {
         match reason {
             EndReason::NeverLoggedIn => Self::NeverLoggedIn,
             EndReason::Logout => Self::Logout,
+            EndReason::Idle => Self::Idle,
+            EndReason::Lifetime => Self::Lifetime,
             EndReason::Refused(error) => Self::Refused(cause_text(error)),
         }
     }

@@ -1,0 +1,181 @@
+use std::{
+    fmt,
+    marker::PhantomData,
+    sync::{Arc, Mutex},
+    task::{Context, Poll},
+};
+
+use http::{Extensions, Request, Response};
+use http_body::Body;
+use tower_service::Service;
+
+use crate::{
+    credential::{contract::Credential, token::Token},
+    error::{BoxError, Error},
+    middleware::{
+        binding::Binding,
+        future::ResponseFuture,
+        instance::Instance,
+        policy::{Policy, Route},
+        snapshot::{SharedPristine, Snapshot},
+        source::PerRequest,
+    },
+    replay::ReplayBody,
+    session::{Phase, handle::Session},
+};
+
+/// The service of a [`RefreshLayer::per_request`](crate::RefreshLayer::per_request): each request
+/// brings its session in its extensions.
+///
+/// The docs of [`Refresh`](crate::Refresh) hold for this service, with the differences below.
+///
+/// # Readiness
+///
+/// `poll_ready` always polls the inner service, since it does not know which request comes. A
+/// request that cannot be sent at once, for example because its credential has expired, releases
+/// that readiness in `call`. While it waits, it holds none.
+///
+/// # Clones
+///
+/// A clone takes no snapshot: each request takes one of its session. The inner service is cloned
+/// once for all clones, at the first call, and each replay goes to a clone of that instance.
+///
+/// # Errors
+///
+/// A request without a session fails with [`ErrorKind::NoSession`](crate::ErrorKind::NoSession).
+/// See [`ResponseFuture`] for the other errors.
+///
+/// # Cancel safety
+///
+/// A [`ResponseFuture`] may be dropped at any time.
+pub struct RefreshPerRequest<S, C = Token> {
+    instance: Instance<S>,
+    pristine: Arc<SharedPristine<S>>,
+    sessions: PerRequest,
+    policy: Arc<Policy>,
+    credential: PhantomData<fn() -> C>,
+}
+
+// === impl RefreshPerRequest ===
+
+impl<S, C> RefreshPerRequest<S, C> {
+    pub(super) fn new(inner: S, sessions: PerRequest, policy: Policy) -> Self {
+        Self {
+            instance: Instance::new(inner),
+            pristine: Arc::default(),
+            sessions,
+            policy: Arc::new(policy),
+            credential: PhantomData,
+        }
+    }
+
+    /// Returns a reference to the inner service.
+    pub fn get_ref(&self) -> &S {
+        &self.instance.inner
+    }
+
+    /// Returns a mutable reference to the inner service.
+    ///
+    /// The caller may put another service in its place, so that the readiness of the present one no
+    /// longer counts: without another `poll_ready`, the next call goes to a clone. Replays of later
+    /// calls go to clones of the service that the caller leaves here.
+    pub fn get_mut(&mut self) -> &mut S {
+        self.pristine = Arc::default();
+        self.instance.get_mut()
+    }
+
+    /// Returns the inner service.
+    pub fn into_inner(self) -> S {
+        self.instance.inner
+    }
+}
+
+impl<S: Clone, C: Credential> RefreshPerRequest<S, C> {
+    /// The snapshot of a session for one request. Starts a renewal that is due.
+    #[inline]
+    fn snapshot(&self, binding: Binding<C>) -> Arc<Snapshot<S, C>> {
+        self.pristine.get_or_init(|| Mutex::new(self.instance.inner.clone()));
+        let mut state = binding.session.snapshot();
+        if state.wants_renewal(|| binding.session.wall()) {
+            binding.session.renew();
+            state = binding.session.snapshot();
+        }
+        Snapshot::of_request(binding, state, self.pristine.clone())
+    }
+}
+
+impl<S, C, B, ResBody> Service<Request<B>> for RefreshPerRequest<S, C>
+where
+    S: Service<Request<ReplayBody<B>>, Response = Response<ResBody>> + Clone,
+    S::Error: Into<BoxError>,
+    C: Credential,
+    B: Body + Unpin,
+    B::Error: Into<BoxError>,
+    ResBody: Body,
+{
+    type Response = Response<ResBody>;
+    type Error = BoxError;
+    type Future = ResponseFuture<S, C, B, ResBody>;
+
+    fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
+        self.instance.poll_ready(cx, None)
+    }
+
+    fn call(&mut self, request: Request<B>) -> Self::Future {
+        let (mut head, body) = request.into_parts();
+        // Removed in any case: an inner service could send requests of its own with it.
+        let Some(session) = head.extensions.remove::<Session<C>>() else {
+            let passes = self.sessions.pass_without_session
+                || matches!(self.policy.route::<C>(&head), Route::Pass);
+            return if passes {
+                self.instance.pass(head, body)
+            } else {
+                self.instance.fail(Error::no_session())
+            };
+        };
+        if head.extensions.is_empty() {
+            // The copy for a replay would clone the empty map.
+            head.extensions = Extensions::new();
+        }
+        let binding = Binding::new(session, self.policy.clone());
+        match binding.route(&head) {
+            Route::Carry => {}
+            Route::Pass => return self.instance.pass(head, body),
+            Route::Refuse(error) => {
+                let login = binding.session.snapshot().login();
+                return self.instance.refuse(&binding, login, error);
+            }
+        }
+        // The login of this snapshot is the login of the request, for all of its attempts.
+        let snapshot = self.snapshot(binding);
+        if let Phase::LoggedOut(reason) = snapshot.state.phase() {
+            // The body is not polled if nothing is sent.
+            let login = snapshot.state.login();
+            return self.instance.refuse(&snapshot.binding, login, reason.to_error());
+        }
+        self.instance.send(snapshot, head, body)
+    }
+}
+
+impl<S: Clone, C> Clone for RefreshPerRequest<S, C> {
+    /// Clones the service. The clone has not polled its inner service.
+    fn clone(&self) -> Self {
+        Self {
+            instance: Instance::new(self.instance.inner.clone()),
+            pristine: self.pristine.clone(),
+            sessions: self.sessions.clone(),
+            policy: self.policy.clone(),
+            credential: PhantomData,
+        }
+    }
+}
+
+impl<S: fmt::Debug, C> fmt::Debug for RefreshPerRequest<S, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("RefreshPerRequest")
+            .field("inner", &self.instance.inner)
+            .field("sessions", &self.sessions)
+            .field("policy", &self.policy)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,50 @@
+//! The view of a session that a registry of many sessions has.
+
+use std::sync::Arc;
+
+use crate::{
+    credential::contract::Credential,
+    identity::Login,
+    session::{
+        engine::Engine,
+        handle::Session,
+        machine::{
+            state::{EndReason, Phase},
+            transition::Step,
+        },
+    },
+};
+
+/// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
+pub(crate) struct Forgotten<C>(#[expect(dead_code, reason = "dropped by its owner")] Engine<C>);
+
+// === impl Session ===
+
+impl<C> Session<C> {
+    /// The current login. `None` if the session is logged out.
+    pub(crate) fn current_login(&self) -> Option<Login> {
+        self.0.peek(|state| (!matches!(state.phase, Phase::LoggedOut(_))).then_some(state.login))
+    }
+
+    /// Whether another handle, a request or a flight holds the session.
+    pub(crate) fn is_held(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+
+    /// Takes the session apart if this is its only handle. From then on a weak handle finds it
+    /// gone.
+    pub(crate) fn forget(self) -> Result<Forgotten<C>, Self> {
+        Arc::try_unwrap(self.0).map(Forgotten).map_err(Self)
+    }
+}
+
+impl<C: Credential> Session<C> {
+    /// Ends a login, unless it is over or another one has begun. The hook runs.
+    pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
+        drop(self.0.step_without_flight(|state| match state.phase {
+            Phase::LoggedOut(_) => Step::stay(()),
+            _ if state.login != login => Step::stay(()),
+            _ => state.end(reason.clone()),
+        }));
+    }
+}

@@ -1,0 +1,319 @@
+use std::{fmt, hash::Hash, sync::Arc, time::Duration};
+
+use tokio::{task, time};
+
+use crate::{
+    credential::{contract::Credential, token::Token},
+    error::Error,
+    session::handle::Session,
+    sessions::{registry::Registry, shard::SLICE, tenant::Lookup},
+};
+
+/// The sessions of many users: one for each key.
+///
+/// Clones are handles to the same registry. The [module docs](crate::sessions) describe its
+/// behaviour.
+pub struct Sessions<K, C = Token>(pub(super) Arc<Registry<K, C>>);
+
+/// A session that is there, or the future that waits for its load.
+enum Joined<C, F> {
+    Open(Session<C>),
+    Opening(F),
+}
+
+/// The shortest and the longest pause between two sweeps of [`Sessions::maintain`].
+const MIN_PAUSE: Duration = Duration::from_secs(1);
+const MAX_PAUSE: Duration = Duration::from_secs(60);
+
+// === impl Sessions ===
+
+impl<K, C> Sessions<K, C>
+where
+    K: Clone + Eq + Hash + Send + Sync + 'static,
+    C: Credential,
+{
+    /// The session of a key. All callers get the same one, for as long as anything holds it
+    /// (guarantee 20).
+    ///
+    /// If the registry does not have it, the login is [loaded](SessionsBuilder::load), once for all
+    /// callers, or the session starts as the template says: logged out, or with a login that
+    /// acquires its credential on demand. A load is under way when this method returns.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, sessions::Sessions};
+    /// # async fn f(sessions: Sessions<String>) -> Result<(), Error> {
+    /// let session = sessions.get(&"ann".to_owned()).await?;
+    /// assert!(session.credential().is_some());
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded): the registry is full.
+    /// - [`LoadFailed`](crate::ErrorKind::LoadFailed): the load failed. The next call tries again.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a load needs a Tokio runtime, and the caller
+    ///   has none.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future does not cancel the load.
+    pub fn get(
+        &self,
+        key: &K,
+    ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
+        let found = self.0.look_up(key).map(|found| match found {
+            Lookup::Open(session) => Joined::Open(session),
+            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
+        });
+        async move {
+            match found? {
+                Joined::Open(session) => Ok(session),
+                Joined::Opening(opened) => opened.await,
+            }
+        }
+    }
+
+    /// The session of a key, if the registry has it now. Neither loads it nor makes it.
+    pub fn peek(&self, key: &K) -> Option<Session<C>> {
+        match self.0.find(key)? {
+            Lookup::Open(session) => Some(session),
+            Lookup::Opening(_) => None,
+        }
+    }
+
+    /// Logs a user in with this credential, in the session of the key.
+    ///
+    /// Without a load in progress, the login has begun when this method returns. A load comes
+    /// first, and its failure does not matter.
+    ///
+    /// ```
+    /// # use tower_refresh::{Error, Token, sessions::Sessions};
+    /// # async fn f(sessions: Sessions<String>, token: Token) -> Result<(), Error> {
+    /// let session = sessions.login(&"ann".to_owned(), token).await?;
+    /// # drop(session);
+    /// # Ok(()) }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded): the registry is full. No login has begun.
+    /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a load needs a Tokio runtime.
+    ///
+    /// # Cancel safety
+    ///
+    /// If the future is dropped while it waits for a load, no login begins.
+    pub fn login(
+        &self,
+        key: &K,
+        credential: C,
+    ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
+        let (registry, key) = (self.0.clone(), key.clone());
+        let mut credential = Some(credential);
+        let mut log_in = {
+            let (registry, key) = (registry.clone(), key.clone());
+            move |session: &Session<C>| {
+                session.login(credential.take().expect("a call logs in once"));
+                registry.note(&key);
+            }
+        };
+        let found = registry.look_up(&key).map(|found| match found {
+            Lookup::Open(session) => {
+                log_in(&session);
+                Joined::Open(session)
+            }
+            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
+        });
+        async move {
+            let mut opened = match found? {
+                Joined::Open(session) => return Ok(session),
+                Joined::Opening(opened) => opened,
+            };
+            loop {
+                let found = match opened.await {
+                    Ok(session) => Lookup::Open(session),
+                    // The login replaces what could not be loaded.
+                    Err(_) => registry.insert_new(&key)?,
+                };
+                match found {
+                    Lookup::Open(session) => {
+                        log_in(&session);
+                        return Ok(session);
+                    }
+                    Lookup::Opening(opening) => opened = opening.wait(),
+                }
+            }
+        }
+    }
+
+    /// Ends the login of a key. The logout takes effect at the call; the future waits for the hook.
+    ///
+    /// A login that is not in memory is [loaded](SessionsBuilder::load) first, so that the hook can
+    /// revoke its credential. A load that is in progress ends logged out, before any caller gets
+    /// its session.
+    ///
+    /// # Errors
+    ///
+    /// - [`LoadFailed`](crate::ErrorKind::LoadFailed): the load failed, so that the hook did not
+    ///   run.
+    /// - [`Overloaded`](crate::ErrorKind::Overloaded), [`NoRuntime`](crate::ErrorKind::NoRuntime):
+    ///   a load was necessary and could not start.
+    ///
+    /// # Cancel safety
+    ///
+    /// Dropping the future cancels neither the logout nor the hook.
+    pub fn logout(&self, key: &K) -> impl Future<Output = Result<(), Error>> + Send + use<K, C> {
+        let found = match self.0.find_to_log_out(key) {
+            None if self.0.limits().loads => {
+                self.0.look_up(key).map(|_| self.0.find_to_log_out(key))
+            }
+            found => Ok(found),
+        };
+        let waits = found.map(|found| match found {
+            None => (None, None),
+            Some(Lookup::Open(session)) => (Some(session.logout()), None),
+            Some(Lookup::Opening(opening)) => (None, Some(opening.wait())),
+        });
+        async move {
+            let (hook, opened) = waits?;
+            if let Some(opened) = opened {
+                // Logged out by the load. The hook runs in a task of its own.
+                drop(opened.await?);
+            }
+            if let Some(hook) = hook {
+                hook.await;
+            }
+            Ok(())
+        }
+    }
+
+    /// Forgets the session of a key, without the end of its login. Returns whether the registry is
+    /// without the key now.
+    ///
+    /// The registry keeps a session that anything holds, that a flight runs for, or whose login
+    /// would be lost. To end a login, call [`logout`](Self::logout).
+    pub fn remove(&self, key: &K) -> bool {
+        self.0.remove(key)
+    }
+
+    /// Logs out all users for which the predicate returns `false`, such as the sessions of one user
+    /// in a back-channel logout. Returns how many logins it has ended.
+    ///
+    /// The predicate sees the logins that are in memory, those included that are being loaded, and
+    /// runs without a lock. A login that begins during the call may be missed.
+    ///
+    /// ```
+    /// # use tower_refresh::{Session, sessions::Sessions};
+    /// # async fn f(sessions: Sessions<(String, u64)>) {
+    /// // Keys are the user and a number for each browser.
+    /// let ended = sessions.retain(|(user, _), _: &Session| user != "ann").await;
+    /// println!("ann is logged out of {ended} browsers");
+    /// # }
+    /// ```
+    ///
+    /// # Cancel safety
+    ///
+    /// A dropped future has logged out a part of the users.
+    pub fn retain<F>(&self, mut keep: F) -> impl Future<Output = usize> + Send + use<F, K, C>
+    where
+        F: FnMut(&K, &Session<C>) -> bool + Send,
+    {
+        let registry = self.0.clone();
+        async move {
+            let mut ended = 0;
+            for shard in registry.shards() {
+                let mut place = 0;
+                loop {
+                    let Some(found) = shard.slice(place) else { break };
+                    place += SLICE;
+                    for (key, found) in found {
+                        let session = match found {
+                            Lookup::Open(session) => session,
+                            Lookup::Opening(opening) => match opening.wait().await {
+                                Ok(session) => session,
+                                Err(_) => continue,
+                            },
+                        };
+                        if session.current_login().is_some() && !keep(&key, &session) {
+                            drop(session.logout());
+                            ended += 1;
+                        }
+                    }
+                    task::yield_now().await;
+                }
+            }
+            ended
+        }
+    }
+
+    /// The number of sessions in memory.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+
+    /// Whether no session is in memory.
+    pub fn is_empty(&self) -> bool {
+        self.len() == 0
+    }
+
+    /// A background task that ends logins at their limits and forgets sessions without a login.
+    /// Spawn it.
+    ///
+    /// The future visits all sessions in slices of a few entries, and pauses for a second to a
+    /// minute, depending on the limits. It completes when the registry is gone, and does not keep
+    /// it alive.
+    ///
+    /// ```
+    /// # use tower_refresh::sessions::Sessions;
+    /// # fn f(sessions: &Sessions<String>) {
+    /// tokio::spawn(sessions.maintain());
+    /// # }
+    /// ```
+    ///
+    /// # Panics
+    ///
+    /// When polled outside a Tokio runtime, or in one without a timer.
+    ///
+    /// # Cancel safety
+    ///
+    /// The future may be dropped at any time.
+    pub fn maintain(&self) -> impl Future<Output = ()> + Send + use<K, C> {
+        let limits = self.0.limits();
+        let shortest = [limits.idle_timeout, limits.lifetime].into_iter().flatten().min();
+        let pause = (shortest.unwrap_or(MAX_PAUSE) / 4).clamp(MIN_PAUSE, MAX_PAUSE);
+        let registry = Arc::downgrade(&self.0);
+        async move {
+            let mut shard = 0;
+            let mut place = 0;
+            loop {
+                let Some(registry) = registry.upgrade() else { return };
+                if registry.sweep(shard, place) {
+                    place += SLICE;
+                    drop(registry);
+                    task::yield_now().await;
+                    continue;
+                }
+                (shard, place) = (shard + 1, 0);
+                if shard == registry.shards().len() {
+                    shard = 0;
+                    drop(registry);
+                    time::sleep(pause).await;
+                }
+            }
+        }
+    }
+}
+
+impl<K, C> Clone for Sessions<K, C> {
+    fn clone(&self) -> Self {
+        Self(self.0.clone())
+    }
+}
+
+impl<K, C> fmt::Debug for Sessions<K, C> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Sessions")
+            .field("len", &self.0.len())
+            .field("settings", self.0.settings())
+            .finish()
+    }
+}

@@ -1,0 +1,169 @@
+use std::sync::{Mutex, MutexGuard, PoisonError};
+
+use crate::{
+    identity::Login,
+    session::{EndReason, Forgotten, handle::Session},
+    sessions::{
+        table::{PlaceId, Removed, Table, Tier},
+        tenant::{Due, Limits, Lookup, Moment, Slot},
+    },
+};
+
+/// A part of the registry with a lock of its own.
+///
+/// The lock is held for a few entries at a time, and never over code of the user, except for the
+/// `Eq` of a key.
+pub(super) struct Shard<K, C>(Mutex<Content<K, C>>);
+
+/// The content of a shard.
+pub(super) struct Content<K, C> {
+    pub(super) table: Table<K, Slot<C>>,
+    /// The place at which the next search for members without a login goes on.
+    searched: usize,
+}
+
+/// The work that a slice of a sweep leaves for after the lock.
+pub(super) struct Swept<K, C> {
+    /// Logins that have reached a limit.
+    pub(super) ended: Vec<(Session<C>, Login, EndReason)>,
+    /// Dropped without the lock, since the drop of a key or a credential may run the user's code.
+    pub(super) forgotten: Vec<ForgottenEntry<K, C>>,
+}
+
+/// An entry that was removed, and its session.
+pub(super) struct ForgottenEntry<K, C> {
+    _key: K,
+    _session: Forgotten<C>,
+}
+
+/// The entries that a sweep visits while it holds a lock once.
+pub(super) const SLICE: usize = 64;
+/// The entries that the search for one to evict visits in one list of a shard.
+const SEARCH: usize = 32;
+
+// === impl Shard ===
+
+impl<K, C> Shard<K, C> {
+    pub(super) fn new() -> Self {
+        Self(Mutex::new(Content { table: Table::new(), searched: 0 }))
+    }
+
+    /// The entries of the slice of places that begins at `place`. `None` after the last place.
+    pub(super) fn slice(&self, place: usize) -> Option<Vec<(K, Lookup<C>)>>
+    where
+        K: Clone,
+    {
+        let content = self.lock();
+        let table = &content.table;
+        if place >= table.places() {
+            return None;
+        }
+        let ids = (place..place + SLICE).filter_map(|place| table.at(place));
+        Some(ids.map(|id| (table.key(id).clone(), table.value(id).lookup())).collect())
+    }
+
+    pub(super) fn lock(&self) -> MutexGuard<'_, Content<K, C>> {
+        self.0.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+// === impl Content ===
+
+impl<K: Eq, C> Content<K, C> {
+    /// Removes the session that was not used for the longest time, among those that may be
+    /// forgotten. `None` if a search of limited length finds none.
+    pub(super) fn evict(&mut self, limits: Limits, now: Moment) -> Option<ForgottenEntry<K, C>> {
+        self.evict_from(Tier::Guest, limits, now).or_else(|| {
+            self.demote(now);
+            self.evict_from(Tier::Guest, limits, now)
+                .or_else(|| self.evict_from(Tier::Member, limits, now))
+        })
+    }
+
+    /// Visits the slice of places that begins at `place`.
+    pub(super) fn sweep(&mut self, place: usize, limits: Limits, now: Moment) -> Swept<K, C> {
+        let mut swept = Swept { ended: Vec::new(), forgotten: Vec::new() };
+        for place in place..place + SLICE {
+            let Some(id) = self.table.at(place) else { continue };
+            let Slot::Open(tenant) = self.table.value_mut(id) else { continue };
+            match tenant.due(limits, now) {
+                Due::Nothing => {}
+                Due::End(login, reason) => {
+                    swept.ended.push((tenant.session.clone(), login, reason));
+                }
+                Due::Forget => swept.forgotten.extend(self.forget(id, Tier::Guest)),
+            }
+        }
+        swept
+    }
+
+    /// Removes an entry, unless something has come to hold its session.
+    ///
+    /// Every handle comes from this table, under this lock, or from a weak one. `forget` decides
+    /// between this and a weak handle that becomes a strong one at the same time.
+    pub(super) fn forget(&mut self, id: PlaceId, tier: Tier) -> Option<ForgottenEntry<K, C>> {
+        let hash = self.table.hash(id);
+        let Removed { key, value } = self.table.remove(id);
+        let value = match value {
+            Slot::Open(mut tenant) => match tenant.session.forget() {
+                Ok(session) => return Some(ForgottenEntry { _key: key, _session: session }),
+                Err(session) => {
+                    tenant.session = session;
+                    Slot::Open(tenant)
+                }
+            },
+            opening @ Slot::Opening(_) => opening,
+        };
+        self.table.insert(hash, key, value, tier);
+        None
+    }
+
+    fn evict_from(
+        &mut self,
+        tier: Tier,
+        limits: Limits,
+        now: Moment,
+    ) -> Option<ForgottenEntry<K, C>> {
+        let mut next = self.table.oldest(tier);
+        for _ in 0..SEARCH {
+            let id = next?;
+            next = self.table.newer(id);
+            let Slot::Open(tenant) = self.table.value_mut(id) else {
+                // A load is in use.
+                self.table.touch(id, tier);
+                continue;
+            };
+            if tenant.may_be_forgotten(limits, now) {
+                let forgotten = self.forget(id, tier);
+                if forgotten.is_some() {
+                    return forgotten;
+                }
+                continue;
+            }
+            let (is_held, present) = (tenant.session.is_held(), tenant.tier());
+            if is_held {
+                tenant.last_used = now;
+            }
+            // A guest that has logged in leaves the list. A member that is not in use stays where
+            // it is, in the order of use.
+            if is_held || present != tier {
+                self.table.touch(id, present);
+            }
+        }
+        None
+    }
+
+    /// Moves members whose login has ended without a call of the registry to the guests: some of
+    /// the next places of a walk over all of them.
+    fn demote(&mut self, now: Moment) {
+        for _ in 0..SEARCH.min(self.table.places()) {
+            self.searched = (self.searched + 1) % self.table.places();
+            let Some(id) = self.table.at(self.searched) else { continue };
+            let Slot::Open(tenant) = self.table.value_mut(id) else { continue };
+            tenant.observe(now);
+            if tenant.tier() == Tier::Guest && self.table.tier(id) == Tier::Member {
+                self.table.touch(id, Tier::Guest);
+            }
+        }
+    }
+}

@@ -1,0 +1,14 @@
+//! A registry of sessions: one for each user.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap, its helpers too")]
+
+#[path = "../support/mod.rs"]
+mod support;
+
+mod eviction;
+mod interleavings;
+mod layer;
+mod limits;
+mod loads;
+mod logins;
+mod users;
