@@ -2,6 +2,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 
 use crate::{
     identity::Login,
+    observe::event::EventKind,
     session::{EndReason, Forgotten, handle::Session},
     sessions::{
         table::{PlaceId, Removed, Table, Tier},
@@ -33,7 +34,7 @@ pub(super) struct Swept<K, C> {
 /// An entry that was removed, and its session.
 pub(super) struct ForgottenEntry<K, C> {
     _key: K,
-    _session: Forgotten<C>,
+    session: Forgotten<C>,
 }
 
 /// The entries that a sweep visits while it holds a lock once.
@@ -106,7 +107,7 @@ impl<K: Eq, C> Content<K, C> {
         let Removed { key, value } = self.table.remove(id);
         let value = match value {
             Slot::Open(mut tenant) => match tenant.session.forget() {
-                Ok(session) => return Some(ForgottenEntry { _key: key, _session: session }),
+                Ok(session) => return Some(ForgottenEntry { _key: key, session }),
                 Err(session) => {
                     tenant.session = session;
                     Slot::Open(tenant)
@@ -165,5 +166,14 @@ impl<K: Eq, C> Content<K, C> {
                 self.table.touch(id, Tier::Guest);
             }
         }
+    }
+}
+
+// === impl ForgottenEntry ===
+
+impl<K, C> ForgottenEntry<K, C> {
+    /// Tells the observers that another entry has taken the place of this one.
+    pub(super) fn report_evicted(&self) {
+        self.session.report(EventKind::SessionEvicted);
     }
 }
