@@ -6,6 +6,7 @@ use crate::{
     credential::contract::Credential,
     identity::Login,
     observe::event::EventKind,
+    refresher::contract::Refresher,
     session::{
         engine::Engine,
         handle::Session,
@@ -13,6 +14,7 @@ use crate::{
             state::{EndReason, Phase},
             transition::Step,
         },
+        template::SessionTemplate,
     },
 };
 
@@ -56,5 +58,18 @@ impl<C> Forgotten<C> {
     /// Tells the observers of the session. Runs the user's code.
     pub(crate) fn report(&self, kind: EventKind<'_>) {
         self.0.report(kind);
+    }
+}
+
+// === impl SessionTemplate ===
+
+impl<C: Credential> SessionTemplate<C> {
+    /// Makes a session for a registry, with a refresher of its own if its login is in a store.
+    pub(crate) fn tenant(
+        &self,
+        name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
+    ) -> Session<C> {
+        self.make(name, refresher, self.settings().acquire_on_demand)
     }
 }

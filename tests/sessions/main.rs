@@ -12,4 +12,6 @@ mod layer;
 mod limits;
 mod loads;
 mod logins;
+#[cfg(feature = "store")]
+mod stored;
 mod users;

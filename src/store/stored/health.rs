@@ -17,8 +17,8 @@ pub(super) struct Health(Mutex<HealthState>);
 struct HealthState {
     /// `None` until the driver knows its session.
     reporter: Option<Reporter>,
-    /// For each operation, whether it failed when it was tried last. A store that is read-only still
-    /// loads, and has not recovered.
+    /// For each operation, whether it failed when it was tried last. A store that is read-only
+    /// still loads, and has not recovered.
     failing: [bool; 3],
     /// The first failure since no operation failed.
     failing_since: Instant,
