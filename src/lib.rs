@@ -64,6 +64,7 @@
 //! - Three traits are the seams. A [`Credential`] is put on a request ([`Token`] is the one for
 //!   bearer tokens), a [`Refresher`] obtains the next credential, and a
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
+//! - The [recipes] show how to use the layer in reqwest, tonic, octocrab, kube and other clients.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
 //! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
@@ -117,6 +118,7 @@
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `metrics` | module `observe::metrics`: an observer that records counters, gauges and histograms |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
+//! | `platform-roots` | `client::Https::with_platform_roots`: the root certificates of the platform; enables `client` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
 //! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
 //! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
@@ -158,6 +160,8 @@ pub mod head;
 pub mod oauth2;
 pub mod observe;
 pub mod peek;
+#[cfg(doc)]
+pub mod recipes;
 pub mod refresher;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

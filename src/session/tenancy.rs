@@ -5,6 +5,8 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
+    observe::event::EventKind,
+    refresher::contract::Refresher,
     session::{
         engine::Engine,
         handle::Session,
@@ -12,11 +14,12 @@ use crate::{
             state::{EndReason, Phase},
             transition::Step,
         },
+        template::SessionTemplate,
     },
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
-pub(crate) struct Forgotten<C>(#[expect(dead_code, reason = "dropped by its owner")] Engine<C>);
+pub(crate) struct Forgotten<C>(Engine<C>);
 
 // === impl Session ===
 
@@ -46,5 +49,27 @@ impl<C: Credential> Session<C> {
             _ if state.login != login => Step::stay(()),
             _ => state.end(reason.clone()),
         }));
+    }
+}
+
+// === impl Forgotten ===
+
+impl<C> Forgotten<C> {
+    /// Tells the observers of the session. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
+    }
+}
+
+// === impl SessionTemplate ===
+
+impl<C: Credential> SessionTemplate<C> {
+    /// Makes a session for a registry, with a refresher of its own if its login is in a store.
+    pub(crate) fn tenant(
+        &self,
+        name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
+    ) -> Session<C> {
+        self.make(name, refresher, self.settings().acquire_on_demand)
     }
 }

@@ -61,6 +61,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! With the feature `store`, `SessionsBuilder::stored` keeps the logins in a store: a user who is
+//! not in memory is found there, and replicas share the logins. Without it, a login lasts as long
+//! as the process, or is found by a function of the application ([`SessionsBuilder::load`]).
+//!
 //! # Guarantees
 //!
 //! They go on from those of [sessions](crate::session#guarantees) and
@@ -79,6 +83,9 @@
 //! is bounded by [`SessionsBuilder::capacity`]. A caller who invents keys gets sessions without a
 //! login, which are forgotten first. They never displace a login that cannot be loaded again.
 //!
+//! The [observers](crate::observe) of the template are told of each session that is evicted, and of
+//! each one that a full registry refuses.
+//!
 //! The registry holds no lock while it runs code of the user, except `Eq` of a key. `Hash` and `Eq`
 //! must not call the registry.
 
@@ -93,6 +100,9 @@ mod select;
 mod service;
 mod settings;
 mod shard;
+mod source;
+#[cfg(feature = "store")]
+mod stored;
 mod table;
 mod tenant;
 

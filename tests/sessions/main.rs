@@ -5,10 +5,13 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod events;
 mod eviction;
 mod interleavings;
 mod layer;
 mod limits;
 mod loads;
 mod logins;
+#[cfg(feature = "store")]
+mod stored;
 mod users;

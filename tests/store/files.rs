@@ -1,4 +1,4 @@
-//! What `File` makes of damaged, exposed and full directories.
+//! `File` in damaged, exposed and full directories.
 
 use std::{
     fs,
@@ -9,7 +9,7 @@ use std::{
 use bytes::Bytes;
 use tower_refresh::store::{File, Store, StoreErrorKind, Swapped, Version};
 
-use crate::support::temporary;
+use crate::support::{Endpoint, access_token, replica, temporary, token};
 
 async fn write(store: &File, name: &str, seen: Option<Version>, content: &'static str) -> Version {
     match store.swap(name, seen, Some(Bytes::from_static(content.as_bytes()))).await.unwrap() {
@@ -91,6 +91,60 @@ async fn a_record_of_another_name_or_program_or_of_10_mb_is_refused() {
     assert_eq!(kind(&store, "zoe").await, StoreErrorKind::Corrupt);
     fs::write(&record, vec![b'x'; 10_000_000]).unwrap();
     assert_eq!(kind(&store, "zoe").await, StoreErrorKind::TooLarge);
+}
+
+/// The content of a file with another format number, and a check sum that is right.
+fn with_format(whole: &[u8], format: u8) -> Vec<u8> {
+    let mut bytes = whole[..whole.len() - 8].to_vec();
+    bytes[8] = format;
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    bytes.extend(sum.to_le_bytes());
+    bytes
+}
+
+#[tokio::test]
+async fn a_record_of_a_newer_format_is_incompatible() {
+    let (_, store, record) = directory().await;
+    let whole = fs::read(&record).unwrap();
+    fs::write(&record, with_format(&whole, 1)).unwrap();
+    assert_eq!(&content(&store, "zoe").await.unwrap()[..], b"content");
+    fs::write(&record, with_format(&whole, 2)).unwrap();
+    assert_eq!(kind(&store, "zoe").await, StoreErrorKind::Incompatible);
+}
+
+#[tokio::test]
+async fn a_damaged_record_is_no_logout_and_a_login_and_a_logout_write_over_it() {
+    let damages: [fn(&[u8]) -> Vec<u8>; 5] = [
+        |_| Vec::new(),
+        |whole| whole[..whole.len() / 2].to_vec(),
+        |whole| with_format(whole, 2),
+        |_| b"{\"access_token\":\"at-1\"}".to_vec(),
+        |_| vec![b'x'; 10_000_000],
+    ];
+    for damage in damages {
+        for is_login in [true, false] {
+            let (path, endpoint) = (temporary("damaged"), Endpoint::default());
+            let (session, driver) = replica(&endpoint, File::new(&path));
+            driver.login(&session, token(1, true)).await.unwrap();
+            let record = find(&path, "record");
+            let damaged = damage(&fs::read(&record).unwrap());
+            fs::write(&record, &damaged).unwrap();
+
+            drop(session.refresh().await.unwrap_err());
+            assert_eq!((access_token(&session).as_deref(), endpoint.calls()), (Some("at-1"), 0));
+            assert_eq!(fs::read(&record).unwrap(), damaged);
+            if is_login {
+                driver.login(&session, token(2, true)).await.unwrap();
+            } else {
+                driver.logout(&session).await.unwrap();
+            }
+            let (other, driver) = replica(&endpoint, File::new(&path));
+            driver.open(&other).await.unwrap();
+            assert_eq!(access_token(&other).as_deref(), is_login.then_some("at-2"));
+        }
+    }
 }
 
 #[tokio::test]

@@ -145,23 +145,43 @@ impl Files {
         Ok(Some(content))
     }
 
-    /// Puts a whole file in the place of another one. The caller holds the lock.
+    /// Puts a whole file in the place of another one, and makes it last. The caller holds the lock.
     ///
     /// A reader sees the old content or the new one, and a crash at any step leaves one of them.
     pub(super) fn replace(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
-        let temporary = self.path("tmp");
-        let result = self.write_temporary(&temporary, content).and_then(|()| {
-            // The content has to be on the disk before its name is.
-            fs::rename(&temporary, path).map_err(refused)
-        });
-        if result.is_err() {
-            let _ = fs::remove_file(&temporary);
-        }
-        result?;
+        // The content has to be on the disk before its name is.
+        self.put(path, content, |file| file.sync_all())?;
         sync_directory(&self.directory).map_err(refused)
     }
 
-    fn write_temporary(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+    /// Puts a whole file in the place of another one, which a crash of the machine may undo or
+    /// damage. The caller holds the lock.
+    pub(super) fn replace_for_now(&self, path: &Path, content: &[u8]) -> Result<(), StoreError> {
+        self.put(path, content, |_| Ok(()))
+    }
+
+    fn put(
+        &self,
+        path: &Path,
+        content: &[u8],
+        sync: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
+        let temporary = self.path("tmp");
+        let result = self
+            .write_temporary(&temporary, content, sync)
+            .and_then(|()| fs::rename(&temporary, path).map_err(refused));
+        if result.is_err() {
+            let _ = fs::remove_file(&temporary);
+        }
+        result
+    }
+
+    fn write_temporary(
+        &self,
+        path: &Path,
+        content: &[u8],
+        sync: impl FnOnce(&File) -> io::Result<()>,
+    ) -> Result<(), StoreError> {
         // The lock is ours, so what is there was left behind by a writer that died.
         match fs::remove_file(path) {
             Ok(()) => {}
@@ -171,7 +191,7 @@ impl Files {
         let mut file = create_new(path).map_err(refused)?;
         let metadata = file.metadata().map_err(refused)?;
         check_owner(&metadata, &self.directory)?;
-        file.write_all(content).and_then(|()| file.sync_all()).map_err(refused)
+        file.write_all(content).and_then(|()| sync(&file)).map_err(refused)
     }
 
     fn path(&self, extension: &str) -> PathBuf {
@@ -266,7 +286,6 @@ fn effective_user() -> Option<u32> {
     users.split_whitespace().nth(1)?.parse().ok()
 }
 
-#[cfg_attr(not(unix), expect(unused_variables, reason = "modes and owners are things of Unix"))]
 fn check_private(metadata: &fs::Metadata, directory: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     if std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0 {

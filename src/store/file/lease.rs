@@ -64,7 +64,8 @@ impl Leases {
         }
         let ttl = u64::try_from(ttl.as_millis()).unwrap_or(u64::MAX).max(1);
         let lease = FileLease { until: now.saturating_add(ttl), ttl, holder: holder.to_owned() };
-        files.replace(&files.lease(), &lease.encode()?)?;
+        // A lease that a crash of the machine takes away has no holder any more.
+        files.replace_for_now(&files.lease(), &lease.encode()?)?;
         // Holders of this process whose lease is over.
         held.retain(|(stem, other), _| stem != files.stem() || other == holder);
         let lock = held.entry(key).or_default();

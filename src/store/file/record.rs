@@ -1,10 +1,10 @@
-use std::time::SystemTime;
+use std::{fs, path::Path, time::SystemTime};
 
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
     contract::{Record, Swapped},
-    error::StoreError,
+    error::{StoreError, StoreErrorKind},
     file::directory::Files,
     frame::{self, Kind, Reader},
     version::Version,
@@ -32,25 +32,56 @@ pub(super) fn swap(
     next: Option<Bytes>,
 ) -> Result<Swapped, StoreError> {
     let _lock = files.lock()?;
-    let found = read(files, name)?;
-    let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
+    let (found, last) = match read(files, name) {
+        Ok(found) => {
+            let last = found.as_ref().map_or(0, |stored| stored.version.as_u64());
+            (found, last)
+        }
+        // A login is written over a record that cannot be read.
+        Err(error) if seen.is_some() && error.version() == seen => {
+            let version = error.version().map_or(0, Version::as_u64);
+            return write(files, name, next, version);
+        }
+        Err(error) => return Err(error),
+    };
     let found = found.and_then(StoredRecord::into_record);
     if found.as_ref().map(Record::version) != seen {
         return Ok(Swapped::Lost(found));
     }
+    write(files, name, next, last)
+}
+
+/// Writes a record with a version after `last`. The caller holds the lock.
+fn write(files: &Files, name: &str, next: Option<Bytes>, last: u64) -> Result<Swapped, StoreError> {
     // By the clock, so that a number is not used again after the file was removed by hand either.
-    let version = Version::from_u64(last.saturating_add(1).max(micros_since_1970()));
+    let version = last.saturating_add(1).max(micros_since_1970(SystemTime::now()));
+    let version = Version::from_u64(version);
     let stored = StoredRecord { version, content: next };
     files.replace(&files.record(), &stored.encode(name)?)?;
     Ok(Swapped::Done(version))
 }
 
+/// The record. The error of one that cannot be read has the time of its last change as its version.
 fn read(files: &Files, name: &str) -> Result<Option<StoredRecord>, StoreError> {
-    files.read(&files.record())?.map(|bytes| StoredRecord::decode(&bytes, name)).transpose()
+    let path = files.record();
+    let content = files.read(&path);
+    let stored = content
+        .and_then(|content| content.map(|bytes| StoredRecord::decode(&bytes, name)).transpose());
+    stored.map_err(|error| match (error.kind(), modified(&path)) {
+        (
+            StoreErrorKind::Corrupt | StoreErrorKind::Incompatible | StoreErrorKind::TooLarge,
+            Some(at),
+        ) => error.of_version(Version::from_u64(micros_since_1970(at))),
+        _ => error,
+    })
 }
 
-fn micros_since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
+fn modified(path: &Path) -> Option<SystemTime> {
+    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
+}
+
+fn micros_since_1970(time: SystemTime) -> u64 {
+    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
     u64::try_from(since.as_micros()).unwrap_or(0)
 }
 

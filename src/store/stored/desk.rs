@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
-    observe::{event::EventKind, outcome::StoreOperation},
+    observe::{event::EventKind, observers::catch, outcome::StoreOperation},
     refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
@@ -33,13 +33,9 @@ use crate::{
 /// The state that the refreshes, the saver and the handle of one driver share.
 pub(super) struct Desk<S, C> {
     pub(super) leasing: Leasing<S>,
-    pub(super) settings: DriverSettings<C>,
+    pub(super) settings: Arc<DriverSettings<C>>,
     pub(super) health: Arc<Health>,
     state: Mutex<DeskState<C>>,
-    /// Changes after each attempt to save.
-    progress: watch::Sender<()>,
-    /// Ends the saver's pause between two attempts.
-    poke: Notify,
 }
 
 /// The knowledge of a driver, and what its session has been given of it.
@@ -66,6 +62,17 @@ pub(super) struct DeskState<C> {
     /// Kept while something is unsaved.
     kept_lease: Option<Arc<Lease>>,
     lease: Weak<Lease>,
+    /// Shared by the saver and by all that wait for it. There is none while nothing is saved: most
+    /// drivers of a process with many sessions rest.
+    signal: Weak<Signal>,
+}
+
+/// The signals between a saver and those that wait for it.
+struct Signal {
+    /// Changes after each attempt to save.
+    progress: watch::Sender<()>,
+    /// Ends the saver's pause between two attempts.
+    poke: Notify,
 }
 
 /// The saver's next step.
@@ -81,6 +88,7 @@ struct Attending<'a, S, C>(&'a Desk<S, C>);
 /// Lets another saver start, when this one ends with its runtime.
 struct Saving<S: Store, C: Credential + Clone> {
     desk: Arc<Desk<S, C>>,
+    signal: Arc<Signal>,
     has_ended: bool,
 }
 
@@ -94,7 +102,7 @@ const LOOKS: u32 = 32;
 // === impl Desk ===
 
 impl<S: Store, C: Credential + Clone> Desk<S, C> {
-    pub(super) fn new(store: S, name: Arc<str>, settings: DriverSettings<C>) -> Self {
+    pub(super) fn new(store: Arc<S>, name: Arc<str>, settings: Arc<DriverSettings<C>>) -> Self {
         let author = fastrand::u64(..);
         let state = DeskState {
             knowledge: Knowledge::new(author),
@@ -111,16 +119,15 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             save_error: None,
             kept_lease: None,
             lease: Weak::new(),
+            signal: Weak::new(),
         };
         let (ttl, limit) = (settings.lease_ttl, settings.operation_timeout);
         let health = Arc::new(Health::new());
         Self {
-            leasing: Leasing::new(Arc::new(store), name, author, ttl, limit, health.clone()),
+            leasing: Leasing::new(store, name, author, ttl, limit, health.clone()),
             settings,
             health,
             state: Mutex::new(state),
-            progress: watch::Sender::new(()),
-            poke: Notify::new(),
         }
     }
 
@@ -219,25 +226,33 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         if login.is_some() {
             state.rotated = login;
         }
+        // Under the lock, so that the saver has the signal of those that wait already.
+        let signal = state.signal();
         if mem::replace(&mut state.is_saving, true) {
             drop(state);
-            self.poke.notify_one();
+            signal.poke.notify_one();
             return;
         }
         state.failures = 0;
         drop(state);
-        let mut saving = Saving { desk: self.clone(), has_ended: false };
+        let mut saving = Saving { desk: self.clone(), signal, has_ended: false };
         drop(tokio::spawn(async move {
-            saving.desk.save().await;
+            saving.desk.save(&saving.signal).await;
             saving.end();
         }));
     }
 
     /// A login has ended its turn: what is pending may be written again.
     pub(super) fn has_logged_in(&self) {
-        self.state().logging_in -= 1;
-        self.poke.notify_one();
-        self.progress.send_replace(());
+        let signal = {
+            let mut state = self.state();
+            state.logging_in -= 1;
+            state.signal.upgrade()
+        };
+        if let Some(signal) = signal {
+            signal.poke.notify_one();
+            signal.progress.send_replace(());
+        }
     }
 
     /// Waits until that content was saved or overtaken.
@@ -273,8 +288,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         done: impl Fn(&DeskState<C>) -> Option<T>,
     ) -> Result<T, StoreError> {
         let _attending = Attending::new(self);
-        let limit = self.state().failed + attempts;
-        let mut progress = self.progress.subscribe();
+        let (limit, signal) = {
+            let mut state = self.state();
+            (state.failed + attempts, state.signal())
+        };
+        let mut progress = signal.progress.subscribe();
         loop {
             {
                 let state = self.state();
@@ -291,17 +309,17 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         }
     }
 
-    async fn save(self: &Arc<Self>) {
+    async fn save(self: &Arc<Self>, signal: &Signal) {
         let mut pause = MIN_PAUSE;
         loop {
             let write = match self.due() {
                 Due::Now(write) => write,
                 Due::Later => {
-                    drop(time::timeout(MIN_PAUSE, self.poke.notified()).await);
+                    drop(time::timeout(MIN_PAUSE, signal.poke.notified()).await);
                     continue;
                 }
                 Due::Never => {
-                    self.progress.send_replace(());
+                    signal.progress.send_replace(());
                     return;
                 }
             };
@@ -318,15 +336,15 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 if failures == ATTEMPTS {
                     self.report_save_failed(error);
                     if let Some(hook) = &self.settings.on_save_error {
-                        hook(error);
+                        catch(|| hook(error));
                     }
                 }
             }
-            self.progress.send_replace(());
+            signal.progress.send_replace(());
             match result {
                 Ok(()) => pause = MIN_PAUSE,
                 Err(_) => {
-                    drop(time::timeout(pause, self.poke.notified()).await);
+                    drop(time::timeout(pause, signal.poke.notified()).await);
                     pause = (pause * 2).min(MAX_PAUSE);
                 }
             }
@@ -411,6 +429,15 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 // === impl DeskState ===
 
 impl<C> DeskState<C> {
+    /// The signal of the saver and of those that wait for it, or a new one.
+    fn signal(&mut self) -> Arc<Signal> {
+        self.signal.upgrade().unwrap_or_else(|| {
+            let signal = Arc::new(Signal { progress: watch::Sender::new(()), poke: Notify::new() });
+            self.signal = Arc::downgrade(&signal);
+            signal
+        })
+    }
+
     fn rest(&mut self) -> Option<Arc<Lease>> {
         self.failures = 0;
         self.save_error = None;
@@ -456,6 +483,6 @@ impl<S: Store, C: Credential + Clone> Drop for Saving<S, C> {
             state.kept_lease.take()
         };
         drop(lease);
-        self.desk.progress.send_replace(());
+        self.signal.progress.send_replace(());
     }
 }

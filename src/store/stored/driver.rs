@@ -17,6 +17,7 @@ use crate::{
             desk::Desk,
             knowledge::{Content, Found},
             login::LoginWrite,
+            settings::DriverSettings,
         },
         version::Version,
     },
@@ -30,7 +31,7 @@ pub struct Stored<R, S, C = Token>(Arc<Inner<R, S, C>>);
 
 /// The parts that all clones of a driver share.
 struct Inner<R, S, C> {
-    refresher: R,
+    refresher: Arc<R>,
     desk: Arc<Desk<S, C>>,
 }
 
@@ -96,6 +97,37 @@ where
 impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     pub(super) fn refresher(&self) -> &R {
         &self.0.refresher
+    }
+
+    fn assemble(
+        refresher: Arc<R>,
+        store: Arc<S>,
+        name: Arc<str>,
+        settings: Arc<DriverSettings<C>>,
+    ) -> Self {
+        let desk = Arc::new(Desk::new(store, name, settings));
+        Self(Arc::new(Inner { refresher, desk }))
+    }
+
+    /// A driver for another login: with this refresher, this store and these settings, which all
+    /// such drivers share, and for a session of its own. For programs with many sessions.
+    ///
+    /// ```
+    /// use tower_refresh::{RefreshContext, Session, Token, refresher_fn, store::{Memory, Stored}};
+    ///
+    /// # let refresher = refresher_fn(|_: RefreshContext| async { Ok(Token::bearer("at-2")?) });
+    /// let template = Stored::new(refresher, Memory::new(), "");
+    /// let session_of = |user: &str| {
+    ///     let stored = template.with_name(format!("user/{user}"));
+    ///     (Session::builder(stored.clone()).build(), stored)
+    /// };
+    /// let (ann, ann_stored) = session_of("ann");
+    /// # let _ = (ann, ann_stored);
+    /// ```
+    pub fn with_name(&self, name: impl Into<Arc<str>>) -> Self {
+        let Inner { refresher, desk } = &*self.0;
+        let (store, settings) = (desk.leasing.store.clone(), desk.settings.clone());
+        Self::assemble(refresher.clone(), store, name.into(), settings)
     }
 
     pub(super) fn desk(&self) -> &Arc<Desk<S, C>> {
@@ -223,7 +255,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
         let weak = session.downgrade();
-        let driver = Stored(Arc::new(Inner { refresher: (), desk }));
+        let driver = Stored(Arc::new(Inner { refresher: Arc::new(()), desk }));
         async move {
             let desk = driver.desk();
             let mut nap = MIN_NAP;
@@ -324,8 +356,12 @@ impl<R, S, C> fmt::Debug for Stored<R, S, C> {
 impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
     /// Makes the driver.
     pub fn build(self) -> Stored<R, S, C> {
-        let desk = Arc::new(Desk::new(self.store, self.name, self.settings));
-        Stored(Arc::new(Inner { refresher: self.refresher, desk }))
+        Stored::assemble(
+            Arc::new(self.refresher),
+            Arc::new(self.store),
+            self.name,
+            Arc::new(self.settings),
+        )
     }
 }
 
