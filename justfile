@@ -28,6 +28,14 @@ metrics:
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
 
+# Runs 500 clients against oidc-provider with outages: `just soak 600` for ten minutes.
+soak seconds="30":
+    SOAK_SECONDS={{seconds}} bash tests/interop/oidc.sh soak
+
+# Changes the code in small ways, and expects the tests to fail: `just mutants --file src/session/hook.rs`.
+mutants *args:
+    .ci/mutants {{args}}
+
 # Formats code, and groups imports (nightly).
 fmt:
     cargo +nightly fmt -- --config group_imports=StdExternalCrate,imports_granularity=Crate
@@ -50,7 +58,7 @@ bench name *args:
 
 # Measures all benches, and writes their tables into the pages.
 figures:
-    BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions
+    BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions --bench load
     BENCH_WRITE=1 cargo bench --bench store --features sealed,redis
     BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
 
@@ -69,6 +77,10 @@ fuzz *targets:
 # Checks the licences and sources of dependencies.
 deny:
     .ci/tool cargo-deny --locked check licenses bans sources
+
+# Compares the public API with the list in .ci/public-api.txt (nightly): `just api --write` accepts a change.
+api *args:
+    .ci/public-api {{args}}
 
 # Checks the declared Rust version and the lowest versions of dependencies.
 msrv:

@@ -88,9 +88,9 @@ pub enum ErrorKind {
     /// ([`SessionBuilder::max_waiters`](crate::session::SessionBuilder::max_waiters)), or a
     /// registry of sessions is full (feature `sessions`).
     Overloaded,
-    /// The session of a user could not be loaded (feature `sessions`). The source is the error of
-    /// the load. A later attempt may succeed.
-    LoadFailed,
+    /// The login of a user could not be loaded or saved (feature `sessions`). The source is the
+    /// error of the load or of the store. A later attempt may succeed.
+    StorageFailed,
     /// The request would have carried the credential in cleartext. See
     /// [`Origins`](crate::Origins).
     Cleartext,
@@ -242,7 +242,7 @@ impl fmt::Display for Error {
             (ErrorKind::Overloaded, _) => {
                 "too many requests wait for a refresh, or too many sessions are in use"
             }
-            (ErrorKind::LoadFailed, _) => "the session could not be loaded",
+            (ErrorKind::StorageFailed, _) => "the login could not be loaded or saved",
             (ErrorKind::Cleartext, _) => {
                 "refused to send the credential in cleartext to an origin that is not listed"
             }
@@ -269,7 +269,7 @@ impl ErrorKind {
             Self::LoginChanged => "login_changed",
             Self::RefreshFailed => "refresh_failed",
             Self::Overloaded => "overloaded",
-            Self::LoadFailed => "load_failed",
+            Self::StorageFailed => "storage_failed",
             Self::Cleartext => "cleartext",
             Self::NoSession => "no_session",
             Self::Recursive => "recursive",

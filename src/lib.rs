@@ -64,6 +64,7 @@
 //! - Three traits are the seams. A [`Credential`] is put on a request ([`Token`] is the one for
 //!   bearer tokens), a [`Refresher`] obtains the next credential, and a
 //!   [`Detect`](detect::Detect) recognises the response that rejects one.
+//! - The [recipes] show how to use the layer in reqwest, tonic, octocrab, kube and other clients.
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
 //! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
@@ -158,6 +159,8 @@ pub mod head;
 pub mod oauth2;
 pub mod observe;
 pub mod peek;
+#[cfg(doc)]
+pub mod recipes;
 pub mod refresher;
 #[cfg(feature = "reqwest")]
 #[cfg_attr(docsrs, doc(cfg(feature = "reqwest")))]

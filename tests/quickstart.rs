@@ -4,13 +4,16 @@
 
 use std::{
     convert::Infallible,
+    env, fs,
+    path::Path,
+    process::Command,
     sync::{Arc, Mutex},
     time::Duration,
 };
 
 use bytes::Bytes;
 use http::{Method, Request, Response, StatusCode};
-use http_body_util::{BodyExt, Empty, Full};
+use http_body_util::{BodyExt, Full};
 use hyper::{body::Incoming, service::service_fn};
 use hyper_util::rt::TokioIo;
 use tokio::{net::TcpListener, time::timeout};
@@ -26,19 +29,13 @@ const THIS: &str = include_str!("quickstart.rs");
 
 #[rustfmt::skip]
 async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
-    // The refresher obtains a token from this endpoint.
     let url = EndpointUrl::new(token)?;
-    let client_auth = ClientAuth::basic("my-service", "s3cr3t");
-    let refresher = ClientCredentialsGrant::new(TokenEndpoint::new(Https::new().build(), url, client_auth));
-    // The session holds the token. On demand: the first request obtains it.
-    let session = Session::builder(refresher).acquire_on_demand(true).build();
-    // The layer adds the token to requests to this origin, and replays a rejected one once.
+    let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t"));
+    let session = Session::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
     let api = Origin::try_from(origin)?;
     let client = RefreshLayer::new(session, api).layer(Https::new().build());
-
-    let request = Request::get(user).body(Empty::<Bytes>::new())?;
-    println!("{}", client.request(request).await?.status());
-    Ok(())
+    let user = Request::get(user).body(String::new())?;
+    Ok(println!("{}", client.request(user).await?.status()))
 }
 
 #[test]
@@ -49,7 +46,41 @@ fn the_readme_shows_this_quickstart() {
     let shown = shown.replace(r#""https://api.example.com/user""#, "user");
     assert_eq!(shown, body_of("async fn quickstart(token", THIS));
     let (_, quickstart) = README.split_once("```rust,no_run\n").unwrap();
-    assert!(quickstart.split_once("```").unwrap().0.lines().count() <= 25);
+    assert!(quickstart.split_once("```").unwrap().0.lines().count() <= 15);
+}
+
+/// A new package whose manifest and program are the lines of the README.
+#[test]
+fn the_lines_of_the_readme_build() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR"));
+    let package = Path::new(env!("CARGO_TARGET_TMPDIR")).join("readme");
+    let mut manifest = "[workspace]\n[package]\nname = \"pasted\"\nedition = \"2024\"\n".to_owned();
+    for line in README.lines().filter_map(|line| line.strip_prefix("cargo add ")) {
+        let (names, features) = line.split_once(" --features ").unwrap_or((line, ""));
+        let features: Vec<_> = features.split(',').filter(|feature| !feature.is_empty()).collect();
+        for name in names.split(' ') {
+            let source = match name {
+                "tower-refresh" => format!("path = {root:?}"),
+                _ => "version = \"*\"".to_owned(),
+            };
+            manifest
+                .push_str(&format!("[dependencies.{name}]\n{source}\nfeatures = {features:?}\n"));
+        }
+    }
+    let (_, program) = README.split_once("```rust,no_run\n").unwrap();
+    fs::create_dir_all(package.join("src")).unwrap();
+    fs::write(package.join("Cargo.toml"), manifest).unwrap();
+    fs::write(package.join("src/main.rs"), program.split_once("```").unwrap().0).unwrap();
+    // The same versions of dependencies, which are there without a network.
+    let _ = fs::copy(root.join("Cargo.lock"), package.join("Cargo.lock"));
+    let output = Command::new(env::var_os("CARGO").unwrap_or_else(|| "cargo".into()))
+        .args(["check", "--quiet", "--offline", "--color", "never", "--manifest-path"])
+        .arg(package.join("Cargo.toml"))
+        .arg("--target-dir")
+        .arg(package.join("target"))
+        .output()
+        .unwrap();
+    assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
 }
 
 #[tokio::test]

@@ -31,7 +31,7 @@ impl ErrorClass {
             // The login goes on, because its credential has not expired. But the upstream of this
             // request has rejected the credential, and no refresh will bring another.
             ErrorKind::RefreshFailed if was_refused(error) => Self::LoggedOut,
-            ErrorKind::RefreshFailed | ErrorKind::LoadFailed => Self::Unavailable,
+            ErrorKind::RefreshFailed | ErrorKind::StorageFailed => Self::Unavailable,
             ErrorKind::Overloaded => Self::Overloaded,
             ErrorKind::Cleartext | ErrorKind::Recursive | ErrorKind::NoRuntime => {
                 Self::Misconfigured

@@ -381,7 +381,7 @@ impl<C: Credential> SessionBuilder<C> {
         let credential = self.credential.take();
         // A session with a credential starts its first login with it, and not on demand.
         let on_demand = self.settings.acquire_on_demand && credential.is_none();
-        let session = self.template().make(None, on_demand);
+        let session = self.template().make(None, None, on_demand);
         if let Some(credential) = credential {
             session.login(credential);
         }
@@ -424,17 +424,22 @@ impl<C: Credential> SessionTemplate<C> {
     /// [`acquire_on_demand`](SessionBuilder::acquire_on_demand) in a login that has no credential
     /// yet. Its name is the one that the builder was given, if any.
     pub fn session(&self) -> Session<C> {
-        self.make(None, self.settings().acquire_on_demand)
+        self.make(None, None, self.settings().acquire_on_demand)
     }
 
     /// Makes a session with a name of its own.
     pub fn named(&self, name: impl Into<Arc<str>>) -> Session<C> {
-        self.make(Some(name.into()), self.settings().acquire_on_demand)
+        self.make(Some(name.into()), None, self.settings().acquire_on_demand)
     }
 
-    fn make(&self, name: Option<Arc<str>>, on_demand: bool) -> Session<C> {
+    pub(super) fn make(
+        &self,
+        name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
+        on_demand: bool,
+    ) -> Session<C> {
         let rules = self.settings().rules;
         let state = if on_demand { State::on_demand(rules) } else { State::signed_out(rules) };
-        Session::with_state(state, name, self.clone())
+        Session::with_state(state, name, refresher, self.clone())
     }
 }

@@ -13,6 +13,7 @@ use crate::{
     error::Error,
     identity::{Login, SessionId},
     observe::{event::EventKind, observers::Reporter, outcome::WaitOutcome},
+    refresher::contract::Refresher,
     session::{
         hook,
         hook::Logout,
@@ -39,6 +40,8 @@ pub(super) struct Engine<C> {
     state: watch::Sender<Arc<State<C>>>,
     waiters: AtomicUsize,
     name: Option<Arc<str>>,
+    /// The refresher of this session alone. `None`: that of the template.
+    refresher: Option<Arc<dyn Refresher<C>>>,
     template: SessionTemplate<C>,
 }
 
@@ -61,6 +64,14 @@ impl<C> Engine<C> {
 
     pub(super) fn settings(&self) -> &Settings<C> {
         self.template.settings()
+    }
+
+    /// The refresher of this session, or else that of its template.
+    pub(super) fn refresher(&self) -> &dyn Refresher<C> {
+        match &self.refresher {
+            Some(refresher) => &**refresher,
+            None => &*self.settings().refresher,
+        }
     }
 
     /// The name of this session, or else that of its template.
@@ -111,6 +122,7 @@ impl<C: Credential> Engine<C> {
     pub(super) fn new(
         state: State<C>,
         name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
         drop(template.runtimes().remember());
@@ -121,6 +133,7 @@ impl<C: Credential> Engine<C> {
             state: watch::Sender::new(Arc::new(state)),
             waiters: AtomicUsize::new(0),
             name,
+            refresher,
             template,
         };
         engine.report(EventKind::SessionCreated);

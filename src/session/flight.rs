@@ -152,7 +152,7 @@ async fn attempt<C: Credential>(
     let deadline = Instant::now() + settings.refresh_timeout;
     loop {
         *called = true;
-        let error = match settings.refresher.refresh(context.clone()).await {
+        let error = match engine.refresher().refresh(context.clone()).await {
             Ok(credential) => return Ok(credential),
             Err(error) => error,
         };

@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     identity::{Generation, Login},
     observe::{event::EventKind, observers::Reporter},
-    refresher::rejection::Rejection,
+    refresher::{contract::Refresher, rejection::Rejection},
     session::{
         engine::Engine,
         flight,
@@ -468,9 +468,10 @@ impl<C: Credential> Session<C> {
     pub(super) fn with_state(
         state: State<C>,
         name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
-        Self(Arc::new(Engine::new(state, name, template)))
+        Self(Arc::new(Engine::new(state, name, refresher, template)))
     }
 
     pub(crate) fn wall(&self) -> SystemTime {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
+    refresher::contract::Refresher,
     session::{
         engine::Engine,
         handle::Session,
@@ -12,6 +13,7 @@ use crate::{
             state::{EndReason, Phase},
             transition::Step,
         },
+        template::SessionTemplate,
     },
 };
 
@@ -46,5 +48,18 @@ impl<C: Credential> Session<C> {
             _ if state.login != login => Step::stay(()),
             _ => state.end(reason.clone()),
         }));
+    }
+}
+
+// === impl SessionTemplate ===
+
+impl<C: Credential> SessionTemplate<C> {
+    /// Makes a session for a registry, with a refresher of its own if its login is in a store.
+    pub(crate) fn tenant(
+        &self,
+        name: Option<Arc<str>>,
+        refresher: Option<Arc<dyn Refresher<C>>>,
+    ) -> Session<C> {
+        self.make(name, refresher, self.settings().acquire_on_demand)
     }
 }

@@ -4,13 +4,13 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::BoxError,
     session::SessionTemplate,
-    sessions::{handle::Sessions, registry::Registry, settings::RegistrySettings},
+    sessions::{handle::Sessions, registry::Registry, settings::RegistrySettings, source::LoadFn},
 };
 
 /// Configures [`Sessions`]. Made by [`Sessions::builder`].
 #[must_use]
 pub struct SessionsBuilder<K, C = Token> {
-    settings: RegistrySettings<K, C>,
+    pub(super) settings: RegistrySettings<K, C>,
 }
 
 const LOAD_TIMEOUT: Duration = Duration::from_secs(10);
@@ -48,7 +48,7 @@ where
         let settings = RegistrySettings {
             template,
             name: None,
-            load: None,
+            source: None,
             load_timeout: LOAD_TIMEOUT,
             capacity: CAPACITY,
             idle_timeout: None,
@@ -94,7 +94,7 @@ where
     /// ```
     ///
     /// A load that fails, panics, or returns another key makes its callers fail with
-    /// [`ErrorKind::LoadFailed`](crate::ErrorKind::LoadFailed). The next call tries again.
+    /// [`ErrorKind::StorageFailed`](crate::ErrorKind::StorageFailed). The next call tries again.
     ///
     /// With this function the registry may forget a session that is logged in, since it finds the
     /// login again. The function must therefore return the newest credential: the refresher has to
@@ -104,7 +104,7 @@ where
         F: Fn(K) -> Fut + Send + Sync + 'static,
         Fut: Future<Output = Result<Option<(K, C)>, BoxError>> + Send + 'static,
     {
-        self.settings.load = Some(Arc::new(move |key| Box::pin(load(key))));
+        self.settings.source = Some(Arc::new(LoadFn::new(load)));
         self
     }
 

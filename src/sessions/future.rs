@@ -14,7 +14,7 @@ use crate::{
     credential::token::Token,
     error::{BoxError, Error},
     refresher::contract::BoxFuture,
-    session::handle::Session,
+    sessions::source::Opened,
 };
 
 pin_project! {
@@ -51,7 +51,7 @@ pin_project! {
     }
 }
 
-type LoadFuture<C> = BoxFuture<'static, Result<Session<C>, Error>>;
+type LoadFuture<C> = BoxFuture<'static, Result<Opened<C>, Error>>;
 
 /// A request that waits for its session. Boxed, since most requests do not wait.
 struct PendingCall<S, B> {
@@ -76,7 +76,7 @@ where
     }
 
     pub(super) fn loading(
-        load: impl Future<Output = Result<Session<C>, Error>> + Send + 'static,
+        load: impl Future<Output = Result<Opened<C>, Error>> + Send + 'static,
         service: S,
         request: Request<B>,
     ) -> Self {
@@ -99,9 +99,9 @@ where
             let next = match state.as_mut().project() {
                 // ## Loading => (Readying | done)
                 CallStateProj::Loading { load, pending } => {
-                    let session = ready!(load.as_mut().poll(cx))?;
+                    let opened = ready!(load.as_mut().poll(cx))?;
                     let mut pending = pending.take().expect(TAKEN);
-                    pending.request.extensions_mut().insert(session);
+                    pending.request.extensions_mut().insert(opened.session);
                     CallState::Readying { pending: Some(pending) }
                 }
                 // ## Readying => (Called | done)

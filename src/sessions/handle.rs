@@ -6,7 +6,9 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     session::handle::Session,
-    sessions::{registry::Registry, shard::SLICE, tenant::Lookup},
+    sessions::{
+        loading::storage_failed, registry::Registry, shard::SLICE, source::Opened, tenant::Lookup,
+    },
 };
 
 /// The sessions of many users: one for each key.
@@ -15,10 +17,10 @@ use crate::{
 /// behaviour.
 pub struct Sessions<K, C = Token>(pub(super) Arc<Registry<K, C>>);
 
-/// A session that is there, or the future that waits for its load.
-enum Joined<C, F> {
-    Open(Session<C>),
-    Opening(F),
+/// A login that has begun, or one that waits for a load or a store.
+enum Begun<C> {
+    LoggedIn(Session<C>),
+    Waits(Lookup<C>, C),
 }
 
 /// The shortest and the longest pause between two sweeps of [`Sessions::maintain`].
@@ -50,7 +52,8 @@ where
     /// # Errors
     ///
     /// - [`Overloaded`](crate::ErrorKind::Overloaded): the registry is full.
-    /// - [`LoadFailed`](crate::ErrorKind::LoadFailed): the load failed. The next call tries again.
+    /// - [`StorageFailed`](crate::ErrorKind::StorageFailed): the load failed. The next call tries
+    ///   again.
     /// - [`NoRuntime`](crate::ErrorKind::NoRuntime): a load needs a Tokio runtime, and the caller
     ///   has none.
     ///
@@ -61,14 +64,11 @@ where
         &self,
         key: &K,
     ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
-        let found = self.0.look_up(key).map(|found| match found {
-            Lookup::Open(session) => Joined::Open(session),
-            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
-        });
+        let found = self.0.look_up(key);
         async move {
             match found? {
-                Joined::Open(session) => Ok(session),
-                Joined::Opening(opened) => opened.await,
+                Lookup::Open(opened) => Ok(opened.session),
+                Lookup::Opening(opening) => opening.wait().await.map(|opened| opened.session),
             }
         }
     }
@@ -76,15 +76,16 @@ where
     /// The session of a key, if the registry has it now. Neither loads it nor makes it.
     pub fn peek(&self, key: &K) -> Option<Session<C>> {
         match self.0.find(key)? {
-            Lookup::Open(session) => Some(session),
+            Lookup::Open(opened) => Some(opened.session),
             Lookup::Opening(_) => None,
         }
     }
 
     /// Logs a user in with this credential, in the session of the key.
     ///
-    /// Without a load in progress, the login has begun when this method returns. A load comes
-    /// first, and its failure does not matter.
+    /// Without a load in progress, and without a store, the login has begun when this method
+    /// returns. A load comes first, and its failure does not matter. In a [store](SessionsBuilder),
+    /// the credential is saved first.
     ///
     /// ```
     /// # use tower_refresh::{Error, Token, sessions::Sessions};
@@ -108,40 +109,41 @@ where
         credential: C,
     ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
         let (registry, key) = (self.0.clone(), key.clone());
-        let mut credential = Some(credential);
-        let mut log_in = {
-            let (registry, key) = (registry.clone(), key.clone());
-            move |session: &Session<C>| {
-                session.login(credential.take().expect("a call logs in once"));
+        let found = registry.look_up(&key);
+        let begun = match found {
+            // Without a store, the login begins at the call.
+            Ok(Lookup::Open(Opened { session, record: None })) => {
+                session.login(credential);
                 registry.note(&key);
+                Ok(Begun::LoggedIn(session))
             }
+            Ok(found) => Ok(Begun::Waits(found, credential)),
+            Err(error) => Err(error),
         };
-        let found = registry.look_up(&key).map(|found| match found {
-            Lookup::Open(session) => {
-                log_in(&session);
-                Joined::Open(session)
-            }
-            Lookup::Opening(opening) => Joined::Opening(opening.wait()),
-        });
         async move {
-            let mut opened = match found? {
-                Joined::Open(session) => return Ok(session),
-                Joined::Opening(opened) => opened,
+            let (mut found, credential) = match begun? {
+                Begun::LoggedIn(session) => return Ok(session),
+                Begun::Waits(found, credential) => (found, credential),
             };
-            loop {
-                let found = match opened.await {
-                    Ok(session) => Lookup::Open(session),
-                    // The login replaces what could not be loaded.
-                    Err(_) => registry.insert_new(&key)?,
+            let Opened { session, record } = loop {
+                found = match found {
+                    Lookup::Open(opened) => break opened,
+                    Lookup::Opening(opening) => match opening.wait().await {
+                        Ok(opened) => break opened,
+                        // The login replaces what could not be loaded.
+                        Err(_) => registry.insert_new(&key)?,
+                    },
                 };
-                match found {
-                    Lookup::Open(session) => {
-                        log_in(&session);
-                        return Ok(session);
-                    }
-                    Lookup::Opening(opening) => opened = opening.wait(),
+            };
+            match record {
+                None => drop(session.login(credential)),
+                Some(record) => {
+                    let saved = record.login(session.clone(), credential).await;
+                    saved.map_err(storage_failed)?;
                 }
             }
+            registry.note(&key);
+            Ok(session)
         }
     }
 
@@ -153,8 +155,8 @@ where
     ///
     /// # Errors
     ///
-    /// - [`LoadFailed`](crate::ErrorKind::LoadFailed): the load failed, so that the hook did not
-    ///   run.
+    /// - [`StorageFailed`](crate::ErrorKind::StorageFailed): the load failed, so that the hook did
+    ///   not run.
     /// - [`Overloaded`](crate::ErrorKind::Overloaded), [`NoRuntime`](crate::ErrorKind::NoRuntime):
     ///   a load was necessary and could not start.
     ///
@@ -170,19 +172,19 @@ where
         };
         let waits = found.map(|found| match found {
             None => (None, None),
-            Some(Lookup::Open(session)) => (Some(session.logout()), None),
+            Some(Lookup::Open(opened)) => (Some(opened.log_out()), None),
             Some(Lookup::Opening(opening)) => (None, Some(opening.wait())),
         });
         async move {
-            let (hook, opened) = waits?;
+            let (logout, opened) = waits?;
             if let Some(opened) = opened {
                 // Logged out by the load. The hook runs in a task of its own.
                 drop(opened.await?);
             }
-            if let Some(hook) = hook {
-                hook.await;
+            match logout {
+                Some(logout) => logout.await.map_err(storage_failed),
+                None => Ok(()),
             }
-            Ok(())
         }
     }
 
@@ -226,15 +228,16 @@ where
                     let Some(found) = shard.slice(place) else { break };
                     place += SLICE;
                     for (key, found) in found {
-                        let session = match found {
-                            Lookup::Open(session) => session,
+                        let opened = match found {
+                            Lookup::Open(opened) => opened,
                             Lookup::Opening(opening) => match opening.wait().await {
-                                Ok(session) => session,
+                                Ok(opened) => opened,
                                 Err(_) => continue,
                             },
                         };
-                        if session.current_login().is_some() && !keep(&key, &session) {
-                            drop(session.logout());
+                        let session = &opened.session;
+                        if session.current_login().is_some() && !keep(&key, session) {
+                            drop(opened.log_out());
                             ended += 1;
                         }
                     }

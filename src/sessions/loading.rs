@@ -5,11 +5,10 @@ use tokio::{runtime::Handle, time};
 use crate::{
     credential::contract::Credential,
     error::{BoxError, Error, ErrorKind},
-    session::handle::Session,
     sessions::{
         opening::Opening,
         registry::Registry,
-        settings::LoadFn,
+        source::{Opened, Source},
         table::Tier,
         tenant::{Lookup, Slot},
     },
@@ -31,10 +30,6 @@ where
 #[derive(Debug)]
 struct LoadTimedOut(Duration);
 
-/// The load returned the login of another key.
-#[derive(Debug)]
-struct ForeignLogin;
-
 /// The load panicked, or its runtime has shut down.
 #[derive(Debug)]
 struct LoadInterrupted;
@@ -44,7 +39,7 @@ pub(super) fn start<K, C>(
     registry: &Arc<Registry<K, C>>,
     key: K,
     opening: Arc<Opening<C>>,
-    load: Arc<LoadFn<K, C>>,
+    source: Arc<dyn Source<K, C>>,
     runtime: &Handle,
 ) where
     K: Clone + Eq + Hash + Send + Sync + 'static,
@@ -52,11 +47,11 @@ pub(super) fn start<K, C>(
 {
     let guard = LoadGuard { registry: registry.clone(), key, opening, is_settled: false };
     // If the runtime is shutting down, `spawn` drops the task, and the guard settles the opening.
-    drop(runtime.spawn(guard.run(load)));
+    drop(runtime.spawn(guard.run(source)));
 }
 
-fn load_failed(cause: impl Into<BoxError>) -> Error {
-    Error::caused(ErrorKind::LoadFailed, Some(cause.into().into()), None)
+pub(super) fn storage_failed(cause: impl Into<BoxError>) -> Error {
+    Error::caused(ErrorKind::StorageFailed, Some(cause.into().into()), None)
 }
 
 // === impl Registry ===
@@ -71,7 +66,7 @@ where
         if let Some(found) = self.find(key) {
             return Ok(found);
         }
-        let Some(load) = &self.settings().load else { return self.insert_new(key) };
+        let Some(source) = &self.settings().source else { return self.insert_new(key) };
         // Everything that can fail or panic comes before the entry: an entry without a load would
         // never open.
         let runtime = Handle::try_current().map_err(|_| Error::no_runtime())?;
@@ -79,7 +74,7 @@ where
         if let Some(found) = self.insert(key, Slot::Opening(opening.clone()), Tier::Guest)? {
             return Ok(found);
         }
-        start(self, owned, opening.clone(), load.clone(), &runtime);
+        start(self, owned, opening.clone(), source.clone(), &runtime);
         Ok(Lookup::Opening(opening))
     }
 }
@@ -91,27 +86,19 @@ where
     K: Clone + Eq + Hash + Send + Sync + 'static,
     C: Credential,
 {
-    async fn run(mut self, load: Arc<LoadFn<K, C>>) {
-        let settings = self.registry.settings();
-        let limit = settings.load_timeout;
-        // The user's function runs inside the time limit, and inside this task.
-        let load = time::timeout(limit, async { load(self.key.clone()).await });
-        let session = match load.await {
-            Ok(Ok(Some((owner, _)))) if owner != self.key => Err(load_failed(ForeignLogin)),
-            Ok(Ok(found)) => {
-                let session = settings.make(&self.key);
-                if let Some((_, credential)) = found {
-                    session.login(credential);
-                }
-                Ok(session)
-            }
-            Ok(Err(error)) => Err(load_failed(error)),
-            Err(_) => Err(load_failed(LoadTimedOut(limit))),
+    async fn run(mut self, source: Arc<dyn Source<K, C>>) {
+        let limit = self.registry.settings().load_timeout;
+        let opened = self.registry.settings().make(&self.key);
+        let load = source.load(self.key.clone(), opened.clone());
+        let outcome = match time::timeout(limit, load).await {
+            Ok(Ok(())) => Ok(opened),
+            Ok(Err(error)) => Err(storage_failed(error)),
+            Err(_) => Err(storage_failed(LoadTimedOut(limit))),
         };
-        self.settle(session);
+        self.settle(outcome);
     }
 
-    fn settle(&mut self, outcome: Result<Session<C>, Error>) {
+    fn settle(&mut self, outcome: Result<Opened<C>, Error>) {
         self.is_settled = true;
         self.registry.opened(&self.key, &self.opening, outcome);
     }
@@ -124,7 +111,7 @@ where
 {
     fn drop(&mut self) {
         if !self.is_settled {
-            self.settle(Err(load_failed(LoadInterrupted)));
+            self.settle(Err(storage_failed(LoadInterrupted)));
         }
     }
 }
@@ -138,16 +125,6 @@ impl fmt::Display for LoadTimedOut {
 }
 
 impl error::Error for LoadTimedOut {}
-
-// === impl ForeignLogin ===
-
-impl fmt::Display for ForeignLogin {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.write_str("the load returned the login of another key")
-    }
-}
-
-impl error::Error for ForeignLogin {}
 
 // === impl LoadInterrupted ===
 

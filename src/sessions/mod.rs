@@ -61,6 +61,10 @@
 //! # Ok(()) }
 //! ```
 //!
+//! With the feature `store`, `SessionsBuilder::stored` keeps the logins in a store: a user who is
+//! not in memory is found there, and replicas share the logins. Without it, a login lasts as long
+//! as the process, or is found by a function of the application ([`SessionsBuilder::load`]).
+//!
 //! # Guarantees
 //!
 //! They go on from those of [sessions](crate::session#guarantees) and
@@ -93,6 +97,9 @@ mod select;
 mod service;
 mod settings;
 mod shard;
+mod source;
+#[cfg(feature = "store")]
+mod stored;
 mod table;
 mod tenant;
 

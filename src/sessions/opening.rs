@@ -5,11 +5,11 @@ use std::sync::{
 
 use tokio::sync::watch;
 
-use crate::{error::Error, session::handle::Session};
+use crate::{error::Error, sessions::source::Opened};
 
 /// A session whose login is being loaded. All callers that ask for its key wait for this.
 pub(super) struct Opening<C> {
-    outcome: OnceLock<Result<Session<C>, Error>>,
+    outcome: OnceLock<Result<Opened<C>, Error>>,
     /// Whether the key was logged out meanwhile. Written under the lock of the key's shard.
     logged_out: AtomicBool,
     done: watch::Sender<()>,
@@ -40,7 +40,7 @@ impl<C> Opening<C> {
     /// Waits for the outcome. The call itself subscribes.
     pub(super) fn wait(
         self: &Arc<Self>,
-    ) -> impl Future<Output = Result<Session<C>, Error>> + use<C> {
+    ) -> impl Future<Output = Result<Opened<C>, Error>> + use<C> {
         let mut done = self.done.subscribe();
         let opening = self.clone();
         async move {
@@ -55,7 +55,7 @@ impl<C> Opening<C> {
         }
     }
 
-    pub(super) fn settle(&self, outcome: Result<Session<C>, Error>) {
+    pub(super) fn settle(&self, outcome: Result<Opened<C>, Error>) {
         drop(self.outcome.set(outcome));
         self.done.send_replace(());
     }

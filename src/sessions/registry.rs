@@ -12,11 +12,11 @@ use tokio::time::Instant;
 use crate::{
     credential::contract::Credential,
     error::Error,
-    session::handle::Session,
     sessions::{
         opening::Opening,
         settings::RegistrySettings,
         shard::{Content, Shard},
+        source::Opened,
         table::{PlaceId, Tier},
         tenant::{Due, Limits, Lookup, Moment, Slot, Tenant},
     },
@@ -74,7 +74,7 @@ impl<K, C> Registry<K, C> {
         Limits {
             idle_timeout: self.settings.idle_timeout,
             lifetime: self.settings.lifetime,
-            loads: self.settings.load.is_some(),
+            loads: self.settings.source.is_some(),
         }
     }
 
@@ -113,9 +113,9 @@ where
 
     /// Makes the session of a key without a load, unless the registry has come to have the key.
     pub(super) fn insert_new(&self, key: &K) -> Result<Lookup<C>, Error> {
-        let session = self.settings.make(key);
-        let entry = Slot::Open(Tenant::new(session.clone(), self.now()));
-        Ok(self.insert(key, entry, Tier::Guest)?.unwrap_or(Lookup::Open(session)))
+        let opened = self.settings.make(key);
+        let entry = Slot::Open(Tenant::new(opened.clone(), self.now()));
+        Ok(self.insert(key, entry, Tier::Guest)?.unwrap_or(Lookup::Open(opened)))
     }
 
     /// Finds the session of a key, and makes sure that a load in progress ends logged out.
@@ -159,8 +159,8 @@ where
         }
         let swept = content.sweep(place, limits, now);
         drop(content);
-        for (session, login, reason) in swept.ended {
-            session.end_login(login, &reason);
+        for (opened, login, reason) in swept.ended {
+            opened.end_login(login, &reason);
         }
         self.removed(swept.forgotten.len());
         true
@@ -176,13 +176,13 @@ where
         &self,
         key: &K,
         opening: &Arc<Opening<C>>,
-        outcome: Result<Session<C>, Error>,
+        outcome: Result<Opened<C>, Error>,
     ) {
         let (hash, shard) = self.shard_of(key);
         let mut must_end = false;
         let removed = loop {
-            if let (true, Ok(session)) = (must_end, &outcome) {
-                drop(session.logout());
+            if let (true, Ok(opened)) = (must_end, &outcome) {
+                drop(opened.log_out());
             }
             let mut content = shard.lock();
             // Read under the lock under which a logout writes it: a logout that comes later finds
@@ -193,8 +193,8 @@ where
             }
             let Some(id) = content.table.find(hash, key) else { break None };
             break match &outcome {
-                Ok(session) => {
-                    let tenant = Tenant::new(session.clone(), self.now());
+                Ok(opened) => {
+                    let tenant = Tenant::new(opened.clone(), self.now());
                     let tier = tenant.tier();
                     *content.table.value_mut(id) = Slot::Open(tenant);
                     content.table.touch(id, tier);
@@ -250,8 +250,8 @@ where
     /// Ends a login that has reached a limit, before its session is handed out. Without a lock: the
     /// end of a login may run the user's code.
     fn end(lookup: &Lookup<C>, due: &Due) {
-        if let (Lookup::Open(session), Due::End(login, reason)) = (lookup, due) {
-            session.end_login(*login, reason);
+        if let (Lookup::Open(opened), Due::End(login, reason)) = (lookup, due) {
+            opened.end_login(*login, reason);
         }
     }
 

@@ -26,9 +26,9 @@ use crate::{
 /// # Errors
 ///
 /// The error of the inner service, unchanged, or an [`Error`](crate::Error):
-/// [`LoadFailed`](crate::ErrorKind::LoadFailed) or [`Overloaded`](crate::ErrorKind::Overloaded) if
-/// there is no session for the key. A request without a key goes to the inner service without a
-/// session.
+/// [`StorageFailed`](crate::ErrorKind::StorageFailed) or
+/// [`Overloaded`](crate::ErrorKind::Overloaded) if there is no session for the key. A request
+/// without a key goes to the inner service without a session.
 ///
 /// # Cancel safety
 ///
@@ -92,8 +92,8 @@ where
             return ResponseFuture::called(self.inner.call(Request::from_parts(head, body)));
         };
         match self.sessions.0.look_up(&key) {
-            Ok(Lookup::Open(session)) => {
-                head.extensions.insert(session);
+            Ok(Lookup::Open(opened)) => {
+                head.extensions.insert(opened.session);
                 ResponseFuture::called(self.inner.call(Request::from_parts(head, body)))
             }
             Ok(Lookup::Opening(opening)) => {

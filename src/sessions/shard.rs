@@ -1,9 +1,10 @@
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     identity::Login,
-    session::{EndReason, Forgotten, handle::Session},
+    session::{EndReason, Forgotten},
     sessions::{
+        source::{LoginRecord, Opened},
         table::{PlaceId, Removed, Table, Tier},
         tenant::{Due, Limits, Lookup, Moment, Slot},
     },
@@ -25,7 +26,7 @@ pub(super) struct Content<K, C> {
 /// The work that a slice of a sweep leaves for after the lock.
 pub(super) struct Swept<K, C> {
     /// Logins that have reached a limit.
-    pub(super) ended: Vec<(Session<C>, Login, EndReason)>,
+    pub(super) ended: Vec<(Opened<C>, Login, EndReason)>,
     /// Dropped without the lock, since the drop of a key or a credential may run the user's code.
     pub(super) forgotten: Vec<ForgottenEntry<K, C>>,
 }
@@ -34,6 +35,7 @@ pub(super) struct Swept<K, C> {
 pub(super) struct ForgottenEntry<K, C> {
     _key: K,
     _session: Forgotten<C>,
+    _record: Option<Arc<dyn LoginRecord<C>>>,
 }
 
 /// The entries that a sweep visits while it holds a lock once.
@@ -89,7 +91,7 @@ impl<K: Eq, C> Content<K, C> {
             match tenant.due(limits, now) {
                 Due::Nothing => {}
                 Due::End(login, reason) => {
-                    swept.ended.push((tenant.session.clone(), login, reason));
+                    swept.ended.push((tenant.opened.clone(), login, reason));
                 }
                 Due::Forget => swept.forgotten.extend(self.forget(id, Tier::Guest)),
             }
@@ -105,13 +107,18 @@ impl<K: Eq, C> Content<K, C> {
         let hash = self.table.hash(id);
         let Removed { key, value } = self.table.remove(id);
         let value = match value {
-            Slot::Open(mut tenant) => match tenant.session.forget() {
-                Ok(session) => return Some(ForgottenEntry { _key: key, _session: session }),
-                Err(session) => {
-                    tenant.session = session;
-                    Slot::Open(tenant)
+            Slot::Open(mut tenant) => {
+                let Opened { session, record } = tenant.opened;
+                match session.forget() {
+                    Ok(_session) => {
+                        return Some(ForgottenEntry { _key: key, _session, _record: record });
+                    }
+                    Err(session) => {
+                        tenant.opened = Opened { session, record };
+                        Slot::Open(tenant)
+                    }
                 }
-            },
+            }
             opening @ Slot::Opening(_) => opening,
         };
         self.table.insert(hash, key, value, tier);
@@ -140,7 +147,7 @@ impl<K: Eq, C> Content<K, C> {
                 }
                 continue;
             }
-            let (is_held, present) = (tenant.session.is_held(), tenant.tier());
+            let (is_held, present) = (tenant.opened.session.is_held(), tenant.tier());
             if is_held {
                 tenant.last_used = now;
             }

@@ -2,8 +2,8 @@ use std::{sync::Arc, time::Duration};
 
 use crate::{
     identity::Login,
-    session::{EndReason, handle::Session},
-    sessions::{opening::Opening, table::Tier},
+    session::EndReason,
+    sessions::{opening::Opening, source::Opened, table::Tier},
 };
 
 /// The value of a key in the registry.
@@ -15,7 +15,7 @@ pub(super) enum Slot<C> {
 
 /// A session in the registry.
 pub(super) struct Tenant<C> {
-    pub(super) session: Session<C>,
+    pub(super) opened: Opened<C>,
     pub(super) last_used: Moment,
     /// The login that the registry saw last, and since when.
     login: Option<(Login, Moment)>,
@@ -23,7 +23,7 @@ pub(super) struct Tenant<C> {
 
 /// The answer for a key.
 pub(super) enum Lookup<C> {
-    Open(Session<C>),
+    Open(Opened<C>),
     Opening(Arc<Opening<C>>),
 }
 
@@ -59,7 +59,7 @@ impl<C> Slot<C> {
     pub(super) fn lookup(&self) -> Lookup<C> {
         match self {
             Self::Opening(opening) => Lookup::Opening(opening.clone()),
-            Self::Open(tenant) => Lookup::Open(tenant.session.clone()),
+            Self::Open(tenant) => Lookup::Open(tenant.opened.clone()),
         }
     }
 }
@@ -67,15 +67,15 @@ impl<C> Slot<C> {
 // === impl Tenant ===
 
 impl<C> Tenant<C> {
-    pub(super) fn new(session: Session<C>, now: Moment) -> Self {
-        let mut tenant = Self { session, last_used: now, login: None };
+    pub(super) fn new(opened: Opened<C>, now: Moment) -> Self {
+        let mut tenant = Self { opened, last_used: now, login: None };
         tenant.observe(now);
         tenant
     }
 
     /// Notes the login of the session, which may have begun without a call of the registry.
     pub(super) fn observe(&mut self, now: Moment) {
-        let login = self.session.current_login();
+        let login = self.opened.session.current_login();
         if login != self.login.map(|(login, _)| login) {
             self.login = login.map(|login| (login, now));
         }
@@ -89,7 +89,7 @@ impl<C> Tenant<C> {
     /// Observes the session, and decides what is due. A session that is held is in use now.
     pub(super) fn due(&mut self, limits: Limits, now: Moment) -> Due {
         self.observe(now);
-        let is_held = self.session.is_held();
+        let is_held = self.opened.session.is_held();
         if is_held {
             self.last_used = now;
         }
@@ -104,7 +104,7 @@ impl<C> Tenant<C> {
                     Due::Nothing
                 }
             }
-            None if !is_held && idle >= LINGER => Due::Forget,
+            None if !is_held && idle >= LINGER && self.is_saved() => Due::Forget,
             None => Due::Nothing,
         }
     }
@@ -112,7 +112,13 @@ impl<C> Tenant<C> {
     /// Whether the session may be forgotten for another one.
     pub(super) fn may_be_forgotten(&mut self, limits: Limits, now: Moment) -> bool {
         self.observe(now);
-        !self.session.is_held() && (self.login.is_none() || limits.loads)
+        let is_safe = self.login.is_none() || limits.loads;
+        is_safe && !self.opened.session.is_held() && self.is_saved()
+    }
+
+    /// Whether the store has all of the login, if a store keeps it.
+    fn is_saved(&self) -> bool {
+        self.opened.record.as_ref().is_none_or(|record| record.is_saved())
     }
 }
 

@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
 # The OAuth 2 refreshers with a provider in another language: oidc-provider from npm, installed below target/.
+# Arguments choose tests.
 set -euo pipefail
 cd "$(dirname "$0")/../.."
 
@@ -19,4 +20,4 @@ fi
 # Node resolves modules relative to the script, so the script is copied beside them.
 cp tests/interop/oidc/provider.mjs "$installed/provider.mjs"
 
-OIDC_PROVIDER=$installed/provider.mjs cargo test --locked --features oauth2 --test oauth2_interop -- --ignored
+OIDC_PROVIDER=$installed/provider.mjs cargo test --locked --features oauth2 --test oauth2_interop -- --ignored --nocapture "$@"

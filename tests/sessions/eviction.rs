@@ -134,7 +134,7 @@ async fn loads_that_fail_give_their_places_back() {
         settle_tasks().await;
         assert_eq!(kind(sessions.get(&key("bob")).await), ErrorKind::Overloaded);
         loads.answer("ann", Err("down".into()));
-        assert_eq!(kind(caller.await.unwrap()), ErrorKind::LoadFailed);
+        assert_eq!(kind(caller.await.unwrap()), ErrorKind::StorageFailed);
         assert_eq!(sessions.len(), 0);
     }
 }

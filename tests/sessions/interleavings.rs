@@ -109,7 +109,7 @@ impl World {
                                 Ok(()) => {}
                                 Err(error) => assert!(matches!(
                                     error.kind(),
-                                    ErrorKind::LoadFailed | ErrorKind::Overloaded
+                                    ErrorKind::StorageFailed | ErrorKind::Overloaded
                                 )),
                             },
                             2 => drop(sessions.remove(&user)),

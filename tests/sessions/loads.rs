@@ -76,7 +76,7 @@ async fn a_load_that_fails_fails_all_its_callers_and_the_next_call_tries_again()
     loads.answer("ann", Err("the database is down".into()));
     for caller in callers {
         let error = caller.await.unwrap().unwrap_err();
-        assert_eq!(error.kind(), ErrorKind::LoadFailed);
+        assert_eq!(error.kind(), ErrorKind::StorageFailed);
         assert_eq!(root_cause(&error).to_string(), "the database is down");
     }
     assert!(sessions.is_empty());
@@ -95,7 +95,7 @@ async fn a_load_that_returns_another_key_fails_its_callers() {
     let caller = tokio::spawn(sessions.get(&key("ann")));
     settle_tasks().await;
     loads.answer("ann", Ok(Some((key("bob"), token("bobs")))));
-    assert_eq!(kind(caller.await.unwrap()), ErrorKind::LoadFailed);
+    assert_eq!(kind(caller.await.unwrap()), ErrorKind::StorageFailed);
     assert!(sessions.is_empty());
     assert!(ends.read().is_empty());
 }
@@ -106,7 +106,7 @@ async fn a_load_that_hangs_ends_by_its_time_limit() {
     let loads = ManualLoads::default();
     let sessions = loads.put_into(builder(template)).load_timeout(Duration::from_secs(3)).build();
     let before = Instant::now();
-    assert_eq!(kind(sessions.get(&key("ann")).await), ErrorKind::LoadFailed);
+    assert_eq!(kind(sessions.get(&key("ann")).await), ErrorKind::StorageFailed);
     assert_eq!(before.elapsed().as_secs(), 3);
     assert!(sessions.is_empty());
 }
@@ -127,7 +127,7 @@ async fn a_load_that_panics_fails_its_callers_alone() {
                 }
             })
             .build();
-        assert_eq!(kind(sessions.get(&key("ann")).await), ErrorKind::LoadFailed);
+        assert_eq!(kind(sessions.get(&key("ann")).await), ErrorKind::StorageFailed);
         assert!(sessions.get(&key("ann")).await.is_ok());
     }
 }
@@ -147,7 +147,7 @@ fn a_load_whose_runtime_ends_fails_its_callers() {
         sessions.get(&key("ann"))
     };
     drop(runtime);
-    assert_eq!(kind(crate::support::poll_without_runtime(caller)), ErrorKind::LoadFailed);
+    assert_eq!(kind(crate::support::poll_without_runtime(caller)), ErrorKind::StorageFailed);
     assert!(sessions.is_empty());
 }
 
@@ -189,7 +189,7 @@ async fn a_logout_whose_load_fails_says_so() {
     let logout = tokio::spawn(sessions.logout(&key("ann")));
     settle_tasks().await;
     loads.answer("ann", Err("down".into()));
-    assert_eq!(logout.await.unwrap().unwrap_err().kind(), ErrorKind::LoadFailed);
+    assert_eq!(logout.await.unwrap().unwrap_err().kind(), ErrorKind::StorageFailed);
 }
 
 #[tokio::test(start_paused = true)]

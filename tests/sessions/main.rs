@@ -11,4 +11,6 @@ mod layer;
 mod limits;
 mod loads;
 mod logins;
+#[cfg(feature = "store")]
+mod stored;
 mod users;

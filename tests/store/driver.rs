@@ -3,19 +3,70 @@
 use std::{
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
 use tokio::{sync::Semaphore, time};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token, refresher_fn,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
+    refresher::BoxFuture,
+    refresher_fn,
     session::{EndReason, EndedLogin, Phase},
-    store::{Memory, OnOutage, Store, StoreErrorKind, Stored, Swapped},
+    store::{
+        Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
+        Version,
+    },
 };
 
 use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
+
+/// A memory behind a line that delays answers to loads, and fails leases.
+#[derive(Clone)]
+struct Line {
+    memory: Arc<Memory>,
+    /// Extensions of a lease fail.
+    is_cut: Arc<AtomicBool>,
+    /// An answer to a load that was asked under a lease waits for a permit.
+    gate: Arc<Semaphore>,
+    is_leased: Arc<AtomicBool>,
+}
+
+impl Store for Line {
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Box::pin(async move {
+            let record = self.memory.load(name).await;
+            if self.is_leased.load(Ordering::SeqCst) {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            record
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        name: &'a str,
+        seen: Option<Version>,
+        next: Option<Bytes>,
+    ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
+        self.memory.swap(name, seen, next)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<Leased, StoreError>> {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::unavailable("the line is cut")) });
+        }
+        self.is_leased.store(true, Ordering::SeqCst);
+        self.memory.lease(name, holder, ttl)
+    }
+}
 
 fn down() -> Faults {
     Faults { down: true, ..Faults::default() }
@@ -105,6 +156,24 @@ async fn g15_a_save_that_fails_is_reported_and_made_before_the_next_exchange() {
     assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
     session.refresh().await.unwrap();
     assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g15_a_save_is_tried_again_after_its_report_has_panicked() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let driver = Stored::builder(endpoint.clone(), store.clone(), "ann")
+        .on_save_error(|_| panic!("a panic of the application"))
+        .build();
+    let session = Session::builder(driver.clone()).build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    store.set(Faults { read_only: true, ..Faults::default() });
+    session.refresh().await.unwrap();
+    let holder = store.memory().lease("ann", "other", Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(holder, Leased::Busy(_)), "the lease is kept");
+    store.heal();
+    time::sleep(Duration::from_secs(10)).await;
+    assert!(driver.is_saved());
+    assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,6 +268,41 @@ async fn g16_a_replica_dies_in_mid_exchange_and_another_one_goes_on_after_its_le
     session.refresh().await.unwrap();
     assert!(start.elapsed() > Duration::from_secs(9) && start.elapsed() < Duration::from_secs(11));
     assert_eq!(endpoint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g16_a_lease_that_another_replica_had_in_between_counts_as_lost() {
+    let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+    let line = Line {
+        memory: memory.clone(),
+        is_cut: Arc::default(),
+        gate: Arc::new(Semaphore::new(0)),
+        is_leased: Arc::default(),
+    };
+    let driver = Stored::builder(endpoint.clone(), line.clone(), "ann")
+        .lease_ttl(Duration::from_secs(3))
+        .operation_timeout(Duration::from_secs(60))
+        .build();
+    let session = Session::builder(driver.clone()).build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    let refresh = tokio::spawn(session.refresh());
+    settle().await;
+    assert!(line.is_leased.load(Ordering::SeqCst), "it looks again under its lease");
+
+    // Its lease runs out, and another replica has one in the meantime.
+    line.is_cut.store(true, Ordering::SeqCst);
+    time::sleep(Duration::from_secs(4)).await;
+    let (other, theirs) = replica(&endpoint, memory);
+    theirs.open(&other).await.unwrap();
+    other.refresh().await.unwrap();
+    line.is_cut.store(false, Ordering::SeqCst);
+    time::sleep(Duration::from_secs(2)).await;
+
+    // The answer is from before that.
+    line.gate.add_permits(100);
+    refresh.await.unwrap().unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+    assert_eq!(access_token(&session).as_deref(), Some("at-102"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -732,7 +836,7 @@ async fn a_follower_takes_over_refreshes_logouts_and_logins_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_driver_adds_no_flight_where_a_stored_credential_is_rejected_by_nobody() {
+async fn the_driver_starts_no_flight_of_its_own_for_a_usable_credential() {
     let store = Faulty::default();
     let (endpoint, session, driver) = logged_in(&store, true).await;
     let follow = tokio::spawn(driver.follow(&session));

@@ -12,7 +12,7 @@ use tokio::{
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
-    observe::{event::EventKind, outcome::StoreOperation},
+    observe::{event::EventKind, observers::catch, outcome::StoreOperation},
     refresher::contract::BoxFuture,
     session::{WeakSession, handle::Session},
     store::{
@@ -336,7 +336,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 if failures == ATTEMPTS {
                     self.report_save_failed(error);
                     if let Some(hook) = &self.settings.on_save_error {
-                        hook(error);
+                        catch(|| hook(error));
                     }
                 }
             }

@@ -1,5 +1,5 @@
 // oidc-provider on loopback, with rotation and reuse detection, an API that accepts its tokens, and a control interface
-// for tests: POST /expire, /revoke, /stop, /start, /login, and GET /books for the counts of requests. The process exits
+// for tests: POST /expire, /revoke, /stop, /start, /slow, /fast, /login, and GET /books for the counts of requests. The process exits
 // when its standard input closes.
 import { createServer } from 'node:http';
 import { Provider } from 'oidc-provider';
@@ -8,6 +8,8 @@ const client = { client_id: 'app', client_secret: process.argv[2], token_endpoin
 const books = { sent: {}, answered: {} };
 let live = new Set();
 let grant;
+// Milliseconds before a token is answered.
+let delay = 0;
 
 const port = await new Promise((found) => {
   const probe = createServer().listen(0, '127.0.0.1', () => {
@@ -35,6 +37,7 @@ const provider = new Provider(`http://127.0.0.1:${port}`, {
 provider.on('access_token.saved', (token) => live.add(token.jti));
 provider.on('client_credentials.saved', (token) => live.add(token.jti));
 provider.use(async (ctx, next) => {
+  if (delay > 0 && ctx.path === '/token') await new Promise((done) => setTimeout(done, delay));
   await next();
   if (ctx.oidc?.route === 'token') {
     const sent = ctx.oidc.params?.refresh_token;
@@ -76,6 +79,14 @@ const commands = {
   },
   async start() {
     await listen();
+    return '';
+  },
+  async slow() {
+    delay = 700;
+    return '';
+  },
+  async fast() {
+    delay = 0;
     return '';
   },
   async books() {

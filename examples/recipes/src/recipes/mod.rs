@@ -7,6 +7,7 @@ pub mod jsonrpsee_client;
 pub mod kube_client;
 pub mod octocrab_client;
 pub mod otlp_exporter;
+pub mod otlp_interceptor;
 pub mod reqwest_client;
 pub mod reqwest_middleware_client;
 pub mod tonic_client;

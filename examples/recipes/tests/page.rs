@@ -1,0 +1,43 @@
+//! The page of recipes shows the code of this package.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+use std::{fs, path::Path};
+
+const PAGE: &str = include_str!("../../../docs/recipes.md");
+
+#[test]
+fn each_block_of_the_page_is_in_a_file_of_this_package() {
+    let source = Path::new(env!("CARGO_MANIFEST_DIR")).join("src");
+    let folders = ["bin", "recipes"].map(|folder| fs::read_dir(source.join(folder)).unwrap());
+    let files: Vec<_> = folders
+        .into_iter()
+        .flatten()
+        .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
+        .collect();
+    let blocks: Vec<_> = PAGE.split("```rust,ignore\n").skip(1).collect();
+    assert_eq!(blocks.len(), 7);
+    for block in blocks {
+        let (block, _) = block.split_once("```").unwrap();
+        assert!(files.iter().any(|file| file.contains(block)), "no file has this:\n{block}");
+    }
+}
+
+#[test]
+fn a_quickstart_has_at_most_15_lines() {
+    let quickstarts: Vec<_> = PAGE.split("```rust,ignore\n").skip(1).take(3).collect();
+    for quickstart in quickstarts {
+        let (quickstart, _) = quickstart.split_once("```").unwrap();
+        let lines = quickstart.lines().filter(|line| !line.is_empty()).count();
+        assert!(lines <= 15, "{lines} lines:\n{quickstart}");
+    }
+}
+
+#[test]
+fn each_recipe_is_in_the_table() {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("src/recipes");
+    for file in fs::read_dir(folder).unwrap() {
+        let name = file.unwrap().file_name().into_string().unwrap();
+        assert!(name == "mod.rs" || PAGE.contains(&format!("`{name}`")), "{name}");
+    }
+}
