@@ -82,8 +82,8 @@
 //! except those that wait for the flight or the hook. An observer that has to do I/O hands the
 //! event to a channel.
 //!
-//! A request with a usable credential causes no event. It costs the same with and without an
-//! observer.
+//! A request with a usable credential causes no event, unless it starts a renewal that is due. It
+//! costs the same with and without an observer.
 //!
 //! # Calls from an observer
 //!
