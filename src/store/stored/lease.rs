@@ -101,8 +101,7 @@ impl<S: Store> Leasing<S> {
                     time::sleep(ttl / 3).await;
                     let asked = Instant::now();
                     let lease = store.lease(&name, &holder, ttl);
-                    let lasts = match health.within(StoreOperation::Lease, limit, lease).await
-                    {
+                    let lasts = match health.within(StoreOperation::Lease, limit, lease).await {
                         Ok(Leased::Held) => Term::of(&term).extend(asked + ttl),
                         Ok(Leased::Busy(_)) => Term::of(&term).end(),
                         Err(_) => Term::of(&term).lasts(),
