@@ -5,6 +5,7 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
+    observe::event::EventKind,
     refresher::contract::Refresher,
     session::{
         engine::Engine,
@@ -18,7 +19,7 @@ use crate::{
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
-pub(crate) struct Forgotten<C>(#[expect(dead_code, reason = "dropped by its owner")] Engine<C>);
+pub(crate) struct Forgotten<C>(Engine<C>);
 
 // === impl Session ===
 
@@ -48,6 +49,15 @@ impl<C: Credential> Session<C> {
             _ if state.login != login => Step::stay(()),
             _ => state.end(reason.clone()),
         }));
+    }
+}
+
+// === impl Forgotten ===
+
+impl<C> Forgotten<C> {
+    /// Tells the observers of the session. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
     }
 }
 

@@ -10,6 +10,7 @@ use tower_refresh::{
     extension::NoReplay,
     observe::{Observer, tracing::TracingObserver},
     session::SessionBuilder,
+    sessions::Sessions,
     store::Stored,
 };
 use tracing::Instrument;
@@ -36,6 +37,7 @@ pub(crate) async fn tell(
     stage.the_upstream_rejects_new_tokens().await?;
     stage.requests_are_late_marked_and_dropped().await?;
     stage.logins_begin_and_end().await?;
+    stage.a_registry_is_full().await?;
     stage.replicas_share_a_store().await?;
     stage.the_store_is_in_trouble().await?;
     // Hooks and savers end in tasks of their own.
@@ -148,6 +150,16 @@ impl<M: Observer + Clone> Stage<'_, M> {
         session.login(token(0));
         self.auth.answer(Answer::Revoked);
         assert!(send(&client).await?.is_err());
+        Ok(())
+    }
+
+    async fn a_registry_is_full(&self) -> Result<(), BoxError> {
+        let sessions =
+            Sessions::<u32>::builder(self.session("user").template()).capacity(1).build();
+        drop(sessions.get(&1).await?);
+        // Takes the place of a session without a login, and keeps it.
+        sessions.login(&2, token(0)).await?;
+        assert!(sessions.get(&3).await.is_err());
         Ok(())
     }
 
