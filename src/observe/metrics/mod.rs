@@ -43,8 +43,8 @@
 //! | `tower_refresh.requests.refused` | counter | requests | `kind` | requests that failed with an error of the session |
 //! | `tower_refresh.refreshes.held_off` | counter | refreshes | `cause` | refreshes that were due and did not start |
 //! | `tower_refresh.sessions` | gauge | sessions | | sessions in memory now |
-//! | `tower_refresh.sessions.evicted` | counter | sessions | | sessions that a registry forgot for others |
-//! | `tower_refresh.sessions.refused` | counter | sessions | | sessions for which a registry had no place |
+//! | `tower_refresh.evictions` | counter | sessions | | sessions that a registry forgot for others |
+//! | `tower_refresh.sessions_refused` | counter | sessions | | sessions for which a registry had no place |
 //! | `tower_refresh.logins.started` | counter | logins | | logins |
 //! | `tower_refresh.logins.ended` | counter | logins | `how` | logins that ended |
 //! | `tower_refresh.hook.duration` | histogram | seconds | `outcome` | hooks of ended logins |

@@ -12,7 +12,10 @@ use crate::identity::SessionId;
 /// A subscriber is the user's code, and it is told of each clone and each drop of a span. Both take
 /// place outside of the lock: what is cloned under it is an `Arc`.
 #[derive(Clone, Debug, Default)]
-pub(super) struct FlightSpans(Arc<Mutex<HashMap<(SessionId, u64), Arc<Span>>>>);
+pub(super) struct FlightSpans(Arc<Mutex<OpenSpans>>);
+
+/// By the session and the number of the flight.
+type OpenSpans = HashMap<(SessionId, u64), Arc<Span>>;
 
 // === impl FlightSpans ===
 
@@ -33,7 +36,7 @@ impl FlightSpans {
         span.map(Arc::unwrap_or_clone)
     }
 
-    fn spans(&self) -> MutexGuard<'_, HashMap<(SessionId, u64), Arc<Span>>> {
+    fn spans(&self) -> MutexGuard<'_, OpenSpans> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
