@@ -65,7 +65,7 @@ pub enum EventKind<'a> {
     LoginEnded {
         /// The login that is over.
         login: Login,
-        /// The generation of its last credential.
+        /// The generation of its last credential, or that of an earlier login's if it had none.
         generation: Generation,
         /// How the login ended.
         how: LoginEnding<'a>,
