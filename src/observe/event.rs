@@ -28,6 +28,16 @@ pub struct Event<'a> {
 pub enum EventKind<'a> {
     /// A session was built. The first event of a session.
     SessionCreated,
+    /// A registry forgot the session, because another one needed its place. The login has not
+    /// ended. Only with the feature `sessions`.
+    SessionEvicted,
+    /// A registry is full: it could forget no session, and refused one more. The event belongs to
+    /// no session. Only with the feature `sessions`.
+    #[non_exhaustive]
+    SessionsFull {
+        /// The capacity of the registry, in sessions.
+        capacity: usize,
+    },
     /// The last handle, service and flight of a session are gone. The last event of a session,
     /// except for a hook or a save that still runs.
     SessionDropped,
@@ -55,7 +65,7 @@ pub enum EventKind<'a> {
     LoginEnded {
         /// The login that is over.
         login: Login,
-        /// The generation of its last credential.
+        /// The generation of its last credential, or that of an earlier login's if it had none.
         generation: Generation,
         /// How the login ended.
         how: LoginEnding<'a>,

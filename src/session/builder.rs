@@ -92,7 +92,8 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// The name is not a secret. Refreshers get it in
     /// [`RefreshContext::session_name`](crate::RefreshContext::session_name), hooks in
-    /// [`EndedLogin::session_name`].
+    /// [`EndedLogin::session_name`], and observers in
+    /// [`Event::session_name`](crate::observe::Event::session_name).
     ///
     /// ```
     /// # use tower_refresh::session::SessionBuilder;

@@ -231,7 +231,9 @@ impl<C: Credential> Session<C> {
         };
         let (at_hand, awaited) = match admission {
             Admission::Send(entry, _) => {
-                self.renew();
+                if self.0.snapshot().wants_renewal(|| self.wall()) {
+                    self.renew();
+                }
                 (Some(entry.credential().clone()), Ok(Acquisition { login, flight: None }))
             }
             Admission::Wait(flight) => (None, Ok(Acquisition { login, flight: Some(flight) })),

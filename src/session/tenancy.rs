@@ -5,12 +5,13 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
+    observe::event::EventKind,
     refresher::contract::Refresher,
     session::{engine::Engine, handle::Session, machine::state::Phase, template::SessionTemplate},
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
-pub(crate) struct Forgotten<C>(#[expect(dead_code, reason = "dropped by its owner")] Engine<C>);
+pub(crate) struct Forgotten<C>(Engine<C>);
 
 // === impl Session ===
 
@@ -29,6 +30,15 @@ impl<C> Session<C> {
     /// gone.
     pub(crate) fn forget(self) -> Result<Forgotten<C>, Self> {
         Arc::try_unwrap(self.0).map(Forgotten).map_err(Self)
+    }
+}
+
+// === impl Forgotten ===
+
+impl<C> Forgotten<C> {
+    /// Tells the observers of the session. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
     }
 }
 

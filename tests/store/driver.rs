@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Semaphore, time};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshErrorKind, Session, Token,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
     refresher::BoxFuture,
     refresher_fn,
     session::{EndReason, EndedLogin, Phase, WeakSession},
@@ -482,6 +482,46 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
         store.heal();
         assert_eq!(stored(&store).await, None, "nothing is resurrected");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g18_a_logout_while_another_replica_acquires_its_first_credential_wins() {
+    let (store, gate) = (Faulty::default(), Arc::new(Semaphore::new(0)));
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let refresher = refresher_fn({
+        let gate = gate.clone();
+        move |_: RefreshContext| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.map_err(RefreshError::transient)?.forget();
+                Ok(Token::bearer("at-0")?)
+            }
+        }
+    });
+    let ours = Stored::new(refresher, store.clone(), "ann");
+    let session = Session::builder(ours.clone())
+        .acquire_on_demand(true)
+        .on_login_end({
+            let revoked = revoked.clone();
+            move |end: EndedLogin| {
+                let token = end.credential().map(|token| token.access_token().to_owned());
+                revoked.lock().unwrap().extend(token);
+                async {}
+            }
+        })
+        .build();
+    assert_eq!(ours.open(&session).await.unwrap(), None);
+    let waiter = tokio::spawn(session.acquire());
+    settle().await;
+    let (other, driver) = replica(&Endpoint::default(), store.clone());
+    driver.logout(&other).await.unwrap();
+    gate.add_permits(1);
+    drop(waiter.await.unwrap().unwrap_err());
+    settle().await;
+    assert!(store.memory().load("ann").await.unwrap().is_some(), "the tombstone");
+    assert_eq!(stored(&store).await, None);
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
+    assert_eq!(*revoked.lock().unwrap(), ["at-0"]);
 }
 
 #[tokio::test(start_paused = true)]

@@ -170,7 +170,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     /// # Errors
     ///
     /// [`NotSaved`] gives the credential back. The session stays as it is. Where the store gave no
-    /// answer, other processes may find the credential nevertheless.
+    /// answer, other processes may find the credential nevertheless, and use its refresh token up.
     ///
     /// # Panics
     ///
