@@ -33,7 +33,7 @@ pub(crate) struct Reporter {
 struct Watched(Option<Arc<dyn Observer>>);
 
 /// Runs code of an observer. A panic of it ends here.
-fn catch(run: impl FnOnce()) {
+pub(crate) fn catch(run: impl FnOnce()) {
     // An observer that panics half-way may be in a state that it does not expect. That is its own
     // concern: the session reads nothing from it.
     if let Err(payload) = catch_unwind(AssertUnwindSafe(run)) {

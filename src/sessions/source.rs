@@ -31,6 +31,7 @@ pub(super) trait LoginRecord<C>: Send + Sync {
     fn is_saved(&self) -> bool;
 
     /// Loads the login into its session.
+    #[allow(dead_code, reason = "a source over a store uses it")]
     fn open(self: Arc<Self>, session: Session<C>) -> BoxFuture<'static, Result<(), BoxError>>;
 
     /// Saves a credential and logs in with it.

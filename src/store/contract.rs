@@ -35,8 +35,8 @@ pub trait Store: Send + Sync + 'static {
     ) -> BoxFuture<'a, Result<Swapped, StoreError>>;
 
     /// Takes the lease of this name, extends it for the same holder, or gives it up where `ttl` is
-    /// zero. A lease ends by itself after its `ttl`. Giving up another holder's lease changes
-    /// nothing.
+    /// zero. A lease ends by itself after its `ttl`, or sooner where the store cannot express that
+    /// time. Giving up another holder's lease changes nothing.
     fn lease<'a>(
         &'a self,
         name: &'a str,

@@ -36,6 +36,9 @@ struct Shelf {
     lease: Option<(String, Instant)>,
 }
 
+/// A longer lease could end beyond the clock.
+const MAX_TTL: Duration = Duration::from_secs(u32::MAX as u64);
+
 // === impl Memory ===
 
 impl Memory {
@@ -86,7 +89,8 @@ impl Memory {
                 }
             }
             _ => {
-                *lease = (!ttl.is_zero()).then(|| (holder.to_owned(), now + ttl));
+                let until = now + ttl.min(MAX_TTL);
+                *lease = (!ttl.is_zero()).then(|| (holder.to_owned(), until));
                 Leased::Held
             }
         }

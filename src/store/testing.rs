@@ -73,6 +73,7 @@ macro_rules! __store_conformance_tests {
             a_lease_cannot_be_given_up_by_another_holder
             a_lease_ends_by_itself
             an_extended_lease_outlives_its_first_time
+            a_lease_of_any_length_is_taken
             one_of_many_concurrent_holders_gets_the_lease
             leases_of_several_names_are_independent
             a_lease_does_not_hinder_a_swap

@@ -119,6 +119,7 @@ fn g16_eight_processes_that_are_killed_at_random_reuse_no_token_while_redis_rest
         place: server.url(),
         endpoint: issuer.address.clone(),
         lease: LEASE,
+        lifetime: fleet::LIFETIME,
     };
     fleet.log_in(&runtime, server.store());
 

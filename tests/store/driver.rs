@@ -2,20 +2,72 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        Arc, Mutex, OnceLock,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, SystemTime},
 };
 
-use tokio::time;
+use bytes::Bytes;
+use tokio::{sync::Semaphore, time};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshErrorKind, Session, Token, refresher_fn,
-    session::{EndReason, EndedLogin, Phase},
-    store::{Memory, OnOutage, Store, StoreErrorKind, Stored, Swapped},
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
+    refresher::BoxFuture,
+    refresher_fn,
+    session::{EndReason, EndedLogin, Phase, WeakSession},
+    store::{
+        Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
+        Version,
+    },
 };
 
 use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
+
+/// A memory behind a line that delays answers to loads, and fails leases.
+#[derive(Clone)]
+struct Line {
+    memory: Arc<Memory>,
+    /// Extensions of a lease fail.
+    is_cut: Arc<AtomicBool>,
+    /// An answer to a load that was asked under a lease waits for a permit.
+    gate: Arc<Semaphore>,
+    is_leased: Arc<AtomicBool>,
+}
+
+impl Store for Line {
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        Box::pin(async move {
+            let record = self.memory.load(name).await;
+            if self.is_leased.load(Ordering::SeqCst) {
+                self.gate.acquire().await.unwrap().forget();
+            }
+            record
+        })
+    }
+
+    fn swap<'a>(
+        &'a self,
+        name: &'a str,
+        seen: Option<Version>,
+        next: Option<Bytes>,
+    ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
+        self.memory.swap(name, seen, next)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        ttl: Duration,
+    ) -> BoxFuture<'a, Result<Leased, StoreError>> {
+        if self.is_cut.load(Ordering::SeqCst) {
+            return Box::pin(async { Err(StoreError::unavailable("the line is cut")) });
+        }
+        self.is_leased.store(true, Ordering::SeqCst);
+        self.memory.lease(name, holder, ttl)
+    }
+}
 
 fn down() -> Faults {
     Faults { down: true, ..Faults::default() }
@@ -105,6 +157,24 @@ async fn g15_a_save_that_fails_is_reported_and_made_before_the_next_exchange() {
     assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
     session.refresh().await.unwrap();
     assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+}
+
+#[tokio::test(start_paused = true)]
+async fn g15_a_save_is_tried_again_after_its_report_has_panicked() {
+    let (store, endpoint) = (Faulty::default(), Endpoint::default());
+    let driver = Stored::builder(endpoint.clone(), store.clone(), "ann")
+        .on_save_error(|_| panic!("a panic of the application"))
+        .build();
+    let session = Session::builder(driver.clone()).build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    store.set(Faults { read_only: true, ..Faults::default() });
+    session.refresh().await.unwrap();
+    let holder = store.memory().lease("ann", "other", Duration::from_secs(1)).await.unwrap();
+    assert!(matches!(holder, Leased::Busy(_)), "the lease is kept");
+    store.heal();
+    time::sleep(Duration::from_secs(10)).await;
+    assert!(driver.is_saved());
+    assert_eq!(stored(&store).await.as_deref(), Some("at-101"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -199,6 +269,41 @@ async fn g16_a_replica_dies_in_mid_exchange_and_another_one_goes_on_after_its_le
     session.refresh().await.unwrap();
     assert!(start.elapsed() > Duration::from_secs(9) && start.elapsed() < Duration::from_secs(11));
     assert_eq!(endpoint.calls(), 1);
+}
+
+#[tokio::test(start_paused = true)]
+async fn g16_a_lease_that_another_replica_had_in_between_counts_as_lost() {
+    let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+    let line = Line {
+        memory: memory.clone(),
+        is_cut: Arc::default(),
+        gate: Arc::new(Semaphore::new(0)),
+        is_leased: Arc::default(),
+    };
+    let driver = Stored::builder(endpoint.clone(), line.clone(), "ann")
+        .lease_ttl(Duration::from_secs(3))
+        .operation_timeout(Duration::from_secs(60))
+        .build();
+    let session = Session::builder(driver.clone()).build();
+    driver.login(&session, token(1, true)).await.unwrap();
+    let refresh = tokio::spawn(session.refresh());
+    settle().await;
+    assert!(line.is_leased.load(Ordering::SeqCst), "it looks again under its lease");
+
+    // Its lease runs out, and another replica has one in the meantime.
+    line.is_cut.store(true, Ordering::SeqCst);
+    time::sleep(Duration::from_secs(4)).await;
+    let (other, theirs) = replica(&endpoint, memory);
+    theirs.open(&other).await.unwrap();
+    other.refresh().await.unwrap();
+    line.is_cut.store(false, Ordering::SeqCst);
+    time::sleep(Duration::from_secs(2)).await;
+
+    // The answer is from before that.
+    line.gate.add_permits(100);
+    refresh.await.unwrap().unwrap();
+    assert_eq!((endpoint.calls(), endpoint.reused()), (2, 0));
+    assert_eq!(access_token(&session).as_deref(), Some("at-102"));
 }
 
 #[tokio::test(start_paused = true)]
@@ -380,6 +485,46 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
 }
 
 #[tokio::test(start_paused = true)]
+async fn g18_a_logout_while_another_replica_acquires_its_first_credential_wins() {
+    let (store, gate) = (Faulty::default(), Arc::new(Semaphore::new(0)));
+    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let refresher = refresher_fn({
+        let gate = gate.clone();
+        move |_: RefreshContext| {
+            let gate = gate.clone();
+            async move {
+                gate.acquire().await.map_err(RefreshError::transient)?.forget();
+                Ok(Token::bearer("at-0")?)
+            }
+        }
+    });
+    let ours = Stored::new(refresher, store.clone(), "ann");
+    let session = Session::builder(ours.clone())
+        .acquire_on_demand(true)
+        .on_login_end({
+            let revoked = revoked.clone();
+            move |end: EndedLogin| {
+                let token = end.credential().map(|token| token.access_token().to_owned());
+                revoked.lock().unwrap().extend(token);
+                async {}
+            }
+        })
+        .build();
+    assert_eq!(ours.open(&session).await.unwrap(), None);
+    let waiter = tokio::spawn(session.acquire());
+    settle().await;
+    let (other, driver) = replica(&Endpoint::default(), store.clone());
+    driver.logout(&other).await.unwrap();
+    gate.add_permits(1);
+    drop(waiter.await.unwrap().unwrap_err());
+    settle().await;
+    assert!(store.memory().load("ann").await.unwrap().is_some(), "the tombstone");
+    assert_eq!(stored(&store).await, None);
+    assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
+    assert_eq!(*revoked.lock().unwrap(), ["at-0"]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn g18_a_logout_during_a_refresh_of_the_same_session_wins() {
     let (store, endpoint) = (Faulty::default(), Endpoint::default());
     let revoked = Arc::new(Mutex::new(Vec::new()));
@@ -476,6 +621,91 @@ async fn g18_a_logout_during_the_save_of_a_login_ends_it_and_its_credential_reac
     assert_eq!(*revoked.lock().unwrap(), ["at-1"]);
     store.heal();
     assert_eq!(stored(&store).await, None);
+}
+
+/// A session whose clock runs this once, when it is read for the n-th time after it was armed.
+fn with_intruder(
+    driver: &Driver<Arc<Memory>>,
+    intrude: impl Fn(&Session) + Send + Sync + 'static,
+) -> (Session, Arc<AtomicUsize>) {
+    let (countdown, itself) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let clock = {
+        let (countdown, itself) = (countdown.clone(), itself.clone());
+        move || {
+            let less = |count: usize| count.checked_sub(1);
+            let was = countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+            if was == Ok(1)
+                && let Some(session) = itself.get().and_then(WeakSession::upgrade)
+            {
+                intrude(&session);
+            }
+            SystemTime::now()
+        }
+    };
+    let session = Session::builder(driver.clone()).clock(clock).build();
+    itself.set(session.downgrade()).unwrap();
+    (session, countdown)
+}
+
+#[tokio::test(start_paused = true)]
+async fn g18_a_logout_at_any_moment_of_a_login_or_of_its_delivery_wins() {
+    for is_login in [true, false] {
+        for moment in 1..8 {
+            let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+            let driver = Stored::new(endpoint.clone(), memory.clone(), "ann");
+            let logout = driver.clone();
+            let (session, countdown) = with_intruder(&driver, move |session| {
+                drop(logout.logout(session));
+            });
+            if is_login {
+                countdown.store(moment, Ordering::SeqCst);
+                driver.login(&session, token(1, true)).await.unwrap();
+            } else {
+                let (other, theirs) = replica(&endpoint, memory.clone());
+                theirs.login(&other, token(1, true)).await.unwrap();
+                countdown.store(moment, Ordering::SeqCst);
+                driver.open(&session).await.unwrap();
+            }
+            if countdown.swap(0, Ordering::SeqCst) > 0 {
+                assert!(moment > 1, "the clock was read");
+                continue;
+            }
+            settle().await;
+            let is_over = matches!(session.state().phase(), Phase::LoggedOut(_));
+            assert!(is_over && driver.is_saved(), "{is_login}, {moment}");
+            assert_eq!(stored(&memory).await, None, "{is_login}, {moment}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g17_a_login_at_any_moment_of_the_delivery_of_another_one_wins() {
+    for moment in 1..8 {
+        let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+        let driver = Stored::new(endpoint.clone(), memory.clone(), "ann");
+        let login = driver.clone();
+        let (session, countdown) = with_intruder(&driver, move |session| {
+            let (login, session) = (login.clone(), session.clone());
+            // Another thread of the application, with a runtime of its own.
+            let thread = thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let login = login.login(&session, token(2, true));
+                runtime.unwrap().block_on(login).map(drop)
+            });
+            thread.join().unwrap().unwrap();
+        });
+        let (other, theirs) = replica(&endpoint, memory.clone());
+        theirs.login(&other, token(1, true)).await.unwrap();
+        countdown.store(moment, Ordering::SeqCst);
+        driver.open(&session).await.unwrap();
+        if countdown.swap(0, Ordering::SeqCst) > 0 {
+            assert!(moment > 1, "the clock was read");
+            continue;
+        }
+        settle().await;
+        assert_eq!(access_token(&session).as_deref(), Some("at-2"), "{moment}");
+        assert_eq!(stored(&memory).await.as_deref(), Some("at-2"), "{moment}");
+    }
 }
 
 #[tokio::test(start_paused = true)]
@@ -692,7 +922,7 @@ async fn a_follower_takes_over_refreshes_logouts_and_logins_of_others() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn the_driver_adds_no_flight_where_a_stored_credential_is_rejected_by_nobody() {
+async fn the_driver_starts_no_flight_of_its_own_for_a_usable_credential() {
     let store = Faulty::default();
     let (endpoint, session, driver) = logged_in(&store, true).await;
     let follow = tokio::spawn(driver.follow(&session));

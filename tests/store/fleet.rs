@@ -61,15 +61,20 @@ pub(crate) struct Fleet {
     /// The address of the [`Issuer`].
     pub(crate) endpoint: String,
     pub(crate) lease: Duration,
+    /// How long a refreshed token lasts.
+    pub(crate) lifetime: Duration,
 }
 
 /// A process. Dropping it kills it.
 pub(crate) struct Worker(Child);
 
 /// A client of the token endpoint.
-pub(crate) struct Remote(String);
+pub(crate) struct Remote {
+    address: String,
+    lifetime: Duration,
+}
 
-/// How long a token lasts.
+/// How long a token lasts, unless a fleet says otherwise.
 pub(crate) const LIFETIME: Duration = Duration::from_millis(60);
 /// The exit code of a worker that found its login ended.
 const LOST: i32 = 3;
@@ -81,20 +86,15 @@ const LIMIT: Duration = Duration::from_secs(120);
 const PAUSE: Duration = Duration::from_millis(5);
 
 /// The first token of a login has the number 1.
-pub(crate) fn token(number: u64) -> Token {
-    let expires_at = SystemTime::now() + LIFETIME;
+fn token(number: u64, lifetime: Duration) -> Token {
+    let expires_at = SystemTime::now() + lifetime;
     let token = Token::bearer(format!("at-{number}")).unwrap();
     token.with_refresh_token(format!("{number}")).with_expires_at(expires_at)
 }
 
 /// A session over a store, and its driver.
-pub(crate) fn driver<S: Store>(
-    endpoint: &str,
-    store: S,
-    lease: Duration,
-) -> (Session, Stored<Remote, S>) {
-    let driver = Stored::builder(Remote(endpoint.to_owned()), store, "ann").lease_ttl(lease);
-    let driver = driver.build();
+fn driver<S: Store>(remote: Remote, store: S, lease: Duration) -> (Session, Stored<Remote, S>) {
+    let driver = Stored::builder(remote, store, "ann").lease_ttl(lease).build();
     let session = Session::builder(driver.clone())
         .backoff(Duration::from_millis(5), Duration::from_millis(50))
         .build();
@@ -104,16 +104,17 @@ pub(crate) fn driver<S: Store>(
 /// The life of a worker: acquires credentials until all that are wanted have been acquired, by this
 /// process or by those before it. The body of the ignored test that a fleet names.
 pub(crate) fn work<S: Store>(make: impl AsyncFnOnce(String) -> S) {
-    let Ok(endpoint) = env::var("FLEET_ENDPOINT") else { return };
+    let Ok(address) = env::var("FLEET_ENDPOINT") else { return };
     let number = |name: &str| env::var(name).unwrap().parse::<u64>().unwrap();
     let lease = Duration::from_millis(number("FLEET_LEASE_MS"));
+    let remote = Remote { address, lifetime: Duration::from_millis(number("FLEET_LIFETIME_MS")) };
     let wanted = number("FLEET_ACQUISITIONS");
     let progress = env::var_os("FLEET_PROGRESS").unwrap();
     let mut progress = fs::File::options().create(true).append(true).open(progress).unwrap();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
     let code = runtime.block_on(async {
         let store = make(env::var("FLEET_PLACE").unwrap()).await;
-        let (session, driver) = driver(&endpoint, store, lease);
+        let (session, driver) = driver(remote, store, lease);
         loop {
             match driver.open(&session).await {
                 Ok(Some(_)) => break,
@@ -201,8 +202,9 @@ impl Fleet {
     /// Saves a first login, as the program does before its replicas start.
     pub(crate) fn log_in<S: Store>(&self, runtime: &Runtime, store: S) {
         runtime.block_on(async {
-            let (session, driver) = driver(&self.endpoint, store, self.lease);
-            driver.login(&session, token(1)).await.unwrap();
+            let remote = Remote { address: self.endpoint.clone(), lifetime: self.lifetime };
+            let (session, driver) = driver(remote, store, self.lease);
+            driver.login(&session, token(1, LIFETIME)).await.unwrap();
         });
     }
 
@@ -219,6 +221,7 @@ impl Fleet {
             .env("FLEET_PLACE", &self.place)
             .env("FLEET_ACQUISITIONS", acquisitions.to_string())
             .env("FLEET_LEASE_MS", self.lease.as_millis().to_string())
+            .env("FLEET_LIFETIME_MS", self.lifetime.as_millis().to_string())
             .env("FLEET_PROGRESS", progress)
             .stdout(Stdio::null())
             .spawn();
@@ -312,7 +315,7 @@ impl Refresher for Remote {
             let current = context.current().ok_or_else(|| RefreshError::terminal("no login"))?;
             let presented = current.refresh_token().unwrap_or_default();
             let answer = async {
-                let mut endpoint = TcpStream::connect(&self.0).await?;
+                let mut endpoint = TcpStream::connect(&self.address).await?;
                 endpoint.write_all(format!("{presented}\n").as_bytes()).await?;
                 let mut answer = String::new();
                 endpoint.read_to_string(&mut answer).await?;
@@ -320,7 +323,7 @@ impl Refresher for Remote {
             };
             let answer = answer.await.map_err(RefreshError::ambiguous)?;
             let number = answer.trim().parse().map_err(RefreshError::terminal)?;
-            Ok(token(number))
+            Ok(token(number, self.lifetime))
         })
     }
 }

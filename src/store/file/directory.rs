@@ -286,7 +286,6 @@ fn effective_user() -> Option<u32> {
     users.split_whitespace().nth(1)?.parse().ok()
 }
 
-#[cfg_attr(not(unix), expect(unused_variables, reason = "modes and owners are things of Unix"))]
 fn check_private(metadata: &fs::Metadata, directory: &Path) -> Result<(), StoreError> {
     #[cfg(unix)]
     if std::os::unix::fs::MetadataExt::mode(metadata) & 0o022 != 0 {

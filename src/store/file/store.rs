@@ -37,6 +37,14 @@ use crate::{
 /// Locks are those of [`std::fs::File::try_lock`]. Network file systems without locks are not
 /// supported.
 ///
+/// # Platforms
+///
+/// The tests run on Linux. For macOS and Windows the code is compiled, and its use of their file
+/// systems is read from their documentation. On macOS the owner of a directory is checked by the
+/// first write. On Windows there are no modes and no owners to check: use a directory below the
+/// user's profile, whose access control list keeps other users out. Directories are not synced
+/// there, so a crash of the machine may bring the record before the last one back.
+///
 /// ```no_run
 /// use tower_refresh::store::File;
 ///

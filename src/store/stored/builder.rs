@@ -47,7 +47,9 @@ impl<R, S, C> StoredBuilder<R, S, C> {
     /// 1 millisecond and at most 1 hour.
     ///
     /// The driver extends it three times within that time. After the death of a replica in
-    /// mid-exchange, the others wait for the rest of it.
+    /// mid-exchange, the others wait for the rest of it. Keep it above twice the
+    /// [`operation_timeout`](Self::operation_timeout): a slow store may take that long between the
+    /// lease and the exchange.
     pub fn lease_ttl(mut self, ttl: Duration) -> Self {
         self.settings.lease_ttl = ttl.clamp(LEAST, MOST);
         self
@@ -64,7 +66,8 @@ impl<R, S, C> StoredBuilder<R, S, C> {
         self
     }
 
-    /// Runs when a credential could not be saved by several attempts. The driver goes on trying.
+    /// Runs when a credential could not be saved by several attempts. The driver goes on trying. A
+    /// panic of the hook is caught.
     ///
     /// The session uses the credential, and no other process knows of it: if this one dies now, a
     /// rotated refresh token is lost.

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     sync::{
-        Arc, Mutex, PoisonError,
+        Arc, Mutex, MutexGuard, PoisonError,
         atomic::{AtomicBool, AtomicU64, Ordering},
     },
     time::Duration,
@@ -24,13 +24,17 @@ use crate::{
 
 /// A lease that is held: extended by a task of its own, and given up when it is dropped.
 pub(super) struct Lease {
-    until: Arc<Mutex<Instant>>,
+    term: Arc<Mutex<Term>>,
     /// Whether its loss is reported.
     is_lost: Arc<AtomicBool>,
     health: Arc<Health>,
     keeper: AbortHandle,
     _give_up: GiveUp,
 }
+
+/// The end of a lease. `None` once another holder may have had it: it stays lost even where it is
+/// taken again, since its holder acts on what it has read before.
+struct Term(Option<Instant>);
 
 /// Gives a lease up when it is dropped: also one that was asked for, and whose answer was lost.
 struct GiveUp(Option<Box<dyn FnOnce() + Send + Sync>>);
@@ -86,32 +90,32 @@ impl<S: Store> Leasing<S> {
     }
 
     fn keep(&self, holder: Arc<str>, until: Instant, give_up: GiveUp) -> Lease {
-        let (until, is_lost) = (Arc::new(Mutex::new(until)), Arc::new(AtomicBool::new(false)));
-        let health = &self.health;
+        let term = Arc::new(Mutex::new(Term(Some(until))));
+        let is_lost = Arc::new(AtomicBool::new(false));
         let (ttl, limit) = (self.ttl, self.operation_timeout);
         let keeper = tokio::spawn({
             let (store, name) = (self.store.clone(), self.name.clone());
-            let (until, health, is_lost) = (until.clone(), health.clone(), is_lost.clone());
+            let (term, health, is_lost) = (term.clone(), self.health.clone(), is_lost.clone());
             async move {
                 loop {
                     time::sleep(ttl / 3).await;
                     let asked = Instant::now();
                     let lease = store.lease(&name, &holder, ttl);
-                    let extended = match health.within(StoreOperation::Lease, limit, lease).await {
-                        Ok(Leased::Held) => asked + ttl,
-                        Ok(Leased::Busy(_)) => {
-                            report_lost(&health, &is_lost);
-                            asked
-                        }
-                        // Tried again before the lease ends.
-                        Err(_) => continue,
+                    let lasts = match health.within(StoreOperation::Lease, limit, lease).await {
+                        Ok(Leased::Held) => Term::of(&term).extend(asked + ttl),
+                        Ok(Leased::Busy(_)) => Term::of(&term).end(),
+                        Err(_) => Term::of(&term).lasts(),
                     };
-                    *until.lock().unwrap_or_else(PoisonError::into_inner) = extended;
+                    // A lost lease is asked for again nevertheless: its holder may be in
+                    // mid-exchange, or have something unsaved.
+                    if !lasts {
+                        report_lost(&health, &is_lost);
+                    }
                 }
             }
         });
-        let health = health.clone();
-        Lease { until, is_lost, health, keeper: keeper.abort_handle(), _give_up: give_up }
+        let health = self.health.clone();
+        Lease { term, is_lost, health, keeper: keeper.abort_handle(), _give_up: give_up }
     }
 
     fn give_up(&self, holder: Arc<str>) -> GiveUp {
@@ -138,7 +142,7 @@ impl Lease {
 
     /// Whether no other holder can have it, as far as this process can tell.
     pub(super) fn is_held(&self) -> bool {
-        *self.until.lock().unwrap_or_else(PoisonError::into_inner) > Instant::now()
+        Term::of(&self.term).lasts()
     }
 }
 
@@ -151,6 +155,30 @@ impl Drop for Lease {
 impl fmt::Debug for Lease {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Lease").field("is_held", &self.is_held()).finish()
+    }
+}
+
+// === impl Term ===
+
+impl Term {
+    fn of(term: &Mutex<Self>) -> MutexGuard<'_, Self> {
+        term.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn lasts(&self) -> bool {
+        self.0.is_some_and(|until| until > Instant::now())
+    }
+
+    /// An answer that comes after the end does not tell whether another holder was there before
+    /// it. `false` where the lease is lost.
+    fn extend(&mut self, until: Instant) -> bool {
+        self.0 = Some(until).filter(|_| self.lasts());
+        self.0.is_some()
+    }
+
+    fn end(&mut self) -> bool {
+        self.0 = None;
+        false
     }
 }
 

@@ -357,6 +357,17 @@ pub async fn an_extended_lease_outlives_its_first_time<S: Store>(store: S) {
     assert!(is_busy(&store, &name, "other").await);
 }
 
+pub async fn a_lease_of_any_length_is_taken<S: Store>(store: S) {
+    for ttl in [Duration::from_nanos(1), Duration::from_millis(1), Duration::MAX] {
+        let name = unused("length");
+        assert_eq!(lease(&store, &name, "one", ttl).await, Leased::Held, "{ttl:?}");
+        if ttl == Duration::MAX {
+            let other = lease(&store, &name, "other", LONG).await;
+            assert!(matches!(other, Leased::Busy(_)), "{other:?}");
+        }
+    }
+}
+
 pub async fn one_of_many_concurrent_holders_gets_the_lease<S: Store>(store: S) {
     let (store, name) = (Arc::new(store), unused("holders"));
     let holders: Vec<_> = (0..8)
