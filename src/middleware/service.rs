@@ -88,7 +88,7 @@ use crate::{
 /// when the body is pending or too long for a replay (see [`ReplayBody`]). A body that needs a
 /// runtime needs one in `call`. A body that panics does so in `call`, which ends the worker of a
 /// `Buffer` above the layer. A body with `Expect: 100-continue`, or of a request marked
-/// [`NoReplay`], is first polled by the inner service.
+/// [`NoReplay`](crate::extension::NoReplay), is first polled by the inner service.
 ///
 /// # Readiness
 ///

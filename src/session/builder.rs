@@ -92,7 +92,8 @@ impl<C: Credential> SessionBuilder<C> {
     ///
     /// The name is not a secret. Refreshers get it in
     /// [`RefreshContext::session_name`](crate::RefreshContext::session_name), hooks in
-    /// [`EndedLogin::session_name`].
+    /// [`EndedLogin::session_name`], and observers in
+    /// [`Event::session_name`](crate::observe::Event::session_name).
     ///
     /// ```
     /// # use tower_refresh::session::SessionBuilder;
@@ -358,7 +359,7 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Adds an observer, which is told of everything that happens in the session. Default: none.
+    /// Adds an observer, which receives every event of the session. Default: none.
     ///
     /// A session may have several observers. Each call of this method adds one, and events reach
     /// them in this order. See [`observe`](crate::observe).

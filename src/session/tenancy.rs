@@ -5,20 +5,13 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
+    observe::event::EventKind,
     refresher::contract::Refresher,
-    session::{
-        engine::Engine,
-        handle::Session,
-        machine::{
-            state::{EndReason, Phase},
-            transition::Step,
-        },
-        template::SessionTemplate,
-    },
+    session::{engine::Engine, handle::Session, machine::state::Phase, template::SessionTemplate},
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
-pub(crate) struct Forgotten<C>(#[expect(dead_code, reason = "dropped by its owner")] Engine<C>);
+pub(crate) struct Forgotten<C>(Engine<C>);
 
 // === impl Session ===
 
@@ -40,14 +33,12 @@ impl<C> Session<C> {
     }
 }
 
-impl<C: Credential> Session<C> {
-    /// Ends a login, unless it is over or another one has begun. The hook runs.
-    pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
-        drop(self.0.step_without_flight(|state| match state.phase {
-            Phase::LoggedOut(_) => Step::stay(()),
-            _ if state.login != login => Step::stay(()),
-            _ => state.end(reason.clone()),
-        }));
+// === impl Forgotten ===
+
+impl<C> Forgotten<C> {
+    /// Tells the observers of the session. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.0.report(kind);
     }
 }
 

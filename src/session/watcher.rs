@@ -8,7 +8,8 @@ use crate::{credential::token::Token, session::machine::state::State};
 ///
 /// A watcher returns snapshots and holds no lock while your code runs. It does not keep the session
 /// alive. A slow watcher may miss states, but never the last one. [`State::flights_started`] and
-/// [`State::flights_settled`] tell how many flights it missed.
+/// [`State::flights_settled`] tell how many flights it missed. An
+/// [observer](crate::observe) misses no event.
 ///
 /// ```
 /// use tower_refresh::{session::{Phase, Watcher}, Session, Token};

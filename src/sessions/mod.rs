@@ -83,6 +83,9 @@
 //! is bounded by [`SessionsBuilder::capacity`]. A caller who invents keys gets sessions without a
 //! login, which are forgotten first. They never displace a login that cannot be loaded again.
 //!
+//! The [observers](crate::observe) of the template are told of each session that is evicted, and of
+//! each one that a full registry refuses.
+//!
 //! The registry holds no lock while it runs code of the user, except `Eq` of a key. `Hash` and `Eq`
 //! must not call the registry.
 

@@ -12,6 +12,7 @@ use tokio::time::Instant;
 use crate::{
     credential::contract::Credential,
     error::Error,
+    observe::event::EventKind,
     sessions::{
         opening::Opening,
         settings::RegistrySettings,
@@ -269,11 +270,16 @@ where
         for next in 0..self.shards.len() {
             let shard = &self.shards[(first + next) % self.shards.len()];
             let evicted = shard.lock().evict(limits, now);
-            if evicted.is_some() {
+            if let Some(evicted) = evicted {
                 // The new entry takes over the place of the old one.
-                return Ok(Reservation(&self.len));
+                let reservation = Reservation(&self.len);
+                // Without the lock, like the drop of the entry.
+                evicted.report_evicted();
+                return Ok(reservation);
             }
         }
+        let capacity = self.settings.capacity;
+        self.settings.template.report(EventKind::SessionsFull { capacity });
         Err(Error::overloaded())
     }
 }

@@ -2,6 +2,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use crate::{
     identity::Login,
+    observe::event::EventKind,
     session::{EndReason, Forgotten},
     sessions::{
         source::{LoginRecord, Opened},
@@ -34,7 +35,7 @@ pub(super) struct Swept<K, C> {
 /// An entry that was removed, and its session.
 pub(super) struct ForgottenEntry<K, C> {
     _key: K,
-    _session: Forgotten<C>,
+    session: Forgotten<C>,
     _record: Option<Arc<dyn LoginRecord<C>>>,
 }
 
@@ -110,8 +111,8 @@ impl<K: Eq, C> Content<K, C> {
             Slot::Open(mut tenant) => {
                 let Opened { session, record } = tenant.opened;
                 match session.forget() {
-                    Ok(_session) => {
-                        return Some(ForgottenEntry { _key: key, _session, _record: record });
+                    Ok(session) => {
+                        return Some(ForgottenEntry { _key: key, session, _record: record });
                     }
                     Err(session) => {
                         tenant.opened = Opened { session, record };
@@ -172,5 +173,14 @@ impl<K: Eq, C> Content<K, C> {
                 self.table.touch(id, Tier::Guest);
             }
         }
+    }
+}
+
+// === impl ForgottenEntry ===
+
+impl<K, C> ForgottenEntry<K, C> {
+    /// Tells the observers that another entry has taken the place of this one.
+    pub(super) fn report_evicted(&self) {
+        self.session.report(EventKind::SessionEvicted);
     }
 }

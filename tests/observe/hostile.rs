@@ -236,7 +236,7 @@ async fn an_observer_may_log_out_log_in_or_replace_within_any_event() {
 /// A logout within an event takes effect before anything more is sent.
 #[tokio::test(start_paused = true)]
 async fn g09_nothing_is_sent_after_an_observer_has_logged_out() {
-    for nth in 0..7 {
+    for nth in 0..17 {
         let cell: Arc<OnceLock<WeakSession>> = Arc::default();
         let (within, count) = (cell.clone(), AtomicUsize::new(0));
         let sent_until_logout = Arc::new(OnceLock::new());

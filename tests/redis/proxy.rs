@@ -27,6 +27,8 @@ pub(crate) struct Proxy {
 struct ProxyFaults {
     /// The connections with lower numbers swallow everything.
     silent_below: AtomicU64,
+    /// The connections with lower numbers are closed in place of their next answer.
+    cut_below: AtomicU64,
     accepted: AtomicU64,
     /// How long each answer is held back, in milliseconds.
     delay: AtomicU64,
@@ -64,6 +66,12 @@ impl Proxy {
         self.faults.silent_below.store(accepted, Ordering::SeqCst);
     }
 
+    /// The connections so far lose the answers that are on their way, and are closed.
+    pub(crate) fn cut(&self) {
+        let accepted = self.faults.accepted.load(Ordering::SeqCst);
+        self.faults.cut_below.store(accepted, Ordering::SeqCst);
+    }
+
     pub(crate) fn delay_answers(&self, delay: Duration) {
         self.faults.delay.store(delay.as_millis().try_into().unwrap(), Ordering::SeqCst);
     }
@@ -94,6 +102,10 @@ async fn forward(
     let write = async {
         while let Some((arrives, piece)) = pieces.recv().await {
             time::sleep_until(arrives).await;
+            if is_answer && number < faults.cut_below.load(Ordering::SeqCst) {
+                drop(to.shutdown().await);
+                return;
+            }
             let is_silent = number < faults.silent_below.load(Ordering::SeqCst);
             if !is_silent && to.write_all(&piece).await.is_err() {
                 return;

@@ -5,6 +5,7 @@
 #[path = "../support/mod.rs"]
 mod support;
 
+mod events;
 mod eviction;
 mod interleavings;
 mod layer;

@@ -8,8 +8,9 @@ use tower::{BoxError, ServiceExt};
 use tower_refresh::{
     Session,
     extension::NoReplay,
-    observe::{metrics::MetricsObserver, tracing::TracingObserver},
+    observe::{Observer, tracing::TracingObserver},
     session::SessionBuilder,
+    sessions::Sessions,
     store::Stored,
 };
 use tracing::Instrument;
@@ -17,16 +18,16 @@ use tracing::Instrument;
 use crate::world::{Answer, Auth, Client, Flaky, Upstream, get, token};
 
 /// The parts that all scenes use.
-struct Stage<'a> {
+struct Stage<'a, M> {
     auth: Auth,
     upstream: Upstream,
-    metrics: MetricsObserver,
+    metrics: M,
     tracing: &'a TracingObserver,
 }
 
 /// Tells the story. All of its sessions are dropped at the end.
 pub(crate) async fn tell(
-    metrics: MetricsObserver,
+    metrics: impl Observer + Clone,
     tracing: &TracingObserver,
 ) -> Result<(), BoxError> {
     let stage = Stage { auth: Auth::new(), upstream: Upstream::default(), metrics, tracing };
@@ -36,6 +37,7 @@ pub(crate) async fn tell(
     stage.the_upstream_rejects_new_tokens().await?;
     stage.requests_are_late_marked_and_dropped().await?;
     stage.logins_begin_and_end().await?;
+    stage.a_registry_is_full().await?;
     stage.replicas_share_a_store().await?;
     stage.the_store_is_in_trouble().await?;
     // Hooks and savers end in tasks of their own.
@@ -43,7 +45,7 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-impl Stage<'_> {
+impl<M: Observer + Clone> Stage<'_, M> {
     fn session(&self, name: &str) -> SessionBuilder {
         self.auth.answer(Answer::Token);
         self.upstream.accept_refreshed();
@@ -51,7 +53,7 @@ impl Stage<'_> {
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
             .on_login_end(|_| async {})
-            .observer(self.metrics)
+            .observer(self.metrics.clone())
             .observer(self.tracing.clone())
     }
 
@@ -93,6 +95,9 @@ impl Stage<'_> {
             assert!(send(&client).await?.is_err());
             sleep(Duration::from_millis(3)).await;
         }
+        // A failure that changed nothing: the flight tries again while requests wait for it.
+        self.auth.answer(Answer::Refused);
+        assert!(send(&client).await?.is_err());
         Ok(())
     }
 
@@ -148,6 +153,16 @@ impl Stage<'_> {
         Ok(())
     }
 
+    async fn a_registry_is_full(&self) -> Result<(), BoxError> {
+        let sessions =
+            Sessions::<u32>::builder(self.session("user").template()).capacity(1).build();
+        drop(sessions.get(&1).await?);
+        // Takes the place of a session without a login, and keeps it.
+        sessions.login(&2, token(0)).await?;
+        assert!(sessions.get(&3).await.is_err());
+        Ok(())
+    }
+
     async fn replicas_share_a_store(&self) -> Result<(), BoxError> {
         let store = Flaky::default();
         let (one, other) = (self.replica("one", &store), self.replica("other", &store));
@@ -190,7 +205,7 @@ impl Stage<'_> {
         let session = Session::builder(self.tracing.instrument(driver.clone()))
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
-            .observer(self.metrics)
+            .observer(self.metrics.clone())
             .observer(self.tracing.clone())
             .build();
         (session, driver)

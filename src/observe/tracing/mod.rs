@@ -70,6 +70,8 @@
 //! | | `WARN` after a refusal, else `DEBUG` | `login ended` | `login`, `how`, `error` |
 //! | | `WARN` after a panic, else `DEBUG` | `logout hook done` | `login`, `outcome`, `duration` |
 //! | `tower_refresh::session` | `TRACE` | `session created`, `session dropped` | |
+//! | | `DEBUG` | `session evicted` | |
+//! | | `DEBUG` | `registry full` | `capacity` |
 //! | `tower_refresh::store` | `TRACE` | `store operation done` | `op`, `duration`, `error.type`, `error` |
 //! | | `DEBUG` | `credential adopted` | |
 //! | | `WARN` | `lease lost` | |

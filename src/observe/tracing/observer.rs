@@ -152,6 +152,12 @@ impl Observer for TracingObserver {
             EventKind::SessionCreated => {
                 event!(target: SESSION, Level::TRACE, session.name = name, "session created");
             }
+            EventKind::SessionEvicted => {
+                event!(target: SESSION, Level::DEBUG, session.name = name, "session evicted");
+            }
+            EventKind::SessionsFull { capacity } => {
+                event!(target: SESSION, Level::DEBUG, capacity, "registry full");
+            }
             EventKind::SessionDropped => {
                 event!(target: SESSION, Level::TRACE, session.name = name, "session dropped");
             }

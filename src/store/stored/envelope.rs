@@ -86,3 +86,81 @@ fn read_rank(content: &[u8]) -> Option<Rank> {
         is_end: numbers.u8()? != 0,
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::store::{error::StoreErrorKind, version::Version};
+
+    /// A codec of numbers that are one byte long.
+    struct Byte;
+
+    impl Codec<u8> for Byte {
+        fn encode(&self, number: &u8, _: SystemTime) -> Result<Bytes, StoreError> {
+            Ok(Bytes::copy_from_slice(&[*number]))
+        }
+
+        fn decode(&self, bytes: &[u8]) -> Result<u8, StoreError> {
+            <[u8; 1]>::try_from(bytes).map(|[number]| number).map_err(StoreError::corrupt)
+        }
+    }
+
+    fn opened(bytes: impl Into<Bytes>) -> Result<Found<u8>, StoreError> {
+        open(&Record::new(Version::from_u64(9), bytes), &Byte)
+    }
+
+    fn kind(body: &[u8]) -> StoreErrorKind {
+        let error = opened(frame::seal(KIND, body).unwrap()).unwrap_err();
+        assert_eq!(error.version(), Some(Version::from_u64(9)));
+        error.kind()
+    }
+
+    const RANK_FIELD: &[u8] =
+        b"\x01\x19\0\0\0\x07\0\0\0\0\0\0\0\x02\0\0\0\0\0\0\0\x03\0\0\0\0\0\0\0\0";
+
+    #[test]
+    fn the_format_is_fixed() {
+        let rank = Rank { login: 7, depth: 2, author: 3, is_end: false };
+        let bytes = seal(rank, &Content::Live(b'a'), &Byte, SystemTime::now()).unwrap();
+        assert_eq!(&bytes[..13], b"trfrlogn\x01\x24\0\0\0");
+        assert_eq!(bytes[13..bytes.len() - 8], [RANK_FIELD, b"\x02\x01\0\0\0a"].concat());
+    }
+
+    #[test]
+    fn unknown_fields_are_skipped_and_unknown_critical_fields_are_incompatible() {
+        let body = |tag: &[u8]| [tag, b"\x01\0\0\0?", RANK_FIELD, b"\x02\x01\0\0\0a"].concat();
+        let found = opened(frame::seal(KIND, &body(b"\x7f")).unwrap()).unwrap();
+        assert_eq!(found.content, Content::Live(b'a'));
+        assert_eq!(kind(&body(b"\x80")), StoreErrorKind::Incompatible);
+    }
+
+    #[test]
+    fn a_missing_or_short_field_is_corrupt() {
+        let bodies: [&[u8]; 5] = [
+            b"",
+            b"\x02\x01\0\0\0a",
+            b"\x01\x01\0\0\0\0\x02\x01\0\0\0a",
+            RANK_FIELD,
+            &[RANK_FIELD, b"\x02\x02\0\0\0a"].concat(),
+        ];
+        for body in bodies {
+            assert_eq!(kind(body), StoreErrorKind::Corrupt, "{body:?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn a_content_comes_back_with_its_rank(
+            (login, depth, author, is_end) in any::<(u64, u64, u64, bool)>(),
+            credential in any::<u8>(),
+        ) {
+            let rank = Rank { login, depth, author, is_end };
+            let content = if is_end { Content::Ended } else { Content::Live(credential) };
+            let bytes = seal(rank, &content, &Byte, SystemTime::now()).unwrap();
+            let found = Found { version: Version::from_u64(9), rank, content };
+            prop_assert_eq!(opened(bytes).unwrap(), found);
+        }
+    }
+}

@@ -17,9 +17,9 @@ pub(super) struct Health(Mutex<HealthState>);
 struct HealthState {
     /// `None` until the driver knows its session.
     reporter: Option<Reporter>,
-    /// The operations that failed when they were tried last. A store that is read-only still loads,
-    /// and has not recovered.
-    failing: Vec<StoreOperation>,
+    /// For each operation, whether it failed when it was tried last. A store that is read-only
+    /// still loads, and has not recovered.
+    failing: [bool; 3],
     /// The first failure since no operation failed.
     failing_since: Instant,
 }
@@ -35,7 +35,7 @@ enum Turn {
 impl Health {
     pub(super) fn new() -> Self {
         let failing_since = Instant::now();
-        Self(Mutex::new(HealthState { reporter: None, failing: Vec::new(), failing_since }))
+        Self(Mutex::new(HealthState { reporter: None, failing: [false; 3], failing_since }))
     }
 
     /// Reports to the observers of this session from now on.
@@ -65,11 +65,17 @@ impl Health {
         limit: Duration,
         run: impl Future<Output = Result<T, StoreError>>,
     ) -> Result<T, StoreError> {
-        let started = Instant::now();
-        let result =
-            time::timeout(limit, run).await.unwrap_or_else(|_| Err(StoreError::timed_out()));
+        let started = self.state().reporter.is_some().then(Instant::now);
+        let result = time::timeout(limit, run).await;
+        let result = result.unwrap_or_else(|_| Err(StoreError::timed_out()));
+        if let Some(started) = started {
+            self.report_done(operation, started, result.as_ref().err());
+        }
+        result
+    }
+
+    fn report_done(&self, operation: StoreOperation, started: Instant, error: Option<&StoreError>) {
         let now = Instant::now();
-        let error = result.as_ref().err();
         let turn = self.state().turn(operation, error.is_some(), now);
         self.report(EventKind::StoreOperationDone {
             operation,
@@ -87,7 +93,6 @@ impl Health {
             }
             _ => {}
         }
-        result
     }
 
     fn state(&self) -> MutexGuard<'_, HealthState> {
@@ -99,12 +104,9 @@ impl Health {
 
 impl HealthState {
     fn turn(&mut self, operation: StoreOperation, has_failed: bool, now: Instant) -> Option<Turn> {
-        let was_failing = !self.failing.is_empty();
-        self.failing.retain(|failing| *failing != operation);
-        if has_failed {
-            self.failing.push(operation);
-        }
-        match (was_failing, !self.failing.is_empty()) {
+        let was_failing = self.failing.contains(&true);
+        self.failing[operation as usize] = has_failed;
+        match (was_failing, self.failing.contains(&true)) {
             (false, true) => {
                 self.failing_since = now;
                 Some(Turn::Degraded)

@@ -163,17 +163,19 @@ impl<C: Clone> Knowledge<C> {
     /// ## An exchange of the content of rank `from` brought this credential
     ///
     /// The store does not have it yet. `None` where a newer content was learned during the
-    /// exchange: a login, a logout, or the credential of another driver.
+    /// exchange: a login, a logout, or the credential of another driver. `began` is the time before
+    /// the exchange, so that a logout elsewhere that came during it ranks above the login that an
+    /// exchange from nothing begins.
     pub(super) fn exchanged(
         &mut self,
         from: Option<Rank>,
         credential: C,
-        now: u64,
+        began: u64,
     ) -> Option<Rank> {
         let rank = match from {
             Some(rank) if !rank.is_end => rank.exchanged(self.author),
             // It follows from nothing, and begins a login.
-            _ if self.rank == from => Rank::login(self.next_login(now), self.author),
+            _ if self.rank == from => Rank::login(self.next_login(began), self.author),
             _ => return None,
         };
         self.bring(rank, Content::Live(credential))

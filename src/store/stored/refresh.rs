@@ -225,13 +225,13 @@ where
         if let Some(credential) = credential {
             context = context.with_current(Arc::new(credential));
         }
+        let began = self.desk.now();
         // From the answer to the start of the save there is no await, so that neither the session's
         // time-out nor anything else comes between.
         match self.refresher.refresh(context).await {
             Ok(credential) => {
-                let (now, copy) =
-                    (self.desk.now(), self.desk.with_end(&credential, self.context.now()));
-                let rank = self.desk.state().knowledge.exchanged(from, copy, now);
+                let copy = self.desk.with_end(&credential, self.context.now());
+                let rank = self.desk.state().knowledge.exchanged(from, copy, began);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
                 self.exchanged(rank, credential).await
             }
@@ -277,8 +277,7 @@ where
         // its hook, to be revoked.
         match self.desk.session() {
             Some(session) if session.state().login() == login => {
-                self.desk.state().told = Some(login);
-                drop(session.logout());
+                self.desk.end(&session, login);
                 Some(Ok(credential))
             }
             _ => Some(Err(self.end())),

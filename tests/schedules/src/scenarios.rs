@@ -40,6 +40,7 @@ scenarios![
     g08_a_flight_that_follows_another_is_settled_by_itself,
     g09_a_refusal_ends_the_login_once,
     g09_a_logout_without_a_flight_stops_the_requests,
+    g09_a_caller_that_knows_of_the_end_sends_nothing,
     g10_the_hook_gets_the_credential_of_a_fenced_flight,
     g01_acquire_and_requests_share_the_first_flight,
     g02_a_watcher_sees_the_last_state,
@@ -380,6 +381,35 @@ fn g09_a_logout_without_a_flight_stops_the_requests() {
         sender.await.expect("the sender is not cancelled");
         world.settle(&[&runtime], &session).await;
         assert_eq!(world.refreshes(), 0);
+    });
+}
+
+/// The outcome of a flight is never newer than the state that a request looks at.
+fn g09_a_caller_that_knows_of_the_end_sends_nothing() {
+    let runtime = Runtime::new();
+    runtime.block_on(async {
+        let world = World::default();
+        world.accept(FIRST);
+        let session = world.session(renew);
+        let caller = {
+            let (world, mut client) = (world.clone(), world.client(&session));
+            let session = session.clone();
+            tokio::spawn(async move {
+                let refresh = session.refresh();
+                // From here on the client knows the state of the flight.
+                let sent = world.send(&mut client, 0).await;
+                assert!(matches!(sent, Ok(()) | Err(ErrorKind::LoggedOut)), "{sent:?}");
+                if let Err(error) = refresh.await {
+                    assert_eq!(error.kind(), ErrorKind::LoggedOut);
+                    world.end("ann", || ());
+                    let sent = world.send(&mut client, 1).await;
+                    assert_eq!(sent, Err(ErrorKind::LoggedOut), "g9: the end is the end");
+                }
+            })
+        };
+        drop(session.logout());
+        caller.await.expect("the caller is not cancelled");
+        world.settle(&[&runtime], &session).await;
     });
 }
 
