@@ -78,12 +78,15 @@
 //!
 //! The task that causes an event calls the observer, outside every lock of the session. An observer
 //! that takes 100 milliseconds delays that task, and what comes after in it: a request that is
-//! rejected or waits, the start of a flight, or the start of a hook. It delays no other task,
-//! except those that wait for the flight or the hook. An observer that has to do I/O hands the
-//! event to a channel.
+//! rejected or waits, the start of a flight, or the start of a hook. Tasks that wait for the flight
+//! or for the hook are late as well.
 //!
-//! A request with a usable credential causes no event. It costs the same with and without an
-//! observer.
+//! A call of an observer is synchronous. An observer that blocks also blocks the worker thread of
+//! the runtime, and with it every other task of a current-thread runtime. An observer that has to
+//! do I/O hands what it needs of the event to a channel.
+//!
+//! A request with a usable credential causes no event, unless it starts a renewal. It costs the
+//! same with and without an observer.
 //!
 //! # Calls from an observer
 //!

@@ -168,6 +168,31 @@ async fn a_renewal_that_is_due_during_a_back_off_is_held_off() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn a_usable_credential_is_handed_out_without_an_event_while_its_renewal_is_held_off() {
+    let clock = Clock::new();
+    let (refresher, mut flights) = manual_refresher();
+    let lines = Lines::default();
+    let session = Session::builder(refresher)
+        .credential(token("at-1").with_expires_at(clock.after(100)))
+        .refresh_ahead(50 * SECOND)
+        .refresh_ahead_jitter(0.0)
+        .clock(clock.reader())
+        .observer(lines.clone())
+        .build();
+    let (client, mut upstream) = over_mock(&session);
+    clock.advance(60);
+    session.fresh().await.unwrap();
+    flights.next().await.answer(Err(RefreshError::transient("503").with_retry_after(20 * SECOND)));
+    settle_tasks().await;
+    assert_eq!(lines.take()[2..].len(), 2, "the renewal failed");
+    session.fresh().await.unwrap();
+    let request = ask(&client, get("/"));
+    upstream.next().await.accept();
+    assert_eq!(status(request).await, StatusCode::OK);
+    assert_eq!(lines.take(), [""; 0]);
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_dropped_waiter_has_a_wait_that_ended() {
     let (session, mut flights, client, mut upstream, lines) = watched();
     let request = ask(&client, get("/"));

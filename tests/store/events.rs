@@ -211,6 +211,28 @@ async fn a_lease_that_another_process_took_is_lost_once() {
     assert_eq!(lines.notable(), [""; 0]);
 }
 
+#[tokio::test(start_paused = true)]
+async fn a_lease_that_runs_out_during_an_exchange_is_lost_once() {
+    let (endpoint, faulty) = (Endpoint::default(), Faulty::default());
+    let (session, driver, lines) = observed(&endpoint, faulty.clone());
+    driver.login(&session, token(1, true)).await.unwrap();
+    let gate = endpoint.close();
+    let refreshed = session.refresh();
+    settle().await;
+    lines.take();
+    faulty.set(Faults { down: true, ..Faults::default() });
+    // The lease is for ten seconds, and is extended every three or four.
+    time::sleep(Duration::from_secs(8)).await;
+    let lost = |lines: Vec<String>| lines.iter().filter(|line| *line == "lease lost").count();
+    assert_eq!(lost(lines.take()), 0);
+    time::sleep(Duration::from_secs(12)).await;
+    assert_eq!(lost(lines.take()), 1);
+    faulty.set(Faults::default());
+    gate.add_permits(1);
+    refreshed.await.unwrap();
+    assert_eq!(lost(lines.take()), 0);
+}
+
 #[tokio::test]
 async fn a_session_without_an_observer_has_a_store_all_the_same() {
     let driver = Stored::new(Endpoint::default(), File::new(temporary("unobserved")), "ann");

@@ -8,7 +8,7 @@ use tower::{BoxError, ServiceExt};
 use tower_refresh::{
     Session,
     extension::NoReplay,
-    observe::{metrics::MetricsObserver, tracing::TracingObserver},
+    observe::{Observer, tracing::TracingObserver},
     session::SessionBuilder,
     sessions::Sessions,
     store::Stored,
@@ -18,16 +18,16 @@ use tracing::Instrument;
 use crate::world::{Answer, Auth, Client, Flaky, Upstream, get, token};
 
 /// The parts that all scenes use.
-struct Stage<'a> {
+struct Stage<'a, M> {
     auth: Auth,
     upstream: Upstream,
-    metrics: MetricsObserver,
+    metrics: M,
     tracing: &'a TracingObserver,
 }
 
 /// Tells the story. All of its sessions are dropped at the end.
 pub(crate) async fn tell(
-    metrics: MetricsObserver,
+    metrics: impl Observer + Clone,
     tracing: &TracingObserver,
 ) -> Result<(), BoxError> {
     let stage = Stage { auth: Auth::new(), upstream: Upstream::default(), metrics, tracing };
@@ -45,7 +45,7 @@ pub(crate) async fn tell(
     Ok(())
 }
 
-impl Stage<'_> {
+impl<M: Observer + Clone> Stage<'_, M> {
     fn session(&self, name: &str) -> SessionBuilder {
         self.auth.answer(Answer::Token);
         self.upstream.accept_refreshed();
@@ -53,7 +53,7 @@ impl Stage<'_> {
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
             .on_login_end(|_| async {})
-            .observer(self.metrics)
+            .observer(self.metrics.clone())
             .observer(self.tracing.clone())
     }
 
@@ -95,6 +95,9 @@ impl Stage<'_> {
             assert!(send(&client).await?.is_err());
             sleep(Duration::from_millis(3)).await;
         }
+        // A failure that changed nothing: the flight tries again while requests wait for it.
+        self.auth.answer(Answer::Refused);
+        assert!(send(&client).await?.is_err());
         Ok(())
     }
 
@@ -202,7 +205,7 @@ impl Stage<'_> {
         let session = Session::builder(self.tracing.instrument(driver.clone()))
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
-            .observer(self.metrics)
+            .observer(self.metrics.clone())
             .observer(self.tracing.clone())
             .build();
         (session, driver)

@@ -30,6 +30,8 @@ pub(crate) const SECRET: &str = "canary-secret";
 pub(crate) enum Answer {
     Token,
     Unavailable,
+    /// The connection is refused, so that the refresh has certainly not happened.
+    Refused,
     Revoked,
     /// No answer: the refresher is pending.
     Silent,
@@ -89,6 +91,7 @@ impl Refresher for Auth {
             match answer {
                 Answer::Token => Ok(token(self.issued.fetch_add(1, Ordering::Relaxed))),
                 Answer::Unavailable => Err(RefreshError::transient("503 from the auth server")),
+                Answer::Refused => Err(RefreshError::unprocessed("connection refused")),
                 Answer::Revoked => Err(RefreshError::terminal("invalid_grant")),
                 Answer::Silent => unreachable!("the answer is awaited"),
             }

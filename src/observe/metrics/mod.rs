@@ -39,12 +39,12 @@
 //! | `tower_refresh.waiters` | gauge | requests | | requests that wait for a refresh now |
 //! | `tower_refresh.rejections` | counter | requests | `late`, `replay` | requests whose credential an upstream rejected |
 //! | `tower_refresh.replays` | counter | requests | | requests sent again with a newer credential |
-//! | `tower_refresh.replays.impossible` | counter | requests | `reason` | rejected requests whose body could not be sent again |
+//! | `tower_refresh.replays_impossible` | counter | requests | `reason` | rejected requests whose body could not be sent again |
 //! | `tower_refresh.requests.refused` | counter | requests | `kind` | requests that failed with an error of the session |
 //! | `tower_refresh.refreshes.held_off` | counter | refreshes | `cause` | refreshes that were due and did not start |
 //! | `tower_refresh.sessions` | gauge | sessions | | sessions in memory now |
-//! | `tower_refresh.sessions.evicted` | counter | sessions | | sessions that a registry forgot for others |
-//! | `tower_refresh.sessions.refused` | counter | sessions | | sessions for which a registry had no place |
+//! | `tower_refresh.evictions` | counter | sessions | | sessions that a registry forgot for others |
+//! | `tower_refresh.sessions_refused` | counter | sessions | | sessions for which a registry had no place |
 //! | `tower_refresh.logins.started` | counter | logins | | logins |
 //! | `tower_refresh.logins.ended` | counter | logins | `how` | logins that ended |
 //! | `tower_refresh.hook.duration` | histogram | seconds | `outcome` | hooks of ended logins |
@@ -72,10 +72,16 @@
 //!
 //! A histogram counts as well: the number of refreshes is that of `tower_refresh.flight.duration`.
 //!
+//! The gauges are counted up and down. A recorder that forgets a gauge which has not changed for a
+//! while counts from zero again, and gets below it: `PrometheusBuilder::idle_timeout` needs a mask
+//! without gauges.
+//!
 //! # Alerts
 //!
 //! Prometheus writes a name with `_` in place of `.`. The expressions work for histograms with
-//! buckets and for summaries.
+//! buckets and for summaries. They have the names that `PrometheusBuilder` gives by default. With
+//! `with_recommended_naming(true)`, a duration ends with `_seconds`, as in
+//! `tower_refresh_flight_duration_seconds_count`, and a counter with `_total`.
 //!
 //! Refreshes fail: more than half of them within five minutes.
 //!

@@ -7,12 +7,12 @@ pub(super) const WAIT_DURATION: &str = "tower_refresh.wait.duration";
 pub(super) const WAITERS: &str = "tower_refresh.waiters";
 pub(super) const REJECTIONS: &str = "tower_refresh.rejections";
 pub(super) const REPLAYS: &str = "tower_refresh.replays";
-pub(super) const REPLAYS_IMPOSSIBLE: &str = "tower_refresh.replays.impossible";
+pub(super) const REPLAYS_IMPOSSIBLE: &str = "tower_refresh.replays_impossible";
 pub(super) const REQUESTS_REFUSED: &str = "tower_refresh.requests.refused";
 pub(super) const REFRESHES_HELD_OFF: &str = "tower_refresh.refreshes.held_off";
 pub(super) const SESSIONS: &str = "tower_refresh.sessions";
-pub(super) const SESSIONS_EVICTED: &str = "tower_refresh.sessions.evicted";
-pub(super) const SESSIONS_REFUSED: &str = "tower_refresh.sessions.refused";
+pub(super) const EVICTIONS: &str = "tower_refresh.evictions";
+pub(super) const SESSIONS_REFUSED: &str = "tower_refresh.sessions_refused";
 pub(super) const LOGINS_STARTED: &str = "tower_refresh.logins.started";
 pub(super) const LOGINS_ENDED: &str = "tower_refresh.logins.ended";
 pub(super) const HOOK_DURATION: &str = "tower_refresh.hook.duration";
@@ -46,7 +46,7 @@ pub(super) fn describe() {
         (REPLAYS_IMPOSSIBLE, "rejected requests whose body could not be sent again"),
         (REQUESTS_REFUSED, "requests that failed with an error of the session"),
         (REFRESHES_HELD_OFF, "refreshes that were due and did not start"),
-        (SESSIONS_EVICTED, "sessions that a registry forgot for others"),
+        (EVICTIONS, "sessions that a registry forgot for others"),
         (SESSIONS_REFUSED, "sessions for which a registry had no place"),
         (LOGINS_STARTED, "logins"),
         (LOGINS_ENDED, "logins that ended"),

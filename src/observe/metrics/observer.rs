@@ -37,7 +37,7 @@ impl Observer for MetricsObserver {
         match *event.kind() {
             EventKind::SessionCreated => gauge!(names::SESSIONS).increment(1.0),
             EventKind::SessionDropped => gauge!(names::SESSIONS).decrement(1.0),
-            EventKind::SessionEvicted => counter!(names::SESSIONS_EVICTED).increment(1),
+            EventKind::SessionEvicted => counter!(names::EVICTIONS).increment(1),
             EventKind::SessionsFull { .. } => counter!(names::SESSIONS_REFUSED).increment(1),
             EventKind::LoggedIn { .. } => counter!(names::LOGINS_STARTED).increment(1),
             EventKind::LoginEnded { how, .. } => {

@@ -101,16 +101,14 @@ impl<S: Store> Leasing<S> {
                     time::sleep(ttl / 3).await;
                     let asked = Instant::now();
                     let lease = store.lease(&name, &holder, ttl);
-                    let is_extended = match health.within(StoreOperation::Lease, limit, lease).await
-                    {
+                    let lasts = match health.within(StoreOperation::Lease, limit, lease).await {
                         Ok(Leased::Held) => Term::of(&term).extend(asked + ttl),
                         Ok(Leased::Busy(_)) => Term::of(&term).end(),
-                        // Tried again before the lease ends.
-                        Err(_) => continue,
+                        Err(_) => Term::of(&term).lasts(),
                     };
                     // A lost lease is asked for again nevertheless: its holder may be in
                     // mid-exchange, or have something unsaved.
-                    if !is_extended {
+                    if !lasts {
                         report_lost(&health, &is_lost);
                     }
                 }

@@ -3,6 +3,7 @@
 use std::collections::BTreeSet;
 
 const METRICS: &str = include_str!("../../../../src/observe/metrics/mod.rs");
+const EVENTS: &str = include_str!("../../../../src/observe/event.rs");
 const TRACING: &str = include_str!("../../../../src/observe/tracing/mod.rs");
 
 /// A row of the table of metrics.
@@ -75,6 +76,16 @@ pub(super) fn documented_events() -> Vec<DocumentedEvent> {
         });
     }
     events
+}
+
+/// The kinds of events.
+pub(super) fn kinds() -> BTreeSet<&'static str> {
+    let below = EVENTS.lines().skip_while(|line| !line.starts_with("pub enum EventKind"));
+    let variants = below.take_while(|line| *line != "}").filter_map(|line| {
+        let variant = line.strip_prefix("    ")?.trim_end_matches([' ', '{', ',']);
+        variant.starts_with(|c: char| c.is_ascii_uppercase()).then_some(variant)
+    });
+    variants.collect()
 }
 
 /// The cells of the rows below this heading.

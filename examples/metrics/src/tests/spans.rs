@@ -70,7 +70,7 @@ fn the_first_failure_of_a_row_warns_and_a_further_one_does_not() {
             .filter(|event| event.message == message && field(event, "session.name") == session);
         events.map(|event| event.level).collect()
     };
-    assert_eq!(levels("outage", "refresh settled"), ["WARN", "DEBUG"]);
+    assert_eq!(levels("outage", "refresh settled"), ["WARN", "DEBUG", "DEBUG"]);
     assert_eq!(levels("herd", "refresh settled"), ["DEBUG"]);
     assert_eq!(levels("logins", "refresh settled"), ["WARN"]);
     assert_eq!(levels("logins", "login ended"), ["DEBUG", "DEBUG", "WARN"]);
