@@ -2,7 +2,7 @@ use std::sync::Arc;
 
 use crate::observe::event::Event;
 
-/// Is told what happens in a session, as it happens.
+/// Receives the events of a session, as they happen.
 ///
 /// See the [module docs](crate::observe) for examples. [`SessionBuilder::observer`] adds an
 /// observer to a session; one observer may serve any number of sessions.
@@ -14,7 +14,7 @@ use crate::observe::event::Event;
             argument: `event: &Event<'_>`"
 )]
 pub trait Observer: Send + Sync + 'static {
-    /// Takes note of one event.
+    /// Receives one event.
     ///
     /// The task that causes the event calls this method and waits for it. See
     /// [the cost of a slow observer](crate::observe#the-cost-of-a-slow-observer).

@@ -9,7 +9,7 @@ use crate::{
     },
 };
 
-/// Something that happened in a session.
+/// One event in the life of a session.
 ///
 /// An event borrows: an observer copies what it keeps. Neither an event nor its `Debug` output
 /// holds a credential. An error of the application is shown as the application made it.
@@ -135,9 +135,9 @@ pub enum EventKind<'a> {
     },
     /// A flight was due, and the session held it off.
     ///
-    /// Of a renewal only [`Session::keep_fresh`](crate::Session::keep_fresh) reports this; a
-    /// request with a usable credential does not. Of a rejection each request reports it: its
-    /// caller gets the rejection.
+    /// [`Session::keep_fresh`](crate::Session::keep_fresh) reports a renewal that is held off. A
+    /// request with a usable credential does not. Each request reports a refresh that its rejection
+    /// does not start, and its caller gets the rejection.
     #[non_exhaustive]
     RefreshHeldOff {
         /// The current login.
@@ -153,8 +153,8 @@ pub enum EventKind<'a> {
 
     /// An upstream rejected the credential of a request.
     ///
-    /// Not of a request that is marked [`NoRefresh`](crate::extension::NoRefresh), whose response
-    /// says nothing about the credential.
+    /// A request that is marked [`NoRefresh`](crate::extension::NoRefresh) reports none: its
+    /// response says nothing about the credential.
     #[non_exhaustive]
     RequestRejected {
         /// The login of the request.

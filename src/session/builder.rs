@@ -359,7 +359,7 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// Adds an observer, which is told of everything that happens in the session. Default: none.
+    /// Adds an observer, which receives every event of the session. Default: none.
     ///
     /// A session may have several observers. Each call of this method adds one, and events reach
     /// them in this order. See [`observe`](crate::observe).

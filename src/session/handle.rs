@@ -18,7 +18,7 @@ use crate::{
         hook::Logout,
         machine::{
             clock::LazyNow,
-            state::{Epoch, Flight, Phase, State},
+            state::{EndReason, Epoch, Flight, Phase, State},
             transition::{Acquisition, Admission, Reaction, Step},
         },
         scope,
@@ -547,6 +547,16 @@ impl<C: Credential> Session<C> {
             permit.end(&result);
             result
         }
+    }
+
+    /// Ends a login, unless it is over or another one has begun. The hook runs.
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
+        drop(self.0.step_without_flight(|state| match state.phase {
+            Phase::LoggedOut(_) => Step::stay(()),
+            _ if state.login != login => Step::stay(()),
+            _ => state.end(reason.clone()),
+        }));
     }
 
     /// The observers, for a part that outlives the session. `None` if there is none.

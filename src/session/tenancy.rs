@@ -7,15 +7,7 @@ use crate::{
     identity::Login,
     observe::event::EventKind,
     refresher::contract::Refresher,
-    session::{
-        engine::Engine,
-        handle::Session,
-        machine::{
-            state::{EndReason, Phase},
-            transition::Step,
-        },
-        template::SessionTemplate,
-    },
+    session::{engine::Engine, handle::Session, machine::state::Phase, template::SessionTemplate},
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
@@ -38,17 +30,6 @@ impl<C> Session<C> {
     /// gone.
     pub(crate) fn forget(self) -> Result<Forgotten<C>, Self> {
         Arc::try_unwrap(self.0).map(Forgotten).map_err(Self)
-    }
-}
-
-impl<C: Credential> Session<C> {
-    /// Ends a login, unless it is over or another one has begun. The hook runs.
-    pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
-        drop(self.0.step_without_flight(|state| match state.phase {
-            Phase::LoggedOut(_) => Step::stay(()),
-            _ if state.login != login => Step::stay(()),
-            _ => state.end(reason.clone()),
-        }));
     }
 }
 

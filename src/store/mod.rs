@@ -130,6 +130,7 @@
 //! # Secrets
 //!
 //! No name and no credential is in an error, in `Debug`, in a file name or in a key of Redis.
+//! File names and keys have the SHA-256 of a name, which a reader who guesses the name can check.
 //! Memory that held a record is not wiped. Records are not encrypted, unless a `Sealed` of the
 //! feature `sealed` is around the store.
 

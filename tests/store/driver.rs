@@ -2,9 +2,10 @@
 
 use std::{
     sync::{
-        Arc, Mutex,
+        Arc, Mutex, OnceLock,
         atomic::{AtomicBool, AtomicUsize, Ordering},
     },
+    thread,
     time::{Duration, SystemTime},
 };
 
@@ -14,7 +15,7 @@ use tower_refresh::{
     ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
     refresher::BoxFuture,
     refresher_fn,
-    session::{EndReason, EndedLogin, Phase},
+    session::{EndReason, EndedLogin, Phase, WeakSession},
     store::{
         Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
         Version,
@@ -620,6 +621,91 @@ async fn g18_a_logout_during_the_save_of_a_login_ends_it_and_its_credential_reac
     assert_eq!(*revoked.lock().unwrap(), ["at-1"]);
     store.heal();
     assert_eq!(stored(&store).await, None);
+}
+
+/// A session whose clock runs this once, when it is read for the n-th time after it was armed.
+fn with_intruder(
+    driver: &Driver<Arc<Memory>>,
+    intrude: impl Fn(&Session) + Send + Sync + 'static,
+) -> (Session, Arc<AtomicUsize>) {
+    let (countdown, itself) = (Arc::new(AtomicUsize::new(0)), Arc::new(OnceLock::new()));
+    let clock = {
+        let (countdown, itself) = (countdown.clone(), itself.clone());
+        move || {
+            let less = |count: usize| count.checked_sub(1);
+            let was = countdown.fetch_update(Ordering::SeqCst, Ordering::SeqCst, less);
+            if was == Ok(1)
+                && let Some(session) = itself.get().and_then(WeakSession::upgrade)
+            {
+                intrude(&session);
+            }
+            SystemTime::now()
+        }
+    };
+    let session = Session::builder(driver.clone()).clock(clock).build();
+    itself.set(session.downgrade()).unwrap();
+    (session, countdown)
+}
+
+#[tokio::test(start_paused = true)]
+async fn g18_a_logout_at_any_moment_of_a_login_or_of_its_delivery_wins() {
+    for is_login in [true, false] {
+        for moment in 1..8 {
+            let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+            let driver = Stored::new(endpoint.clone(), memory.clone(), "ann");
+            let logout = driver.clone();
+            let (session, countdown) = with_intruder(&driver, move |session| {
+                drop(logout.logout(session));
+            });
+            if is_login {
+                countdown.store(moment, Ordering::SeqCst);
+                driver.login(&session, token(1, true)).await.unwrap();
+            } else {
+                let (other, theirs) = replica(&endpoint, memory.clone());
+                theirs.login(&other, token(1, true)).await.unwrap();
+                countdown.store(moment, Ordering::SeqCst);
+                driver.open(&session).await.unwrap();
+            }
+            if countdown.swap(0, Ordering::SeqCst) > 0 {
+                assert!(moment > 1, "the clock was read");
+                continue;
+            }
+            settle().await;
+            let is_over = matches!(session.state().phase(), Phase::LoggedOut(_));
+            assert!(is_over && driver.is_saved(), "{is_login}, {moment}");
+            assert_eq!(stored(&memory).await, None, "{is_login}, {moment}");
+        }
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g17_a_login_at_any_moment_of_the_delivery_of_another_one_wins() {
+    for moment in 1..8 {
+        let (memory, endpoint) = (Arc::new(Memory::new()), Endpoint::default());
+        let driver = Stored::new(endpoint.clone(), memory.clone(), "ann");
+        let login = driver.clone();
+        let (session, countdown) = with_intruder(&driver, move |session| {
+            let (login, session) = (login.clone(), session.clone());
+            // Another thread of the application, with a runtime of its own.
+            let thread = thread::spawn(move || {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+                let login = login.login(&session, token(2, true));
+                runtime.unwrap().block_on(login).map(drop)
+            });
+            thread.join().unwrap().unwrap();
+        });
+        let (other, theirs) = replica(&endpoint, memory.clone());
+        theirs.login(&other, token(1, true)).await.unwrap();
+        countdown.store(moment, Ordering::SeqCst);
+        driver.open(&session).await.unwrap();
+        if countdown.swap(0, Ordering::SeqCst) > 0 {
+            assert!(moment > 1, "the clock was read");
+            continue;
+        }
+        settle().await;
+        assert_eq!(access_token(&session).as_deref(), Some("at-2"), "{moment}");
+        assert_eq!(stored(&memory).await.as_deref(), Some("at-2"), "{moment}");
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -14,7 +14,7 @@ use crate::{
     identity::{Generation, Login},
     observe::{event::EventKind, observers::catch, outcome::StoreOperation},
     refresher::contract::BoxFuture,
-    session::{WeakSession, handle::Session},
+    session::{EndReason, WeakSession, handle::Session},
     store::{
         contract::{Record, Store, Swapped},
         error::StoreError,
@@ -48,6 +48,8 @@ pub(super) struct DeskState<C> {
     /// How many logins by the handle have begun, and how many of them are being saved.
     pub(super) logins: u64,
     pub(super) logging_in: u32,
+    /// How many logouts by the handle there were.
+    pub(super) logouts: u64,
     session: Option<WeakSession<C>>,
     /// The login whose refresh brought the credential that is being saved.
     rotated: Option<Login>,
@@ -110,6 +112,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             told: None,
             logins: 0,
             logging_in: 0,
+            logouts: 0,
             session: None,
             rotated: None,
             attended: 0,
@@ -140,6 +143,12 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) fn bind(&self, session: &Session<C>) {
         self.state().session = Some(session.downgrade());
         self.health.observe(session.reporter());
+    }
+
+    /// Tells a session that this login has ended. A later login of the session goes on.
+    pub(super) fn end(&self, session: &Session<C>, login: Login) {
+        self.state().told = Some(login);
+        session.end_login(login, &EndReason::Logout);
     }
 
     pub(super) fn session(&self) -> Option<Session<C>> {
@@ -420,8 +429,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     fn hand_over(&self, credential: C, login: Login) {
         let Some(session) = self.session() else { return };
         if session.replace(login, credential).is_ok() {
-            self.state().told = Some(login);
-            drop(session.logout());
+            self.end(&session, login);
         }
     }
 }

@@ -17,6 +17,7 @@ use crate::{
             desk::Desk,
             knowledge::{Content, Found},
             login::LoginWrite,
+            rank::Rank,
             settings::DriverSettings,
         },
         version::Version,
@@ -44,7 +45,11 @@ pub struct NotSaved<C> {
 }
 
 /// Ends a login's turn at the desk, also when its task is aborted.
-struct LoggingIn<S: Store, C: Credential + Clone>(Arc<Desk<S, C>>);
+struct LoggingIn<S: Store, C: Credential + Clone> {
+    desk: Arc<Desk<S, C>>,
+    /// The logouts by the handle before this login.
+    logouts: u64,
+}
 
 /// How often a login lets its save be tried.
 const ATTEMPTS: u32 = 3;
@@ -223,6 +228,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
             let was_handed = state.handed.is_some_and(|(handed, _)| Some(handed) == rank);
             let content = state.knowledge.content().clone();
             state.told = Some(login);
+            state.logouts += 1;
             state.knowledge.logged_out(now);
             (!was_handed).then_some(content)
         };
@@ -311,8 +317,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
             Content::Nothing => None,
             Content::Ended => {
                 if !is_logged_out {
-                    desk.state().told = Some(state.login());
-                    drop(session.logout());
+                    desk.end(session, state.login());
                 }
                 None
             }
@@ -326,7 +331,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                     state.login()
                 };
                 desk.health.report(EventKind::StoreAdopted);
-                Some(login)
+                self.deliver_later(session, login, rank)
             }
             Content::Live(_) => {
                 if state.credential().is_none() {
@@ -336,6 +341,31 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                 Some(session.state().login())
             }
         }
+    }
+
+    /// Corrects what the session was just given: the application may have logged in or out since
+    /// the look at what is known, or a refresh may have ended.
+    fn deliver_later(
+        &self,
+        session: &Session<C>,
+        login: Login,
+        rank: Option<Rank>,
+    ) -> Option<Login> {
+        let desk = self.desk();
+        let has_ended = {
+            let mut state = desk.state();
+            if state.knowledge.rank() == rank {
+                return Some(login);
+            }
+            state.handed = None;
+            matches!(state.knowledge.content(), Content::Ended)
+        };
+        if has_ended {
+            // Also where the end is not saved yet.
+            desk.end(session, login);
+            return None;
+        }
+        self.deliver(session)
     }
 }
 
@@ -372,12 +402,13 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let mut state = desk.state();
         state.logins += 1;
         state.logging_in += 1;
+        let logouts = state.logouts;
         drop(state);
-        Self(desk.clone())
+        Self { desk: desk.clone(), logouts }
     }
 
     async fn run(self, session: &Session<C>, credential: C) -> Result<Login, StoreError> {
-        let desk = &self.0;
+        let desk = &self.desk;
         let seen = self.look().await?;
         let (copy, now) = (desk.with_end(&credential, session.wall()), desk.now());
         let write = LoginWrite::new(seen, copy, fastrand::u64(..), &desk.state().knowledge, now);
@@ -390,25 +421,33 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
             _ => credential,
         };
         let generation = session.state().generation();
-        let has_ended = {
+        {
             let mut state = desk.state();
             state.handed = Some((found.rank, generation));
             state.told = None;
             state.knowledge.written(found);
+        }
+        let login = session.login(credential);
+        let has_ended = {
+            let mut state = desk.state();
+            let is_live = matches!(state.knowledge.content(), Content::Live(_));
+            if is_live && state.logouts != self.logouts {
+                // The logout came before this login had its rank.
+                state.knowledge.logged_out(desk.now());
+            }
             matches!(state.knowledge.content(), Content::Ended)
         };
-        let login = session.login(credential);
         if has_ended {
-            // A logout came during the save. The session's hook is to revoke the credential.
-            desk.state().told = Some(login);
-            drop(session.logout());
+            // A logout came during the login. The session's hook is to revoke the credential.
+            desk.end(session, login);
+            desk.start_saving(None, None);
         }
         Ok(login)
     }
 
     /// The version to write over, whatever it is the version of.
     async fn look(&self) -> Result<Option<Version>, StoreError> {
-        let desk = &self.0;
+        let desk = &self.desk;
         let asked = desk.state().knowledge.moment();
         let mut attempt = 1;
         let record = loop {
@@ -429,7 +468,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
 
     /// Writes over whatever is there.
     async fn write(&self, mut write: LoginWrite<C>) -> Result<Found<C>, StoreError> {
-        let desk = &self.0;
+        let desk = &self.desk;
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
             match desk.swap(write.seen, write.rank, &write.content).await {
@@ -462,7 +501,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
 
 impl<S: Store, C: Credential + Clone> Drop for LoggingIn<S, C> {
     fn drop(&mut self) {
-        self.0.has_logged_in();
+        self.desk.has_logged_in();
     }
 }
 

@@ -277,8 +277,7 @@ where
         // its hook, to be revoked.
         match self.desk.session() {
             Some(session) if session.state().login() == login => {
-                self.desk.state().told = Some(login);
-                drop(session.logout());
+                self.desk.end(&session, login);
                 Some(Ok(credential))
             }
             _ => Some(Err(self.end())),
