@@ -1,4 +1,4 @@
-//! What the page says about single recipes.
+//! Single recipes, beyond the trial.
 
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
