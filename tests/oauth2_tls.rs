@@ -13,7 +13,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, Version, header::CONNECTION};
+use http::{Request, Response, Uri, Version, header::CONNECTION};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::{
@@ -22,7 +22,10 @@ use hyper_util::{
 };
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 use rustls::{ServerConfig, crypto::ring, pki_types::PrivateKeyDer};
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::{TcpListener, TcpStream},
+    time::timeout,
+};
 use tokio_rustls::TlsAcceptor;
 use tower::ServiceExt;
 use tower_refresh::{
@@ -41,9 +44,21 @@ async fn a_private_authority_is_trusted_only_when_it_was_added() {
 
 async fn trust_over(protocol: &'static str) {
     let (url, authority) = token_endpoint(protocol).await;
+    for is_given in [false, true] {
+        trust_through(&url, &authority, is_given).await;
+    }
+}
+
+/// `is_given`: over a connector of the application.
+async fn trust_through(url: &str, authority: &[u8], is_given: bool) {
+    let connect = |uri: Uri| async move {
+        TcpStream::connect((uri.host().unwrap(), uri.port_u16().unwrap())).await
+    };
     let ask = |https: Https| {
-        let url = EndpointUrl::new(&url).unwrap();
-        let endpoint = TokenEndpoint::new(https.build(), url, ClientAuth::basic("me", "hush"));
+        let url = EndpointUrl::new(url).unwrap();
+        let client =
+            if is_given { https.build_over(tower::service_fn(connect)) } else { https.build() };
+        let endpoint = TokenEndpoint::new(client, url, ClientAuth::basic("me", "hush"));
         let refresher = ClientCredentialsGrant::new(endpoint);
         async move {
             let answer = refresher.refresh(RefreshContext::new(Cause::Missing));
@@ -51,13 +66,78 @@ async fn trust_over(protocol: &'static str) {
         }
     };
     for trusting in [Https::new(), Https::with_no_roots()] {
-        let token = ask(trusting.root(authority.clone()).unwrap()).await.unwrap();
+        let token = ask(trusting.root(authority).unwrap()).await.unwrap();
         assert_eq!(token.access_token(), "at-1");
     }
     for distrusting in [Https::new(), Https::with_no_roots()] {
         let error = ask(distrusting).await.unwrap_err();
         assert_eq!(error.kind(), RefreshErrorKind::Transient, "nothing was sent: {error:?}");
     }
+}
+
+#[cfg(unix)]
+#[tokio::test]
+async fn a_unix_socket_is_a_connector() {
+    let path = std::env::temp_dir().join(format!("tower-refresh-{}.sock", std::process::id()));
+    let _ = std::fs::remove_file(&path);
+    let listener = tokio::net::UnixListener::bind(&path).unwrap();
+    tokio::spawn(async move {
+        let (stream, _) = listener.accept().await.unwrap();
+        let answer = service_fn(|request: Request<Incoming>| async move {
+            assert_eq!(request.headers()["host"], "api.internal");
+            Ok::<_, Infallible>(Response::new(Full::<Bytes>::default()))
+        });
+        http1::Builder::new().serve_connection(TokioIo::new(stream), answer).await
+    });
+    let socket = path.clone();
+    let connect = move |_: Uri| tokio::net::UnixStream::connect(socket.clone());
+    let client = Https::with_no_roots().build_over::<Full<Bytes>, _>(tower::service_fn(connect));
+    for _ in 0..2 {
+        let request = Request::get("http://api.internal/user").body(Full::default()).unwrap();
+        let answer = timeout(Duration::from_secs(60), client.clone().oneshot(request)).await;
+        let response = answer.expect("it hangs").unwrap();
+        assert_eq!(response.status(), 200);
+        // The listener accepts one connection, which is used again.
+        http_body_util::BodyExt::collect(response).await.unwrap();
+    }
+    std::fs::remove_file(path).unwrap();
+}
+
+#[tokio::test]
+async fn a_connector_that_fails_has_sent_nothing() {
+    let connect = |_: Uri| async { Err::<TcpStream, _>(std::io::Error::other("no network")) };
+    let client = Https::with_no_roots().build_over::<Full<Bytes>, _>(tower::service_fn(connect));
+    let request = Request::get("http://localhost/").body(Full::default()).unwrap();
+    let error = client.oneshot(request).await.unwrap_err();
+    assert!(error.is_connect(), "{error:?}");
+}
+
+/// The platform's file is named by an environment variable, which needs a process of its own.
+#[cfg(feature = "platform-roots")]
+#[test]
+fn the_roots_of_the_platform_are_trusted_if_there_are_any() {
+    if let Ok(expected) = std::env::var("EXPECT_PLATFORM_ROOTS") {
+        assert_eq!(Https::with_platform_roots().is_ok().to_string(), expected);
+        return;
+    }
+    let path = std::env::temp_dir().join(format!("tower-refresh-{}.pem", std::process::id()));
+    let mut params = CertificateParams::new([]).unwrap();
+    params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+    let authority = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
+    let text = base64::Engine::encode(&base64::prelude::BASE64_STANDARD, authority.der());
+    let pem = format!("-----BEGIN CERTIFICATE-----\n{text}\n-----END CERTIFICATE-----\n");
+    for (content, expected) in [(pem, "true"), (String::new(), "false")] {
+        std::fs::write(&path, content).unwrap();
+        let child = std::process::Command::new(std::env::current_exe().unwrap())
+            .args(["--exact", "the_roots_of_the_platform_are_trusted_if_there_are_any"])
+            .env("SSL_CERT_FILE", &path)
+            .env_remove("SSL_CERT_DIR")
+            .env("EXPECT_PLATFORM_ROOTS", expected)
+            .output()
+            .unwrap();
+        assert!(child.status.success(), "{expected}: {}", String::from_utf8_lossy(&child.stdout));
+    }
+    std::fs::remove_file(path).unwrap();
 }
 
 #[tokio::test]

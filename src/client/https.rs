@@ -1,3 +1,5 @@
+#[cfg(feature = "platform-roots")]
+use std::io;
 use std::{
     error, fmt,
     pin::Pin,
@@ -5,7 +7,7 @@ use std::{
     task::{Context, Poll, ready},
 };
 
-use http::{Request, Response};
+use http::{Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -15,9 +17,10 @@ use hyper_util::{
 };
 use pin_project_lite::pin_project;
 use rustls::{ClientConfig, RootCertStore, crypto::ring};
+use tokio::io::{AsyncRead, AsyncWrite};
 use tower_service::Service;
 
-use crate::error::BoxError;
+use crate::{client::connector::GivenConnector, error::BoxError};
 
 /// Builds an [`HttpsClient`] that trusts certain root certificates.
 ///
@@ -30,7 +33,13 @@ pub struct Https {
 
 /// An HTTPS client, made by [`Https::build`]. Cheap to clone; clones share their connections.
 pub struct HttpsClient<B> {
-    client: Client<HttpsConnector<HttpConnector>, B>,
+    client: Inner<B>,
+}
+
+/// The client, by the connector that it has.
+enum Inner<B> {
+    Tcp(Client<HttpsConnector<HttpConnector>, B>),
+    Given(Client<HttpsConnector<GivenConnector>, B>),
 }
 
 /// A request of an [`HttpsClient`] failed. The source says why.
@@ -60,6 +69,24 @@ impl Https {
         Self { roots: RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() } }
     }
 
+    /// Trusts the root certificates of the platform: those that its administrator has installed.
+    ///
+    /// # Errors
+    ///
+    /// If the platform has no readable root certificate.
+    #[cfg(feature = "platform-roots")]
+    #[cfg_attr(docsrs, doc(cfg(feature = "platform-roots")))]
+    pub fn with_platform_roots() -> io::Result<Self> {
+        let found = rustls_native_certs::load_native_certs();
+        let mut roots = RootCertStore::empty();
+        let (usable, _) = roots.add_parsable_certificates(found.certs);
+        if usable == 0 {
+            let reason = found.errors.into_iter().next().map(io::Error::other);
+            return Err(reason.unwrap_or_else(|| io::Error::other("the platform has no roots")));
+        }
+        Ok(Self { roots })
+    }
+
     /// Trusts only the certificates that are added by [`root`](Self::root).
     pub fn with_no_roots() -> Self {
         Self { roots: RootCertStore::empty() }
@@ -82,18 +109,62 @@ impl Https {
         B: Body + Send,
         B::Data: Send,
     {
-        // Not the default provider of the process, which may be another one or missing.
-        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
-            .with_safe_default_protocol_versions()
-            .expect("ring supports the default protocol versions")
-            .with_root_certificates(self.roots)
-            .with_no_client_auth();
         let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(tls)
+            .with_tls_config(self.tls())
             .https_or_http()
             .enable_all_versions()
             .build();
-        HttpsClient { client: Client::builder(TokioExecutor::new()).build(connector) }
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        HttpsClient { client: Inner::Tcp(client) }
+    }
+
+    /// Builds the client over a connector of the application: a Unix socket, a proxy, a network of
+    /// a test. For an `https://` URL the client speaks TLS through the stream of the connector.
+    ///
+    /// The connector gets the URI of the request. A proxy has to be reached by a tunnel (CONNECT),
+    /// also for an `http://` URL: the client sends requests as to the server itself.
+    ///
+    /// ```
+    /// # #[cfg(unix)] {
+    /// use http::Uri;
+    /// use http_body_util::Empty;
+    /// use tokio::net::UnixStream;
+    /// use tower::service_fn;
+    /// use tower_refresh::client::Https;
+    ///
+    /// let socket = service_fn(|_: Uri| UnixStream::connect("/run/api.sock"));
+    /// let client = Https::new().build_over::<Empty<bytes::Bytes>, _>(socket);
+    /// # drop(client); }
+    /// ```
+    ///
+    /// hyper-util has connectors for proxies, `Tunnel` and `SocksV5`. Their streams come in a
+    /// `TokioIo`, which `ServiceExt::map_response(connector, TokioIo::into_inner)` takes off. Its
+    /// `Matcher` tells by the environment which proxy a URI goes through.
+    pub fn build_over<B, C>(self, connector: C) -> HttpsClient<B>
+    where
+        B: Body + Send,
+        B::Data: Send,
+        C: Service<Uri> + Clone + Send + Sync + 'static,
+        C::Response: AsyncRead + AsyncWrite + Send + Unpin + 'static,
+        C::Error: Into<BoxError>,
+        C::Future: Send,
+    {
+        let connector = HttpsConnectorBuilder::new()
+            .with_tls_config(self.tls())
+            .https_or_http()
+            .enable_all_versions()
+            .wrap_connector(GivenConnector::new(connector));
+        let client = Client::builder(TokioExecutor::new()).build(connector);
+        HttpsClient { client: Inner::Given(client) }
+    }
+
+    fn tls(self) -> ClientConfig {
+        // Not the default provider of the process, which may be another one or missing.
+        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+            .with_safe_default_protocol_versions()
+            .expect("ring supports the default protocol versions")
+            .with_root_certificates(self.roots)
+            .with_no_client_auth()
     }
 }
 
@@ -120,13 +191,22 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> ResponseFuture {
-        ResponseFuture { response: self.client.request(request) }
+        let response = match &self.client {
+            Inner::Tcp(client) => client.request(request),
+            Inner::Given(client) => client.request(request),
+        };
+        ResponseFuture { response }
     }
 }
 
 impl<B> Clone for HttpsClient<B> {
     fn clone(&self) -> Self {
-        Self { client: self.client.clone() }
+        Self {
+            client: match &self.client {
+                Inner::Tcp(client) => Inner::Tcp(client.clone()),
+                Inner::Given(client) => Inner::Given(client.clone()),
+            },
+        }
     }
 }
 

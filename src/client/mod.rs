@@ -33,6 +33,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! [`Https::build_over`] takes a connector of the application, for Unix sockets and proxies. With
+//! the feature `platform-roots`, `Https::with_platform_roots` trusts what the platform trusts.
+//!
 //! The client uses HTTP/2 with servers that support it, and HTTP/1.1 with others. It follows no
 //! redirects. Requests to an `http://` URL are sent in cleartext:
 //! [`RefreshLayer`](crate::RefreshLayer) and `exchange::EndpointUrl` decide which of them may carry
@@ -41,6 +44,7 @@
 //! Types of hyper-util, hyper-rustls and rustls are not part of the API, so their versions can
 //! change. The body of a response is hyper's.
 
+mod connector;
 mod https;
 
 pub use https::{Https, HttpsClient, HttpsError, InvalidCertificate, ResponseFuture};

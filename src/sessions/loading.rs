@@ -89,7 +89,7 @@ where
     async fn run(mut self, source: Arc<dyn Source<K, C>>) {
         let limit = self.registry.settings().load_timeout;
         let opened = self.registry.settings().make(&self.key);
-        let load = source.load(self.key.clone(), opened.clone());
+        let load = opened.load(&*source, self.key.clone());
         let outcome = match time::timeout(limit, load).await {
             Ok(Ok(())) => Ok(opened),
             Ok(Err(error)) => Err(storage_failed(error)),

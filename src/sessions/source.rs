@@ -19,8 +19,10 @@ pub(super) trait Source<K, C>: Send + Sync {
     /// Makes the session of a key, without its login. Runs the user's code.
     fn make(&self, key: &K, template: &SessionTemplate<C>, name: Option<Arc<str>>) -> Opened<C>;
 
-    /// Loads the login of a key into its session.
-    fn load(&self, key: K, opened: Opened<C>) -> BoxFuture<'static, Result<(), BoxError>>;
+    /// Loads the login of a key into a session that has no record. Provided: there is no login.
+    fn load(&self, _key: K, _session: Session<C>) -> BoxFuture<'static, Result<(), BoxError>> {
+        Box::pin(async { Ok(()) })
+    }
 }
 
 /// The record of one login in a store.
@@ -56,6 +58,18 @@ impl<C: Credential> Opened<C> {
     /// A session whose login no store keeps.
     pub(super) fn unsaved(template: &SessionTemplate<C>, name: Option<Arc<str>>) -> Self {
         Self { session: template.tenant(name, None), record: None }
+    }
+
+    /// Loads the login: from its record, or else from the source.
+    pub(super) fn load<K>(
+        &self,
+        source: &dyn Source<K, C>,
+        key: K,
+    ) -> BoxFuture<'static, Result<(), BoxError>> {
+        match &self.record {
+            Some(record) => record.clone().open(self.session.clone()),
+            None => source.load(key, self.session.clone()),
+        }
     }
 
     /// Logs out, in the store too. Has taken effect when it returns; the future waits for the hook
@@ -107,12 +121,12 @@ where
         Opened::unsaved(template, name)
     }
 
-    fn load(&self, key: K, opened: Opened<C>) -> BoxFuture<'static, Result<(), BoxError>> {
+    fn load(&self, key: K, session: Session<C>) -> BoxFuture<'static, Result<(), BoxError>> {
         let load = self.0.clone();
         Box::pin(async move {
             match load(key.clone()).await? {
                 Some((owner, _)) if owner != key => return Err(ForeignLogin.into()),
-                Some((_, credential)) => drop(opened.session.login(credential)),
+                Some((_, credential)) => drop(session.login(credential)),
                 None => {}
             }
             Ok(())

@@ -88,14 +88,6 @@ where
         let session = template.tenant(name, Some(driver.clone()));
         Opened { session, record: Some(driver) }
     }
-
-    fn load(&self, _: K, opened: Opened<C>) -> BoxFuture<'static, Result<(), BoxError>> {
-        let Opened { session, record } = opened;
-        match record {
-            Some(record) => record.open(session),
-            None => Box::pin(async { Ok(()) }),
-        }
-    }
 }
 
 // === impl LoginRecord ===
