@@ -147,7 +147,7 @@ mod tests {
         assert_eq!(answer(&transient), ("14".into(), message.into()));
         assert_eq!(answer(&failed(RefreshError::ambiguous("cut"))).0, "14");
 
-        let message = "too many requests wait for a refresh";
+        let message = "too many requests wait for a refresh, or too many sessions are in use";
         assert_eq!(answer(&Error::overloaded()), ("8".into(), message.into()));
         assert_eq!(answer(&Error::login_changed()).0, "10");
         for misuse in [Error::cleartext(), Error::recursive(), Error::no_runtime()] {

@@ -328,7 +328,7 @@ async fn a_waiter_beyond_the_limit_is_resource_exhausted() {
         let mut client = EchoClient::new(answering(server.channel(), &session));
         let status = call(&mut client, "unary", "head").await.unwrap_err();
         assert_eq!(status.code(), Code::ResourceExhausted);
-        assert_eq!(status.message(), "too many requests wait for a refresh");
+        assert!(status.message().starts_with("too many requests wait for a refresh"));
     })
     .await;
 }

@@ -13,6 +13,9 @@
 //! # builder }
 //! ```
 //!
+//! The package `examples/metrics` of the repository is a whole program: it serves Prometheus' text
+//! format, and tells a story that moves every metric.
+//!
 //! Tests and programs with a recorder of their own install it for a scope:
 //!
 //! ```

@@ -34,12 +34,14 @@ pub(super) fn not_a_record() -> StoreError {
 /// a script in the text.
 fn from_text(text: &str) -> StoreError {
     let refusals = ["The user executing the script", "ACL failure in script"];
-    if refusals.iter().any(|refusal| text.starts_with(refusal)) {
+    if refusals.iter().any(|refusal| text.contains(refusal)) {
         return from_code("NOPERM");
     }
-    let nested = text.split_once("-").filter(|(head, _)| head.contains("script"));
-    if let Some((_, error)) = nested {
-        return from_code(error.split(' ').next().unwrap_or_default());
+    if text.contains("script") {
+        let words = text.split(": ").filter_map(|part| part.split(' ').next());
+        let mut codes = words.map(|word| word.trim_start_matches('-'));
+        let is_code = |word: &&str| word.len() > 2 && word.bytes().all(|b| b.is_ascii_uppercase());
+        return from_code(codes.find(is_code).unwrap_or_default());
     }
     if text.starts_with("unknown command") {
         return StoreError::misconfigured("this redis server does not run scripts");
@@ -113,6 +115,12 @@ mod tests {
             ("ERR The user executing the script can't run this command", Denied, "permission"),
             ("ERR ACL failure in script: User secret has no permissions", Denied, "permission"),
             (
+                "ERR Error running script (call to f_0ab): @user_script: 29: The user executing \
+                 the script can't run this command or subcommand",
+                Denied,
+                "permission",
+            ),
+            (
                 "ERR Error running script (call to f_0ab): @user_script:26: -READONLY You can't",
                 Unavailable,
                 "read-only",
@@ -121,6 +129,11 @@ mod tests {
                 "ERR Error running script (call to f_0ab): @user_script:26: -OOM command not",
                 Unavailable,
                 "memory",
+            ),
+            (
+                "ERR Error running script (call to f_0ab): @user_script:9: WRONGTYPE Operation",
+                Corrupt,
+                "another program",
             ),
             ("ERR wrong secret-argument in script", Unavailable, "answered with an error"),
             ("SECRET of a proxy", Unavailable, "answered with an error"),

@@ -56,8 +56,8 @@ use crate::{
 /// These permissions are enough for a user of the server's access control list:
 ///
 /// ```text
-/// ACL SETUSER app on >secret ~tower-refresh:* &tower-refresh:* +eval +evalsha +time
-///     +hmget +hset +hdel +persist +pexpire +get +set +del +pttl
+/// ACL SETUSER app on >secret ~tower-refresh:* resetchannels &tower-refresh:*
+///     +eval +evalsha +time +hmget +hset +hdel +persist +pexpire +get +set +del +pttl
 ///     +publish +subscribe +unsubscribe +ping
 /// ```
 ///

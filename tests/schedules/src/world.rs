@@ -18,6 +18,7 @@ use tower_layer::Layer;
 use tower_refresh::{
     BoxError, Error, ErrorKind, Origins, Refresh, RefreshContext, RefreshError, RefreshLayer,
     Refresher, ReplayBody, Session, Token,
+    observe::{Event, EventKind, observer_fn},
     refresher::BoxFuture,
     session::{EndedLogin, Phase, SessionBuilder},
 };
@@ -45,6 +46,12 @@ struct Log {
     hooks: Vec<Option<String>>,
     /// The token of each generation that was seen.
     generations: BTreeMap<String, String>,
+    /// The flights that an observer was told of, and whether they have settled.
+    flights: BTreeMap<u64, bool>,
+    /// How many waits an observer was told of that have not ended.
+    waits: usize,
+    /// The events that contradict earlier ones. A panic of an observer would be caught.
+    contradictions: Vec<String>,
 }
 
 /// How the issuer answers a refresh.
@@ -90,7 +97,9 @@ struct Running(World, usize);
 
 impl World {
     pub fn builder(&self, answer: fn(usize) -> Answer) -> SessionBuilder {
+        let world = self.clone();
         Session::builder(Issuer { world: self.clone(), answer })
+            .observer(observer_fn(move |event: &Event<'_>| world.observe(event)))
     }
 
     /// A session that is logged in as Ann, with a token that the upstream rejects.
@@ -191,6 +200,14 @@ impl World {
         while !runtimes.iter().all(|runtime| runtime.is_idle()) {
             yield_now().await;
         }
+        // A task that a runtime has aborted may still be telling the observer that its flight is
+        // over. The runtime counts it no longer.
+        for _ in 0..100 {
+            if self.log().flights.values().all(|is_settled| *is_settled) {
+                break;
+            }
+            yield_now().await;
+        }
         let state = session.state();
         assert_eq!(session.waiters(), 0, "g5: no request waits");
         assert_eq!(
@@ -199,7 +216,37 @@ impl World {
             "g5: each flight settles once"
         );
         assert!(!matches!(state.phase(), Phase::Refreshing(_)), "g5: no flight is left");
-        assert!(self.log().running.is_empty(), "g5: no refresher is left");
+        let log = self.log();
+        assert!(log.running.is_empty(), "g5: no refresher is left");
+        assert_eq!(log.contradictions, Vec::<String>::new(), "g5: what an observer is told");
+        let settled = log.flights.values().filter(|is_settled| **is_settled).count();
+        assert_eq!(settled, log.flights.len(), "g5: each start has a settle");
+        let started = state.flights_started();
+        assert_eq!(settled as u64, started, "g5: each flight has a start");
+        assert_eq!(log.waits, 0, "g5: each wait that began has ended");
+    }
+
+    /// Each flight has one start and later one settle, and each wait one end.
+    fn observe(&self, event: &Event<'_>) {
+        let mut log = self.log();
+        let is_right = match *event.kind() {
+            EventKind::FlightStarted { flight, .. } => log.flights.insert(flight, false).is_none(),
+            EventKind::FlightSettled { flight, .. } => {
+                log.flights.insert(flight, true) == Some(false)
+            }
+            EventKind::WaitStarted { .. } => {
+                log.waits += 1;
+                true
+            }
+            EventKind::WaitEnded { .. } => {
+                log.waits = log.waits.wrapping_sub(1);
+                log.waits != usize::MAX
+            }
+            _ => true,
+        };
+        if !is_right {
+            log.contradictions.push(format!("{event:?}"));
+        }
     }
 
     fn log(&self) -> MutexGuard<'_, Log> {

@@ -49,6 +49,10 @@ fn json_answer(head: &Parts, body: &[u8]) -> Value {
         Ok(call) if call.get("jsonrpc").is_some() => {
             json!({ "jsonrpc": "2.0", "id": call["id"], "result": "pong" })
         }
+        _ if head.uri.query().is_some_and(|query| query.contains("watch=true")) => {
+            let pod = json!({ "apiVersion": "v1", "kind": "Pod", "metadata": { "name": "a" } });
+            json!({ "type": "ADDED", "object": pod })
+        }
         _ if head.uri.path().ends_with("/pods") => {
             json!({ "apiVersion": "v1", "kind": "PodList", "metadata": {}, "items": [] })
         }

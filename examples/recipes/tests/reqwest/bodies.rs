@@ -17,7 +17,7 @@ use crate::{
     way::{GOOD, Token0, WAYS, Way},
 };
 
-/// What the server sees of a request that is sent in each way. The ways have to agree.
+/// The request as it arrives, sent in each way. The ways have to agree.
 async fn seen_of(make: impl Fn(&Client, String) -> RequestBuilder) -> Seen {
     let mut expected: Option<Seen> = None;
     for way in WAYS {

@@ -18,7 +18,7 @@ use crate::{
     way::{GOOD, WAYS, Way},
 };
 
-/// What the server sees at the end of a redirect, and the URL of the response.
+/// The request that arrives at the end of a redirect, after a check of the URL of the response.
 async fn after_redirect(
     way: Way,
     code: u16,
