@@ -1,6 +1,11 @@
 //! Real processes over one directory.
 
-use std::{fs, path::PathBuf, thread, time::Duration};
+use std::{
+    fs,
+    path::{Path, PathBuf},
+    thread,
+    time::{Duration, Instant},
+};
 
 use tokio::runtime::Runtime;
 use tower_refresh::store::File;
@@ -67,15 +72,37 @@ fn g16_eight_processes_that_are_killed_at_random_reuse_no_token_and_lose_no_logi
     fs::remove_dir_all(directory).unwrap();
 }
 
+/// Whether a process keeps the lock of the record, and is not only passing by.
+#[cfg(unix)]
+fn is_locked(directory: &Path) -> bool {
+    let mut files = fs::read_dir(directory).unwrap().map(|entry| entry.unwrap().path());
+    let lock = files.find(|path| path.extension().is_some_and(|found| found == "lock")).unwrap();
+    let lock = fs::File::open(lock).unwrap();
+    (0..50).all(|_| {
+        thread::sleep(Duration::from_millis(2));
+        lock.try_lock().is_err()
+    })
+}
+
 #[cfg(unix)]
 #[test]
 fn g16_a_process_that_is_stopped_for_longer_than_its_lease_ends_no_login() {
     let runtime = Runtime::new().unwrap();
     let (directory, issuer, fleet) = fleet(&runtime, "stopped", LEASE);
     let workers: Vec<_> = (0..3).map(|_| fleet.spawn(300)).collect();
-    thread::sleep(Duration::from_millis(300));
-    let before = issuer.seen().exchanges;
+    let start = Instant::now();
+    while issuer.seen().exchanges == 0 {
+        assert!(start.elapsed() < Duration::from_secs(30), "no worker has started");
+        thread::sleep(Duration::from_millis(5));
+    }
     workers[0].signal("-STOP");
+    // In the midst of a write it would keep the others from writing.
+    while is_locked(&directory) {
+        workers[0].signal("-CONT");
+        thread::sleep(Duration::from_millis(5));
+        workers[0].signal("-STOP");
+    }
+    let before = issuer.seen().exchanges;
     thread::sleep(LEASE * 2);
     let during = issuer.seen().exchanges - before;
     assert!(during > 0, "the other processes go on");

@@ -81,7 +81,7 @@ impl<M: Observer + Clone> Stage<'_, M> {
             .build();
         sleep(Duration::from_millis(15)).await;
         let fresh = tokio::spawn(session.keep_fresh());
-        sleep(Duration::from_millis(10)).await;
+        until(|| session.state().flights_settled() > 0).await;
         fresh.abort();
         session.login(token(1));
         Ok(())
@@ -132,12 +132,12 @@ impl<M: Observer + Clone> Stage<'_, M> {
         session.login(token(0));
         self.auth.answer(Answer::Silent);
         let dropped = send(&client);
-        sleep(Duration::from_millis(5)).await;
+        until(|| session.waiters() == 1 && self.auth.is_asked()).await;
         dropped.abort();
         drop(dropped.await);
         session.login(token(1));
         self.auth.answer(Answer::Token);
-        sleep(Duration::from_millis(5)).await;
+        until(|| !self.auth.is_asked()).await;
         Ok(())
     }
 
@@ -172,9 +172,9 @@ impl<M: Observer + Clone> Stage<'_, M> {
         // Another process takes the lease during an exchange.
         self.auth.answer(Answer::Silent);
         let refreshed = one.0.refresh();
-        sleep(Duration::from_millis(5)).await;
+        until(|| self.auth.is_asked()).await;
         store.is_leased_elsewhere.store(true, Ordering::Relaxed);
-        sleep(Duration::from_millis(40)).await;
+        until(|| store.has_refused.load(Ordering::Relaxed)).await;
         self.auth.answer(Answer::Token);
         drop(refreshed.await);
         Ok(())
@@ -192,8 +192,7 @@ impl<M: Observer + Clone> Stage<'_, M> {
         store.is_read_only.store(true, Ordering::Relaxed);
         session.refresh().await?;
         store.is_read_only.store(false, Ordering::Relaxed);
-        sleep(Duration::from_secs(1)).await;
-        assert!(driver.is_saved());
+        until(|| driver.is_saved()).await;
         Ok(())
     }
 
@@ -210,6 +209,17 @@ impl<M: Observer + Clone> Stage<'_, M> {
             .build();
         (session, driver)
     }
+}
+
+/// Waits for a condition, for ten seconds at most.
+async fn until(is_met: impl Fn() -> bool) {
+    for _ in 0..10_000 {
+        if is_met() {
+            return;
+        }
+        sleep(Duration::from_millis(1)).await;
+    }
+    panic!("the story does not go on");
 }
 
 /// Sends a request in a task and a span of its own.

@@ -58,6 +58,8 @@ pub(crate) struct Flaky {
     pub(crate) is_down: Arc<AtomicBool>,
     pub(crate) is_read_only: Arc<AtomicBool>,
     pub(crate) is_leased_elsewhere: Arc<AtomicBool>,
+    /// Whether a lease was refused.
+    pub(crate) has_refused: Arc<AtomicBool>,
 }
 
 pub(crate) fn token(number: u64) -> Token {
@@ -77,6 +79,11 @@ impl Auth {
 
     pub(crate) fn answer(&self, answer: Answer) {
         self.answer.send_replace(answer);
+    }
+
+    /// Whether a refresher waits for the answer.
+    pub(crate) fn is_asked(&self) -> bool {
+        self.answer.receiver_count() > 0
     }
 }
 
@@ -192,6 +199,7 @@ impl Store for Flaky {
         Box::pin(async move {
             self.check().await?;
             if self.is_leased_elsewhere.load(Ordering::Relaxed) && !ttl.is_zero() {
+                self.has_refused.store(true, Ordering::Relaxed);
                 return Ok(Leased::Busy(ttl));
             }
             self.memory.lease(name, holder, ttl).await

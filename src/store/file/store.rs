@@ -31,8 +31,9 @@ use crate::{
 /// A record that is damaged, too large, or of another program is an error, and stays. A login and a
 /// logout of the driver write over it.
 ///
-/// A process that dies loses its lease at once. Removing the files of a directory by hand is safe,
-/// and logs out.
+/// A process that dies loses its lease at once. A process that is stopped in the midst of a write
+/// keeps the others from writing until it goes on or dies, and their operations fail. Removing the
+/// files of a directory by hand is safe, and logs out.
 ///
 /// Locks are those of [`std::fs::File::try_lock`]. Network file systems without locks are not
 /// supported.
