@@ -27,9 +27,11 @@ pub struct Event<'a> {
 #[non_exhaustive]
 pub enum EventKind<'a> {
     /// A session was built. The first event of a session.
+    #[non_exhaustive]
     SessionCreated,
     /// A registry forgot the session, because another one needed its place. The login has not
     /// ended. Only with the feature `sessions`.
+    #[non_exhaustive]
     SessionEvicted,
     /// A registry is full: it could forget no session, and refused one more. The event belongs to
     /// no session. Only with the feature `sessions`.
@@ -40,6 +42,7 @@ pub enum EventKind<'a> {
     },
     /// The last handle, service and flight of a session are gone. The last event of a session,
     /// except for a hook or a save that still runs.
+    #[non_exhaustive]
     SessionDropped,
 
     /// A login began: by [`Session::login`](crate::Session::login), by
@@ -236,9 +239,11 @@ pub enum EventKind<'a> {
         error_type: Option<&'static str>,
     },
     /// The session took over a credential that another process had stored, without an exchange.
+    #[non_exhaustive]
     StoreAdopted,
     /// Another process took the lease that this one held, or the lease ran out unextended. Both may
     /// exchange the same credential now.
+    #[non_exhaustive]
     StoreLeaseLost,
     /// A credential or the end of a login could not be saved by several attempts. The driver goes
     /// on trying, except at a login, which then has not begun.

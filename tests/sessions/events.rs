@@ -18,9 +18,9 @@ fn observed(capacity: usize) -> (Sessions<String>, Told) {
     let lines = told.clone();
     let observer = observer_fn(move |event: &Event<'_>| {
         let what = match event.kind() {
-            EventKind::SessionCreated => "created".to_owned(),
-            EventKind::SessionDropped => "dropped".to_owned(),
-            EventKind::SessionEvicted => "evicted".to_owned(),
+            EventKind::SessionCreated { .. } => "created".to_owned(),
+            EventKind::SessionDropped { .. } => "dropped".to_owned(),
+            EventKind::SessionEvicted { .. } => "evicted".to_owned(),
             EventKind::SessionsFull { capacity, .. } => format!("full at {capacity}"),
             _ => return,
         };

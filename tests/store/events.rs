@@ -82,8 +82,8 @@ impl Observer for Lines {
                 );
                 format!("{} {}", operation.as_str(), error_type.unwrap_or("done"))
             }
-            EventKind::StoreAdopted => "adopted".to_owned(),
-            EventKind::StoreLeaseLost => "lease lost".to_owned(),
+            EventKind::StoreAdopted { .. } => "adopted".to_owned(),
+            EventKind::StoreLeaseLost { .. } => "lease lost".to_owned(),
             EventKind::StoreSaveFailed { error_type, .. } => format!("save failed: {error_type}"),
             EventKind::StoreDegraded { error_type, .. } => format!("degraded: {error_type}"),
             EventKind::StoreRecovered { duration, .. } => format!("recovered after {duration:?}"),

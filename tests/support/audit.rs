@@ -86,13 +86,13 @@ impl Books {
     fn enter(&mut self, session: SessionId, kind: &EventKind<'_>) -> Option<&'static str> {
         let is_live = self.live.contains(&session);
         match *kind {
-            EventKind::SessionCreated => {
+            EventKind::SessionCreated { .. } => {
                 self.sessions_created += 1;
                 return (!self.live.insert(session)).then_some("created twice");
             }
             EventKind::HookDone { .. } => return None,
             _ if !is_live => return Some("outside of the life of its session"),
-            EventKind::SessionDropped => {
+            EventKind::SessionDropped { .. } => {
                 self.sessions_dropped += 1;
                 self.live.remove(&session);
                 let is_in_flight = self.in_flight.iter().any(|(id, _)| *id == session);
@@ -151,8 +151,8 @@ impl Observer for Lines {
 
 fn line(kind: &EventKind<'_>) -> String {
     match *kind {
-        EventKind::SessionCreated => "session created".into(),
-        EventKind::SessionDropped => "session dropped".into(),
+        EventKind::SessionCreated { .. } => "session created".into(),
+        EventKind::SessionDropped { .. } => "session dropped".into(),
         EventKind::LoggedIn { login, generation, .. } => {
             format!("{login:?} began with {generation:?}")
         }
