@@ -28,14 +28,16 @@ const README: &str = include_str!("../README.md");
 const THIS: &str = include_str!("quickstart.rs");
 
 #[rustfmt::skip]
+#[allow(unused_qualifications, reason = "the README imports less than this file")]
 async fn quickstart(token: &str, origin: &str, user: &str) -> Result<(), BoxError> {
     let url = EndpointUrl::new(token)?;
     let tokens = TokenEndpoint::new(Https::new().build(), url, ClientAuth::basic("my-service", "s3cr3t"));
     let session = Session::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
     let api = Origin::try_from(origin)?;
     let client = RefreshLayer::new(session, api).layer(Https::new().build());
-    let user = Request::get(user).body(String::new())?;
-    Ok(println!("{}", client.request(user).await?.status()))
+    let user = http::Request::get(user).body(String::new())?;
+    println!("{}", client.request(user).await?.status());
+    Ok(())
 }
 
 #[test]

@@ -37,7 +37,7 @@ where
     /// The session of a key. All callers get the same one, for as long as anything holds it
     /// (guarantee 20).
     ///
-    /// If the registry does not have it, the login is [loaded](SessionsBuilder::load), once for all
+    /// If the registry does not have it, the login is [loaded](crate::sessions::SessionsBuilder::load), once for all
     /// callers, or the session starts as the template says: logged out, or with a login that
     /// acquires its credential on demand. A load is under way when this method returns.
     ///
@@ -84,7 +84,7 @@ where
     /// Logs a user in with this credential, in the session of the key.
     ///
     /// Without a load in progress, and without a store, the login has begun when this method
-    /// returns. A load comes first, and its failure does not matter. In a [store](SessionsBuilder),
+    /// returns. A load comes first, and its failure does not matter. In a [store](crate::sessions::SessionsBuilder),
     /// the credential is saved first.
     ///
     /// ```
@@ -149,7 +149,7 @@ where
 
     /// Ends the login of a key. The logout takes effect at the call; the future waits for the hook.
     ///
-    /// A login that is not in memory is [loaded](SessionsBuilder::load) first, so that the hook can
+    /// A login that is not in memory is [loaded](crate::sessions::SessionsBuilder::load) first, so that the hook can
     /// revoke its credential. A load that is in progress ends logged out, before any caller gets
     /// its session.
     ///

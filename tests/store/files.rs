@@ -11,6 +11,9 @@ use tower_refresh::store::{File, Store, StoreErrorKind, Swapped, Version};
 
 use crate::support::{Endpoint, access_token, replica, temporary, token};
 
+/// Turns the whole content of a record into a damaged one.
+type Damage = fn(&[u8]) -> Vec<u8>;
+
 async fn write(store: &File, name: &str, seen: Option<Version>, content: &'static str) -> Version {
     match store.swap(name, seen, Some(Bytes::from_static(content.as_bytes()))).await.unwrap() {
         Swapped::Done(version) => version,
@@ -116,7 +119,7 @@ async fn a_record_of_a_newer_format_is_incompatible() {
 
 #[tokio::test]
 async fn a_damaged_record_is_no_logout_and_a_login_and_a_logout_write_over_it() {
-    let damages: [fn(&[u8]) -> Vec<u8>; 5] = [
+    let damages: [Damage; 5] = [
         |_| Vec::new(),
         |whole| whole[..whole.len() / 2].to_vec(),
         |whole| with_format(whole, 2),

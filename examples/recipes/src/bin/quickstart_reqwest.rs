@@ -3,8 +3,7 @@
 
 use tower::Layer;
 use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
-use tower_refresh::reqwest::{ClientService, SendThrough};
-use tower_refresh::{BoxError, Origin, RefreshLayer, Session};
+use tower_refresh::{BoxError, Origin, RefreshLayer, Session, reqwest::{ClientService, SendThrough}};
 
 #[tokio::main]
 async fn main() -> Result<(), BoxError> {
@@ -14,5 +13,6 @@ async fn main() -> Result<(), BoxError> {
     let session = Session::builder(ClientCredentialsGrant::new(tokens)).acquire_on_demand(true).build();
     let api = RefreshLayer::new(session, Origin::from_static("https://api.example.com")).layer(http.clone());
     let user = http.client().get("https://api.example.com/user").send_through(&api).await?;
-    Ok(println!("{}", user.error_for_status()?.text().await?))
+    println!("{}", user.error_for_status()?.text().await?);
+    Ok(())
 }

@@ -13,7 +13,8 @@ async fn main() -> Result<(), BoxError> {
     let channel = GrpcRefreshLayer::new(session, api, Body::new).layer(channel);
     let mut greeter = GreeterClient::new(channel);
     let reply = greeter.say_hello(HelloRequest { name: "ada".into() }).await?;
-    Ok(println!("{}", reply.into_inner().message))
+    println!("{}", reply.into_inner().message);
+    Ok(())
 }
 
 // Like the code that `tonic-build` generates.
