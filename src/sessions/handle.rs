@@ -37,9 +37,10 @@ where
     /// The session of a key. All callers get the same one, for as long as anything holds it
     /// (guarantee 20).
     ///
-    /// If the registry does not have it, the login is [loaded](crate::sessions::SessionsBuilder::load), once for all
-    /// callers, or the session starts as the template says: logged out, or with a login that
-    /// acquires its credential on demand. A load is under way when this method returns.
+    /// If the registry does not have it, the login is
+    /// [loaded](crate::sessions::SessionsBuilder::load), once for all callers, or the session
+    /// starts as the template says: logged out, or with a login that acquires its credential on
+    /// demand. A load is under way when this method returns.
     ///
     /// ```
     /// # use tower_refresh::{Error, sessions::Sessions};
@@ -84,8 +85,8 @@ where
     /// Logs a user in with this credential, in the session of the key.
     ///
     /// Without a load in progress, and without a store, the login has begun when this method
-    /// returns. A load comes first, and its failure does not matter. In a [store](crate::sessions::SessionsBuilder),
-    /// the credential is saved first.
+    /// returns. A load comes first, and its failure does not matter. In a
+    /// [store](crate::sessions::SessionsBuilder), the credential is saved first.
     ///
     /// ```
     /// # use tower_refresh::{Error, Token, sessions::Sessions};
@@ -149,9 +150,9 @@ where
 
     /// Ends the login of a key. The logout takes effect at the call; the future waits for the hook.
     ///
-    /// A login that is not in memory is [loaded](crate::sessions::SessionsBuilder::load) first, so that the hook can
-    /// revoke its credential. A load that is in progress ends logged out, before any caller gets
-    /// its session.
+    /// A login that is not in memory is [loaded](crate::sessions::SessionsBuilder::load) first, so
+    /// that the hook can revoke its credential. A load that is in progress ends logged out, before
+    /// any caller gets its session.
     ///
     /// # Errors
     ///
