@@ -8,6 +8,7 @@ const WRITE: &str = "BENCH_WRITE";
 /// A table that a page has between `<!-- bench: NAME -->` and `<!-- end -->`.
 pub(crate) struct Table {
     name: &'static str,
+    is_text: bool,
     rows: Vec<Vec<String>>,
 }
 
@@ -15,7 +16,17 @@ pub(crate) struct Table {
 
 impl Table {
     pub(crate) fn new(name: &'static str, columns: &[&str]) -> Self {
-        Self { name, rows: vec![columns.iter().map(|&column| column.to_owned()).collect()] }
+        Self {
+            name,
+            is_text: false,
+            rows: vec![columns.iter().map(|&column| column.to_owned()).collect()],
+        }
+    }
+
+    /// Aligns all columns to the left, and not only the first one.
+    #[allow(dead_code, reason = "most pages have tables of figures only")]
+    pub(crate) fn of_text(self) -> Self {
+        Self { is_text: true, ..self }
     }
 
     pub(crate) fn row(&mut self, cells: impl IntoIterator<Item = String>) {
@@ -51,22 +62,26 @@ impl Table {
             widths.max().unwrap_or_default().max(3)
         };
         let widths: Vec<_> = (0..columns).map(width).collect();
-        let mut lines = self.rows.iter().map(|row| line(row, &widths));
+        let mut lines = self.rows.iter().map(|row| self.line(row, &widths));
         let head = lines.next().unwrap_or_default();
         let rule = widths.iter().enumerate().map(|(column, &width)| match column {
             0 => format!("{:-<width$}", ""),
+            _ if self.is_text => format!("{:-<width$}", ""),
             _ => format!("{:->1$}:", "", width - 1),
         });
         let rule = format!("| {} |\n", rule.collect::<Vec<_>>().join(" | "));
         head + &rule + &lines.collect::<String>()
     }
-}
 
-fn line(cells: &[String], widths: &[usize]) -> String {
-    let cell = |(column, (cell, &width)): (usize, (&String, &usize))| match column {
-        0 => format!("{cell:<width$}"),
-        _ => format!("{cell:>width$}"),
-    };
-    let cells: Vec<_> = cells.iter().zip(widths).enumerate().map(cell).collect();
-    format!("| {} |\n", cells.join(" | "))
+    fn line(&self, cells: &[String], widths: &[usize]) -> String {
+        let cell = |(column, (cell, &width)): (usize, (&String, &usize))| {
+            if column == 0 || self.is_text {
+                format!("{cell:<width$}")
+            } else {
+                format!("{cell:>width$}")
+            }
+        };
+        let cells: Vec<_> = cells.iter().zip(widths).enumerate().map(cell).collect();
+        format!("| {} |\n", cells.join(" | "))
+    }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use bytes::Bytes;
-use http::{Request, Response, header};
+use http::{Request, Response, StatusCode, header};
 use http_body_util::Full;
 use hyper::{body::Incoming, server::conn::http1, service::service_fn};
 use hyper_util::rt::TokioIo;
@@ -18,7 +18,7 @@ use tokio::{
 };
 use tower::BoxError;
 
-use crate::issuer::{Issued, Issuer, LIFETIME};
+use crate::issuer::{IssueError, Issued, Issuer, LIFETIME};
 
 /// The path that responds as RFC 6749 says.
 const TOKEN: &str = "/token";
@@ -43,7 +43,10 @@ pub(crate) fn exec_plugin(address: &str) -> Result<(), BoxError> {
     )?;
     let mut response = String::new();
     stream.read_to_string(&mut response)?;
-    let (_, credential) = response.split_once("\r\n\r\n").ok_or("a response without a body")?;
+    let (head, credential) = response.split_once("\r\n\r\n").ok_or("a response without a body")?;
+    if !head.starts_with("HTTP/1.1 200") {
+        return Err("the issuer has issued no token".into());
+    }
     print!("{credential}");
     Ok(())
 }
@@ -88,18 +91,24 @@ async fn respond(
     request: Request<Incoming>,
 ) -> Result<Response<Full<Bytes>>, Infallible> {
     let issued = issuer.issue().await;
-    let body = match request.uri().path() {
-        EXEC_CREDENTIAL => exec_credential(&issued),
-        _ => token(&issued),
+    let body = match (&issued, request.uri().path()) {
+        (Ok(issued), EXEC_CREDENTIAL) => exec_credential(issued),
+        (Ok(issued), _) => token(issued),
+        (Err(error), _) => format!(r#"{{"error":"{error}"}}"#),
     };
     let mut response = Response::new(Full::from(body));
+    *response.status_mut() = match issued {
+        Ok(_) => StatusCode::OK,
+        Err(IssueError::Unavailable) => StatusCode::SERVICE_UNAVAILABLE,
+        Err(IssueError::Refused) => StatusCode::BAD_REQUEST,
+    };
     response
         .headers_mut()
         .insert(header::CONTENT_TYPE, header::HeaderValue::from_static("application/json"));
     Ok(response)
 }
 
-fn token(Issued { token, has_expired }: &Issued) -> String {
+pub(crate) fn token(Issued { token, has_expired }: &Issued) -> String {
     let lifetime = if *has_expired { 0 } else { LIFETIME.as_secs() };
     format!(r#"{{"access_token":"{token}","token_type":"Bearer","expires_in":{lifetime}}}"#)
 }

@@ -1,4 +1,6 @@
 use std::{
+    error, fmt,
+    future::pending,
     sync::{
         Arc,
         atomic::{AtomicBool, AtomicUsize, Ordering},
@@ -25,6 +27,8 @@ pub(crate) struct Issuer(Arc<Inner>);
 #[derive(Debug)]
 struct Inner {
     first: FirstToken,
+    delay: Duration,
+    answer: Answer,
     herd_began: AtomicBool,
     refreshes: AtomicUsize,
 }
@@ -38,6 +42,29 @@ pub(crate) enum FirstToken {
     Expired,
 }
 
+/// The issuer's answer to calls after the herd began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum Answer {
+    #[default]
+    Token,
+    /// A token that has expired by the clock of the client, though the upstream accepts it.
+    ExpiredToken,
+    /// 503.
+    Unavailable,
+    /// The refresh token is not valid any more.
+    Refused,
+    Never,
+    /// The code that asks for the token panics.
+    Panic,
+}
+
+/// The issuer has issued no token.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum IssueError {
+    Unavailable,
+    Refused,
+}
+
 /// A token and the expiry that the issuer reports for it.
 #[derive(Debug)]
 pub(crate) struct Issued {
@@ -49,8 +76,14 @@ pub(crate) struct Issued {
 
 impl Issuer {
     pub(crate) fn new(first: FirstToken) -> Self {
+        Self::with(first, DELAY, Answer::Token)
+    }
+
+    pub(crate) fn with(first: FirstToken, delay: Duration, answer: Answer) -> Self {
         Self(Arc::new(Inner {
             first,
+            delay,
+            answer,
             herd_began: AtomicBool::new(false),
             refreshes: AtomicUsize::new(0),
         }))
@@ -60,18 +93,24 @@ impl Issuer {
         self.0.herd_began.store(true, Ordering::Release);
     }
 
-    pub(crate) async fn issue(&self) -> Issued {
+    pub(crate) async fn issue(&self) -> Result<Issued, IssueError> {
         if !self.0.herd_began.load(Ordering::Acquire) {
-            return Issued {
+            return Ok(Issued {
                 token: FIRST_TOKEN.into(),
                 has_expired: self.0.first == FirstToken::Expired,
-            };
+            });
         }
         let number = self.0.refreshes.fetch_add(1, Ordering::Relaxed) + 1;
-        tokio::time::sleep(DELAY).await;
-        Issued {
-            token: format!("{}{number}", FIRST_TOKEN.trim_end_matches('0')),
-            has_expired: false,
+        tokio::time::sleep(self.0.delay).await;
+        match self.0.answer {
+            Answer::Token | Answer::ExpiredToken => Ok(Issued {
+                token: format!("{}{number}", FIRST_TOKEN.trim_end_matches('0')),
+                has_expired: self.0.answer == Answer::ExpiredToken,
+            }),
+            Answer::Unavailable => Err(IssueError::Unavailable),
+            Answer::Refused => Err(IssueError::Refused),
+            Answer::Never => pending().await,
+            Answer::Panic => panic!("a bug in the refresh"),
         }
     }
 
@@ -79,3 +118,16 @@ impl Issuer {
         self.0.refreshes.load(Ordering::Relaxed)
     }
 }
+
+// === impl IssueError ===
+
+impl fmt::Display for IssueError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Self::Unavailable => "503 Service Unavailable",
+            Self::Refused => "invalid_grant",
+        })
+    }
+}
+
+impl error::Error for IssueError {}

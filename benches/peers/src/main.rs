@@ -1,5 +1,5 @@
-//! Two measurements of each peer: a herd of requests whose token was revoked, and a request whose
-//! token is valid. The README of this package says what is measured, and has the last results.
+//! Three measurements of each peer: a herd of requests whose token was revoked, a herd in trouble,
+//! and a request whose token is valid. The README of this package has the details and the results.
 
 mod contest;
 mod effort;
@@ -12,6 +12,7 @@ mod peers;
 mod request;
 mod stack;
 mod table;
+mod trouble;
 mod upstream;
 
 /// Code that the benches of tower-refresh use as well. Both packages compile the same files,
@@ -26,8 +27,8 @@ use contest::Contest;
 use effort::Effort;
 use lexopt::{Arg, Parser, ValueExt};
 use peers::{
-    AzureCore, AzureCoreChallenged, CfGears, Kube, ReqwestChecked, ReqwestMutex, TowerRefresh,
-    TowerRetry,
+    AzureCore, AzureCoreChallenged, CfGears, Huskarl, Kube, ReqwestChecked, ReqwestMutex,
+    TowerRefresh, TowerRetry,
 };
 use tower::BoxError;
 
@@ -58,6 +59,7 @@ fn main() -> Result<(), BoxError> {
         }
     }
 
+    trouble::hide_panics();
     let mut contest = Contest::new(effort)?;
     contest.enter::<TowerRefresh>()?;
     contest.enter::<CfGears>()?;
@@ -66,7 +68,7 @@ fn main() -> Result<(), BoxError> {
     contest.enter::<AzureCoreChallenged>()?;
     contest.enter::<ReqwestMutex>()?;
     contest.enter::<ReqwestChecked>()?;
+    contest.enter::<Huskarl>()?;
     contest.enter::<TowerRetry>()?;
-    contest.run();
-    Ok(())
+    contest.run()
 }

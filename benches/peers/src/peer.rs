@@ -1,3 +1,6 @@
+use std::sync::Mutex;
+
+use futures_util::future::BoxFuture;
 use http::StatusCode;
 use tower::BoxError;
 
@@ -16,6 +19,13 @@ pub(crate) trait Peer: 'static {
 
     /// The request type of its clients, which is not `http::Request` for every peer.
     type Request: Send + 'static;
+
+    /// Whether the peer gets newer tokens at all.
+    const REFRESHES: bool = true;
+    /// The herd that makes the peer refresh.
+    const REFRESHES_AFTER: FirstToken = FirstToken::Valid;
+    /// Whether the peer's own code asks the issuer, in this process.
+    const ASKS_IN_PROCESS: bool = true;
 
     /// A request before the peer adds its headers.
     fn request() -> Self::Request;
@@ -40,15 +50,49 @@ pub(crate) struct Environment {
     pub(crate) issuer: Issuer,
     /// The issuer over HTTP, for peers that fetch tokens themselves.
     pub(crate) endpoint: Endpoint,
+    /// The peer's operations for users, if it has some.
+    pub(crate) account: Account,
 }
+
+/// The operations of a peer for the user at the keyboard. The peer sets those that it has.
+#[derive(Default)]
+pub(crate) struct Account {
+    pub(crate) log_out: Mutex<Option<Operation>>,
+    /// Logs in as another user, with [this token](crate::upstream::ANOTHER_USER).
+    pub(crate) switch_user: Mutex<Option<Operation>>,
+}
+
+pub(crate) type Operation = Box<dyn FnOnce() -> BoxFuture<'static, ()> + Send>;
 
 // === impl Environment ===
 
 impl Environment {
     /// Creates an upstream that delays its rejections until `herd` requests have arrived.
     pub(crate) async fn new(herd: usize, first: FirstToken) -> Result<Self, BoxError> {
-        let issuer = Issuer::new(first);
+        Self::of(Upstream::new(herd), Issuer::new(first)).await
+    }
+
+    pub(crate) async fn of(upstream: Upstream, issuer: Issuer) -> Result<Self, BoxError> {
         let endpoint = Endpoint::serve(issuer.clone()).await?;
-        Ok(Self { upstream: Upstream::new(herd), issuer, endpoint })
+        Ok(Self { upstream, issuer, endpoint, account: Account::default() })
+    }
+}
+
+// === impl Account ===
+
+impl Account {
+    pub(crate) fn offer_log_out(
+        &self,
+        operation: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) {
+        *self.log_out.lock().expect("no thread panics with the lock") = Some(Box::new(operation));
+    }
+
+    pub(crate) fn offer_switch_user(
+        &self,
+        operation: impl FnOnce() -> BoxFuture<'static, ()> + Send + 'static,
+    ) {
+        let mut switch_user = self.switch_user.lock().expect("no thread panics with the lock");
+        *switch_user = Some(Box::new(operation));
     }
 }

@@ -1,6 +1,12 @@
-use std::{fmt::Display, time::Duration};
+use std::{fmt::Display, iter, ops::Range, time::Duration};
 
-use crate::{effort::Effort, fresh::Times, herd::Outcome, support::page::Table};
+use crate::{
+    effort::Effort,
+    fresh::Times,
+    herd::Outcome,
+    support::page::Table,
+    trouble::{NO_REFRESH, Trouble},
+};
 
 /// The versions of the peers.
 const LOCK: &str = include_str!("../Cargo.lock");
@@ -11,6 +17,12 @@ const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/README.md");
 const HERD: [&str; 6] =
     ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
 const FRESH: [&str; 2] = ["added to a fresh request", "without the peer"];
+/// The tables of troubles: name, title, and [troubles](Trouble::ALL).
+const TROUBLE: [(&str, &str, Range<usize>); 3] = [
+    ("peers, callers", "Callers and users while the refresh runs", 0..4),
+    ("peers, failures", "A refresh that fails", 4..8),
+    ("peers, answers", "Rejections and tokens that a herd does not expect", 8..11),
+];
 
 pub(crate) struct Row {
     pub(crate) krate: &'static str,
@@ -19,6 +31,8 @@ pub(crate) struct Row {
     pub(crate) revoked: Vec<Outcome>,
     /// Herds whose client knew that it had no usable token.
     pub(crate) expired: Vec<Outcome>,
+    /// The facts of each trouble.
+    pub(crate) trouble: Vec<String>,
     pub(crate) fresh: Times,
 }
 
@@ -45,6 +59,16 @@ pub(crate) fn publish(effort: Effort, rows: &[Row]) {
         table.row(row.herds(&row.expired));
     }
     table.publish(PAGE, effort == Effort::Full);
+    for (name, title, range) in TROUBLE {
+        println!("{title}:\n");
+        let names = Trouble::ALL[range.clone()].iter().map(|trouble| trouble.name());
+        let columns: Vec<_> = iter::once("peer").chain(names).collect();
+        let mut table = Table::new(name, &columns).of_text();
+        for row in rows.iter().filter(|row| row.trouble.iter().any(|facts| facts != NO_REFRESH)) {
+            table.row(iter::once(row.name()).chain(row.trouble[range.clone()].iter().cloned()));
+        }
+        table.publish(PAGE, effort == Effort::Full);
+    }
 }
 
 /// The figure of all runs, as a range if they differ.
@@ -87,8 +111,12 @@ fn version(krate: &str) -> &'static str {
 // === impl Row ===
 
 impl Row {
+    fn name(&self) -> String {
+        format!("{} {}: {}", self.krate, version(self.krate), self.part)
+    }
+
     fn herds(&self, runs: &[Outcome]) -> [String; 6] {
-        let peer = format!("{} {}: {}", self.krate, version(self.krate), self.part);
+        let peer = self.name();
         let refreshes = range(runs, |run| run.refreshes);
         let answered = range(runs, |run| run.answered);
         let others = others(runs);

@@ -17,7 +17,7 @@ use bytes::Bytes;
 use tower::BoxError;
 
 use crate::{
-    issuer::{Issuer, LIFETIME},
+    issuer::{FirstToken, Issuer, LIFETIME},
     peer::{Client, Environment, Peer},
     request::{HEADERS, URL},
     upstream::{CHALLENGE, Upstream},
@@ -71,6 +71,7 @@ fn as_str(value: &HeaderValue) -> Result<&str, Infallible> {
 impl Peer for AzureCore {
     const CRATE: &'static str = "azure_core";
     const PART: &'static str = "`BearerTokenAuthorizationPolicy`";
+    const REFRESHES_AFTER: FirstToken = FirstToken::Expired;
 
     type Request = Request;
 
@@ -141,7 +142,9 @@ impl TokenCredential for Credential {
         _: &[&str],
         _: Option<TokenRequestOptions<'_>>,
     ) -> azure_core::Result<AccessToken> {
-        let issued = self.0.issue().await;
+        let issued = self.0.issue().await.map_err(|error| {
+            azure_core::Error::new(azure_core::error::ErrorKind::Credential, error)
+        })?;
         let now = OffsetDateTime::now_utc();
         Ok(AccessToken::new(issued.token, if issued.has_expired { now } else { now + LIFETIME }))
     }

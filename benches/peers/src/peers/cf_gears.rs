@@ -17,6 +17,7 @@ pub(crate) struct CfGears;
 impl Peer for CfGears {
     const CRATE: &'static str = "cf-gears-toolkit-auth";
     const PART: &'static str = "`BearerAuthAutoRefreshLayer`";
+    const ASKS_IN_PROCESS: bool = false;
 
     type Request = UpstreamRequest;
 

@@ -8,6 +8,7 @@ use kube_client::{
 use tower::{BoxError, Layer};
 
 use crate::{
+    issuer::FirstToken,
     peer::{Client, Environment, Peer},
     request::URL,
     stack::{self, ServiceClient, UpstreamRequest, UpstreamService},
@@ -23,6 +24,8 @@ pub(crate) struct Kube;
 impl Peer for Kube {
     const CRATE: &'static str = "kube-client";
     const PART: &'static str = "`AuthLayer`, `exec`";
+    const REFRESHES_AFTER: FirstToken = FirstToken::Expired;
+    const ASKS_IN_PROCESS: bool = false;
 
     type Request = UpstreamRequest;
 

@@ -2,6 +2,7 @@
 
 mod azure_core;
 mod cf_gears;
+mod huskarl;
 mod kube;
 mod reqwest_middleware;
 mod tower_refresh;
@@ -9,6 +10,7 @@ mod tower_retry;
 
 pub(crate) use azure_core::{AzureCore, AzureCoreChallenged};
 pub(crate) use cf_gears::CfGears;
+pub(crate) use huskarl::Huskarl;
 pub(crate) use kube::Kube;
 pub(crate) use reqwest_middleware::{ReqwestChecked, ReqwestMutex};
 pub(crate) use tower_refresh::TowerRefresh;

@@ -107,20 +107,24 @@ impl Recipe {
         builder().with(self).with(UpstreamMiddleware(environment.upstream.clone())).build()
     }
 
-    async fn token(&self) -> String {
+    async fn token(&self) -> Result<String, Error> {
         let mut token = self.token.lock().await;
         match &*token {
-            Some(token) => token.clone(),
-            None => token.insert(self.issuer.issue().await.token).clone(),
+            Some(token) => Ok(token.clone()),
+            None => Ok(token.insert(self.issue().await?).clone()),
         }
     }
 
-    async fn renew(&self, rejected: &str) -> String {
+    async fn renew(&self, rejected: &str) -> Result<String, Error> {
         let mut token = self.token.lock().await;
         match &*token {
-            Some(newer) if self.checks && newer != rejected => newer.clone(),
-            _ => token.insert(self.issuer.issue().await.token).clone(),
+            Some(newer) if self.checks && newer != rejected => Ok(newer.clone()),
+            _ => Ok(token.insert(self.issue().await?).clone()),
         }
+    }
+
+    async fn issue(&self) -> Result<String, Error> {
+        Ok(self.issuer.issue().await.map_err(Error::middleware)?.token)
     }
 }
 
@@ -133,12 +137,12 @@ impl Middleware for Recipe {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let again = request.try_clone();
-        let token = self.token().await;
+        let token = self.token().await?;
         authorize(&mut request, &token)?;
         let response = next.clone().run(request, extensions).await?;
         match again {
             Some(mut request) if response.status() == StatusCode::UNAUTHORIZED => {
-                authorize(&mut request, &self.renew(&token).await)?;
+                authorize(&mut request, &self.renew(&token).await?)?;
                 next.run(request, extensions).await
             }
             _ => Ok(response),

@@ -1,11 +1,16 @@
+use std::time::Duration;
+
+use http::StatusCode;
 use tower::{BoxError, Layer};
-use tower_refresh::{Origins, RefreshContext, RefreshLayer, Session, Token, refresher_fn};
+use tower_refresh::{
+    Origins, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
+};
 
 use crate::{
-    issuer::LIFETIME,
+    issuer::{IssueError, LIFETIME},
     peer::{Client, Environment, Peer},
     stack::{self, ServiceClient, UpstreamRequest, UpstreamService},
-    upstream::Upstream,
+    upstream::{ANOTHER_USER, Upstream},
 };
 
 /// The layer of tower-refresh.
@@ -27,9 +32,31 @@ impl Peer for TowerRefresh {
         let issuer = environment.issuer.clone();
         let refresher = refresher_fn(move |_: RefreshContext| {
             let issuer = issuer.clone();
-            async move { Ok(Token::bearer(issuer.issue().await.token)?.with_expires_in(LIFETIME)) }
+            async move {
+                let issued = issuer.issue().await.map_err(|error| match error {
+                    IssueError::Unavailable => {
+                        RefreshError::from_status(StatusCode::SERVICE_UNAVAILABLE)
+                    }
+                    IssueError::Refused => RefreshError::terminal(error),
+                })?;
+                let lifetime = if issued.has_expired { Duration::ZERO } else { LIFETIME };
+                Ok(Token::bearer(issued.token)?.with_expires_in(lifetime))
+            }
         });
         let session = Session::builder(refresher).acquire_on_demand(true).build();
+        environment.account.offer_log_out({
+            let session = session.clone();
+            || Box::pin(async move { drop(session.logout()) })
+        });
+        environment.account.offer_switch_user({
+            let session = session.clone();
+            || {
+                let token = Token::bearer(ANOTHER_USER).expect("it is a token");
+                Box::pin(async move {
+                    session.login(token);
+                })
+            }
+        });
         Ok(ServiceClient(
             RefreshLayer::new(session, Origins::any())
                 .layer(UpstreamService::new(environment.upstream.clone())),

@@ -16,6 +16,7 @@ pub(crate) struct TowerRetry;
 impl Peer for TowerRetry {
     const CRATE: &'static str = "tower";
     const PART: &'static str = "`Retry` over tower-http's `AddAuthorization`";
+    const REFRESHES: bool = false;
 
     type Request = UpstreamRequest;
 
@@ -24,7 +25,7 @@ impl Peer for TowerRetry {
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
-        let issued = environment.issuer.issue().await;
+        let issued = environment.issuer.issue().await?;
         let service = ServiceBuilder::new()
             .layer(RetryLayer::new(CloneAndRetry::once()))
             .layer(AddAuthorizationLayer::bearer(&issued.token))
