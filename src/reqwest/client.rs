@@ -75,6 +75,10 @@ impl ClientService {
     /// the layer's origins list that host. A 401 of an origin that the layer does not list passes.
     /// A 401 of one that it does list counts as a rejection and costs one refresh, even if the
     /// client has removed the credential on the way. A token endpoint must not get such a client.
+    ///
+    /// reqwest removes no other header than `Authorization`, cookies and `Proxy-Authorization`. A
+    /// credential that is sent in another one, such as `X-Api-Key`, goes along to *every* host that
+    /// the upstream redirects to: use [`new`](Self::new) for it.
     pub fn from_client(client: Client) -> Self {
         Self { client, redirects: None }
     }

@@ -28,6 +28,11 @@ use crate::{
 /// A [`RefreshLayer`] as a middleware of the crate `reqwest-middleware`.
 ///
 /// See the [module docs](crate::reqwest#reqwest-middleware) for an example.
+///
+/// Build the client with `redirect::Policy::none()`: the middleware follows redirects itself, up to
+/// [`max_redirects`](Self::max_redirects), and checks the layer's origins at each hop. It also
+/// follows a redirect at which the client's own policy has stopped. With a client that follows
+/// redirects, [the limits of such a client](crate::reqwest::ClientService::from_client) apply.
 pub struct RefreshMiddleware<C = Token> {
     layer: RefreshLayer<C>,
     redirects: usize,
