@@ -13,6 +13,7 @@ mod logging_in;
 mod login;
 mod rank;
 mod refresh;
+mod saver;
 mod settings;
 
 pub use builder::StoredBuilder;
