@@ -159,7 +159,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) async fn look(&self) -> Result<(), StoreError> {
         for _ in 0..LOOKS {
             let asked = self.state().knowledge.moment();
-            let found = self.load().await?.as_ref().map(|record| self.open(record)).transpose()?;
+            let found = self.load().await?;
             if self.state().knowledge.observe(asked, found) {
                 return Ok(());
             }
@@ -167,9 +167,12 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         Err(StoreError::unavailable("the record changes without a pause"))
     }
 
-    pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        let load = self.leasing.store.load(&self.leasing.name);
-        self.health.within(StoreOperation::Load, self.settings.operation_timeout, load).await
+    /// The error of a record that cannot be read has its version.
+    pub(super) async fn load(&self) -> Result<Option<Found<C>>, StoreError> {
+        let Leasing { store, name, operation_timeout, .. } = &self.leasing;
+        let load = store.load(name);
+        let record = self.health.within(StoreOperation::Load, *operation_timeout, load).await?;
+        self.open(record)
     }
 
     /// Waits for a hint that the record has another version.
@@ -177,20 +180,25 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         self.leasing.store.changed(&self.leasing.name, at)
     }
 
+    /// Writes a record. `Ok(Err(_))` has what is there where that is not the version `seen`, and
+    /// the error of a record there that cannot be read has its version.
     pub(super) async fn swap(
         &self,
         seen: Option<Version>,
         rank: Rank,
         content: &Content<C>,
-    ) -> Result<Swapped, StoreError> {
+    ) -> Result<Result<Version, Option<Found<C>>>, StoreError> {
         let bytes = envelope::seal(rank, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
         let swap = store.swap(name, seen, Some(bytes));
-        self.health.within(StoreOperation::Swap, *operation_timeout, swap).await
+        match self.health.within(StoreOperation::Swap, *operation_timeout, swap).await? {
+            Swapped::Done(version) => Ok(Ok(version)),
+            Swapped::Lost(record) => self.open(record).map(Err),
+        }
     }
 
-    pub(super) fn open(&self, record: &Record) -> Result<Found<C>, StoreError> {
-        envelope::open(record, &*self.settings.codec)
+    fn open(&self, record: Option<Record>) -> Result<Option<Found<C>>, StoreError> {
+        record.map(|record| envelope::open(&record, &*self.settings.codec)).transpose()
     }
 
     /// The lease, shared with the saver where that still has it.

@@ -7,7 +7,7 @@ use crate::{
     identity::Login,
     session::handle::Session,
     store::{
-        contract::{Store, Swapped},
+        contract::Store,
         error::StoreError,
         stored::{
             desk::Desk,
@@ -90,20 +90,19 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let desk = &self.desk;
         let asked = desk.state().knowledge.moment();
         let mut attempt = 1;
-        let record = loop {
+        let found = loop {
             match desk.load().await {
-                Ok(record) => break record,
+                Ok(found) => break found,
                 Err(error) if error.version().is_some() => return Ok(error.version()),
                 Err(error) if attempt == ATTEMPTS => return Err(error),
                 Err(_) => attempt += 1,
             }
             time::sleep(PAUSE).await;
         };
-        let Some(record) = record else { return Ok(None) };
-        if let Ok(found) = desk.open(&record) {
-            desk.state().knowledge.observe(asked, Some(found));
-        }
-        Ok(Some(record.version()))
+        let Some(found) = found else { return Ok(None) };
+        let seen = found.version;
+        desk.state().knowledge.observe(asked, Some(found));
+        Ok(Some(seen))
     }
 
     /// Writes over whatever is there.
@@ -112,17 +111,13 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
             match desk.swap(write.seen, write.rank, &write.content).await {
-                Ok(Swapped::Done(version)) => return Ok(write.written(version)),
-                Ok(Swapped::Lost(None)) => write.seen = None,
-                Ok(Swapped::Lost(Some(record))) => match desk.open(&record) {
-                    Ok(found) => {
-                        let now = desk.now();
-                        if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
-                            return Ok(ours);
-                        }
+                Ok(Ok(version)) => return Ok(write.written(version)),
+                Ok(Err(found)) => {
+                    let now = desk.now();
+                    if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
+                        return Ok(ours);
                     }
-                    Err(_) => write.seen = Some(record.version()),
-                },
+                }
                 // Nothing was written, and the record that is there cannot be read.
                 Err(error) if error.version().is_some() => write.seen = error.version(),
                 Err(error) => {

@@ -7,13 +7,14 @@ use crate::{
     identity::Login,
     observe::{event::EventKind, observers::catch},
     store::{
-        contract::{Store, Swapped},
+        contract::Store,
         error::StoreError,
         stored::{
             desk::{ATTEMPTS, Desk, DeskState, Signal},
-            knowledge::{Content, Write},
+            knowledge::{Content, Found, Write},
             lease::Lease,
         },
+        version::Version,
     },
 };
 
@@ -147,18 +148,14 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     fn settle(
         &self,
         write: &Write<C>,
-        result: Result<Swapped, StoreError>,
+        result: Result<Result<Version, Option<Found<C>>>, StoreError>,
     ) -> Result<(), StoreError> {
         let found = match result {
-            Ok(Swapped::Done(version)) => {
+            Ok(Ok(version)) => {
                 self.state().knowledge.written(write.clone().found(version));
                 return Ok(());
             }
-            Ok(Swapped::Lost(record)) => record.map(|record| self.open(&record)).transpose(),
-            Err(error) => Err(error),
-        };
-        let found = match found {
-            Ok(found) => found,
+            Ok(Err(found)) => found,
             Err(error) => {
                 return match error.version().filter(|_| write.rank.is_logout()) {
                     Some(version) if write.seen != Some(version) => {

@@ -423,13 +423,8 @@ impl World {
                 let replica = &mut self.replicas[at];
                 let ours = match answer {
                     Ok(version) => write.written(version),
-                    Err(None) => {
-                        write.seen = None;
-                        replica.login = Some(Login { token, at: LoginPlace::Writing(write, None) });
-                        return Ok(());
-                    }
-                    Err(Some(found)) => {
-                        if let Content::Live(token) = found.content {
+                    Err(found) => {
+                        if let Some(Found { content: Content::Live(token), .. }) = found {
                             replica.known.insert(token);
                         }
                         match write.lost(found, &mut replica.knowledge, now) {
