@@ -150,11 +150,6 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         copy.unwrap_or_else(|_| credential.clone())
     }
 
-    pub(super) fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(0)
-    }
-
     /// Loads the record, and takes it in.
     pub(super) async fn look(&self) -> Result<(), StoreError> {
         for _ in 0..LOOKS {

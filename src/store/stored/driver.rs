@@ -1,4 +1,8 @@
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{
+    error, fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time;
 
@@ -8,6 +12,7 @@ use crate::{
     refresher::contract::Refresher,
     session::handle::Session,
     store::{
+        clock::micros_since_1970,
         codec::{Codec, TokenCodec},
         contract::Store,
         error::StoreError,
@@ -202,7 +207,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
-        let now = desk.now();
+        let now = micros_since_1970(SystemTime::now());
         let login = session.state().login();
         let undelivered = {
             let mut state = desk.state();

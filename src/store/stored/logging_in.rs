@@ -1,4 +1,7 @@
-use std::{sync::Arc, time::Duration};
+use std::{
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time;
 
@@ -7,6 +10,7 @@ use crate::{
     identity::Login,
     session::handle::Session,
     store::{
+        clock::micros_since_1970,
         contract::Store,
         error::StoreError,
         stored::{
@@ -50,7 +54,8 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
     ) -> Result<Login, StoreError> {
         let desk = &self.desk;
         let seen = self.look().await?;
-        let (copy, now) = (desk.with_end(&credential, session.wall()), desk.now());
+        let copy = desk.with_end(&credential, session.wall());
+        let now = micros_since_1970(SystemTime::now());
         let write = LoginWrite::new(seen, copy, fastrand::u64(..), &desk.state().knowledge, now);
         let rank = write.rank;
         let found = self.write(write).await?;
@@ -73,7 +78,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
             let is_live = matches!(state.knowledge.content(), Content::Live(_));
             if is_live && state.logouts != self.logouts {
                 // The logout came before this login had its rank.
-                state.knowledge.logged_out(desk.now());
+                state.knowledge.logged_out(micros_since_1970(SystemTime::now()));
             }
             matches!(state.knowledge.content(), Content::Ended)
         };
@@ -113,7 +118,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
             match desk.swap(write.seen, write.rank, &write.content).await {
                 Ok(Ok(version)) => return Ok(write.written(version)),
                 Ok(Err(found)) => {
-                    let now = desk.now();
+                    let now = micros_since_1970(SystemTime::now());
                     if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
                         return Ok(ours);
                     }

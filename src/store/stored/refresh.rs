@@ -1,4 +1,8 @@
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{
+    error, fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::{self, Instant};
 
@@ -13,6 +17,7 @@ use crate::{
         contract::{BoxFuture, Refresher},
     },
     store::{
+        clock::micros_since_1970,
         contract::Store,
         error::StoreError,
         stored::{
@@ -225,7 +230,7 @@ where
         if let Some(credential) = credential {
             context = context.with_current(Arc::new(credential));
         }
-        let began = self.desk.now();
+        let began = micros_since_1970(SystemTime::now());
         // From the answer to the start of the save there is no await, so that neither the session's
         // time-out nor anything else comes between.
         match self.refresher.refresh(context).await {
