@@ -116,7 +116,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
             match desk.swap(write.seen, write.rank, &write.content).await {
-                Ok(Ok(version)) => return Ok(write.written(version)),
+                Ok(Ok(version)) => return Ok(write.found(version)),
                 Ok(Err(found)) => {
                     let now = micros_since_1970(SystemTime::now());
                     if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {

@@ -66,7 +66,7 @@ impl<C: Clone> LoginWrite<C> {
     }
 
     /// The record that is there after an attempt that was acknowledged.
-    pub(super) fn written(self, version: Version) -> Found<C> {
+    pub(super) fn found(self, version: Version) -> Found<C> {
         Found { version, rank: self.rank, content: self.content }
     }
 }

@@ -422,7 +422,7 @@ impl World {
             LoginPlace::Writing(mut write, Some(answer)) => {
                 let replica = &mut self.replicas[at];
                 let ours = match answer {
-                    Ok(version) => write.written(version),
+                    Ok(version) => write.found(version),
                     Err(found) => {
                         if let Some(Found { content: Content::Live(token), .. }) = found {
                             replica.known.insert(token);
