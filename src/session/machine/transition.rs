@@ -74,7 +74,8 @@ pub(in crate::session) struct HoldOff {
     pub(in crate::session) login: Login,
     pub(in crate::session) generation: Generation,
     pub(in crate::session) cause: Cause,
-    /// The rest of the back-off, or the time until the refresh limit allows a flight.
+    /// The rest of the back-off, or the time until the refresh limit allows a flight. Zero if
+    /// neither forbids it.
     pub(in crate::session) wait: Duration,
 }
 
@@ -85,7 +86,7 @@ pub(in crate::session) struct Launch<C> {
     pub(in crate::session) token: FlightToken<C>,
 }
 
-/// A login that ended without a successor: by a refusal or a logout.
+/// A login that ended without a successor: by a refusal, by a logout, or by its registry.
 pub(in crate::session) struct LoginEnd<C> {
     pub(in crate::session) login: Login,
     pub(in crate::session) reason: EndReason,
