@@ -392,11 +392,13 @@ where
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let may_interrupt = call.snapshot.binding.may_interrupt();
-        let obstacle = copy.obstacle(may_interrupt);
-        let Some(outgoing) = copy.take_over(may_interrupt) else {
-            let Epoch { login, generation, .. } = epoch;
-            session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
-            return ControlFlow::Break(Ok(response));
+        let outgoing = match copy.take_over(may_interrupt) {
+            Ok(outgoing) => outgoing,
+            Err(obstacle) => {
+                let Epoch { login, generation, .. } = epoch;
+                session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
+                return ControlFlow::Break(Ok(response));
+            }
         };
         let mode = call.snapshot.binding.policy.failure_mode;
         let previous = PreviousResponse::new(response, mode);
@@ -471,21 +473,17 @@ impl<B> ReplayCopy<B> {
         self.head.extensions().get::<NoRefresh>().is_none()
     }
 
-    /// The reason why the body cannot be sent again, if it cannot.
-    fn obstacle(&self, may_interrupt: bool) -> ReplayObstacle {
-        if self.head.extensions().get::<NoReplay>().is_some() {
-            ReplayObstacle::Marked
-        } else if !may_interrupt && self.body.is_uploading() {
-            ReplayObstacle::Uploading
-        } else {
-            ReplayObstacle::Unrecorded
+    /// The replay after a refresh, or the reason why the body cannot be sent again.
+    fn take_over(self, may_interrupt: bool) -> Result<Outgoing<B>, ReplayObstacle> {
+        let Self { head, body } = self;
+        // Asked before the body is taken over, which ends the upload.
+        let is_uploading = !may_interrupt && body.is_uploading();
+        match body.take_over(may_interrupt) {
+            Some(body) => Ok(Outgoing::Compact { head, body }),
+            None if head.extensions().get::<NoReplay>().is_some() => Err(ReplayObstacle::Marked),
+            None if is_uploading => Err(ReplayObstacle::Uploading),
+            None => Err(ReplayObstacle::Unrecorded),
         }
-    }
-
-    /// The replay after a refresh. `None` if the body cannot be sent again.
-    fn take_over(self, may_interrupt: bool) -> Option<Outgoing<B>> {
-        let body = self.body.take_over(may_interrupt)?;
-        Some(Outgoing::Compact { head: self.head, body })
     }
 
     /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.

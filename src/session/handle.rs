@@ -143,10 +143,7 @@ impl<C: Credential> Session<C> {
     /// Dropping the future does not cancel the hook. See [`Logout`].
     pub fn logout(&self) -> Logout {
         let ((), logout) = self.0.step_without_flight(State::log_out);
-        match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Logout::done(),
-            _ => logout,
-        }
+        if self.is_own_flight() { Logout::done() } else { logout }
     }
 
     /// Returns a credential that is good to use: the current one, or else one that the refresher
@@ -225,25 +222,25 @@ impl<C: Credential> Session<C> {
     /// Dropping the future does not cancel the flight.
     pub fn fresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let login = self.0.snapshot().login();
-        let admission = match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Admission::Fail(Error::recursive()),
-            _ => self.admit(login, true),
+        let admission = if self.is_own_flight() {
+            Admission::Fail(Error::recursive())
+        } else {
+            self.admit(login, true)
         };
-        let (at_hand, awaited) = match admission {
+        let answer = match admission {
             Admission::Send(entry, _) => {
-                if self.0.snapshot().wants_renewal(|| self.wall()) {
-                    self.renew();
-                }
-                (Some(entry.credential().clone()), Ok(Acquisition { login, flight: None }))
+                self.renew_if_wanted(&self.0.snapshot(), || self.wall());
+                Ok(Ok(entry.credential().clone()))
             }
-            Admission::Wait(flight) => (None, Ok(Acquisition { login, flight: Some(flight) })),
-            Admission::Fail(error) => (None, Err(error)),
+            Admission::Fail(error) => Ok(Err(error)),
+            Admission::Wait(flight) => {
+                Err(self.acquired(Ok(Acquisition { login, flight: Some(flight) })))
+            }
         };
-        let acquired = self.acquired(awaited);
         async move {
-            match at_hand {
-                Some(credential) => Ok(credential),
-                None => acquired.await,
+            match answer {
+                Ok(result) => result,
+                Err(acquired) => acquired.await,
             }
         }
     }
@@ -495,10 +492,15 @@ impl<C: Credential> Session<C> {
         scope::role_in(self.0.id()).is_some()
     }
 
+    /// Whether the current task is a flight of this session.
+    fn is_own_flight(&self) -> bool {
+        matches!(scope::role_in(self.0.id()), Some(Role::Flight))
+    }
+
     /// The session as the target of reports.
     pub(crate) fn rejection_target(&self) -> Weak<dyn ReportRejection> {
-        let reporter: Weak<Engine<C>> = Arc::downgrade(&self.0);
-        reporter
+        let target: Weak<Engine<C>> = Arc::downgrade(&self.0);
+        target
     }
 
     /// Decides about a request of `login` that is about to be sent.
@@ -552,11 +554,7 @@ impl<C: Credential> Session<C> {
     /// Ends a login, unless it is over or another one has begun. The hook runs.
     #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
-        drop(self.0.step_without_flight(|state| match state.phase {
-            Phase::LoggedOut(_) => Step::stay(()),
-            _ if state.login != login => Step::stay(()),
-            _ => state.end(reason.clone()),
-        }));
+        drop(self.0.step_without_flight(|state| state.end_login(login, reason.clone())));
     }
 
     /// The observers, for a part that outlives the session. `None` if there is none.
@@ -568,6 +566,20 @@ impl<C: Credential> Session<C> {
     /// Tells the observers. Runs the user's code.
     pub(crate) fn report(&self, kind: EventKind<'_>) {
         self.0.report(kind);
+    }
+
+    /// Starts the renewal that a request in this state wants. `false` if it wants none.
+    #[inline]
+    pub(crate) fn renew_if_wanted(
+        &self,
+        state: &State<C>,
+        wall: impl FnOnce() -> SystemTime,
+    ) -> bool {
+        let wants_renewal = state.wants_renewal(wall);
+        if wants_renewal {
+            self.renew();
+        }
+        wants_renewal
     }
 
     /// Starts a renewal if one is due. Returns the time until the next one, if it is known.
@@ -582,10 +594,10 @@ impl<C: Credential> Session<C> {
         &self,
         transition: impl Fn(&State<C>) -> Step<C, Result<Acquisition, Error>>,
     ) -> Result<Acquisition, Error> {
-        match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Err(Error::recursive()),
-            _ => self.step(None, transition)?.0,
+        if self.is_own_flight() {
+            return Err(Error::recursive());
         }
+        self.step(None, transition)?.0
     }
 
     /// Waits for the flight of an acquisition, and returns the credential that its login has then.
