@@ -1,25 +1,25 @@
 use std::{
     fmt,
     sync::{Arc, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use tokio::{sync::watch, time};
+use tokio::time;
 
 use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    observe::{event::EventKind, observers::Reporter},
-    refresher::{contract::Refresher, rejection::Rejection},
+    observe::observers::Reporter,
+    refresher::contract::Refresher,
     session::{
         engine::Engine,
         flight,
         hook::Logout,
         machine::{
             clock::LazyNow,
-            state::{EndReason, Epoch, Flight, Phase, State},
-            transition::{Acquisition, Admission, Reaction, Step},
+            state::{EndReason, Phase, State},
+            transition::{Acquisition, Admission, Step},
         },
         scope,
         scope::Role,
@@ -52,13 +52,6 @@ pub struct Session<C = Token>(pub(super) Arc<Engine<C>>);
 /// Meant for refreshers and hooks: the session owns them, so a strong handle inside them would be a
 /// reference cycle.
 pub struct WeakSession<C = Token>(Weak<Engine<C>>);
-
-/// A session of any credential type, for an owner that does not know the type. A weak pointer to it
-/// does not keep the session alive.
-pub(crate) trait ReportRejection: Send + Sync {
-    /// Reports the rejection of a request that was sent at `epoch`.
-    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>);
-}
 
 /// The longest and the shortest sleep of [`Session::keep_fresh`].
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -249,7 +242,7 @@ impl<C: Credential> Session<C> {
     ///
     /// A refresh starts under the conditions that hold for a rejection which the layer finds, and
     /// the next call of `fresh` waits for it. The report has no effect if the session has another
-    /// credential by now. The refresher gets no [`Rejection`].
+    /// credential by now. The refresher gets no [`Rejection`](crate::refresher::Rejection).
     pub fn reject(&self, credential: &Arc<C>) {
         let state = self.0.snapshot();
         if state.credential().is_some_and(|current| Arc::ptr_eq(current, credential)) {
@@ -446,23 +439,7 @@ impl<C: Credential> Session<C> {
     }
 }
 
-// For the middleware.
-impl<C> Session<C> {
-    /// The state at present.
-    #[inline]
-    pub(crate) fn snapshot(&self) -> Arc<State<C>> {
-        self.0.snapshot()
-    }
-
-    /// Whether the session is still in this state. No other state can be at its address while the
-    /// caller holds it.
-    #[inline]
-    pub(crate) fn is_in(&self, state: &Arc<State<C>>) -> bool {
-        self.0.is_in(state)
-    }
-}
-
-// For the builder and the middleware.
+// For the builder and the leaves.
 impl<C: Credential> Session<C> {
     pub(super) fn with_state(
         state: State<C>,
@@ -473,82 +450,9 @@ impl<C: Credential> Session<C> {
         Self(Arc::new(Engine::new(state, name, refresher, template)))
     }
 
-    pub(crate) fn wall(&self) -> SystemTime {
-        self.0.settings().clock.wall()
-    }
-
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
-        self.0.changes()
-    }
-
-    /// Remembers the runtime of the caller, for later calls from threads without one.
-    pub(crate) fn remember_runtime(&self) {
-        self.0.remember_runtime();
-    }
-
-    /// Whether the current task is a flight or a hook of this session. Requests from such a task
-    /// pass through untouched (guarantee 11).
-    pub(crate) fn is_recursive(&self) -> bool {
-        scope::role_in(self.0.id()).is_some()
-    }
-
     /// Whether the current task is a flight of this session.
     fn is_own_flight(&self) -> bool {
         matches!(scope::role_in(self.0.id()), Some(Role::Flight))
-    }
-
-    /// The session as the target of reports.
-    pub(crate) fn rejection_target(&self) -> Weak<dyn ReportRejection> {
-        let target: Weak<Engine<C>> = Arc::downgrade(&self.0);
-        target
-    }
-
-    /// Decides about a request of `login` that is about to be sent.
-    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Admission<C> {
-        let now = LazyNow::new(&self.0.settings().clock);
-        let step = self.step(Some(&now), |state| state.admit(login, may_elect, || now.get()));
-        step.map_or_else(Admission::Fail, |(admission, _)| admission)
-    }
-
-    /// Decides about a rejected request that was sent at `epoch`. `may_elect` is false if it had
-    /// waited before it was sent.
-    pub(crate) fn rejected(
-        &self,
-        epoch: Epoch,
-        may_elect: bool,
-        rejection: impl Fn() -> Option<Rejection>,
-    ) -> Reaction {
-        let now = LazyNow::new(&self.0.settings().clock);
-        let step = self
-            .step(Some(&now), |state| state.rejected(epoch, may_elect, &rejection, || now.get()));
-        step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
-    }
-
-    /// Starts a renewal if one is due and there is a runtime for it.
-    pub(crate) fn renew(&self) {
-        let now = self.0.settings().clock.now();
-        // Without a runtime, requests keep using the current credential. The first one after
-        // its expiry reports `NoRuntime`.
-        drop(self.step(None, |state| state.renew(now)));
-    }
-
-    /// Waits for a flight to settle, as one of the session's waiters.
-    ///
-    /// The call itself takes the permit and subscribes. It fails as `Overloaded` if there are as
-    /// many waiters as `max_waiters` allows.
-    pub(crate) fn wait(
-        &self,
-        login: Login,
-        flight: Flight,
-    ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
-        let permit = self.0.permit(login, flight.number);
-        let settled = flight::settled(&self.0, flight);
-        async move {
-            let permit = permit?;
-            let result = settled.await.into_result();
-            permit.end(&result);
-            result
-        }
     }
 
     /// Ends a login, unless it is over or another one has begun. The hook runs.
@@ -561,25 +465,6 @@ impl<C: Credential> Session<C> {
     #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.0.reporter()
-    }
-
-    /// Tells the observers. Runs the user's code.
-    pub(crate) fn report(&self, kind: EventKind<'_>) {
-        self.0.report(kind);
-    }
-
-    /// Starts the renewal that a request in this state wants. `false` if it wants none.
-    #[inline]
-    pub(crate) fn renew_if_wanted(
-        &self,
-        state: &State<C>,
-        wall: impl FnOnce() -> SystemTime,
-    ) -> bool {
-        let wants_renewal = state.wants_renewal(wall);
-        if wants_renewal {
-            self.renew();
-        }
-        wants_renewal
     }
 
     /// Starts a renewal if one is due. Returns the time until the next one, if it is known.
@@ -632,7 +517,7 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    fn step<A>(
+    pub(super) fn step<A>(
         &self,
         now: Option<&LazyNow<'_>>,
         transition: impl Fn(&State<C>) -> Step<C, A>,
@@ -685,14 +570,5 @@ impl<C> Clone for WeakSession<C> {
 impl<C> fmt::Debug for WeakSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakSession").finish_non_exhaustive()
-    }
-}
-
-// === impl ReportRejection ===
-
-impl<C: Credential> ReportRejection for Engine<C> {
-    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>) {
-        // The response has gone to its caller: the reaction is for later requests.
-        drop(Session(self).rejected(epoch, true, || rejection.clone()));
     }
 }

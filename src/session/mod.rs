@@ -199,6 +199,7 @@ pub(crate) mod handle;
 mod hook;
 mod machine;
 mod report;
+pub(crate) mod requests;
 mod runtimes;
 mod scope;
 mod template;
