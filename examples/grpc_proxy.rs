@@ -15,11 +15,15 @@ use std::{
     net::SocketAddr,
     sync::{
         Arc, Mutex,
-        atomic::{AtomicUsize, Ordering},
+        atomic::{AtomicBool, AtomicUsize, Ordering},
     },
 };
 
-use http::{HeaderValue, Request, Response, Uri, header::AUTHORIZATION};
+use http::{
+    HeaderMap, HeaderName, HeaderValue, Request, Response, Uri,
+    header::{AUTHORIZATION, CONTENT_TYPE},
+};
+use http_body_util::{BodyExt, Empty};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioIo},
@@ -46,13 +50,16 @@ A gRPC proxy with a session for each caller, between callers and an upstream of 
 Usage: cargo run --features grpc,sessions --example grpc_proxy
 
 Ann, Bob and Eve call through the proxy. Ann's tokens expire: her ten calls at once cause one
-refresh, and all are answered. Eve never logs in, and Bob logs out: their calls get status 16.
+refresh, and all are answered. Bob's token expires too, and the upstream says so in trailers: his
+call is replayed all the same. Eve never logs in, and Bob logs out: their calls get status 16.
 
 Options:
   -h, --help    Print this
 
 Exit status: 0 if every call has the expected status, 1 otherwise.
 ";
+
+const GRPC_STATUS: HeaderName = HeaderName::from_static("grpc-status");
 
 /// The auth service and the upstream: one token for each caller is good at a time.
 #[derive(Clone, Default)]
@@ -61,6 +68,8 @@ struct Provider(Arc<ProviderState>);
 #[derive(Default)]
 struct ProviderState {
     good: Mutex<HashMap<String, String>>,
+    /// Whether the next rejection is sent in trailers.
+    rejects_in_trailers: AtomicBool,
     issued: AtomicUsize,
     refreshes: AtomicUsize,
 }
@@ -99,6 +108,13 @@ async fn main() -> Result<(), BoxError> {
     if provider.refreshes() != refreshes + 1 {
         return Err("there was more than one refresh".into());
     }
+    println!("the token of bob expires, and the upstream says so in trailers:");
+    provider.expire("bob");
+    provider.reject_in_trailers();
+    call(proxy, "bob", 1, "0").await?;
+    if provider.refreshes() != refreshes + 2 {
+        return Err("the rejection in trailers should have caused a refresh".into());
+    }
     println!("eve is not logged in:");
     call(proxy, "eve", 1, "16").await?;
     println!("bob logs out:");
@@ -125,6 +141,9 @@ fn sessions(provider: &Provider) -> Sessions<String> {
 }
 
 /// The proxy: who is it, which session, where does it go.
+///
+/// Its callers are not trusted: their answers name no causes, and an `authorization` of their own
+/// is overwritten. The [`TrailersLayer`] knows the session of a call by its stamp.
 fn proxy(
     sessions: Sessions<String>,
     upstream: SocketAddr,
@@ -149,10 +168,15 @@ fn proxy(
         Some(request.headers.get("x-user")?.to_str().ok()?.to_owned())
     });
     Ok(ServiceBuilder::new()
-        .layer(RespondLayer::new(GrpcAnswer::new()))
+        .layer(RespondLayer::new(GrpcAnswer::new().causes(false)))
         .map_request(move |request: Request<_>| forward(&target, request))
         .layer(SessionsLayer::new(sessions, caller))
-        .layer(RefreshLayer::per_request(origin).detect(GrpcUnauthenticated))
+        .layer(
+            RefreshLayer::per_request(origin)
+                .detect(GrpcUnauthenticated)
+                .expose_stamp(true)
+                .overwrite(true),
+        )
         .layer(TrailersLayer::new())
         .layer(MapRequestBodyLayer::new(Body::new))
         .service(client)
@@ -192,7 +216,7 @@ async fn call(
     let mut statuses = Vec::new();
     for call in calls {
         let response = call.await??;
-        let status = response.headers().get("grpc-status").and_then(|status| status.to_str().ok());
+        let status = response.headers().get(GRPC_STATUS).and_then(|status| status.to_str().ok());
         statuses.push(status.unwrap_or("none").to_owned());
     }
     println!("  {user}: grpc-status {}", statuses.join(" "));
@@ -247,6 +271,12 @@ impl Provider {
         self.good().remove(user);
     }
 
+    /// Sends the next rejection in trailers, like a handler that checks the token after it has sent
+    /// its headers.
+    fn reject_in_trailers(&self) {
+        self.0.rejects_in_trailers.store(true, Ordering::Relaxed);
+    }
+
     fn refresh(&self, context: &RefreshContext) -> Result<Token, RefreshError> {
         let user = context.session_name().unwrap_or_default();
         self.0.refreshes.fetch_add(1, Ordering::Relaxed);
@@ -260,11 +290,19 @@ impl Provider {
         let token = token.and_then(|value| value.strip_prefix("Bearer ")).unwrap_or_default();
         let user = token.split('-').next().unwrap_or_default();
         let is_good = self.good().get(user).is_some_and(|good| good == token);
-        let mut response = Response::new(Body::empty());
-        let headers = response.headers_mut();
-        headers.insert("content-type", HeaderValue::from_static("application/grpc"));
-        let status = if is_good { "0" } else { "16" };
-        headers.insert("grpc-status", HeaderValue::from_static(status));
+        let status = HeaderValue::from_static(if is_good { "0" } else { "16" });
+        let is_late = !is_good && self.0.rejects_in_trailers.swap(false, Ordering::Relaxed);
+        let mut response = if is_late {
+            let trailers = HeaderMap::from_iter([(GRPC_STATUS, status)]);
+            let body = Empty::new().with_trailers(async move { Some(Ok(trailers)) });
+            Response::new(Body::new(body))
+        } else {
+            let mut response = Response::new(Body::empty());
+            response.headers_mut().insert(GRPC_STATUS, status);
+            response
+        };
+        let content_type = HeaderValue::from_static("application/grpc");
+        response.headers_mut().insert(CONTENT_TYPE, content_type);
         response
     }
 

@@ -5,6 +5,7 @@ use tokio::{task, time};
 use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
+    refresher::contract::BoxFuture,
     session::handle::Session,
     sessions::{
         loading::storage_failed, registry::Registry, shard::SLICE, source::Opened, tenant::Lookup,
@@ -66,12 +67,7 @@ where
         key: &K,
     ) -> impl Future<Output = Result<Session<C>, Error>> + Send + use<K, C> {
         let found = self.0.look_up(key);
-        async move {
-            match found? {
-                Lookup::Open(opened) => Ok(opened.session),
-                Lookup::Opening(opening) => opening.wait().await.map(|opened| opened.session),
-            }
-        }
+        async move { Ok(found?.wait().await?.session) }
     }
 
     /// The session of a key, if the registry has it now. Neither loads it nor makes it.
@@ -127,14 +123,11 @@ where
                 Begun::Waits(found, credential) => (found, credential),
             };
             let Opened { session, record } = loop {
-                found = match found {
-                    Lookup::Open(opened) => break opened,
-                    Lookup::Opening(opening) => match opening.wait().await {
-                        Ok(opened) => break opened,
-                        // The login replaces what could not be loaded.
-                        Err(_) => registry.insert_new(&key)?,
-                    },
-                };
+                match found.wait().await {
+                    Ok(opened) => break opened,
+                    // The login replaces what could not be loaded.
+                    Err(_) => found = registry.insert_new(&key)?,
+                }
             };
             match record {
                 None => drop(session.login(credential)),
@@ -171,19 +164,22 @@ where
             }
             found => Ok(found),
         };
-        let waits = found.map(|found| match found {
-            None => (None, None),
-            Some(Lookup::Open(opened)) => (Some(opened.log_out()), None),
-            Some(Lookup::Opening(opening)) => (None, Some(opening.wait())),
+        let ending = found.map(|found| -> Option<BoxFuture<'static, Result<(), Error>>> {
+            match found? {
+                Lookup::Open(opened) => {
+                    // Not within the future, since the logout takes effect now.
+                    let ending = opened.log_out();
+                    Some(Box::pin(async move { ending.await.map_err(storage_failed) }))
+                }
+                // Logged out by the load. The hook runs in a task of its own.
+                Lookup::Opening(opening) => {
+                    Some(Box::pin(async move { opening.wait().await.map(drop) }))
+                }
+            }
         });
         async move {
-            let (logout, opened) = waits?;
-            if let Some(opened) = opened {
-                // Logged out by the load. The hook runs in a task of its own.
-                drop(opened.await?);
-            }
-            match logout {
-                Some(logout) => logout.await.map_err(storage_failed),
+            match ending? {
+                Some(ending) => ending.await,
                 None => Ok(()),
             }
         }
@@ -229,13 +225,7 @@ where
                     let Some(found) = shard.slice(place) else { break };
                     place += SLICE;
                     for (key, found) in found {
-                        let opened = match found {
-                            Lookup::Open(opened) => opened,
-                            Lookup::Opening(opening) => match opening.wait().await {
-                                Ok(opened) => opened,
-                                Err(_) => continue,
-                            },
-                        };
+                        let Ok(opened) = found.wait().await else { continue };
                         let session = &opened.session;
                         if session.current_login().is_some() && !keep(&key, session) {
                             drop(opened.log_out());

@@ -8,7 +8,8 @@
 //!
 //! # Example
 //!
-//! A gateway whose users are known by a session cookie:
+//! A gateway whose users are known by a session cookie. It overwrites an `authorization` that a
+//! browser sends itself:
 //!
 //! ```
 //! use std::time::Duration;
@@ -41,7 +42,10 @@
 //!     ServiceBuilder::new()
 //!         .layer(RespondLayer::new(HttpAnswer::new()))
 //!         .layer(SessionsLayer::new(sessions, CookieKey::new("__Host-session")))
-//!         .layer(RefreshLayer::per_request(Origin::from_static("https://api.example.com")))
+//!         .layer(
+//!             RefreshLayer::per_request(Origin::from_static("https://api.example.com"))
+//!                 .overwrite(true),
+//!         )
 //!         .service(client)
 //! }
 //! ```

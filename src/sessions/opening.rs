@@ -1,5 +1,5 @@
 use std::sync::{
-    Arc, OnceLock,
+    Arc,
     atomic::{AtomicBool, Ordering},
 };
 
@@ -9,21 +9,17 @@ use crate::{error::Error, sessions::source::Opened};
 
 /// A session whose login is being loaded. All callers that ask for its key wait for this.
 pub(super) struct Opening<C> {
-    outcome: OnceLock<Result<Opened<C>, Error>>,
+    /// `None` while the load runs.
+    outcome: watch::Sender<Option<Result<Opened<C>, Error>>>,
     /// Whether the key was logged out meanwhile. Written under the lock of the key's shard.
     logged_out: AtomicBool,
-    done: watch::Sender<()>,
 }
 
 // === impl Opening ===
 
 impl<C> Opening<C> {
     pub(super) fn new() -> Self {
-        Self {
-            outcome: OnceLock::new(),
-            logged_out: AtomicBool::new(false),
-            done: watch::Sender::new(()),
-        }
+        Self { outcome: watch::Sender::new(None), logged_out: AtomicBool::new(false) }
     }
 
     /// Ends the login that the load finds, before any caller gets its session. The caller holds the
@@ -37,26 +33,15 @@ impl<C> Opening<C> {
         self.logged_out.load(Ordering::Relaxed)
     }
 
-    /// Waits for the outcome. The call itself subscribes.
-    pub(super) fn wait(
-        self: &Arc<Self>,
-    ) -> impl Future<Output = Result<Opened<C>, Error>> + use<C> {
-        let mut done = self.done.subscribe();
-        let opening = self.clone();
-        async move {
-            loop {
-                // Looked at after the subscription: an outcome that is written later wakes this.
-                if let Some(outcome) = opening.outcome.get() {
-                    return outcome.clone();
-                }
-                // The sender is in `opening`.
-                drop(done.changed().await);
-            }
-        }
+    /// Waits for the outcome.
+    pub(super) async fn wait(self: Arc<Self>) -> Result<Opened<C>, Error> {
+        let mut outcome = self.outcome.subscribe();
+        let settled = outcome.wait_for(Option::is_some).await;
+        let settled = settled.expect("the sender is in `self`");
+        settled.clone().expect("the outcome is there")
     }
 
     pub(super) fn settle(&self, outcome: Result<Opened<C>, Error>) {
-        drop(self.outcome.set(outcome));
-        self.done.send_replace(());
+        self.outcome.send_replace(Some(outcome));
     }
 }

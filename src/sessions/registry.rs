@@ -83,15 +83,18 @@ impl<K, C> Registry<K, C> {
         let elapsed = Instant::now().saturating_duration_since(self.built_at);
         Moment(u64::try_from(elapsed.as_millis()).unwrap_or(u64::MAX))
     }
+
+    fn shard_number(&self, hash: u64) -> usize {
+        // The table of a shard uses the upper bits and the lower ones.
+        (hash >> 32) as usize % self.shards.len()
+    }
 }
 
 impl<K: Hash, C> Registry<K, C> {
     /// The hash of a key, and its shard. Runs the user's code.
     pub(super) fn shard_of(&self, key: &K) -> (u64, &Shard<K, C>) {
         let hash = self.hasher.hash_one(key);
-        // The table of a shard uses the upper bits and the lower ones.
-        let shard = (hash >> 32) as usize % self.shards.len();
-        (hash, &self.shards[shard])
+        (hash, &self.shards[self.shard_number(hash)])
     }
 }
 
@@ -217,9 +220,9 @@ where
         slot: Slot<C>,
         tier: Tier,
     ) -> Result<Option<Lookup<C>>, Error> {
-        let reservation = self.reserve(key)?;
-        let (owned, now) = (key.clone(), self.now());
         let (hash, shard) = self.shard_of(key);
+        let reservation = self.reserve(hash)?;
+        let (owned, now) = (key.clone(), self.now());
         let mut content = shard.lock();
         if let Some(id) = content.table.find(hash, key) {
             let (lookup, due) = self.hit(&mut content, id, now);
@@ -257,15 +260,14 @@ where
     }
 
     /// A place for one more entry, if necessary that of another one.
-    fn reserve(&self, key: &K) -> Result<Reservation<'_>, Error> {
+    fn reserve(&self, hash: u64) -> Result<Reservation<'_>, Error> {
         let one_more = |len| (len < self.settings.capacity).then(|| len + 1);
         // `Relaxed`: the counter guards no other data.
         if self.len.fetch_update(Ordering::Relaxed, Ordering::Relaxed, one_more).is_ok() {
             return Ok(Reservation(&self.len));
         }
         // The shard of the key first: an attacker does not choose which keys share one.
-        let (hash, _) = self.shard_of(key);
-        let first = (hash >> 32) as usize;
+        let first = self.shard_number(hash);
         let (limits, now) = (self.limits(), self.now());
         for next in 0..self.shards.len() {
             let shard = &self.shards[(first + next) % self.shards.len()];

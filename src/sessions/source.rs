@@ -31,7 +31,6 @@ pub(super) trait LoginRecord<C>: Send + Sync {
     fn is_saved(&self) -> bool;
 
     /// Loads the login into its session.
-    #[allow(dead_code, reason = "a source over a store uses it")]
     fn open(self: Arc<Self>, session: Session<C>) -> BoxFuture<'static, Result<(), BoxError>>;
 
     /// Saves a credential and logs in with it.
@@ -84,9 +83,7 @@ impl<C: Credential> Opened<C> {
             Ok(())
         })
     }
-}
 
-impl<C: Credential> Opened<C> {
     /// Ends a login that has reached a limit, unless it is over or another one has begun.
     pub(super) fn end_login(&self, login: Login, reason: &EndReason) {
         self.session.end_login(login, reason);

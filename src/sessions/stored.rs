@@ -63,18 +63,12 @@ where
         R: Refresher<C>,
         S: Store,
     {
-        self.settings.source = Some(Arc::new(StoredSource::new(drive)));
+        self.settings.source = Some(Arc::new(StoredSource { drive, driver: PhantomData }));
         self
     }
 }
 
 // === impl StoredSource ===
-
-impl<F, R, S> StoredSource<F, R, S> {
-    pub(super) fn new(drive: F) -> Self {
-        Self { drive, driver: PhantomData }
-    }
-}
 
 impl<F, R, S, K, C> Source<K, C> for StoredSource<F, R, S>
 where

@@ -1,6 +1,7 @@
 use std::{sync::Arc, time::Duration};
 
 use crate::{
+    error::Error,
     identity::Login,
     session::EndReason,
     sessions::{opening::Opening, source::Opened, table::Tier},
@@ -119,6 +120,18 @@ impl<C> Tenant<C> {
     /// Whether the store has all of the login, if a store keeps it.
     fn is_saved(&self) -> bool {
         self.opened.record.as_ref().is_none_or(|record| record.is_saved())
+    }
+}
+
+// === impl Lookup ===
+
+impl<C> Lookup<C> {
+    /// The session, after its load if one is in progress.
+    pub(super) async fn wait(self) -> Result<Opened<C>, Error> {
+        match self {
+            Self::Open(opened) => Ok(opened),
+            Self::Opening(opening) => opening.wait().await,
+        }
     }
 }
 

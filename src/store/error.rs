@@ -145,10 +145,10 @@ impl StoreErrorKind {
             Self::Unavailable => "unavailable",
             Self::TimedOut => "timed_out",
             Self::Denied => "denied",
+            Self::Misconfigured => "misconfigured",
             Self::Corrupt => "corrupt",
             Self::Incompatible => "incompatible",
             Self::TooLarge => "too_large",
-            Self::Misconfigured => "misconfigured",
         }
     }
 }

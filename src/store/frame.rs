@@ -52,7 +52,7 @@ pub(in crate::store) fn seal(kind: Kind, body: &[u8]) -> Result<Bytes, StoreErro
 }
 
 /// Whether the bytes begin like a frame of that kind.
-#[cfg_attr(not(feature = "sealed"), expect(dead_code, reason = "the feature needs it"))]
+#[cfg(feature = "sealed")]
 pub(in crate::store) fn is_of(kind: Kind, frame: &[u8]) -> bool {
     frame.starts_with(MAGIC) && frame[MAGIC.len()..].starts_with(&kind.tag)
 }

@@ -134,6 +134,7 @@
 //! Memory that held a record is not wiped. Records are not encrypted, unless a `Sealed` of the
 //! feature `sealed` is around the store.
 
+mod clock;
 mod codec;
 mod contract;
 mod error;

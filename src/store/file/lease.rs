@@ -8,6 +8,7 @@ use std::{
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
+    clock::millis_since_1970,
     contract::Leased,
     error::StoreError,
     file::directory::{Files, Lock},
@@ -41,7 +42,7 @@ impl Leases {
     ) -> Result<Leased, StoreError> {
         let _lock = files.lock()?;
         let key = (files.stem().to_owned(), holder.to_owned());
-        let now = millis_since_1970();
+        let now = millis_since_1970(SystemTime::now());
         let mut alive = None;
         // A lease only saves calls, so a damaged one counts as none.
         match read(files).filter(|lease| lease.holder != holder) {
@@ -79,11 +80,6 @@ impl Leases {
 
 fn read(files: &Files) -> Option<FileLease> {
     FileLease::decode(&files.read(&files.lease()).ok()??)
-}
-
-fn millis_since_1970() -> u64 {
-    let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_millis()).unwrap_or(0)
 }
 
 // === impl FileLease ===

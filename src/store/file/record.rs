@@ -3,6 +3,7 @@ use std::{fs, path::Path, time::SystemTime};
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
+    clock::micros_since_1970,
     contract::{Record, Swapped},
     error::{StoreError, StoreErrorKind},
     file::directory::Files,
@@ -67,22 +68,21 @@ fn read(files: &Files, name: &str) -> Result<Option<StoredRecord>, StoreError> {
     let content = files.read(&path);
     let stored = content
         .and_then(|content| content.map(|bytes| StoredRecord::decode(&bytes, name)).transpose());
-    stored.map_err(|error| match (error.kind(), modified(&path)) {
-        (
-            StoreErrorKind::Corrupt | StoreErrorKind::Incompatible | StoreErrorKind::TooLarge,
-            Some(at),
-        ) => error.of_version(Version::from_u64(micros_since_1970(at))),
+    stored.map_err(|error| match error.kind() {
+        StoreErrorKind::Corrupt | StoreErrorKind::Incompatible | StoreErrorKind::TooLarge => {
+            match version_by_clock(&path) {
+                Some(version) => error.of_version(version),
+                None => error,
+            }
+        }
         _ => error,
     })
 }
 
-fn modified(path: &Path) -> Option<SystemTime> {
-    fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()
-}
-
-fn micros_since_1970(time: SystemTime) -> u64 {
-    let since = time.duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(since.as_micros()).unwrap_or(0)
+/// The time of a file's last change as a version.
+fn version_by_clock(path: &Path) -> Option<Version> {
+    let modified = fs::symlink_metadata(path).and_then(|metadata| metadata.modified()).ok()?;
+    Some(Version::from_u64(micros_since_1970(modified)))
 }
 
 // === impl StoredRecord ===

@@ -103,9 +103,6 @@ pub struct Redis {
     expire_after: Option<Duration>,
 }
 
-/// A record as the scripts answer with it.
-type Found = (Option<u64>, Option<Bytes>);
-
 const PREFIX: &str = "tower-refresh:";
 /// How long the version of a deleted record is kept. After that, the clock of the server alone
 /// keeps versions from being used again.
@@ -228,7 +225,8 @@ fn millis(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX).clamp(1, MAX_MILLIS)
 }
 
-fn record((version, bytes): Found) -> Result<Option<Record>, StoreError> {
+/// The record of an answer of a script.
+fn record((version, bytes): (Option<u64>, Option<Bytes>)) -> Result<Option<Record>, StoreError> {
     let Some(bytes) = bytes else { return Ok(None) };
     let version = Version::from_u64(version.ok_or_else(not_a_record)?);
     frame::check_size(bytes.len()).map_err(|error| error.of_version(version))?;

@@ -50,10 +50,12 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 /// Runs until there are no listeners.
 pub(super) async fn run(switchboard: Arc<Switchboard>) {
     let mut pause = Duration::ZERO;
-    let mut attempts = 0..;
-    while !switchboard.ends_task() {
+    for attempt in 0.. {
+        if switchboard.ends_task() {
+            return;
+        }
         let start = Instant::now();
-        let node = attempts.next().map(|attempt| switchboard.node(attempt)).expect("no end");
+        let node = switchboard.node(attempt);
         let silence = Silence(&switchboard);
         let served = match Subscription::open(node, &switchboard).await {
             Ok(subscription) => subscription.serve().await,

@@ -1,18 +1,14 @@
 use std::{
-    mem,
     sync::{Arc, Mutex, MutexGuard, PoisonError, Weak},
     time::{Duration, SystemTime},
 };
 
-use tokio::{
-    sync::{Notify, watch},
-    time,
-};
+use tokio::sync::{Notify, watch};
 
 use crate::{
     credential::contract::Credential,
     identity::{Generation, Login},
-    observe::{event::EventKind, observers::catch, outcome::StoreOperation},
+    observe::outcome::StoreOperation,
     refresher::contract::BoxFuture,
     session::{EndReason, WeakSession, handle::Session},
     store::{
@@ -21,7 +17,7 @@ use crate::{
         stored::{
             envelope,
             health::Health,
-            knowledge::{Content, Fate, Found, Knowledge, Write},
+            knowledge::{Content, Fate, Found, Knowledge},
             lease::{Lease, Leasing},
             rank::Rank,
             settings::DriverSettings,
@@ -52,56 +48,49 @@ pub(super) struct DeskState<C> {
     pub(super) logouts: u64,
     session: Option<WeakSession<C>>,
     /// The login whose refresh brought the credential that is being saved.
-    rotated: Option<Login>,
-    /// How many refreshes wait for the saver.
-    attended: u32,
-    is_saving: bool,
+    pub(super) rotated: Option<Login>,
+    /// How many refreshes and logouts wait for the saver.
+    pub(super) attended: u32,
+    pub(super) is_saving: bool,
     /// The failed attempts since something was saved last.
-    failures: u32,
+    pub(super) failures: u32,
     /// All failed attempts.
-    failed: u64,
-    save_error: Option<StoreError>,
+    pub(super) failed: u64,
+    pub(super) save_error: Option<StoreError>,
     /// Kept while something is unsaved.
-    kept_lease: Option<Arc<Lease>>,
+    pub(super) kept_lease: Option<Arc<Lease>>,
     lease: Weak<Lease>,
     /// Shared by the saver and by all that wait for it. There is none while nothing is saved: most
     /// drivers of a process with many sessions rest.
-    signal: Weak<Signal>,
+    pub(super) signal: Weak<Signal>,
 }
 
 /// The signals between a saver and those that wait for it.
-struct Signal {
+pub(super) struct Signal {
     /// Changes after each attempt to save.
-    progress: watch::Sender<()>,
+    pub(super) progress: watch::Sender<()>,
     /// Ends the saver's pause between two attempts.
-    poke: Notify,
+    pub(super) poke: Notify,
 }
 
-/// The saver's next step.
-enum Due<C> {
-    Now(Write<C>),
-    Later,
-    Never,
-}
-
-/// Counts a refresh that waits for the saver. A credential that cannot be saved goes to it.
+/// Counts a refresh or a logout that waits for the saver. A credential that cannot be saved goes to
+/// it.
 struct Attending<'a, S, C>(&'a Desk<S, C>);
 
-/// Lets another saver start, when this one ends with its runtime.
-struct Saving<S: Store, C: Credential + Clone> {
-    desk: Arc<Desk<S, C>>,
-    signal: Arc<Signal>,
-    has_ended: bool,
-}
-
 /// How often a refresh lets a save be tried before it answers without.
-const ATTEMPTS: u32 = 3;
-const MIN_PAUSE: Duration = Duration::from_millis(100);
-const MAX_PAUSE: Duration = Duration::from_secs(5);
+pub(super) const ATTEMPTS: u32 = 3;
 /// How often an answer may come too late to count.
 const LOOKS: u32 = 32;
 
 // === impl Desk ===
+
+impl<S, C> Desk<S, C> {
+    /// The lock is never held while code of the user or of the store runs, except for the clones of
+    /// credentials.
+    pub(super) fn state(&self) -> MutexGuard<'_, DeskState<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
 
 impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) fn new(store: Arc<S>, name: Arc<str>, settings: Arc<DriverSettings<C>>) -> Self {
@@ -134,12 +123,6 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         }
     }
 
-    /// The lock is never held while code of the user or of the store runs, except for the clones of
-    /// credentials.
-    pub(super) fn state(&self) -> MutexGuard<'_, DeskState<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub(super) fn bind(&self, session: &Session<C>) {
         self.state().session = Some(session.downgrade());
         self.health.observe(session.reporter());
@@ -167,16 +150,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         copy.unwrap_or_else(|_| credential.clone())
     }
 
-    pub(super) fn now(&self) -> u64 {
-        let since = SystemTime::now().duration_since(SystemTime::UNIX_EPOCH).unwrap_or_default();
-        u64::try_from(since.as_micros()).unwrap_or(0)
-    }
-
     /// Loads the record, and takes it in.
     pub(super) async fn look(&self) -> Result<(), StoreError> {
         for _ in 0..LOOKS {
             let asked = self.state().knowledge.moment();
-            let found = self.load().await?.as_ref().map(|record| self.open(record)).transpose()?;
+            let found = self.load().await?;
             if self.state().knowledge.observe(asked, found) {
                 return Ok(());
             }
@@ -184,9 +162,12 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         Err(StoreError::unavailable("the record changes without a pause"))
     }
 
-    pub(super) async fn load(&self) -> Result<Option<Record>, StoreError> {
-        let load = self.leasing.store.load(&self.leasing.name);
-        self.health.within(StoreOperation::Load, self.settings.operation_timeout, load).await
+    /// The error of a record that cannot be read has its version.
+    pub(super) async fn load(&self) -> Result<Option<Found<C>>, StoreError> {
+        let Leasing { store, name, operation_timeout, .. } = &self.leasing;
+        let load = store.load(name);
+        let record = self.health.within(StoreOperation::Load, *operation_timeout, load).await?;
+        self.open(record)
     }
 
     /// Waits for a hint that the record has another version.
@@ -194,20 +175,25 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         self.leasing.store.changed(&self.leasing.name, at)
     }
 
+    /// Writes a record. `Ok(Err(_))` has what is there where that is not the version `seen`, and
+    /// the error of a record there that cannot be read has its version.
     pub(super) async fn swap(
         &self,
         seen: Option<Version>,
         rank: Rank,
         content: &Content<C>,
-    ) -> Result<Swapped, StoreError> {
+    ) -> Result<Result<Version, Option<Found<C>>>, StoreError> {
         let bytes = envelope::seal(rank, content, &*self.settings.codec, SystemTime::now())?;
         let Leasing { store, name, operation_timeout, .. } = &self.leasing;
         let swap = store.swap(name, seen, Some(bytes));
-        self.health.within(StoreOperation::Swap, *operation_timeout, swap).await
+        match self.health.within(StoreOperation::Swap, *operation_timeout, swap).await? {
+            Swapped::Done(version) => Ok(Ok(version)),
+            Swapped::Lost(record) => self.open(record).map(Err),
+        }
     }
 
-    pub(super) fn open(&self, record: &Record) -> Result<Found<C>, StoreError> {
-        envelope::open(record, &*self.settings.codec)
+    fn open(&self, record: Option<Record>) -> Result<Option<Found<C>>, StoreError> {
+        record.map(|record| envelope::open(&record, &*self.settings.codec)).transpose()
     }
 
     /// The lease, shared with the saver where that still has it.
@@ -220,48 +206,6 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             self.state().lease = Arc::downgrade(&lease);
             lease
         }))
-    }
-
-    /// Starts to write what is pending, in a task of its own: a refresh that ends does not end it.
-    /// Not async, so that nothing comes between the answer of a refresher and this.
-    pub(super) fn start_saving(self: &Arc<Self>, lease: Option<&Arc<Lease>>, login: Option<Login>) {
-        let mut state = self.state();
-        if !state.knowledge.is_pending() {
-            return;
-        }
-        if let Some(lease) = lease {
-            state.kept_lease = Some(lease.clone());
-        }
-        if login.is_some() {
-            state.rotated = login;
-        }
-        // Under the lock, so that the saver has the signal of those that wait already.
-        let signal = state.signal();
-        if mem::replace(&mut state.is_saving, true) {
-            drop(state);
-            signal.poke.notify_one();
-            return;
-        }
-        state.failures = 0;
-        drop(state);
-        let mut saving = Saving { desk: self.clone(), signal, has_ended: false };
-        drop(tokio::spawn(async move {
-            saving.desk.save(&saving.signal).await;
-            saving.end();
-        }));
-    }
-
-    /// A login has ended its turn: what is pending may be written again.
-    pub(super) fn has_logged_in(&self) {
-        let signal = {
-            let mut state = self.state();
-            state.logging_in -= 1;
-            state.signal.upgrade()
-        };
-        if let Some(signal) = signal {
-            signal.poke.notify_one();
-            signal.progress.send_replace(());
-        }
     }
 
     /// Waits until that content was saved or overtaken.
@@ -317,146 +261,24 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             }
         }
     }
-
-    async fn save(self: &Arc<Self>, signal: &Signal) {
-        let mut pause = MIN_PAUSE;
-        loop {
-            let write = match self.due() {
-                Due::Now(write) => write,
-                Due::Later => {
-                    drop(time::timeout(MIN_PAUSE, signal.poke.notified()).await);
-                    continue;
-                }
-                Due::Never => {
-                    signal.progress.send_replace(());
-                    return;
-                }
-            };
-            let result = self.swap(write.seen, write.rank, &write.content).await;
-            let result = self.settle(&write, result);
-            if let Err(error) = &result {
-                let failures = {
-                    let mut state = self.state();
-                    state.failures = state.failures.saturating_add(1);
-                    state.failed += 1;
-                    state.save_error = Some(error.clone());
-                    state.failures
-                };
-                if failures == ATTEMPTS {
-                    self.report_save_failed(error);
-                    if let Some(hook) = &self.settings.on_save_error {
-                        catch(|| hook(error));
-                    }
-                }
-            }
-            signal.progress.send_replace(());
-            match result {
-                Ok(()) => pause = MIN_PAUSE,
-                Err(_) => {
-                    drop(time::timeout(pause, signal.poke.notified()).await);
-                    pause = (pause * 2).min(MAX_PAUSE);
-                }
-            }
-        }
-    }
-
-    pub(super) fn report_save_failed(&self, error: &StoreError) {
-        let (error, error_type) = (error.as_dyn(), error.kind().as_str());
-        self.health.report(EventKind::StoreSaveFailed { error, error_type });
-    }
-
-    fn due(&self) -> Due<C> {
-        let mut state = self.state();
-        if state.logging_in > 0 {
-            // The login writes over what is pending. To write it now could end the login.
-            return Due::Later;
-        }
-        if let Some(write) = state.knowledge.write() {
-            return Due::Now(write);
-        }
-        // Under the same lock as the look, or a write that becomes due now would be left to a saver
-        // that has ended.
-        state.is_saving = false;
-        let lease = state.rest();
-        drop(state);
-        drop(lease);
-        Due::Never
-    }
-
-    fn settle(
-        &self,
-        write: &Write<C>,
-        result: Result<Swapped, StoreError>,
-    ) -> Result<(), StoreError> {
-        let found = match result {
-            Ok(Swapped::Done(version)) => {
-                self.state().knowledge.written(write.clone().found(version));
-                return Ok(());
-            }
-            Ok(Swapped::Lost(record)) => record.map(|record| self.open(&record)).transpose(),
-            Err(error) => Err(error),
-        };
-        let found = match found {
-            Ok(found) => found,
-            Err(error) => {
-                return match error.version().filter(|_| write.rank.is_logout()) {
-                    Some(version) if write.seen != Some(version) => {
-                        self.state().knowledge.lost_to_unreadable(write, version);
-                        Ok(())
-                    }
-                    _ => Err(error),
-                };
-            }
-        };
-        let orphan = {
-            let mut state = self.state();
-            state.knowledge.lost(write, found);
-            match (&write.content, state.knowledge.content(), state.rotated, state.attended) {
-                (Content::Live(credential), Content::Ended, Some(login), 0) => {
-                    Some((credential.clone(), login))
-                }
-                _ => None,
-            }
-        };
-        if let Some((credential, login)) = orphan {
-            self.hand_over(credential, login);
-        }
-        Ok(())
-    }
-
-    /// A login that ended elsewhere while its refresh was under way, and the refresh has timed out
-    /// since. Its credential goes to the session's hook, to be revoked.
-    fn hand_over(&self, credential: C, login: Login) {
-        let Some(session) = self.session() else { return };
-        if session.replace(login, credential).is_ok() {
-            self.end(&session, login);
-        }
-    }
 }
 
 // === impl DeskState ===
 
 impl<C> DeskState<C> {
     /// The signal of the saver and of those that wait for it, or a new one.
-    fn signal(&mut self) -> Arc<Signal> {
+    pub(super) fn signal(&mut self) -> Arc<Signal> {
         self.signal.upgrade().unwrap_or_else(|| {
             let signal = Arc::new(Signal { progress: watch::Sender::new(()), poke: Notify::new() });
             self.signal = Arc::downgrade(&signal);
             signal
         })
     }
-
-    fn rest(&mut self) -> Option<Arc<Lease>> {
-        self.failures = 0;
-        self.save_error = None;
-        self.rotated = None;
-        self.kept_lease.take()
-    }
 }
 
 // === impl Attending ===
 
-impl<'a, S: Store, C: Credential + Clone> Attending<'a, S, C> {
+impl<'a, S, C> Attending<'a, S, C> {
     fn new(desk: &'a Desk<S, C>) -> Self {
         desk.state().attended += 1;
         Self(desk)
@@ -465,32 +287,6 @@ impl<'a, S: Store, C: Credential + Clone> Attending<'a, S, C> {
 
 impl<S, C> Drop for Attending<'_, S, C> {
     fn drop(&mut self) {
-        self.0.state.lock().unwrap_or_else(PoisonError::into_inner).attended -= 1;
-    }
-}
-
-// === impl Saving ===
-
-impl<S: Store, C: Credential + Clone> Saving<S, C> {
-    fn end(&mut self) {
-        self.has_ended = true;
-    }
-}
-
-impl<S: Store, C: Credential + Clone> Drop for Saving<S, C> {
-    fn drop(&mut self) {
-        // After a regular end another saver may run already.
-        if self.has_ended {
-            return;
-        }
-        let lease = {
-            let mut state = self.desk.state();
-            state.is_saving = false;
-            state.failed += u64::from(ATTEMPTS);
-            state.save_error = Some(StoreError::unavailable("the task that saves has ended"));
-            state.kept_lease.take()
-        };
-        drop(lease);
-        self.signal.progress.send_replace(());
+        self.0.state().attended -= 1;
     }
 }

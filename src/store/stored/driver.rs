@@ -1,26 +1,25 @@
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{
+    error, fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time;
 
 use crate::{
     credential::{contract::Credential, token::Token},
     identity::Login,
-    observe::event::EventKind,
     refresher::contract::Refresher,
-    session::{Phase, handle::Session},
+    session::handle::Session,
     store::{
+        clock::micros_since_1970,
         codec::{Codec, TokenCodec},
-        contract::{Store, Swapped},
+        contract::Store,
         error::StoreError,
         stored::{
-            builder::StoredBuilder,
-            desk::Desk,
-            knowledge::{Content, Found},
-            login::LoginWrite,
-            rank::Rank,
+            builder::StoredBuilder, desk::Desk, knowledge::Content, logging_in::LoggingIn,
             settings::DriverSettings,
         },
-        version::Version,
     },
 };
 
@@ -44,18 +43,6 @@ pub struct NotSaved<C> {
     error: StoreError,
 }
 
-/// Ends a login's turn at the desk, also when its task is aborted.
-struct LoggingIn<S: Store, C: Credential + Clone> {
-    desk: Arc<Desk<S, C>>,
-    /// The logouts by the handle before this login.
-    logouts: u64,
-}
-
-/// How often a login lets its save be tried.
-const ATTEMPTS: u32 = 3;
-const PAUSE: Duration = Duration::from_millis(100);
-/// How often a login is written over what others write.
-const MAX_SWAPS: u32 = 32;
 /// How long [`Stored::follow`] waits without a hint before it looks, and at least between two
 /// looks.
 const LOOK_EVERY: Duration = Duration::from_secs(30);
@@ -161,7 +148,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         desk.bind(session);
         desk.look().await?;
         desk.start_saving(None, None);
-        Ok(self.deliver(session))
+        Ok(desk.deliver(session))
     }
 
     /// Saves a credential, and begins a new login with it, in this order. It takes the place of
@@ -220,7 +207,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
-        let now = desk.now();
+        let now = micros_since_1970(SystemTime::now());
         let login = session.state().login();
         let undelivered = {
             let mut state = desk.state();
@@ -261,13 +248,13 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         let desk = self.desk().clone();
         desk.bind(session);
         let weak = session.downgrade();
-        let driver = Stored(Arc::new(Inner { refresher: Arc::new(()), desk }));
         async move {
-            let desk = driver.desk();
             let mut nap = MIN_NAP;
             loop {
-                let at = desk.state().knowledge.at();
-                let before = desk.state().knowledge.rank();
+                let (at, before) = {
+                    let state = desk.state();
+                    (state.knowledge.at(), state.knowledge.rank())
+                };
                 drop(time::timeout(LOOK_EVERY, desk.changed(at)).await);
                 if weak.upgrade().is_none() {
                     return;
@@ -276,7 +263,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                 desk.start_saving(None, None);
                 let Some(session) = weak.upgrade() else { return };
                 if looked.is_ok() && desk.state().knowledge.rank() != before {
-                    driver.deliver(&session);
+                    desk.deliver(&session);
                     nap = MIN_NAP;
                     continue;
                 }
@@ -291,81 +278,6 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     /// Whether everything that this driver knows is in the store.
     pub fn is_saved(&self) -> bool {
         !self.desk().state().knowledge.is_pending()
-    }
-
-    /// Gives the session what the store has.
-    fn deliver(&self, session: &Session<C>) -> Option<Login> {
-        let desk = self.desk();
-        let state = session.state();
-        let is_logged_out = matches!(state.phase(), Phase::LoggedOut(_));
-        let current = (!is_logged_out).then(|| state.login());
-        let (content, rank) = {
-            let desk = desk.state();
-            if desk.logging_in > 0 || desk.knowledge.is_pending() {
-                // The login, or the refresh, that is under way delivers.
-                return current;
-            }
-            if let (Some((handed, _)), Some(rank)) = (desk.handed, desk.knowledge.rank())
-                && handed == rank
-                && state.credential().is_some()
-            {
-                return current;
-            }
-            (desk.knowledge.content().clone(), desk.knowledge.rank())
-        };
-        match content {
-            Content::Nothing => None,
-            Content::Ended => {
-                if !is_logged_out {
-                    desk.end(session, state.login());
-                }
-                None
-            }
-            Content::Live(credential) if Desk::<S, C>::is_usable(&credential, session.wall()) => {
-                desk.state().handed = rank.map(|rank| (rank, state.generation()));
-                let login = if is_logged_out {
-                    session.login(credential)
-                } else {
-                    // A login that has ended in this moment takes nothing any more.
-                    session.replace(state.login(), credential).ok()?;
-                    state.login()
-                };
-                desk.health.report(EventKind::StoreAdopted);
-                self.deliver_later(session, login, rank)
-            }
-            Content::Live(_) => {
-                if state.credential().is_none() {
-                    // Begins a login, and its flight finds the stored refresh token.
-                    drop(session.acquire());
-                }
-                Some(session.state().login())
-            }
-        }
-    }
-
-    /// Corrects what the session was just given: the application may have logged in or out since
-    /// the look at what is known, or a refresh may have ended.
-    fn deliver_later(
-        &self,
-        session: &Session<C>,
-        login: Login,
-        rank: Option<Rank>,
-    ) -> Option<Login> {
-        let desk = self.desk();
-        let has_ended = {
-            let mut state = desk.state();
-            if state.knowledge.rank() == rank {
-                return Some(login);
-            }
-            state.handed = None;
-            matches!(state.knowledge.content(), Content::Ended)
-        };
-        if has_ended {
-            // Also where the end is not saved yet.
-            desk.end(session, login);
-            return None;
-        }
-        self.deliver(session)
     }
 }
 
@@ -392,116 +304,6 @@ impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
             self.name,
             Arc::new(self.settings),
         )
-    }
-}
-
-// === impl LoggingIn ===
-
-impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
-    fn new(desk: &Arc<Desk<S, C>>) -> Self {
-        let mut state = desk.state();
-        state.logins += 1;
-        state.logging_in += 1;
-        let logouts = state.logouts;
-        drop(state);
-        Self { desk: desk.clone(), logouts }
-    }
-
-    async fn run(self, session: &Session<C>, credential: C) -> Result<Login, StoreError> {
-        let desk = &self.desk;
-        let seen = self.look().await?;
-        let (copy, now) = (desk.with_end(&credential, session.wall()), desk.now());
-        let write = LoginWrite::new(seen, copy, fastrand::u64(..), &desk.state().knowledge, now);
-        let rank = write.rank;
-        let found = self.write(write).await?;
-        let credential = match &found.content {
-            // Another process has refreshed this login, or begun another one, before an
-            // acknowledgement came.
-            Content::Live(newest) if found.rank != rank => newest.clone(),
-            _ => credential,
-        };
-        let generation = session.state().generation();
-        {
-            let mut state = desk.state();
-            state.handed = Some((found.rank, generation));
-            state.told = None;
-            state.knowledge.written(found);
-        }
-        let login = session.login(credential);
-        let has_ended = {
-            let mut state = desk.state();
-            let is_live = matches!(state.knowledge.content(), Content::Live(_));
-            if is_live && state.logouts != self.logouts {
-                // The logout came before this login had its rank.
-                state.knowledge.logged_out(desk.now());
-            }
-            matches!(state.knowledge.content(), Content::Ended)
-        };
-        if has_ended {
-            // A logout came during the login. The session's hook is to revoke the credential.
-            desk.end(session, login);
-            desk.start_saving(None, None);
-        }
-        Ok(login)
-    }
-
-    /// The version to write over, whatever it is the version of.
-    async fn look(&self) -> Result<Option<Version>, StoreError> {
-        let desk = &self.desk;
-        let asked = desk.state().knowledge.moment();
-        let mut attempt = 1;
-        let record = loop {
-            match desk.load().await {
-                Ok(record) => break record,
-                Err(error) if error.version().is_some() => return Ok(error.version()),
-                Err(error) if attempt == ATTEMPTS => return Err(error),
-                Err(_) => attempt += 1,
-            }
-            time::sleep(PAUSE).await;
-        };
-        let Some(record) = record else { return Ok(None) };
-        if let Ok(found) = desk.open(&record) {
-            desk.state().knowledge.observe(asked, Some(found));
-        }
-        Ok(Some(record.version()))
-    }
-
-    /// Writes over whatever is there.
-    async fn write(&self, mut write: LoginWrite<C>) -> Result<Found<C>, StoreError> {
-        let desk = &self.desk;
-        let mut failures = 0;
-        for _ in 0..MAX_SWAPS {
-            match desk.swap(write.seen, write.rank, &write.content).await {
-                Ok(Swapped::Done(version)) => return Ok(write.written(version)),
-                Ok(Swapped::Lost(None)) => write.seen = None,
-                Ok(Swapped::Lost(Some(record))) => match desk.open(&record) {
-                    Ok(found) => {
-                        let now = desk.now();
-                        if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
-                            return Ok(ours);
-                        }
-                    }
-                    Err(_) => write.seen = Some(record.version()),
-                },
-                // Nothing was written, and the record that is there cannot be read.
-                Err(error) if error.version().is_some() => write.seen = error.version(),
-                Err(error) => {
-                    write.failed();
-                    failures += 1;
-                    if failures == ATTEMPTS {
-                        return Err(error);
-                    }
-                    time::sleep(PAUSE).await;
-                }
-            }
-        }
-        Err(StoreError::unavailable("others write without a pause"))
-    }
-}
-
-impl<S: Store, C: Credential + Clone> Drop for LoggingIn<S, C> {
-    fn drop(&mut self) {
-        self.desk.has_logged_in();
     }
 }
 

@@ -39,8 +39,8 @@ impl<C: Clone> LoginWrite<C> {
         self.is_uncertain = true;
     }
 
-    /// Takes in the record that an attempt lost against. Returns that record where it ends the
-    /// write.
+    /// Takes in the record that an attempt lost against, or its absence. Returns the record where
+    /// it ends the write.
     ///
     /// A login takes the place of everything that was stored before it. Where an earlier attempt
     /// got no answer, a newer record may have followed from it: another process may have refreshed
@@ -48,11 +48,12 @@ impl<C: Clone> LoginWrite<C> {
     /// up, is not written again.
     pub(super) fn lost(
         &mut self,
-        found: Found<C>,
+        found: Option<Found<C>>,
         knowledge: &mut Knowledge<C>,
         now: u64,
     ) -> Option<Found<C>> {
-        self.seen = Some(found.version);
+        self.seen = found.as_ref().map(|found| found.version);
+        let found = found?;
         let is_newer = found.rank >= self.rank;
         if is_newer && self.is_uncertain {
             return Some(found);
@@ -65,7 +66,7 @@ impl<C: Clone> LoginWrite<C> {
     }
 
     /// The record that is there after an attempt that was acknowledged.
-    pub(super) fn written(self, version: Version) -> Found<C> {
+    pub(super) fn found(self, version: Version) -> Found<C> {
         Found { version, rank: self.rank, content: self.content }
     }
 }

@@ -1,6 +1,7 @@
 //! The driver: a refresher over a store, and the handle of what a session does not see.
 
 mod builder;
+mod delivery;
 mod desk;
 mod driver;
 mod envelope;
@@ -8,9 +9,11 @@ mod flight;
 mod health;
 mod knowledge;
 mod lease;
+mod logging_in;
 mod login;
 mod rank;
 mod refresh;
+mod saver;
 mod settings;
 
 pub use builder::StoredBuilder;

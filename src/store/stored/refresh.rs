@@ -1,4 +1,8 @@
-use std::{error, fmt, sync::Arc, time::Duration};
+use std::{
+    error, fmt,
+    sync::Arc,
+    time::{Duration, SystemTime},
+};
 
 use tokio::time::{self, Instant};
 
@@ -13,6 +17,7 @@ use crate::{
         contract::{BoxFuture, Refresher},
     },
     store::{
+        clock::micros_since_1970,
         contract::Store,
         error::StoreError,
         stored::{
@@ -225,7 +230,7 @@ where
         if let Some(credential) = credential {
             context = context.with_current(Arc::new(credential));
         }
-        let began = self.desk.now();
+        let began = micros_since_1970(SystemTime::now());
         // From the answer to the start of the save there is no await, so that neither the session's
         // time-out nor anything else comes between.
         match self.refresher.refresh(context).await {
@@ -249,12 +254,7 @@ where
         rank: Option<Rank>,
         credential: C,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match rank {
-            Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(rank) => self.desk.saved(rank).await,
-            None => Ok(Fate::Overtaken),
-        };
-        match (rank, saved) {
+        match (rank, self.fate(rank).await) {
             // A save that failed was reported. It goes on, and comes before the next exchange.
             (Some(rank), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
                 Some(self.answer(rank, credential))
@@ -289,12 +289,7 @@ where
         rank: Option<Rank>,
         error: RefreshError,
     ) -> Option<Result<C, RefreshError>> {
-        let saved = match rank {
-            Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
-            Some(rank) => self.desk.saved(rank).await,
-            None => Ok(Fate::Overtaken),
-        };
-        match saved {
+        match self.fate(rank).await {
             Ok(Fate::Overtaken) => match self.desk.state().knowledge.content() {
                 // A newer credential beats the refusal of an older one.
                 Content::Live(_) => return None,
@@ -306,6 +301,16 @@ where
         }
         self.desk.state().told = Some(self.context.login());
         Some(Err(error))
+    }
+
+    /// The fate of the content that this refresh brought. Without the store it counts as saved, and
+    /// without a rank a newer content was known already.
+    async fn fate(&self, rank: Option<Rank>) -> Result<Fate, StoreError> {
+        match rank {
+            Some(_) if self.flight.is_alone() => Ok(Fate::Saved),
+            Some(rank) => self.desk.saved(rank).await,
+            None => Ok(Fate::Overtaken),
+        }
     }
 
     fn answer(&self, rank: Rank, credential: C) -> Result<C, RefreshError> {

@@ -272,7 +272,7 @@ fn a_login_ranks_above_what_it_writes_over() {
     let mut write = LoginWrite::new(Some(version(5)), 0, 7, &knowledge, 50);
     assert_eq!(write.rank, live(LOGIN + 1, 0, 7));
     // Another login came in between, by a faster clock.
-    let ours = write.lost(found(6, live(2_000, 3, 8)), &mut knowledge, 50);
+    let ours = write.lost(Some(found(6, live(2_000, 3, 8))), &mut knowledge, 50);
     assert_eq!((ours, write.seen, write.rank), (None, Some(version(6)), live(2_001, 0, 7)));
 }
 
@@ -291,14 +291,14 @@ fn a_login_whose_acknowledgement_was_lost_is_not_written_over_what_followed_from
         let mut write = LoginWrite::new(Some(version(5)), 0, 7, &knowledge, 0);
         write.failed();
         let record = found(7, rank);
-        assert_eq!(write.lost(record.clone(), &mut knowledge, 0), Some(record));
+        assert_eq!(write.lost(Some(record.clone()), &mut knowledge, 0), Some(record));
     }
 
     // An older record shows that the write was not executed.
     let mut knowledge = knowing();
     let mut write = LoginWrite::new(Some(version(5)), 0, 7, &knowledge, 0);
     write.failed();
-    assert_eq!(write.lost(found(6, live(LOGIN, 6, 8)), &mut knowledge, 0), None);
+    assert_eq!(write.lost(Some(found(6, live(LOGIN, 6, 8))), &mut knowledge, 0), None);
     assert_eq!((write.seen, write.rank), (Some(version(6)), live(login, depth, 7)));
 }
 

@@ -422,14 +422,9 @@ impl World {
             LoginPlace::Writing(mut write, Some(answer)) => {
                 let replica = &mut self.replicas[at];
                 let ours = match answer {
-                    Ok(version) => write.written(version),
-                    Err(None) => {
-                        write.seen = None;
-                        replica.login = Some(Login { token, at: LoginPlace::Writing(write, None) });
-                        return Ok(());
-                    }
-                    Err(Some(found)) => {
-                        if let Content::Live(token) = found.content {
+                    Ok(version) => write.found(version),
+                    Err(found) => {
+                        if let Some(Found { content: Content::Live(token), .. }) = found {
                             replica.known.insert(token);
                         }
                         match write.lost(found, &mut replica.knowledge, now) {

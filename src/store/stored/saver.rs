@@ -1,0 +1,230 @@
+use std::{mem, sync::Arc, time::Duration};
+
+use tokio::time;
+
+use crate::{
+    credential::contract::Credential,
+    identity::Login,
+    observe::{event::EventKind, observers::catch},
+    store::{
+        contract::Store,
+        error::StoreError,
+        stored::{
+            desk::{ATTEMPTS, Desk, DeskState, Signal},
+            knowledge::{Content, Found, Write},
+            lease::Lease,
+        },
+        version::Version,
+    },
+};
+
+/// The saver's next step.
+enum Due<C> {
+    Now(Write<C>),
+    Later,
+    Never,
+}
+
+/// Lets another saver start, when this one ends with its runtime.
+struct Saving<S: Store, C: Credential + Clone> {
+    desk: Arc<Desk<S, C>>,
+    signal: Arc<Signal>,
+    has_ended: bool,
+}
+
+const MIN_PAUSE: Duration = Duration::from_millis(100);
+const MAX_PAUSE: Duration = Duration::from_secs(5);
+
+// === impl Desk ===
+
+impl<S: Store, C: Credential + Clone> Desk<S, C> {
+    /// Starts to write what is pending, in a task of its own: a refresh that ends does not end it.
+    /// Not async, so that nothing comes between the answer of a refresher and this.
+    pub(super) fn start_saving(self: &Arc<Self>, lease: Option<&Arc<Lease>>, login: Option<Login>) {
+        let mut state = self.state();
+        if !state.knowledge.is_pending() {
+            return;
+        }
+        if let Some(lease) = lease {
+            state.kept_lease = Some(lease.clone());
+        }
+        if login.is_some() {
+            state.rotated = login;
+        }
+        // Under the lock, so that the saver has the signal of those that wait already.
+        let signal = state.signal();
+        if mem::replace(&mut state.is_saving, true) {
+            drop(state);
+            signal.poke.notify_one();
+            return;
+        }
+        state.failures = 0;
+        drop(state);
+        let mut saving = Saving { desk: self.clone(), signal, has_ended: false };
+        drop(tokio::spawn(async move {
+            saving.desk.save(&saving.signal).await;
+            saving.end();
+        }));
+    }
+
+    /// A login has ended its turn: what is pending may be written again.
+    pub(super) fn has_logged_in(&self) {
+        let signal = {
+            let mut state = self.state();
+            state.logging_in -= 1;
+            state.signal.upgrade()
+        };
+        if let Some(signal) = signal {
+            signal.poke.notify_one();
+            signal.progress.send_replace(());
+        }
+    }
+
+    async fn save(self: &Arc<Self>, signal: &Signal) {
+        let mut pause = MIN_PAUSE;
+        loop {
+            let write = match self.due() {
+                Due::Now(write) => write,
+                Due::Later => {
+                    drop(time::timeout(MIN_PAUSE, signal.poke.notified()).await);
+                    continue;
+                }
+                Due::Never => {
+                    signal.progress.send_replace(());
+                    return;
+                }
+            };
+            let result = self.swap(write.seen, write.rank, &write.content).await;
+            let result = self.settle(&write, result);
+            if let Err(error) = &result {
+                let failures = {
+                    let mut state = self.state();
+                    state.failures = state.failures.saturating_add(1);
+                    state.failed += 1;
+                    state.save_error = Some(error.clone());
+                    state.failures
+                };
+                if failures == ATTEMPTS {
+                    self.report_save_failed(error);
+                    if let Some(hook) = &self.settings.on_save_error {
+                        catch(|| hook(error));
+                    }
+                }
+            }
+            signal.progress.send_replace(());
+            match result {
+                Ok(()) => pause = MIN_PAUSE,
+                Err(_) => {
+                    drop(time::timeout(pause, signal.poke.notified()).await);
+                    pause = (pause * 2).min(MAX_PAUSE);
+                }
+            }
+        }
+    }
+
+    pub(super) fn report_save_failed(&self, error: &StoreError) {
+        let (error, error_type) = (error.as_dyn(), error.kind().as_str());
+        self.health.report(EventKind::StoreSaveFailed { error, error_type });
+    }
+
+    fn due(&self) -> Due<C> {
+        let mut state = self.state();
+        if state.logging_in > 0 {
+            // The login writes over what is pending. To write it now could end the login.
+            return Due::Later;
+        }
+        if let Some(write) = state.knowledge.write() {
+            return Due::Now(write);
+        }
+        // Under the same lock as the look, or a write that becomes due now would be left to a saver
+        // that has ended.
+        state.is_saving = false;
+        let lease = state.rest();
+        drop(state);
+        drop(lease);
+        Due::Never
+    }
+
+    fn settle(
+        &self,
+        write: &Write<C>,
+        result: Result<Result<Version, Option<Found<C>>>, StoreError>,
+    ) -> Result<(), StoreError> {
+        let found = match result {
+            Ok(Ok(version)) => {
+                self.state().knowledge.written(write.clone().found(version));
+                return Ok(());
+            }
+            Ok(Err(found)) => found,
+            Err(error) => {
+                return match error.version().filter(|_| write.rank.is_logout()) {
+                    Some(version) if write.seen != Some(version) => {
+                        self.state().knowledge.lost_to_unreadable(write, version);
+                        Ok(())
+                    }
+                    _ => Err(error),
+                };
+            }
+        };
+        let orphan = {
+            let mut state = self.state();
+            state.knowledge.lost(write, found);
+            match (&write.content, state.knowledge.content(), state.rotated, state.attended) {
+                (Content::Live(credential), Content::Ended, Some(login), 0) => {
+                    Some((credential.clone(), login))
+                }
+                _ => None,
+            }
+        };
+        if let Some((credential, login)) = orphan {
+            self.hand_over(credential, login);
+        }
+        Ok(())
+    }
+
+    /// A login that ended elsewhere while its refresh was under way, and the refresh has timed out
+    /// since. Its credential goes to the session's hook, to be revoked.
+    fn hand_over(&self, credential: C, login: Login) {
+        let Some(session) = self.session() else { return };
+        if session.replace(login, credential).is_ok() {
+            self.end(&session, login);
+        }
+    }
+}
+
+// === impl DeskState ===
+
+impl<C> DeskState<C> {
+    fn rest(&mut self) -> Option<Arc<Lease>> {
+        self.failures = 0;
+        self.save_error = None;
+        self.rotated = None;
+        self.kept_lease.take()
+    }
+}
+
+// === impl Saving ===
+
+impl<S: Store, C: Credential + Clone> Saving<S, C> {
+    fn end(&mut self) {
+        self.has_ended = true;
+    }
+}
+
+impl<S: Store, C: Credential + Clone> Drop for Saving<S, C> {
+    fn drop(&mut self) {
+        // After a regular end another saver may run already.
+        if self.has_ended {
+            return;
+        }
+        let lease = {
+            let mut state = self.desk.state();
+            state.is_saving = false;
+            state.failed += u64::from(ATTEMPTS);
+            state.save_error = Some(StoreError::unavailable("the task that saves has ended"));
+            state.kept_lease.take()
+        };
+        drop(lease);
+        self.signal.progress.send_replace(());
+    }
+}
