@@ -20,7 +20,7 @@ use crate::{
         machine::{
             clock::LazyNow,
             entry::Entry,
-            state::{Phase, State},
+            state::State,
             transition::{Findings, Launch, LoginEnd, Step},
         },
         report,
@@ -125,9 +125,7 @@ impl<C: Credential> Engine<C> {
         refresher: Option<Arc<dyn Refresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
-        drop(template.runtimes().remember());
-        let login = state.login();
-        let is_logged_in = !matches!(state.phase(), Phase::LoggedOut(_));
+        let login = state.current_login();
         let engine = Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
@@ -136,8 +134,9 @@ impl<C: Credential> Engine<C> {
             refresher,
             template,
         };
+        engine.remember_runtime();
         engine.report(EventKind::SessionCreated);
-        if is_logged_in {
+        if let Some(login) = login {
             engine.report(EventKind::LoggedIn { login, generation: None });
         }
         engine
@@ -246,13 +245,12 @@ impl<C: Credential> Engine<C> {
             // it has to be there when they wake. They also rely on the state being no older than
             // the outcome: both happen under this lock, and `flight::settled` takes it once before
             // it returns the outcome.
-            let settled = step.effects.settled.take().map(|(flight, outcome)| {
+            if let Some((flight, outcome)) = step.effects.settled.take() {
                 flight.outcome.set(outcome);
-                flight
-            });
+            }
             let after = Arc::new(next);
             let before = mem::replace(state, after.clone());
-            *change = Some(Change { before, after, settled });
+            *change = Some(Change { before, after });
             true
         });
 

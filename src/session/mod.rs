@@ -90,7 +90,7 @@
 //! | result of a fenced flight | dropped | dropped | dropped | dropped | dropped |
 //! | login | Active, next generation and login | same; flight fenced, waiters get `LoginChanged` | same | Active, next generation and login | Active, next generation and login |
 //! | replace | Active, next generation | same; flight fenced, waiters go on | same | Active, next generation | refused |
-//! | logout | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
+//! | logout, or the end of the login by a registry or a store | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
 //! | `acquire()` | current credential; if expired or absent: elect | join | join | current credential; if expired, absent or rejected: elect (\*) | new login, elect |
 //! | `retry_now()` | – | – | – | ends the back-off | – |
@@ -199,6 +199,7 @@ pub(crate) mod handle;
 mod hook;
 mod machine;
 mod report;
+pub(crate) mod requests;
 mod runtimes;
 mod scope;
 mod template;
