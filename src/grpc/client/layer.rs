@@ -114,8 +114,8 @@ impl<B, C: Credential> GrpcRefreshLayer<B, C> {
     /// Changes settings of the [`RefreshLayer`].
     ///
     /// A [detector](RefreshLayer::detect) that `settings` sets also inspects trailers, as with
-    /// [`detect`](Self::detect). The layer [exposes its stamp](RefreshLayer::expose_stamp) whatever `settings` says, because
-    /// the detection of trailers needs it.
+    /// [`detect`](Self::detect). The layer [exposes its stamp](RefreshLayer::expose_stamp) whatever
+    /// `settings` says, because the detection of trailers needs it.
     ///
     /// ```
     /// use tonic::body::Body;
