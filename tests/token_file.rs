@@ -17,10 +17,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use support::*;
+use tokio::time::advance;
 use tower::Layer;
 use tower_refresh::{
-    Credential, Origins, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, Session, Token,
-    refresher::Cause, session::Phase, token_file::TokenFile,
+    Credential, ErrorKind, Origins, Refresh, RefreshContext, RefreshErrorKind, RefreshLayer,
+    Refresher, Session, Token, refresher::Cause, session::Phase, token_file::TokenFile,
 };
 
 /// A file in a directory of its own.
@@ -148,6 +149,80 @@ async fn a_file_without_another_token_is_a_transient_failure_and_no_logout() {
         after_back_off().await;
         assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{what}");
     }
+}
+
+/// Tokens that an upstream may reject although the session has just read them.
+fn stale_tokens() -> [String; 3] {
+    [jwt("expired", START - 10), jwt("revoked", START + 3600), "opaque".into()]
+}
+
+/// A session that has read the file, and has been rejected with its token.
+async fn rejected_session(rotated: &Rotated, upstream: &Upstream) -> (Refresh<Upstream>, Session) {
+    let clock = Clock::new();
+    let session: Session = Session::builder(rotated.refresher())
+        .clock(move || clock.now())
+        .acquire_on_demand(true)
+        .build();
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
+    // The upstream decides about a token, also about one that has expired by this clock.
+    assert_eq!(client.request(get("/")).await.unwrap().status(), 401);
+    (client, session)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_never_accepted_is_replaced_as_soon_as_the_file_has_another_one() {
+    for stale in stale_tokens() {
+        let rotated = Rotated::with(&stale);
+        let upstream = Upstream::accepting(&["at-2"]);
+        let (client, _session) = rejected_session(&rotated, &upstream).await;
+        rotated.rotate("at-2");
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{stale}");
+        assert_eq!(upstream.log(), [&*stale, &*stale, "at-2"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_each_second_while_it_has_a_rejected_token() {
+    for stale in stale_tokens() {
+        let rotated = Rotated::with(&stale);
+        let upstream = Upstream::accepting(&["at-2"]);
+        let (client, session) = rejected_session(&rotated, &upstream).await;
+        for second in 1..=40 {
+            for _ in 0..10 {
+                let error = client.request(get("/")).await.unwrap_err();
+                assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed, "{stale}");
+            }
+            assert_eq!(session.state().flights_started(), 1 + second, "{stale}");
+            advance(Duration::from_secs(1)).await;
+        }
+        rotated.rotate("at-2");
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{stale}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_each_second_while_it_has_the_token_that_has_expired() {
+    let clock = Clock::new();
+    let rotated = Rotated::with(&jwt("a", START + 90));
+    let upstream = Upstream::accepting(&[&jwt("a", START + 90), "at-2"]);
+    let wall = clock.clone();
+    let session: Session = Session::builder(rotated.refresher())
+        .clock(move || wall.now())
+        .acquire_on_demand(true)
+        .build();
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
+    for second in [0, 29, 30, 60, 89] {
+        clock.set(START + second);
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{second}");
+    }
+    for second in 90..150 {
+        clock.set(START + second);
+        let error = client.request(get("/")).await.unwrap_err();
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed, "{second}");
+        advance(Duration::from_secs(1)).await;
+    }
+    rotated.rotate("at-2");
+    assert_eq!(client.request(get("/")).await.unwrap().status(), 200);
 }
 
 #[tokio::test]

@@ -69,6 +69,10 @@ where
             }
         })
     }
+
+    fn is_read_only(&self) -> bool {
+        self.renew.is_read_only() && self.login.is_read_only()
+    }
 }
 
 impl<R: fmt::Debug, L: fmt::Debug> fmt::Debug for Chain<R, L> {

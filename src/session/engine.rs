@@ -147,14 +147,17 @@ impl<C: Credential> Engine<C> {
         drop(self.template.runtimes().remember());
     }
 
-    /// Makes the entry for a credential that arrives now. `refreshed_at` is `None` if the
-    /// application brings it.
+    /// Makes the entry for a credential that arrives now. See [`Entry::unproven_since`].
     ///
     /// Runs the user's code: the clock and `Credential::expires_at`.
-    pub(super) fn new_entry(&self, credential: C, refreshed_at: Option<Instant>) -> Arc<Entry<C>> {
+    pub(super) fn new_entry(
+        &self,
+        credential: C,
+        unproven_since: Option<Instant>,
+    ) -> Arc<Entry<C>> {
         let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
-        Arc::new(Entry::new(Arc::new(credential), refreshed_at, arrival, |expires_at| {
+        Arc::new(Entry::new(Arc::new(credential), unproven_since, arrival, |expires_at| {
             renewal.renew_at(arrival, expires_at)
         }))
     }

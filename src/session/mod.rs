@@ -98,8 +98,10 @@
 //! - *Elect*: start the one flight.
 //! - (\*) During the back-off: fail at once with the last failure.
 //! - (†) Beyond the refresh limit: send, and let the upstream decide.
-//! - (‡) Beyond the refresh limit, or if a refresh brought the credential and the upstream never
-//!   accepted it: to the caller.
+//! - (‡) Beyond the refresh limit, or if a refresh issued the credential and the upstream never
+//!   accepted it: to the caller. A refresher that is [read-only](crate::Refresher::is_read_only)
+//!   issues none. A refresh that brings the same credential keeps its acceptance
+//!   ([`Credential::is_same`](crate::Credential::is_same)).
 //! - (§) After as many refusals in a row as [`SessionBuilder::terminal_after`] says. Ambiguous
 //!   failures count as refusals if [`SessionBuilder::on_ambiguous`] says so.
 //!

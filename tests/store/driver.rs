@@ -12,7 +12,7 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Semaphore, time};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Refresher, Session, Token,
     refresher::BoxFuture,
     refresher_fn,
     session::{EndReason, EndedLogin, Phase, WeakSession},
@@ -972,4 +972,25 @@ fn no_name_and_no_token_is_shown() {
     assert!(!shown.contains("ann"), "{shown}");
     fn is_refresher<T: tower_refresh::Refresher<Token> + Clone>(_: &T) {}
     is_refresher(&driver);
+}
+
+/// A refresher that reads what another program writes, or issues tokens itself.
+struct Reading(bool);
+
+impl Refresher for Reading {
+    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+        Box::pin(async { Err(RefreshError::transient("unreadable")) })
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_driver_is_as_read_only_as_its_refresher() {
+    for answer in [true, false] {
+        let driver = Stored::new(Reading(answer), Memory::new(), "login");
+        assert_eq!(driver.is_read_only(), answer);
+    }
 }

@@ -82,6 +82,8 @@ pub(in crate::session) struct HoldOff {
 /// A flight to start, with the input of its refresher.
 pub(in crate::session) struct Launch<C> {
     pub(in crate::session) flight: Flight,
+    /// The credential to replace.
+    pub(in crate::session) entry: Option<Arc<Entry<C>>>,
     pub(in crate::session) context: RefreshContext<C>,
     pub(in crate::session) token: FlightToken<C>,
 }
@@ -431,7 +433,8 @@ impl<C> State<C> {
             tracker: token.tracker(),
             ..self.clone()
         };
-        let launch = Launch { flight: flight.clone(), context, token };
+        let entry = self.entry.clone();
+        let launch = Launch { flight: flight.clone(), entry, context, token };
         let effects = Effects { launch: Some(launch), ..Effects::none() };
         Step { answer: flight, next: Some(next), effects }
     }
