@@ -114,11 +114,18 @@ async fn a_rejection_reads_the_file_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_without_another_token_is_a_transient_failure_and_no_logout() {
-    let contents: [(&str, Option<Vec<u8>>); 6] = [
+    let contents: [(&str, Option<Vec<u8>>); 13] = [
         ("unchanged", Some(b"at-1".to_vec())),
+        ("unchanged, in another form", Some(b"\xef\xbb\xbfat-1\r\n".to_vec())),
         ("empty", Some(b"".to_vec())),
         ("white space", Some(b" \n".to_vec())),
-        ("no token", Some(b"two words".to_vec())),
+        ("a byte order mark", Some(b"\xef\xbb\xbf".to_vec())),
+        ("two words", Some(b"two words".to_vec())),
+        ("two lines", Some(b"at-2\r\nat-3\r\n".to_vec())),
+        ("a control character", Some(b"at-2\0".to_vec())),
+        ("not ASCII", Some("at-\u{e9}".into())),
+        ("not UTF-8", Some(b"at-\xe9".to_vec())),
+        ("UTF-16", Some(b"\xff\xfea\0t\0".to_vec())),
         ("a mebibyte", Some(vec![b'a'; 1024 * 1024])),
         ("missing", None),
     ];
@@ -144,10 +151,22 @@ async fn a_file_without_another_token_is_a_transient_failure_and_no_logout() {
 }
 
 #[tokio::test]
-async fn a_directory_is_a_transient_failure() {
-    let refresher = TokenFile::new(env::temp_dir());
-    let error = refresher.refresh(RefreshContext::new(Cause::Missing)).await.unwrap_err();
-    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+async fn a_path_to_no_regular_file_is_a_transient_failure() {
+    for path in [env::temp_dir(), "/dev/zero".into(), "/dev/null".into(), "".into()] {
+        let refresher = TokenFile::new(&path);
+        let error = refresher.refresh(RefreshContext::new(Cause::Missing)).await.unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Transient, "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_white_space_are_no_part_of_the_token() {
+    for content in ["at-1", "at-1\n", "at-1\r\n", "\u{feff}at-1\r\n", "\t at-1 \n\n"] {
+        let rotated = Rotated::with(content);
+        let context = RefreshContext::new(Cause::Missing);
+        let token = rotated.refresher().refresh(context).await.unwrap();
+        assert_eq!(token.access_token(), "at-1", "{content:?}");
+    }
 }
 
 #[tokio::test]

@@ -39,9 +39,10 @@
 //! # Failures
 //!
 //! No failure of a file ends a login: the program that writes it may be late. A file that is
-//! missing, empty, a directory, longer than 64 KiB, or no token is a transient failure, and so is
-//! an expired token that the file still has. While the token in use has not expired, such a file
-//! changes nothing: requests go on with that token, and the file is read again after a minute.
+//! missing, empty, longer than 64 KiB, or no token is a transient failure. So is a path to a
+//! directory, a named pipe or a device, and an expired token that the file still has. While the
+//! token in use has not expired, such a file changes nothing: requests go on with that token, and
+//! the file is read again after a minute.
 //!
 //! A file that is replaced, by a rename or by the swap of a symbolic link, is read as it was before
 //! or as it is afterwards. A file that is written in place while it is read is read again.
