@@ -186,8 +186,8 @@ async fn attempt<C: Credential>(
 // === impl FlightGuard ===
 
 impl<C: Credential> FlightGuard<C> {
-    /// Runs the user's code (`is_same`, `is_read_only`, `expires_at`, the clock) before the step. If
-    /// that panics, `drop` settles the flight.
+    /// Runs the user's code (`is_same`, `is_read_only`, `expires_at`, the clock) before the step.
+    /// If that panics, `drop` settles the flight.
     fn settle(mut self, result: Result<C, RefreshError>) {
         let mut unchanged = None;
         let result = result.map(|credential| {

@@ -34,8 +34,8 @@
 //! | the token is a JWT, and its `exp` less the [margin](TokenFile::margin) has come | reads the file; an unchanged token stays in use until its `exp`, and the file is read every minute |
 //! | any other token is a minute old | reads the file; an unchanged token stays in use |
 //!
-//! The `exp` of a JWT is parsed and not verified. The upstream verifies the token, and decides about
-//! one that has expired by the session's clock when it is read.
+//! The `exp` of a JWT is parsed and not verified. The upstream verifies the token, and decides
+//! about one that has expired by the session's clock when it is read.
 //!
 //! # Failures
 //!
