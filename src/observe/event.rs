@@ -162,7 +162,8 @@ pub enum EventKind<'a> {
     RequestRejected {
         /// The login of the request.
         login: Login,
-        /// The generation of the rejected credential.
+        /// The generation of the rejected credential. Zero for an older credential that
+        /// [`Session::reject`](crate::Session::reject) reports: the session does not know it.
         generation: Generation,
         /// Whether a newer credential had arrived already, so that the rejection costs no refresh.
         late: bool,
@@ -203,12 +204,13 @@ pub enum EventKind<'a> {
         generation: Generation,
     },
     /// A rejected request was not sent again, because its body is not available. Its caller gets
-    /// the rejection.
+    /// the rejection. A request whose response asks for a repetition
+    /// ([`Verdict::Retry`](crate::detect::Verdict::Retry)) reports the same.
     #[non_exhaustive]
     RequestNotReplayed {
         /// The login of the request.
         login: Login,
-        /// The generation of the rejected credential.
+        /// The generation of the credential that the request carried.
         generation: Generation,
         /// The obstacle.
         obstacle: ReplayObstacle,
