@@ -215,13 +215,14 @@ pub enum EventKind<'a> {
         /// The obstacle.
         obstacle: ReplayObstacle,
     },
-    /// A request failed with an error of the session.
+    /// A request failed with an error of the session, or with one of its registry. The event
+    /// belongs to no session if the registry has none for the request.
     ///
     /// With [`FailureMode::Response`](crate::FailureMode::Response) a request that has a rejection
     /// gets that rejection instead.
     #[non_exhaustive]
     RequestRefused {
-        /// The login of the request.
+        /// The login of the request. Zero without a session.
         login: Login,
         /// The error. [`Error::kind`] gives the reason.
         error: &'a Error,
