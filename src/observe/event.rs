@@ -276,7 +276,7 @@ pub enum EventKind<'a> {
 // === impl Event ===
 
 impl<'a> Event<'a> {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         session_id: Option<SessionId>,
         session_name: Option<&'a str>,
         kind: EventKind<'a>,
