@@ -28,6 +28,10 @@ metrics:
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
 
+# Tests the back-end for browsers.
+bff:
+    cargo test --manifest-path examples/bff/Cargo.toml --target-dir target/recipes
+
 # Runs 500 clients against oidc-provider with outages: `just soak 600` for ten minutes.
 soak seconds="30":
     SOAK_SECONDS={{seconds}} bash tests/interop/oidc.sh soak

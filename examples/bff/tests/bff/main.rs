@@ -1,0 +1,9 @@
+//! The back-end over HTTP, with browsers that have no scripts.
+
+#![allow(clippy::unwrap_used, reason = "a test may unwrap")]
+
+mod browser;
+mod calls;
+mod guard;
+mod login;
+mod status;
