@@ -114,14 +114,14 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
-//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies`, `oauth2` and `reqwest` enable it |
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `metrics` | module `observe::metrics`: an observer that records counters, gauges and histograms |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `platform-roots` | `client::Https::with_platform_roots`: the root certificates of the platform; enables `client` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
-//! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
-//! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
+//! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder; enables `exchange` |
+//! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware; enables `reqwest` |
 //! | `sealed` | `store::Sealed`: encryption of the records of any store; enables `store` and `zeroize` |
 //! | `sessions` | module `sessions`: a registry with a session for each user, and its layer, for proxies and gateways |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
