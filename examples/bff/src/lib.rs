@@ -8,9 +8,9 @@
 //!      └───────► auth server ◄────┘
 //! ```
 //!
-//! The browser holds an opaque session key. The [`backend`] keeps the tokens that belong to it, puts
-//! the access token on each call that it forwards, and refreshes it. The [`auth_server`] and the
-//! [`upstream`] stand for services that a real back-end is given.
+//! The browser holds an opaque session key. The [`backend`] keeps the tokens that belong to it,
+//! puts the access token on each call that it forwards, and refreshes it. The [`auth_server`] and
+//! the [`upstream`] stand for services that a real back-end is given.
 
 pub mod auth_server;
 pub mod backend;

@@ -69,8 +69,8 @@ async fn exchange(
     start(backend, token).await
 }
 
-/// Starts a session with a key of its own. The key that the browser had before is not used again: an
-/// attacker may know it.
+/// Starts a session with a key of its own. The key that the browser had before is not used again:
+/// an attacker may know it.
 async fn start(backend: &Backend, token: Token) -> Result<SessionKey, StatusCode> {
     let key = SessionKey::random();
     let session = backend.sessions.login(&key, token).await;

@@ -2,8 +2,8 @@ use std::fmt;
 
 use crate::secret;
 
-/// The key of a browser's session: the opaque value of its session cookie. The key is as secret as a
-/// password, so that `Debug` does not show it.
+/// The key of a browser's session: the opaque value of its session cookie. The key is as secret as
+/// a password, so that `Debug` does not show it.
 #[derive(Clone, PartialEq, Eq, Hash)]
 pub(super) struct SessionKey(String);
 
