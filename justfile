@@ -16,7 +16,7 @@ test *args:
 test-all *args:
     cargo test --all-features {{args}}
 
-# Runs the tests against Redis, and servers and clients in Python and Node.js.
+# Runs the tests against Redis, Chromium, and servers and clients in Python and Node.js.
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
@@ -28,7 +28,7 @@ metrics:
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
 
-# Tests the back-end for browsers.
+# Tests the back-end for browsers over HTTP. `just interop` tests its page in Chromium.
 bff:
     cargo test --manifest-path examples/bff/Cargo.toml --target-dir target/recipes
 
