@@ -1,4 +1,4 @@
-use std::error::Error as _;
+use std::{error::Error as _, time::Duration};
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -44,6 +44,9 @@ const TO_UPSTREAM: [HeaderName; 5] =
 const TO_BROWSER: [HeaderName; 5] =
     [CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER];
 
+/// The time for the head of an answer. It includes the wait for a refresh.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
+
 /// Makes the stack. `upstream` is an origin.
 pub(super) fn stack(
     upstream: &str,
@@ -53,6 +56,7 @@ pub(super) fn stack(
     let origin: Origin = upstream.parse()?;
     let target: Uri = upstream.parse()?;
     let stack = ServiceBuilder::new()
+        .timeout(CALL_TIMEOUT)
         .layer(SessionsLayer::new(sessions.clone(), KnownSession { sessions, cookies }))
         .map_request(move |request| to_upstream(&target, request))
         .layer(RefreshLayer::per_request(origin).overwrite(true))
