@@ -1,4 +1,4 @@
-use std::{error::Error as _, time::Duration};
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -16,8 +16,8 @@ use http::{
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_refresh::{
-    BoxError, Error, ErrorKind, Origin, RefreshError, RefreshLayer,
-    session::{EndReason, Phase},
+    BoxError, Error, Origin, RefreshLayer,
+    session::State as SessionState,
     sessions::{SelectKey, Sessions, SessionsLayer},
 };
 
@@ -78,10 +78,16 @@ pub(super) async fn forward(
         }
         Ok(response) => response,
         Err(error) => match error.downcast_ref::<Error>() {
-            Some(error) => problem(error, &browser, &backend.sessions).into_response(),
+            Some(error) => problem(error, browser.session_key, &backend.sessions).into_response(),
             None => Problem::UpstreamUnreachable.into_response(),
         },
     }
+}
+
+fn problem(error: &Error, key: Option<SessionKey>, sessions: &Sessions<SessionKey>) -> Problem {
+    let session = key.as_ref().and_then(|key| sessions.peek(key));
+    let state = session.map(|session| session.state());
+    Problem::of(error, key.is_some(), state.as_ref().map(SessionState::phase))
 }
 
 fn to_upstream(target: &Uri, request: Request) -> Request {
@@ -109,35 +115,6 @@ where
 fn only(names: &[HeaderName], headers: &HeaderMap) -> HeaderMap {
     let allowed = headers.iter().filter(|(name, _)| names.contains(name));
     allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
-}
-
-fn problem(error: &Error, browser: &Browser, sessions: &Sessions<SessionKey>) -> Problem {
-    let key = browser.session_key.as_ref();
-    match error.kind() {
-        ErrorKind::LoggedOut | ErrorKind::RefreshFailed if is_refused(error) => {
-            Problem::SessionExpired
-        }
-        ErrorKind::LoggedOut if key.is_some_and(|key| is_timed_out(key, sessions)) => {
-            Problem::SessionExpired
-        }
-        // The registry has forgotten the session of the cookie some time after its login ended.
-        ErrorKind::NoSession if key.is_some() => Problem::SessionExpired,
-        ErrorKind::LoggedOut | ErrorKind::LoginChanged | ErrorKind::NoSession => Problem::LoggedOut,
-        ErrorKind::RefreshFailed | ErrorKind::Overloaded => Problem::TryAgain,
-        _ => Problem::Misconfigured,
-    }
-}
-
-fn is_refused(error: &Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<RefreshError>());
-    cause.is_some_and(RefreshError::is_terminal)
-}
-
-fn is_timed_out(key: &SessionKey, sessions: &Sessions<SessionKey>) -> bool {
-    let session = sessions.peek(key);
-    session.is_some_and(|session| {
-        matches!(session.state().phase(), Phase::LoggedOut(EndReason::Idle | EndReason::Lifetime))
-    })
 }
 
 // === impl KnownSession ===
