@@ -61,7 +61,7 @@ impl HopCopy {
         if has_lost_body {
             return None;
         }
-        if !is_same_origin(request.url(), &next) {
+        if request.url().origin() != next.origin() {
             drop_credentials_of_the_caller(request.headers_mut());
         }
         if let Some(referer) = referer(request.url(), &next) {
@@ -92,12 +92,6 @@ fn drop_credentials_of_the_caller(headers: &mut HeaderMap) {
         headers.remove(name);
     }
     headers.remove("cookie2");
-}
-
-fn is_same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host_str() == other.host_str()
-        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 fn referer(previous: &Url, next: &Url) -> Option<HeaderValue> {

@@ -61,10 +61,12 @@ where
     S::Error: Into<BoxError>,
     B: Into<reqwest::Body>,
 {
-    let url = request.url().clone();
     let deadline = request.timeout().and_then(|limit| Instant::now().checked_add(*limit));
-    let sending = follow(&mut stack, request, deadline, redirects);
-    let Some(deadline) = deadline else { return sending.await };
+    let Some(deadline) = deadline else {
+        return follow(&mut stack, request, None, redirects).await;
+    };
+    let url = request.url().clone();
+    let sending = follow(&mut stack, request, Some(deadline), redirects);
     // An attempt in progress ends by reqwest's timer. This one ends the wait for a refresh.
     match timeout_at(deadline + OWN_TIMER, sending).await {
         Ok(result) => result,
