@@ -50,6 +50,12 @@ pub struct Anonymous;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
 
+/// Marks a request that the layer let pass because it has a credential of the caller. The layer
+/// inserts it, for an adapter that follows redirects above the layer: a hop to another origin loses
+/// that credential, and must not get the session's in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnCredential;
+
 /// Marks a request whose rejection starts no refresh. The request carries the credential, and its
 /// rejection goes to the caller at once.
 ///

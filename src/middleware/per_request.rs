@@ -125,8 +125,8 @@ where
         let (mut head, body) = request.into_parts();
         // Removed in any case: an inner service could send requests of its own with it.
         let Some(session) = head.extensions.remove::<Session<C>>() else {
-            let passes = self.sessions.pass_without_session
-                || matches!(self.policy.route::<C>(&head), Route::Pass);
+            let passes =
+                self.sessions.pass_without_session || self.policy.route::<C>(&head).passes();
             return if passes {
                 self.instance.pass(head, body)
             } else {
@@ -141,6 +141,9 @@ where
         match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => return self.instance.pass(head, body),
+            Route::PassWithOwnCredential => {
+                return self.instance.pass_with_own_credential(head, body);
+            }
             Route::Refuse(error) => {
                 let login = binding.session.snapshot().login();
                 return self.instance.refuse(&binding, login, error);
