@@ -16,7 +16,7 @@ test *args:
 test-all *args:
     cargo test --all-features {{args}}
 
-# Runs the tests against Redis, and servers and clients in Python and Node.js.
+# Runs the tests against Redis, Chromium, and servers and clients in Python and Node.js.
 interop:
     for script in tests/interop/*.sh; do bash "$script" || exit 1; done
 
@@ -27,6 +27,10 @@ metrics:
 # Tests the recipes for clients of other crates.
 recipes:
     cargo test --manifest-path examples/recipes/Cargo.toml --target-dir target/recipes
+
+# Tests the back-end for browsers over HTTP. `just interop` tests its page in Chromium.
+bff:
+    cargo test --manifest-path examples/bff/Cargo.toml --target-dir target/recipes
 
 # Runs 500 clients against oidc-provider with outages: `just soak 600` for ten minutes.
 soak seconds="30":

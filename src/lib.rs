@@ -99,11 +99,18 @@
 //!
 //! # Order in a stack
 //!
-//! From the outside in: [`RespondLayer`](respond::RespondLayer) where callers expect a response,
-//! `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors,
-//! tracing per attempt, concurrency limits, the client. The deadline of a `Timeout` above includes
-//! the wait for a refresh. Inside `FollowRedirect` each hop passes through the layer, and the
-//! layer's [`Origins`] decide which hops carry the credential.
+//! ```text
+//!  caller
+//!    ▼
+//!  RespondLayer      for proxies: an error of the session becomes a 401 or a 503
+//!  Timeout           one deadline per request, which includes the wait for a refresh
+//!  FollowRedirect    each hop passes through the layer, whose origins decide which hops get the token
+//!  RefreshLayer ───► Session ───► Refresher ───► token endpoint
+//!  Retry             transport errors of one attempt
+//!  Trace, limits     each attempt is seen; a request that waits for a refresh holds no permit
+//!    ▼
+//!  HTTP client       hyper-util, a tonic channel, or any other Service<Request<B>>
+//! ```
 //!
 //! # Features
 //!
@@ -114,14 +121,14 @@
 //! |---|---|
 //! | `client` | module `client`: an HTTPS client, hyper-util over rustls |
 //! | `cookies` | module `cookies`: a cookie jar as a credential, its refresher and its logout hook |
-//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies` and `oauth2` enable it |
+//! | `exchange` | module `exchange`: one request to an auth server, and whether it was sent; `cookies`, `oauth2` and `reqwest` enable it |
 //! | `grpc` | module `grpc`: one layer for a gRPC client, and its parts |
 //! | `metrics` | module `observe::metrics`: an observer that records counters, gauges and histograms |
 //! | `oauth2` | module `oauth2`: refreshers for a token endpoint, and revocation; enables `zeroize` |
 //! | `platform-roots` | `client::Https::with_platform_roots`: the root certificates of the platform; enables `client` |
 //! | `redis` | `store::Redis`: a store in Redis, Valkey or a cluster of them; enables `store` |
-//! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder |
-//! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware |
+//! | `reqwest` | module `reqwest`: reqwest's client as an inner service, and requests of its builder; enables `exchange` |
+//! | `reqwest-middleware` | `reqwest::RefreshMiddleware`: the layer as a middleware; enables `reqwest` |
 //! | `sealed` | `store::Sealed`: encryption of the records of any store; enables `store` and `zeroize` |
 //! | `sessions` | module `sessions`: a registry with a session for each user, and its layer, for proxies and gateways |
 //! | `store` | module `store`: sessions that outlive their process, and one refresh for all replicas |
@@ -201,6 +208,6 @@ pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 
-#[cfg(all(doctest, feature = "client", feature = "oauth2"))]
+#[cfg(all(doctest, feature = "client", feature = "oauth2", feature = "sessions"))]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

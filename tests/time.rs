@@ -398,6 +398,65 @@ async fn an_upstream_that_rejects_every_new_credential_costs_one_refresh_per_win
     );
 }
 
+/// Sends a request with a session that answers each flight with this token.
+async fn send_and_answer(client: &Client, flights: &mut Flights, answer: Token) -> StatusCode {
+    let sent = tokio::spawn({
+        let client = client.clone();
+        async move { send(&client).await }
+    });
+    flights.next().await.answer(Ok(answer));
+    sent.await.unwrap().unwrap()
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_returns_an_accepted_credential_keeps_its_acceptance() {
+    for acquired in [false, true] {
+        let (upstream, wall) = (Upstream::accepting(&["at-1", "at-2"]), Wall::new());
+        let first = wall.expiring_in("at-1", MINUTE);
+        let (client, _, mut flights) = build(&upstream, &wall, |b| {
+            if acquired { b.acquire_on_demand(true) } else { b.credential(first.clone()) }
+        });
+        let sent = match acquired {
+            false => send(&client).await.unwrap(),
+            true => send_and_answer(&client, &mut flights, first).await,
+        };
+        assert_eq!(sent, StatusCode::OK);
+        // The refresher reads the same token again, for any number of times.
+        for _ in 0..3 {
+            wall.pass(MINUTE).await;
+            let again = wall.expiring_in("at-1", MINUTE);
+            assert_eq!(send_and_answer(&client, &mut flights, again).await, StatusCode::OK);
+        }
+        wall.pass(MINUTE).await;
+        upstream.accept_only(&["at-2"]);
+        let again = wall.expiring_in("at-1", MINUTE);
+        let rejected = send_and_answer(&client, &mut flights, again).await;
+        assert_eq!(rejected, StatusCode::UNAUTHORIZED, "this request had a flight already");
+        let replayed = send_and_answer(&client, &mut flights, token("at-2")).await;
+        assert_eq!(replayed, StatusCode::OK, "a rejection starts a refresh at once");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_refresh_that_returns_an_unaccepted_credential_does_not_prolong_the_window() {
+    let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());
+    let (client, _, mut flights) = build(&upstream, &wall, |b| b.acquire_on_demand(true));
+    for _ in 0..3 {
+        let brought = wall.expiring_in("at-1", 10 * SECOND);
+        let rejected = send_and_answer(&client, &mut flights, brought).await;
+        assert_eq!(rejected, StatusCode::UNAUTHORIZED);
+        assert_eq!(send(&client).await.unwrap(), StatusCode::UNAUTHORIZED);
+        flights.none_started().await;
+        wall.pass(10 * SECOND).await;
+    }
+    // Thirty seconds after its arrival, the credential is old enough for another refresh.
+    let brought = wall.expiring_in("at-1", 10 * SECOND);
+    let rejected = send_and_answer(&client, &mut flights, brought).await;
+    assert_eq!(rejected, StatusCode::UNAUTHORIZED);
+    upstream.accept_only(&["at-2"]);
+    assert_eq!(send_and_answer(&client, &mut flights, token("at-2")).await, StatusCode::OK);
+}
+
 #[tokio::test(start_paused = true)]
 async fn successful_refreshes_are_limited_per_window() {
     let (upstream, wall) = (Upstream::accepting(&[]), Wall::new());

@@ -17,10 +17,11 @@ use std::{
 
 use base64::{Engine, prelude::BASE64_URL_SAFE_NO_PAD};
 use support::*;
+use tokio::time::advance;
 use tower::Layer;
 use tower_refresh::{
-    Credential, Origins, RefreshContext, RefreshErrorKind, RefreshLayer, Refresher, Session, Token,
-    refresher::Cause, session::Phase, token_file::TokenFile,
+    Credential, ErrorKind, Origins, Refresh, RefreshContext, RefreshErrorKind, RefreshLayer,
+    Refresher, Session, Token, refresher::Cause, session::Phase, token_file::TokenFile,
 };
 
 /// A file in a directory of its own.
@@ -114,11 +115,18 @@ async fn a_rejection_reads_the_file_again() {
 
 #[tokio::test(start_paused = true)]
 async fn a_file_without_another_token_is_a_transient_failure_and_no_logout() {
-    let contents: [(&str, Option<Vec<u8>>); 6] = [
+    let contents: [(&str, Option<Vec<u8>>); 13] = [
         ("unchanged", Some(b"at-1".to_vec())),
+        ("unchanged, in another form", Some(b"\xef\xbb\xbfat-1\r\n".to_vec())),
         ("empty", Some(b"".to_vec())),
         ("white space", Some(b" \n".to_vec())),
-        ("no token", Some(b"two words".to_vec())),
+        ("a byte order mark", Some(b"\xef\xbb\xbf".to_vec())),
+        ("two words", Some(b"two words".to_vec())),
+        ("two lines", Some(b"at-2\r\nat-3\r\n".to_vec())),
+        ("a control character", Some(b"at-2\0".to_vec())),
+        ("not ASCII", Some("at-\u{e9}".into())),
+        ("not UTF-8", Some(b"at-\xe9".to_vec())),
+        ("UTF-16", Some(b"\xff\xfea\0t\0".to_vec())),
         ("a mebibyte", Some(vec![b'a'; 1024 * 1024])),
         ("missing", None),
     ];
@@ -143,11 +151,97 @@ async fn a_file_without_another_token_is_a_transient_failure_and_no_logout() {
     }
 }
 
+/// Tokens that an upstream may reject although the session has just read them.
+fn stale_tokens() -> [String; 3] {
+    [jwt("expired", START - 10), jwt("revoked", START + 3600), "opaque".into()]
+}
+
+/// A session that has read the file, and has been rejected with its token.
+async fn rejected_session(rotated: &Rotated, upstream: &Upstream) -> (Refresh<Upstream>, Session) {
+    let clock = Clock::new();
+    let session: Session = Session::builder(rotated.refresher())
+        .clock(move || clock.now())
+        .acquire_on_demand(true)
+        .build();
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
+    // The upstream decides about a token, also about one that has expired by this clock.
+    assert_eq!(client.request(get("/")).await.unwrap().status(), 401);
+    (client, session)
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_token_that_was_never_accepted_is_replaced_as_soon_as_the_file_has_another_one() {
+    for stale in stale_tokens() {
+        let rotated = Rotated::with(&stale);
+        let upstream = Upstream::accepting(&["at-2"]);
+        let (client, _session) = rejected_session(&rotated, &upstream).await;
+        rotated.rotate("at-2");
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{stale}");
+        assert_eq!(upstream.log(), [&*stale, &*stale, "at-2"]);
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_each_second_while_it_has_a_rejected_token() {
+    for stale in stale_tokens() {
+        let rotated = Rotated::with(&stale);
+        let upstream = Upstream::accepting(&["at-2"]);
+        let (client, session) = rejected_session(&rotated, &upstream).await;
+        for second in 1..=40 {
+            for _ in 0..10 {
+                let error = client.request(get("/")).await.unwrap_err();
+                assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed, "{stale}");
+            }
+            assert_eq!(session.state().flights_started(), 1 + second, "{stale}");
+            advance(Duration::from_secs(1)).await;
+        }
+        rotated.rotate("at-2");
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{stale}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_file_is_read_each_second_while_it_has_the_token_that_has_expired() {
+    let clock = Clock::new();
+    let rotated = Rotated::with(&jwt("a", START + 90));
+    let upstream = Upstream::accepting(&[&jwt("a", START + 90), "at-2"]);
+    let wall = clock.clone();
+    let session: Session = Session::builder(rotated.refresher())
+        .clock(move || wall.now())
+        .acquire_on_demand(true)
+        .build();
+    let client = RefreshLayer::new(session.clone(), Origins::any()).layer(upstream.clone());
+    for second in [0, 29, 30, 60, 89] {
+        clock.set(START + second);
+        assert_eq!(client.request(get("/")).await.unwrap().status(), 200, "{second}");
+    }
+    for second in 90..150 {
+        clock.set(START + second);
+        let error = client.request(get("/")).await.unwrap_err();
+        assert_eq!(session_error(&error).kind(), ErrorKind::RefreshFailed, "{second}");
+        advance(Duration::from_secs(1)).await;
+    }
+    rotated.rotate("at-2");
+    assert_eq!(client.request(get("/")).await.unwrap().status(), 200);
+}
+
 #[tokio::test]
-async fn a_directory_is_a_transient_failure() {
-    let refresher = TokenFile::new(env::temp_dir());
-    let error = refresher.refresh(RefreshContext::new(Cause::Missing)).await.unwrap_err();
-    assert_eq!(error.kind(), RefreshErrorKind::Transient);
+async fn a_path_to_no_regular_file_is_a_transient_failure() {
+    for path in [env::temp_dir(), "/dev/zero".into(), "/dev/null".into(), "".into()] {
+        let refresher = TokenFile::new(&path);
+        let error = refresher.refresh(RefreshContext::new(Cause::Missing)).await.unwrap_err();
+        assert_eq!(error.kind(), RefreshErrorKind::Transient, "{path:?}");
+    }
+}
+
+#[tokio::test]
+async fn a_byte_order_mark_and_white_space_are_no_part_of_the_token() {
+    for content in ["at-1", "at-1\n", "at-1\r\n", "\u{feff}at-1\r\n", "\t at-1 \n\n"] {
+        let rotated = Rotated::with(content);
+        let context = RefreshContext::new(Cause::Missing);
+        let token = rotated.refresher().refresh(context).await.unwrap();
+        assert_eq!(token.access_token(), "at-1", "{content:?}");
+    }
 }
 
 #[tokio::test]

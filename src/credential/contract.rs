@@ -131,7 +131,8 @@ pub trait Credential: Send + Sync + 'static {
     /// Whether the upstream treats `other` like this credential.
     ///
     /// A refresh that yields the rejected credential again counts as failed. Without this method,
-    /// only the rejection of the replay shows it.
+    /// only the rejection of the replay shows it. A refresh that yields a credential which the
+    /// upstream has accepted yields an accepted one.
     ///
     /// Default: `false`.
     #[expect(unused_variables, reason = "the name is documentation")]

@@ -14,7 +14,7 @@ use crate::{
 /// | error | code |
 /// |---|---|
 /// | [`LoggedOut`](crate::ErrorKind::LoggedOut), [`NoSession`](crate::ErrorKind::NoSession), or a refresh that was refused | 16, UNAUTHENTICATED |
-/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise | 14, UNAVAILABLE |
+/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`StorageFailed`](crate::ErrorKind::StorageFailed) | 14, UNAVAILABLE |
 /// | [`Overloaded`](crate::ErrorKind::Overloaded) | 8, RESOURCE_EXHAUSTED |
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 10, ABORTED: a retry would use another login |
 /// | any other: a mistake in the program | 13, INTERNAL |

@@ -72,8 +72,12 @@ impl TrailersLayer {
     /// let trailers = TrailersLayer::new().detect(detect_fn(etcd));
     /// # drop((refresh, trailers)) }
     /// ```
-    pub fn detect(mut self, detect: impl Detect) -> Self {
-        self.detect = Some(Arc::new(detect));
+    pub fn detect(self, detect: impl Detect) -> Self {
+        self.detect_by(Arc::new(detect))
+    }
+
+    pub(super) fn detect_by(mut self, detect: Arc<dyn Detect>) -> Self {
+        self.detect = Some(detect);
         self
     }
 }

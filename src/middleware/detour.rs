@@ -2,7 +2,6 @@
 //! future boxes it, so that a request on the direct path takes no memory for it.
 
 use std::{
-    mem,
     ops::ControlFlow,
     pin::Pin,
     sync::Arc,
@@ -18,19 +17,17 @@ use crate::{
     credential::contract::Credential,
     detect::Verdict,
     error::{BoxError, Error},
-    head::RequestHead,
     middleware::{
-        extension::{NoRefresh, NoReplay},
+        outgoing::{
+            CompleteRequest, Outgoing, PendingRequest, PreviousResponse, ReplayCopy, ReplaySource,
+            SentCopy,
+        },
         policy::FailureMode,
         snapshot::Snapshot,
     },
-    observe::{event::EventKind, outcome::ReplayObstacle},
+    observe::event::EventKind,
     refresher::{BoxFuture, Rejection},
-    replay::{
-        Replay, ReplayBody,
-        drain::Drain,
-        head::{HeadCopy, HeadSummary},
-    },
+    replay::{Replay, ReplayBody, drain::Drain},
     session::{Admission, Entry, Epoch, Flight, Reaction},
 };
 
@@ -74,57 +71,6 @@ pub(super) struct CallContext<S, C> {
     waited: bool,
     /// Whether a [`Verdict::Retry`] has been honoured. The budget is one for each request.
     repeated: bool,
-}
-
-/// The copies of a request's head and body from which the next attempt is made.
-pub(super) struct ReplayCopy<B> {
-    pub(super) head: HeadCopy,
-    pub(super) body: Replay<B>,
-}
-
-/// A request that is not in flight, and the previous response whose body it still reads or holds.
-struct PendingRequest<B, ResBody> {
-    outgoing: Outgoing<B>,
-    previous: PreviousResponse<ResBody>,
-}
-
-/// A request before it is sent.
-enum Outgoing<B> {
-    /// Boxed, because it is much larger than a replay, and many replays wait at once.
-    Complete(Box<CompleteRequest<B>>),
-    /// The head is restored when the replay is sent: the text takes less memory while it waits.
-    Compact { head: HeadCopy, body: ReplayBody<B> },
-}
-
-/// A request with its head as [`Parts`], ready to be sent.
-struct CompleteRequest<B> {
-    head: Parts,
-    body: ReplayBody<B>,
-    source: ReplaySource<B>,
-}
-
-/// The source of a replay after this attempt.
-enum ReplaySource<B> {
-    Body(Replay<B>),
-    /// This attempt is the replay. No other follows, and its response goes to the caller.
-    Spent(HeadSummary),
-}
-
-/// The copy of an attempt in flight: of a first attempt for its replay, of a replay for the seams
-/// that ask which request it is.
-enum SentCopy<B> {
-    First(ReplayCopy<B>),
-    Replay(HeadSummary),
-}
-
-/// The response to the attempt before the next one.
-enum PreviousResponse<ResBody> {
-    /// There is none, or its body has been read to its end.
-    Gone,
-    /// The body is read to its end, so that its connection can be used again.
-    Draining(Drain<ResBody>),
-    /// The caller gets the response if the refresh fails ([`FailureMode::Response`]).
-    Held(Response<ResBody>),
 }
 
 const PENDING: &str = "the pending request is taken once, when its state ends";
@@ -392,11 +338,13 @@ where
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
         let may_interrupt = call.snapshot.binding.may_interrupt();
-        let obstacle = copy.obstacle(may_interrupt);
-        let Some(outgoing) = copy.take_over(may_interrupt) else {
-            let Epoch { login, generation, .. } = epoch;
-            session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
-            return ControlFlow::Break(Ok(response));
+        let outgoing = match copy.take_over(may_interrupt) {
+            Ok(outgoing) => outgoing,
+            Err(obstacle) => {
+                let Epoch { login, generation, .. } = epoch;
+                session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
+                return ControlFlow::Break(Ok(response));
+            }
         };
         let mode = call.snapshot.binding.policy.failure_mode;
         let previous = PreviousResponse::new(response, mode);
@@ -460,134 +408,5 @@ impl<S, C: Credential> CallContext<S, C> {
         let Snapshot { binding, state, .. } = &*self.snapshot;
         binding.report_refused(state.login(), &error);
         previous.or(error)
-    }
-}
-
-// === impl ReplayCopy ===
-
-impl<B> ReplayCopy<B> {
-    /// Whether a rejection may start a refresh: not if the request is marked [`NoRefresh`].
-    fn may_refresh(&self) -> bool {
-        self.head.extensions().get::<NoRefresh>().is_none()
-    }
-
-    /// The reason why the body cannot be sent again, if it cannot.
-    fn obstacle(&self, may_interrupt: bool) -> ReplayObstacle {
-        if self.head.extensions().get::<NoReplay>().is_some() {
-            ReplayObstacle::Marked
-        } else if !may_interrupt && self.body.is_uploading() {
-            ReplayObstacle::Uploading
-        } else {
-            ReplayObstacle::Unrecorded
-        }
-    }
-
-    /// The replay after a refresh. `None` if the body cannot be sent again.
-    fn take_over(self, may_interrupt: bool) -> Option<Outgoing<B>> {
-        let body = self.body.take_over(may_interrupt)?;
-        Some(Outgoing::Compact { head: self.head, body })
-    }
-
-    /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.
-    fn repeat(self, may_interrupt: bool) -> Option<CompleteRequest<B>> {
-        let next = self.body.again();
-        let body = self.body.take_over(may_interrupt)?;
-        let (head, _) = self.head.restore();
-        Some(CompleteRequest { head, body, source: ReplaySource::Body(next) })
-    }
-}
-
-// === impl Outgoing ===
-
-impl<B> Outgoing<B> {
-    /// Restores the head of a replay.
-    fn complete(self) -> CompleteRequest<B> {
-        match self {
-            Self::Complete(request) => *request,
-            Self::Compact { head, body } => {
-                let (head, restored) = head.restore();
-                CompleteRequest { head, body, source: ReplaySource::Spent(restored) }
-            }
-        }
-    }
-}
-
-// === impl SentCopy ===
-
-impl<B> SentCopy<B> {
-    fn of(head: &Parts, source: ReplaySource<B>) -> Self {
-        match source {
-            ReplaySource::Body(body) => Self::First(ReplayCopy { head: HeadCopy::of(head), body }),
-            ReplaySource::Spent(head) => Self::Replay(head),
-        }
-    }
-
-    fn into_source(self) -> ReplaySource<B> {
-        match self {
-            Self::First(copy) => ReplaySource::Body(copy.body),
-            Self::Replay(head) => ReplaySource::Spent(head),
-        }
-    }
-
-    fn request(&self) -> RequestHead<'_> {
-        match self {
-            Self::First(copy) => RequestHead::copied(&copy.head),
-            Self::Replay(head) => RequestHead::restored(head),
-        }
-    }
-}
-
-// === impl PreviousResponse ===
-
-impl<ResBody: Body> PreviousResponse<ResBody> {
-    fn new(response: Response<ResBody>, mode: FailureMode) -> Self {
-        match mode {
-            FailureMode::Error => Self::draining(response),
-            FailureMode::Response => Self::Held(response),
-        }
-    }
-
-    fn draining(response: Response<ResBody>) -> Self {
-        if response.body().is_end_stream() {
-            Self::Gone
-        } else {
-            Self::Draining(Drain::new(response.into_body()))
-        }
-    }
-
-    fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_))
-    }
-
-    /// Gives a held response up, since a newer credential is there.
-    fn start_drain(&mut self) {
-        if let Self::Held(_) = self
-            && let Self::Held(response) = mem::replace(self, Self::Gone)
-        {
-            *self = Self::draining(response);
-        }
-    }
-
-    fn poll_drain(&mut self, cx: &mut Context<'_>) {
-        if let Self::Draining(drain) = self
-            && drain.poll(cx).is_ready()
-        {
-            *self = Self::Gone;
-        }
-    }
-
-    fn into_drain(self) -> Option<Drain<ResBody>> {
-        match self {
-            Self::Gone | Self::Held(_) => None,
-            Self::Draining(drain) => Some(drain),
-        }
-    }
-
-    /// The held response, or else the error.
-    fn or(self, error: Error) -> Result<Response<ResBody>, BoxError> {
-        match self {
-            Self::Held(response) => Ok(response),
-            Self::Gone | Self::Draining(_) => Err(error.into()),
-        }
     }
 }

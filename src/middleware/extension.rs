@@ -19,7 +19,7 @@ use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
     refresher::Rejection,
-    session::{Epoch, Generation, Login, handle::ReportRejection},
+    session::{Epoch, Generation, Login, requests::ReportRejection},
 };
 
 /// Marks a request that passes the layer untouched: without a credential, a wait or a refresh.

@@ -19,7 +19,8 @@ use crate::{
     error::{BoxError, Error},
     head::RequestHead,
     middleware::{
-        detour::{CallContext, Detour, ReplayCopy, StepResult},
+        detour::{CallContext, Detour, StepResult},
+        outgoing::ReplayCopy,
         snapshot::Snapshot,
     },
     replay::ReplayBody,

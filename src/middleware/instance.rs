@@ -14,9 +14,10 @@ use crate::{
     error::{BoxError, Error},
     middleware::{
         binding::Binding,
-        detour::{CallContext, Detour, ReplayCopy},
+        detour::{CallContext, Detour},
         extension::{NoReplay, OwnCredential},
         future::{FirstAttempt, ResponseFuture},
+        outgoing::ReplayCopy,
         snapshot::Snapshot,
     },
     replay::{Replay, ReplayBody, head::HeadCopy},

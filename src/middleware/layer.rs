@@ -167,6 +167,11 @@ impl<C: Credential, M> RefreshLayer<C, M> {
         self
     }
 
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn detector(&self) -> &Arc<dyn Detect> {
+        &self.policy.detect
+    }
+
     /// Limits the memory in bytes that the copy of a request body may take. Default: 64 KiB. With
     /// 0, only requests without a body are replayed.
     ///

@@ -7,6 +7,7 @@ pub mod extension;
 pub mod future;
 mod instance;
 pub(crate) mod layer;
+mod outgoing;
 pub(crate) mod per_request;
 pub(crate) mod policy;
 pub(crate) mod service;

@@ -96,8 +96,7 @@ impl<S: Clone, C: Credential> RefreshPerRequest<S, C> {
     fn snapshot(&self, binding: Binding<C>) -> Arc<Snapshot<S, C>> {
         self.pristine.get_or_init(|| Mutex::new(self.instance.inner.clone()));
         let mut state = binding.session.snapshot();
-        if state.wants_renewal(|| binding.session.wall()) {
-            binding.session.renew();
+        if binding.session.renew_if_wanted(&state, || binding.session.wall()) {
             state = binding.session.snapshot();
         }
         Snapshot::of_request(binding, state, self.pristine.clone())

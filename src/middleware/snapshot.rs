@@ -194,8 +194,8 @@ impl<S: Clone, C: Credential> LatestSnapshot<S, C> {
     pub(super) fn for_call(&mut self, inner: &S, wall: Option<SystemTime>) -> Arc<Snapshot<S, C>> {
         let latest = self.get_mut();
         let Snapshot { binding, state, .. } = &**latest.update(inner);
-        if state.wants_renewal(|| wall.unwrap_or_else(|| binding.session.wall())) {
-            binding.session.renew();
+        let wall = || wall.unwrap_or_else(|| binding.session.wall());
+        if binding.session.renew_if_wanted(state, wall) {
             latest.update(inner);
         }
         if latest.ownership == Ownership::Borrowed {

@@ -150,7 +150,7 @@ pub enum EventKind<'a> {
         /// The reason for the flight that did not start: `Expiring` for a renewal that was due.
         cause: Cause,
         /// The time until the back-off or the refresh limit allows the flight. Zero if neither
-        /// forbids it: a flight brought the credential, and the upstream has never accepted it.
+        /// forbids it: a flight issued the credential, and the upstream has never accepted it.
         wait: Duration,
     },
 

@@ -1,5 +1,5 @@
 use std::{
-    fmt, mem,
+    mem,
     panic::{AssertUnwindSafe, catch_unwind},
     sync::Arc,
 };
@@ -15,6 +15,7 @@ use crate::{
 /// The observers of a session, in the order in which they were added.
 ///
 /// `None` if there is none: an event then costs one comparison.
+#[derive(Clone)]
 pub(crate) struct Observers(Option<Arc<[Watched]>>);
 
 /// The observers of one session together with its identity, for the parts that outlive it or do not
@@ -32,7 +33,7 @@ pub(crate) struct Reporter {
 #[derive(Clone)]
 struct Watched(Option<Arc<dyn Observer>>);
 
-/// Runs code of an observer. A panic of it ends here.
+/// Runs code of the application, such as an observer. A panic of it ends here.
 pub(crate) fn catch(run: impl FnOnce()) {
     // An observer that panics half-way may be in a state that it does not expect. That is its own
     // concern: the session reads nothing from it.
@@ -90,19 +91,6 @@ fn tell(observers: &[Watched], event: &Event<'_>) {
     }
 }
 
-impl Clone for Observers {
-    #[inline]
-    fn clone(&self) -> Self {
-        Self(self.0.clone())
-    }
-}
-
-impl fmt::Debug for Observers {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        f.debug_struct("Observers").field("len", &self.len()).finish()
-    }
-}
-
 // === impl Reporter ===
 
 impl Reporter {
@@ -114,7 +102,6 @@ impl Reporter {
         Self { observers, session_id, session_name }
     }
 
-    #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn session_id(&self) -> SessionId {
         self.session_id
     }

@@ -134,7 +134,7 @@ impl<'a> FlightOutcome<'a> {
 // === impl LoginEnding ===
 
 impl LoginEnding<'_> {
-    /// A stable word for logs and metrics: `refused`, `logout` or `replaced`.
+    /// A stable word for logs and metrics: `refused`, `logout`, `idle`, `lifetime` or `replaced`.
     pub const fn as_str(&self) -> &'static str {
         match self {
             Self::Refused { .. } => "refused",

@@ -50,6 +50,41 @@ pub trait Refresher<C = Token>: Send + Sync + 'static {
     /// The session drops the future early when the refresh times out, and the runtime drops it when
     /// it shuts down. Nothing else cancels it.
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>>;
+
+    /// Whether this refresher only reads a credential that another program renews: in a file, in an
+    /// environment, from an agent.
+    ///
+    /// The session then calls it after each rejection. A call of any other refresher issues a new
+    /// credential, so the session does not call it again if the upstream has rejected the last one
+    /// without ever accepting it.
+    ///
+    /// The session asks when a refresh brings a credential. A refresher that finds the rejected
+    /// credential again should fail, with
+    /// [`with_retry_after`](crate::RefreshError::with_retry_after) if it can be called again soon.
+    ///
+    /// Default: `false`. A decorator passes the answer of the refresher that it wraps on.
+    ///
+    /// ```
+    /// use std::env;
+    /// use tower_refresh::{RefreshContext, RefreshError, Refresher, Token, refresher::BoxFuture};
+    ///
+    /// /// A token that a supervisor writes to the environment of this process.
+    /// struct Environment(&'static str);
+    ///
+    /// impl Refresher for Environment {
+    ///     fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+    ///         let read = env::var(self.0).map_err(RefreshError::transient);
+    ///         Box::pin(async { Ok(Token::bearer(read?)?) })
+    ///     }
+    ///
+    ///     fn is_read_only(&self) -> bool {
+    ///         true
+    ///     }
+    /// }
+    /// ```
+    fn is_read_only(&self) -> bool {
+        false
+    }
 }
 
 // === impl Refresher ===
@@ -61,6 +96,10 @@ where
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
         (**self).refresh(context)
     }
+
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
 }
 
 impl<C, R> Refresher<C> for Box<R>
@@ -69,5 +108,50 @@ where
 {
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
         (**self).refresh(context)
+    }
+
+    fn is_read_only(&self) -> bool {
+        (**self).is_read_only()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::refresher::{Chain, refresher_fn::refresher_fn};
+
+    struct Reading(bool);
+
+    impl Refresher for Reading {
+        fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+            Box::pin(async { Err(RefreshError::transient("unreadable")) })
+        }
+
+        fn is_read_only(&self) -> bool {
+            self.0
+        }
+    }
+
+    fn is_read_only(refresher: impl Refresher) -> bool {
+        refresher.is_read_only()
+    }
+
+    #[test]
+    fn a_closure_issues_credentials() {
+        assert!(!is_read_only(refresher_fn(|_: RefreshContext| async {
+            Ok(Token::bearer("at")?)
+        })));
+    }
+
+    #[test]
+    fn a_decorator_is_as_read_only_as_the_refresher_that_it_wraps() {
+        for answer in [true, false] {
+            assert_eq!(is_read_only(Arc::new(Reading(answer))), answer);
+            assert_eq!(is_read_only(Box::new(Reading(answer))), answer);
+            let erased: Arc<dyn Refresher> = Arc::new(Reading(answer));
+            assert_eq!(is_read_only(erased), answer);
+            assert_eq!(is_read_only(Chain::new(Reading(answer), Reading(true))), answer);
+            assert_eq!(is_read_only(Chain::new(Reading(true), Reading(answer))), answer);
+        }
     }
 }

@@ -12,9 +12,9 @@ pub(crate) enum ErrorClass {
     LoggedOut,
     /// The login has changed since the request was made. A retry would use the new one.
     LoginChanged,
-    /// No refresh is possible at the moment. Try again later.
+    /// No refresh is possible at the moment, or a login cannot be loaded or saved. Try again later.
     Unavailable,
-    /// Too many requests wait for a refresh. Try again later.
+    /// Too many requests wait for a refresh, or a registry of sessions is full. Try again later.
     Overloaded,
     /// The program is put together wrongly.
     Misconfigured,

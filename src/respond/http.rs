@@ -17,7 +17,7 @@ use crate::{
 /// | error | response |
 /// |---|---|
 /// | [`LoggedOut`](crate::ErrorKind::LoggedOut), [`NoSession`](crate::ErrorKind::NoSession), or a refresh that was refused | 401 with `WWW-Authenticate` |
-/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`Overloaded`](crate::ErrorKind::Overloaded) | 503 with `Retry-After` |
+/// | [`RefreshFailed`](crate::ErrorKind::RefreshFailed) otherwise, [`Overloaded`](crate::ErrorKind::Overloaded), [`StorageFailed`](crate::ErrorKind::StorageFailed) | 503 with `Retry-After` |
 /// | [`LoginChanged`](crate::ErrorKind::LoginChanged) | 409: a retry would use another login |
 /// | any other: a mistake in the program | 500 |
 ///

@@ -319,8 +319,9 @@ impl<C: Credential> SessionBuilder<C> {
         self
     }
 
-    /// A hook that runs once for every login that ends by a refused refresh or by
-    /// [`Session::logout`]. It does not run for a login that another login replaces.
+    /// A hook that runs once for every login that ends by a refused refresh, by
+    /// [`Session::logout`], or by its registry (feature `sessions`). The hook does not run for a
+    /// login that another login replaces.
     ///
     /// Use it to revoke the credential (RFC 7009), to call the logout endpoint, or to clear the
     /// application's data about the user. A second call of this method replaces the first hook. See

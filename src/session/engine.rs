@@ -20,7 +20,7 @@ use crate::{
         machine::{
             clock::LazyNow,
             entry::Entry,
-            state::{Phase, State},
+            state::State,
             transition::{Findings, Launch, LoginEnd, Step},
         },
         report,
@@ -125,9 +125,7 @@ impl<C: Credential> Engine<C> {
         refresher: Option<Arc<dyn Refresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
-        drop(template.runtimes().remember());
-        let login = state.login();
-        let is_logged_in = !matches!(state.phase(), Phase::LoggedOut(_));
+        let login = state.current_login();
         let engine = Self {
             id: SessionId::next(),
             state: watch::Sender::new(Arc::new(state)),
@@ -136,8 +134,9 @@ impl<C: Credential> Engine<C> {
             refresher,
             template,
         };
+        engine.remember_runtime();
         engine.report(EventKind::SessionCreated);
-        if is_logged_in {
+        if let Some(login) = login {
             engine.report(EventKind::LoggedIn { login, generation: None });
         }
         engine
@@ -148,14 +147,17 @@ impl<C: Credential> Engine<C> {
         drop(self.template.runtimes().remember());
     }
 
-    /// Makes the entry for a credential that arrives now. `refreshed_at` is `None` if the
-    /// application brings it.
+    /// Makes the entry for a credential that arrives now. See [`Entry::unproven_since`].
     ///
     /// Runs the user's code: the clock and `Credential::expires_at`.
-    pub(super) fn new_entry(&self, credential: C, refreshed_at: Option<Instant>) -> Arc<Entry<C>> {
+    pub(super) fn new_entry(
+        &self,
+        credential: C,
+        unproven_since: Option<Instant>,
+    ) -> Arc<Entry<C>> {
         let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
-        Arc::new(Entry::new(Arc::new(credential), refreshed_at, arrival, |expires_at| {
+        Arc::new(Entry::new(Arc::new(credential), unproven_since, arrival, |expires_at| {
             renewal.renew_at(arrival, expires_at)
         }))
     }
@@ -246,13 +248,12 @@ impl<C: Credential> Engine<C> {
             // it has to be there when they wake. They also rely on the state being no older than
             // the outcome: both happen under this lock, and `flight::settled` takes it once before
             // it returns the outcome.
-            let settled = step.effects.settled.take().map(|(flight, outcome)| {
+            if let Some((flight, outcome)) = step.effects.settled.take() {
                 flight.outcome.set(outcome);
-                flight
-            });
+            }
             let after = Arc::new(next);
             let before = mem::replace(state, after.clone());
-            *change = Some(Change { before, after, settled });
+            *change = Some(Change { before, after });
             true
         });
 

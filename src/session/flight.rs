@@ -43,7 +43,8 @@ struct FlightGuard<C: Credential> {
     flight: Flight,
     login: Login,
     generation: Generation,
-    current: Option<Arc<C>>,
+    /// The credential to replace.
+    entry: Option<Arc<Entry<C>>>,
     token: FlightToken<C>,
     /// Whether an attempt is under way or over with an unknown outcome. Otherwise the refresh has
     /// certainly not happened.
@@ -80,7 +81,7 @@ pub(super) fn start<C: Credential>(engine: &Arc<Engine<C>>, launch: Launch<C>, r
         flight: launch.flight,
         login: context.login(),
         generation: context.generation(),
-        current: context.current().cloned(),
+        entry: launch.entry,
         token: launch.token,
         called: false,
         settled: false,
@@ -185,17 +186,22 @@ async fn attempt<C: Credential>(
 // === impl FlightGuard ===
 
 impl<C: Credential> FlightGuard<C> {
-    /// Runs the user's code (`expires_at`, `is_same`, the clock) before the step. If that panics,
-    /// `drop` settles the flight.
+    /// Runs the user's code (`is_same`, `is_read_only`, `expires_at`, the clock) before the step.
+    /// If that panics, `drop` settles the flight.
     fn settle(mut self, result: Result<C, RefreshError>) {
-        let result =
-            result.map(|credential| self.engine.new_entry(credential, Some(Instant::now())));
-        let unchanged = match (&self.current, &result) {
-            (Some(current), Ok(entry)) if entry.credential().is_same(current) => {
-                Some(RefreshError::transient(Unchanged))
-            }
-            _ => None,
-        };
+        let mut unchanged = None;
+        let result = result.map(|credential| {
+            let same = self.entry.as_ref().filter(|it| credential.is_same(it.credential()));
+            unchanged = same.map(|_| RefreshError::transient(Unchanged));
+            let unproven_since = match same {
+                // The upstream treats both alike, so its acceptance of the one counts for the
+                // other. An acceptance that comes later and is for the old entry counts for none:
+                // a rejection before the next acceptance may go to the caller.
+                Some(entry) => entry.unproven_since(),
+                None => (!self.engine.refresher().is_read_only()).then(Instant::now),
+            };
+            self.engine.new_entry(credential, unproven_since)
+        });
         let now = self.engine.settings().clock.now();
         self.finish(result, unchanged, now);
     }

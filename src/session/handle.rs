@@ -1,25 +1,25 @@
 use std::{
     fmt,
     sync::{Arc, Weak},
-    time::{Duration, SystemTime},
+    time::Duration,
 };
 
-use tokio::{sync::watch, time};
+use tokio::time;
 
 use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    observe::{event::EventKind, observers::Reporter},
-    refresher::{contract::Refresher, rejection::Rejection},
+    observe::observers::Reporter,
+    refresher::contract::Refresher,
     session::{
         engine::Engine,
         flight,
         hook::Logout,
         machine::{
             clock::LazyNow,
-            state::{EndReason, Epoch, Flight, Phase, State},
-            transition::{Acquisition, Admission, Reaction, Step},
+            state::{EndReason, Phase, State},
+            transition::{Acquisition, Admission, Step},
         },
         scope,
         scope::Role,
@@ -52,13 +52,6 @@ pub struct Session<C = Token>(pub(super) Arc<Engine<C>>);
 /// Meant for refreshers and hooks: the session owns them, so a strong handle inside them would be a
 /// reference cycle.
 pub struct WeakSession<C = Token>(Weak<Engine<C>>);
-
-/// A session of any credential type, for an owner that does not know the type. A weak pointer to it
-/// does not keep the session alive.
-pub(crate) trait ReportRejection: Send + Sync {
-    /// Reports the rejection of a request that was sent at `epoch`.
-    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>);
-}
 
 /// The longest and the shortest sleep of [`Session::keep_fresh`].
 const MAX_SLEEP: Duration = Duration::from_secs(60);
@@ -143,10 +136,7 @@ impl<C: Credential> Session<C> {
     /// Dropping the future does not cancel the hook. See [`Logout`].
     pub fn logout(&self) -> Logout {
         let ((), logout) = self.0.step_without_flight(State::log_out);
-        match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Logout::done(),
-            _ => logout,
-        }
+        if self.is_own_flight() { Logout::done() } else { logout }
     }
 
     /// Returns a credential that is good to use: the current one, or else one that the refresher
@@ -225,25 +215,25 @@ impl<C: Credential> Session<C> {
     /// Dropping the future does not cancel the flight.
     pub fn fresh(&self) -> impl Future<Output = Result<Arc<C>, Error>> + Send + use<C> {
         let login = self.0.snapshot().login();
-        let admission = match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Admission::Fail(Error::recursive()),
-            _ => self.admit(login, true),
+        let admission = if self.is_own_flight() {
+            Admission::Fail(Error::recursive())
+        } else {
+            self.admit(login, true)
         };
-        let (at_hand, awaited) = match admission {
+        let answer = match admission {
             Admission::Send(entry, _) => {
-                if self.0.snapshot().wants_renewal(|| self.wall()) {
-                    self.renew();
-                }
-                (Some(entry.credential().clone()), Ok(Acquisition { login, flight: None }))
+                self.renew_if_wanted(&self.0.snapshot(), || self.wall());
+                Ok(Ok(entry.credential().clone()))
             }
-            Admission::Wait(flight) => (None, Ok(Acquisition { login, flight: Some(flight) })),
-            Admission::Fail(error) => (None, Err(error)),
+            Admission::Fail(error) => Ok(Err(error)),
+            Admission::Wait(flight) => {
+                Err(self.acquired(Ok(Acquisition { login, flight: Some(flight) })))
+            }
         };
-        let acquired = self.acquired(awaited);
         async move {
-            match at_hand {
-                Some(credential) => Ok(credential),
-                None => acquired.await,
+            match answer {
+                Ok(result) => result,
+                Err(acquired) => acquired.await,
             }
         }
     }
@@ -252,7 +242,7 @@ impl<C: Credential> Session<C> {
     ///
     /// A refresh starts under the conditions that hold for a rejection which the layer finds, and
     /// the next call of `fresh` waits for it. The report has no effect if the session has another
-    /// credential by now. The refresher gets no [`Rejection`].
+    /// credential by now. The refresher gets no [`Rejection`](crate::refresher::Rejection).
     pub fn reject(&self, credential: &Arc<C>) {
         let state = self.0.snapshot();
         if state.credential().is_some_and(|current| Arc::ptr_eq(current, credential)) {
@@ -449,23 +439,7 @@ impl<C: Credential> Session<C> {
     }
 }
 
-// For the middleware.
-impl<C> Session<C> {
-    /// The state at present.
-    #[inline]
-    pub(crate) fn snapshot(&self) -> Arc<State<C>> {
-        self.0.snapshot()
-    }
-
-    /// Whether the session is still in this state. No other state can be at its address while the
-    /// caller holds it.
-    #[inline]
-    pub(crate) fn is_in(&self, state: &Arc<State<C>>) -> bool {
-        self.0.is_in(state)
-    }
-}
-
-// For the builder and the middleware.
+// For the builder and the leaves.
 impl<C: Credential> Session<C> {
     pub(super) fn with_state(
         state: State<C>,
@@ -476,98 +450,21 @@ impl<C: Credential> Session<C> {
         Self(Arc::new(Engine::new(state, name, refresher, template)))
     }
 
-    pub(crate) fn wall(&self) -> SystemTime {
-        self.0.settings().clock.wall()
-    }
-
-    pub(crate) fn changes(&self) -> watch::Receiver<Arc<State<C>>> {
-        self.0.changes()
-    }
-
-    /// Remembers the runtime of the caller, for later calls from threads without one.
-    pub(crate) fn remember_runtime(&self) {
-        self.0.remember_runtime();
-    }
-
-    /// Whether the current task is a flight or a hook of this session. Requests from such a task
-    /// pass through untouched (guarantee 11).
-    pub(crate) fn is_recursive(&self) -> bool {
-        scope::role_in(self.0.id()).is_some()
-    }
-
-    /// The session as the target of reports.
-    pub(crate) fn rejection_target(&self) -> Weak<dyn ReportRejection> {
-        let reporter: Weak<Engine<C>> = Arc::downgrade(&self.0);
-        reporter
-    }
-
-    /// Decides about a request of `login` that is about to be sent.
-    pub(crate) fn admit(&self, login: Login, may_elect: bool) -> Admission<C> {
-        let now = LazyNow::new(&self.0.settings().clock);
-        let step = self.step(Some(&now), |state| state.admit(login, may_elect, || now.get()));
-        step.map_or_else(Admission::Fail, |(admission, _)| admission)
-    }
-
-    /// Decides about a rejected request that was sent at `epoch`. `may_elect` is false if it had
-    /// waited before it was sent.
-    pub(crate) fn rejected(
-        &self,
-        epoch: Epoch,
-        may_elect: bool,
-        rejection: impl Fn() -> Option<Rejection>,
-    ) -> Reaction {
-        let now = LazyNow::new(&self.0.settings().clock);
-        let step = self
-            .step(Some(&now), |state| state.rejected(epoch, may_elect, &rejection, || now.get()));
-        step.map_or_else(Reaction::Fail, |(reaction, _)| reaction)
-    }
-
-    /// Starts a renewal if one is due and there is a runtime for it.
-    pub(crate) fn renew(&self) {
-        let now = self.0.settings().clock.now();
-        // Without a runtime, requests keep using the current credential. The first one after
-        // its expiry reports `NoRuntime`.
-        drop(self.step(None, |state| state.renew(now)));
-    }
-
-    /// Waits for a flight to settle, as one of the session's waiters.
-    ///
-    /// The call itself takes the permit and subscribes. It fails as `Overloaded` if there are as
-    /// many waiters as `max_waiters` allows.
-    pub(crate) fn wait(
-        &self,
-        login: Login,
-        flight: Flight,
-    ) -> impl Future<Output = Result<(), Error>> + Send + use<C> {
-        let permit = self.0.permit(login, flight.number);
-        let settled = flight::settled(&self.0, flight);
-        async move {
-            let permit = permit?;
-            let result = settled.await.into_result();
-            permit.end(&result);
-            result
-        }
+    /// Whether the current task is a flight of this session.
+    fn is_own_flight(&self) -> bool {
+        matches!(scope::role_in(self.0.id()), Some(Role::Flight))
     }
 
     /// Ends a login, unless it is over or another one has begun. The hook runs.
     #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn end_login(&self, login: Login, reason: &EndReason) {
-        drop(self.0.step_without_flight(|state| match state.phase {
-            Phase::LoggedOut(_) => Step::stay(()),
-            _ if state.login != login => Step::stay(()),
-            _ => state.end(reason.clone()),
-        }));
+        drop(self.0.step_without_flight(|state| state.end_login(login, reason.clone())));
     }
 
     /// The observers, for a part that outlives the session. `None` if there is none.
     #[allow(dead_code, reason = "a leaf uses it")]
     pub(crate) fn reporter(&self) -> Option<Reporter> {
         self.0.reporter()
-    }
-
-    /// Tells the observers. Runs the user's code.
-    pub(crate) fn report(&self, kind: EventKind<'_>) {
-        self.0.report(kind);
     }
 
     /// Starts a renewal if one is due. Returns the time until the next one, if it is known.
@@ -582,10 +479,10 @@ impl<C: Credential> Session<C> {
         &self,
         transition: impl Fn(&State<C>) -> Step<C, Result<Acquisition, Error>>,
     ) -> Result<Acquisition, Error> {
-        match scope::role_in(self.0.id()) {
-            Some(Role::Flight) => Err(Error::recursive()),
-            _ => self.step(None, transition)?.0,
+        if self.is_own_flight() {
+            return Err(Error::recursive());
         }
+        self.step(None, transition)?.0
     }
 
     /// Waits for the flight of an acquisition, and returns the credential that its login has then.
@@ -620,7 +517,7 @@ impl<C: Credential> Session<C> {
         }
     }
 
-    fn step<A>(
+    pub(super) fn step<A>(
         &self,
         now: Option<&LazyNow<'_>>,
         transition: impl Fn(&State<C>) -> Step<C, A>,
@@ -673,14 +570,5 @@ impl<C> Clone for WeakSession<C> {
 impl<C> fmt::Debug for WeakSession<C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("WeakSession").finish_non_exhaustive()
-    }
-}
-
-// === impl ReportRejection ===
-
-impl<C: Credential> ReportRejection for Engine<C> {
-    fn reject(self: Arc<Self>, epoch: Epoch, rejection: Option<Rejection>) {
-        // The response has gone to its caller: the reaction is for later requests.
-        drop(Session(self).rejected(epoch, true, || rejection.clone()));
     }
 }

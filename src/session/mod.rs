@@ -90,7 +90,7 @@
 //! | result of a fenced flight | dropped | dropped | dropped | dropped | dropped |
 //! | login | Active, next generation and login | same; flight fenced, waiters get `LoginChanged` | same | Active, next generation and login | Active, next generation and login |
 //! | replace | Active, next generation | same; flight fenced, waiters go on | same | Active, next generation | refused |
-//! | logout | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
+//! | logout, or the end of the login by a registry or a store | LoggedOut | same; flight fenced, waiters get `LoggedOut` | same | LoggedOut | no effect |
 //! | `refresh()` | elect, not awaited | join | join | elect (\*) | error |
 //! | `acquire()` | current credential; if expired or absent: elect | join | join | current credential; if expired, absent or rejected: elect (\*) | new login, elect |
 //! | `retry_now()` | – | – | – | ends the back-off | – |
@@ -98,8 +98,10 @@
 //! - *Elect*: start the one flight.
 //! - (\*) During the back-off: fail at once with the last failure.
 //! - (†) Beyond the refresh limit: send, and let the upstream decide.
-//! - (‡) Beyond the refresh limit, or if a refresh brought the credential and the upstream never
-//!   accepted it: to the caller.
+//! - (‡) Beyond the refresh limit, or if a refresh issued the credential and the upstream never
+//!   accepted it: to the caller. A refresher that is [read-only](crate::Refresher::is_read_only)
+//!   issues none. A refresh that brings the same credential keeps its acceptance
+//!   ([`Credential::is_same`](crate::Credential::is_same)).
 //! - (§) After as many refusals in a row as [`SessionBuilder::terminal_after`] says. Ambiguous
 //!   failures count as refusals if [`SessionBuilder::on_ambiguous`] says so.
 //!
@@ -199,6 +201,7 @@ pub(crate) mod handle;
 mod hook;
 mod machine;
 mod report;
+pub(crate) mod requests;
 mod runtimes;
 mod scope;
 mod template;

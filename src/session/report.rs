@@ -21,8 +21,6 @@ use crate::{
 pub(super) struct Change<C> {
     pub(super) before: Arc<State<C>>,
     pub(super) after: Arc<State<C>>,
-    /// The flight that settled. Its outcome is in its cell.
-    pub(super) settled: Option<Flight>,
 }
 
 /// Tells what a step has found out without changing the state.
@@ -58,12 +56,13 @@ pub(super) fn launch<C>(launch: &Launch<C>, tell: impl Fn(EventKind<'_>)) {
 
 /// Tells what a change means: the end of a flight, then the end of a login, then what is new.
 pub(super) fn change<C>(change: &Change<C>, waiters: usize, tell: impl Fn(EventKind<'_>)) {
-    let Change { before, after, settled } = change;
-    if let Some(flight) = settled {
-        report_settled(change, flight, waiters, &tell);
+    let Change { before, after } = change;
+    let settled = change.settled();
+    if let Some((flight, outcome)) = &settled {
+        report_settled(change, flight, outcome, waiters, &tell);
     }
     let (login, generation) = (after.login, after.generation);
-    let was_logged_in = !matches!(before.phase, Phase::LoggedOut(_));
+    let was_logged_in = before.current_login().is_some();
     let has_new_login = before.login != login;
     let ending = match &after.phase {
         _ if has_new_login => Some(LoginEnding::Replaced),
@@ -80,19 +79,19 @@ pub(super) fn change<C>(change: &Change<C>, waiters: usize, tell: impl Fn(EventK
     if has_new_login {
         let generation = after.entry.is_some().then_some(generation);
         tell(EventKind::LoggedIn { login, generation });
-    } else if before.generation != generation && !is_renewed(settled.as_ref()) {
+    } else if before.generation != generation && !matches!(settled, Some((_, Outcome::Renewed))) {
         tell(EventKind::Replaced { login, generation });
     }
 }
 
 fn report_settled<C>(
-    Change { before, after, .. }: &Change<C>,
+    Change { before, after }: &Change<C>,
     flight: &Flight,
+    outcome: &Outcome,
     waiters: usize,
     tell: impl Fn(EventKind<'_>),
 ) {
-    let Some(outcome) = flight.outcome.get() else { return };
-    let outcome = match &outcome {
+    let outcome = match outcome {
         Outcome::Renewed => FlightOutcome::Renewed { generation: after.generation },
         Outcome::Failed(error, backoff) => {
             let in_a_row = flight.attempt();
@@ -126,6 +125,18 @@ pub(super) fn settled(
     });
 }
 
-fn is_renewed(settled: Option<&Flight>) -> bool {
-    settled.is_some_and(|flight| matches!(flight.outcome.get(), Some(Outcome::Renewed)))
+// === impl Change ===
+
+impl<C> Change<C> {
+    /// The flight that this step has settled, and its outcome.
+    fn settled(&self) -> Option<(&Flight, Outcome)> {
+        match &self.before.phase {
+            Phase::Refreshing(flight)
+                if self.after.flights_settled > self.before.flights_settled =>
+            {
+                Some((flight, flight.outcome.get()?))
+            }
+            _ => None,
+        }
+    }
 }

@@ -50,8 +50,8 @@ impl Runtimes {
         Some(current)
     }
 
-    /// The runtime of the caller, or else one that was seen. `search` says whether to
-    /// search for one that is alive.
+    /// The runtime of the caller, or else one that was seen. `search` says whether to search for
+    /// one that is alive.
     pub(super) fn for_flight(&self, search: bool) -> Option<Handle> {
         self.remember()
             .or_else(|| search.then(|| self.alive()).flatten())

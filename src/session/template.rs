@@ -6,7 +6,7 @@ use std::{
 
 use crate::{
     credential::token::Token,
-    observe::{event::EventKind, observers::Observers},
+    observe::observers::Observers,
     refresher::contract::Refresher,
     session::{
         hook::Hook,
@@ -81,12 +81,6 @@ impl<C> SessionTemplate<C> {
 
     pub(super) fn runtimes(&self) -> &Runtimes {
         &self.0.runtimes
-    }
-
-    /// Tells the observers of an event that belongs to no session. Runs the user's code.
-    #[allow(dead_code, reason = "a leaf uses it")]
-    pub(crate) fn report(&self, kind: EventKind<'_>) {
-        self.settings().observers.report(None, None, kind);
     }
 }
 

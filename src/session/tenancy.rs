@@ -7,7 +7,7 @@ use crate::{
     identity::Login,
     observe::event::EventKind,
     refresher::contract::Refresher,
-    session::{engine::Engine, handle::Session, machine::state::Phase, template::SessionTemplate},
+    session::{engine::Engine, handle::Session, template::SessionTemplate},
 };
 
 /// A session that was taken apart by the owner of its only handle. Nothing can use it any more.
@@ -18,7 +18,7 @@ pub(crate) struct Forgotten<C>(Engine<C>);
 impl<C> Session<C> {
     /// The current login. `None` if the session is logged out.
     pub(crate) fn current_login(&self) -> Option<Login> {
-        self.0.peek(|state| (!matches!(state.phase, Phase::LoggedOut(_))).then_some(state.login))
+        self.0.peek(|state| state.current_login())
     }
 
     /// Whether another handle, a request or a flight holds the session.
@@ -43,6 +43,13 @@ impl<C> Forgotten<C> {
 }
 
 // === impl SessionTemplate ===
+
+impl<C> SessionTemplate<C> {
+    /// Tells the observers of an event that belongs to no session. Runs the user's code.
+    pub(crate) fn report(&self, kind: EventKind<'_>) {
+        self.settings().observers.report(None, None, kind);
+    }
+}
 
 impl<C: Credential> SessionTemplate<C> {
     /// Makes a session for a registry, with a refresher of its own if its login is in a store.

@@ -14,7 +14,10 @@ const LIMIT: usize = 64 * 1024;
 /// Reads of a file that changes meanwhile, before it counts as a failure.
 const READS: usize = 3;
 
-/// Reads the text in a file, without white space around it.
+/// The mark that some editors put at the start of a UTF-8 file.
+const BYTE_ORDER_MARK: char = '\u{feff}';
+
+/// Reads the text in a regular file, without a byte order mark and white space around it.
 ///
 /// The file is opened by a task that may block. An error says what is wrong and shows nothing of
 /// the text.
@@ -34,12 +37,13 @@ fn read_blocking(
     to_end: impl Fn(&mut dyn Read, &mut Vec<u8>) -> io::Result<usize>,
 ) -> io::Result<Zeroizing<String>> {
     // Asked before the file is opened: opening a named pipe blocks until another program writes.
-    if !fs::metadata(path)?.is_file() {
-        return Err(invalid("the path names no file"));
-    }
+    refuse_special(&fs::metadata(path)?)?;
+    let mut previous = None;
     for _ in 0..READS {
         let file = File::open(path)?;
         let before = file.metadata()?;
+        // Asked again, because the path may have another file by now.
+        refuse_special(&before)?;
         // Room for all of it, so that no copy is left behind in freed memory.
         let mut bytes = Zeroizing::new(Vec::with_capacity(LIMIT + 1));
         to_end(&mut (&file).take(LIMIT as u64 + 1), &mut bytes)?;
@@ -48,11 +52,19 @@ fn read_blocking(
         }
         // A replaced file is another one: this one stays as it is. A file that is written in place
         // has another length or another time.
-        if state(&file.metadata()?) == state(&before) && bytes.len() as u64 == before.len() {
+        let is_unchanged = state(&file.metadata()?) == state(&before);
+        // A virtual file system may state any length: procfs states 0. Two reads in a row decide.
+        let is_whole = bytes.len() as u64 == before.len() || previous.as_ref() == Some(&bytes);
+        if is_unchanged && is_whole {
             return text(&bytes);
         }
+        previous = Some(bytes);
     }
     Err(invalid("the file changes while it is read"))
+}
+
+fn refuse_special(metadata: &Metadata) -> io::Result<()> {
+    if metadata.is_file() { Ok(()) } else { Err(invalid("the path names no regular file")) }
 }
 
 /// A file that is written changes one of these.
@@ -61,7 +73,8 @@ fn state(metadata: &Metadata) -> (u64, Option<SystemTime>) {
 }
 
 fn text(bytes: &[u8]) -> io::Result<Zeroizing<String>> {
-    let text = str::from_utf8(bytes).map_err(|_| invalid("the file is not UTF-8"))?.trim();
+    let text = str::from_utf8(bytes).map_err(|_| invalid("the file is not UTF-8"))?;
+    let text = text.strip_prefix(BYTE_ORDER_MARK).unwrap_or(text).trim();
     if text.is_empty() {
         return Err(invalid("the file is empty"));
     }
@@ -76,8 +89,9 @@ fn invalid(reason: &'static str) -> io::Error {
 mod tests {
     use std::{
         env,
-        os::unix::fs::symlink,
+        os::unix::{fs::symlink, net::UnixListener},
         process,
+        process::Command,
         sync::atomic::{AtomicUsize, Ordering::SeqCst},
     };
 
@@ -114,9 +128,18 @@ mod tests {
     }
 
     #[test]
-    fn white_space_around_the_text_is_ignored() {
+    fn a_byte_order_mark_and_white_space_around_the_text_are_ignored() {
         let folder = Folder::new();
-        for content in ["at-1", "at-1\n", " \t at-1\r\n\n", "at-1\u{a0}"] {
+        let contents = [
+            "at-1",
+            "at-1\n",
+            "at-1\r\n",
+            " \t at-1\r\n\n",
+            "at-1\u{a0}",
+            "\u{feff}at-1",
+            "\u{feff} at-1\r\n",
+        ];
+        for content in contents {
             assert_eq!(read_text(&folder.file("token", content)).unwrap(), "at-1", "{content:?}");
         }
     }
@@ -124,18 +147,41 @@ mod tests {
     #[test]
     fn a_file_without_a_text_is_an_error_that_says_why() {
         let folder = Folder::new();
-        let cases: [(&[u8], &str); 3] = [
+        let cases: [(&[u8], &str); 5] = [
             (b"", "the file is empty"),
             (b" \n\t ", "the file is empty"),
-            (&[0xff, 0xfe, 0x41], "the file is not UTF-8"),
+            (b"\xef\xbb\xbf\r\n", "the file is empty"),
+            (b"\xff\xfeA\0", "the file is not UTF-8"),
+            (b"at\xe9", "the file is not UTF-8"),
         ];
         for (content, reason) in cases {
             assert_eq!(read_text(&folder.file("token", content)).unwrap_err(), reason);
         }
-        assert_eq!(read_text(&folder.0).unwrap_err(), "the path names no file");
-        assert_eq!(read_text(Path::new("/dev/zero")).unwrap_err(), "the path names no file");
         let missing = read_blocking(&folder.0.join("missing"), to_end);
         assert_eq!(missing.unwrap_err().kind(), ErrorKind::NotFound);
+    }
+
+    #[test]
+    fn a_path_to_no_regular_file_is_an_error_at_once() {
+        let folder = Folder::new();
+        let pipe = folder.0.join("pipe");
+        assert!(Command::new("mkfifo").arg(&pipe).status().unwrap().success());
+        let link = folder.0.join("link");
+        symlink(&pipe, &link).unwrap();
+        let socket = folder.0.join("socket");
+        let _listener = UnixListener::bind(&socket).unwrap();
+        for path in [&folder.0, &pipe, &link, &socket, Path::new("/dev/zero")] {
+            assert_eq!(read_text(path).unwrap_err(), "the path names no regular file", "{path:?}");
+        }
+    }
+
+    /// The metadata of a file in procfs state that it is empty.
+    #[cfg(target_os = "linux")]
+    #[test]
+    fn a_file_is_read_whatever_length_its_metadata_state() {
+        let path = Path::new("/proc/sys/kernel/ostype");
+        assert_eq!(fs::metadata(path).unwrap().len(), 0);
+        assert_eq!(read_text(path).unwrap(), "Linux");
     }
 
     #[test]

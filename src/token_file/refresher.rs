@@ -25,6 +25,9 @@ pub struct TokenFile {
 /// The time after which a file is read again, if its token does not say when it expires.
 const MINUTE: Duration = Duration::from_secs(60);
 
+/// The time after which a file that has no usable token is read again.
+const SECOND: Duration = Duration::from_secs(1);
+
 const UNCHANGED: &str = "the token in the file has not changed";
 
 // === impl TokenFile ===
@@ -59,46 +62,52 @@ impl TokenFile {
                 Ok(self.dated(token, now))
             }
             result => {
-                let kept = current.filter(|token| may_keep(token, context.cause(), now));
-                match (kept, result) {
-                    (Some(token), _) => Ok(kept_until_next_read(token, now)),
-                    (None, Ok(_)) => Err(RefreshError::transient(UNCHANGED)),
-                    (None, Err(error)) => Err(RefreshError::transient(error)),
-                }
+                let kept = current.and_then(|token| kept(token, context.cause(), now));
+                let error = match (kept, result) {
+                    (Some(token), _) => return Ok(token),
+                    (None, Ok(_)) => RefreshError::transient(UNCHANGED),
+                    (None, Err(error)) => RefreshError::transient(error),
+                };
+                Err(error.with_retry_after(SECOND))
             }
         }
     }
 
     /// A token that the session refreshes when the file should be read again.
     fn dated(&self, token: Token, now: SystemTime) -> Token {
-        match expiry(token.access_token()) {
+        let exp = expiry(token.access_token());
+        let early = exp.and_then(|exp| exp.checked_sub(self.margin));
+        match early.filter(|early| *early > now) {
+            Some(early) => token.with_expires_at(early),
             // A token that has expired by this clock is left to the upstream: the session does not
             // believe an expiry that has passed when the token arrives.
-            Some(exp) if exp <= now => token.with_expires_at(exp),
-            Some(exp) => match exp.checked_sub(self.margin).filter(|early| *early > now) {
-                Some(early) => token.with_expires_at(early),
-                None => token.with_expires_at(exp.min(now + MINUTE)),
-            },
-            None => token.with_expires_in(MINUTE),
+            None => until_next_read(token, exp, now),
         }
     }
 }
 
-/// Whether the token in use is still good although the file has no other one.
-fn may_keep(token: &Token, cause: Cause, now: SystemTime) -> bool {
-    cause == Cause::Expiring && expiry(token.access_token()).is_none_or(|exp| now < exp)
+/// The token in use, if it is still good although the file has no other one.
+fn kept(token: &Token, cause: Cause, now: SystemTime) -> Option<Token> {
+    let exp = expiry(token.access_token());
+    let is_good = cause == Cause::Expiring && exp.is_none_or(|exp| now < exp);
+    is_good.then(|| until_next_read(token.clone(), exp, now))
 }
 
-fn kept_until_next_read(token: &Token, now: SystemTime) -> Token {
-    match expiry(token.access_token()) {
-        Some(exp) => token.clone().with_expires_at(exp.min(now + MINUTE)),
-        None => token.clone().with_expires_in(MINUTE),
+/// A token that is due when the file is read again, or at its `exp` if that is earlier.
+fn until_next_read(token: Token, exp: Option<SystemTime>, now: SystemTime) -> Token {
+    match exp {
+        Some(exp) => token.with_expires_at(exp.min(now + MINUTE)),
+        None => token.with_expires_in(MINUTE),
     }
 }
 
 impl Refresher for TokenFile {
     fn refresh(&self, context: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
         Box::pin(self.next(context))
+    }
+
+    fn is_read_only(&self) -> bool {
+        true
     }
 }
 

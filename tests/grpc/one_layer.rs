@@ -15,8 +15,9 @@ use tonic::{
 use tower::{BoxError, Layer, ServiceBuilder, util::BoxCloneSyncService};
 use tower_refresh::{
     ErrorKind, Origin, RefreshError, Session,
-    detect::{Detect, GrpcUnauthenticated, detect_fn},
+    detect::{Detect, GrpcUnauthenticated, Verdict, detect_fn},
     grpc::{GrpcAnswer, GrpcRefresh, GrpcRefreshLayer},
+    head::ResponseHead,
 };
 
 use crate::{
@@ -32,6 +33,19 @@ type BoxChannel = BoxCloneSyncService<http::Request<Body>, http::Response<Body>,
 #[derive(Clone)]
 struct App {
     echo: EchoClient<GrpcRefresh<Channel, Body>>,
+}
+
+/// A detector that counts how often it is asked, and may accept everything.
+struct Counted {
+    rejects: bool,
+    asked: Arc<AtomicUsize>,
+}
+
+impl Detect for Counted {
+    fn inspect(&self, response: &ResponseHead<'_>) -> Verdict {
+        self.asked.fetch_add(1, SeqCst);
+        if self.rejects { GrpcUnauthenticated.inspect(response) } else { Verdict::Accepted }
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -114,32 +128,41 @@ async fn trailers_are_detected_whatever_the_settings_of_the_refresh_layer_say() 
 }
 
 #[tokio::test]
-async fn a_detector_is_asked_about_heads_and_about_trailers() {
+async fn a_detector_is_asked_about_heads_and_about_trailers_however_it_is_set() {
+    type Setting = fn(GrpcRefreshLayer<Body>, Counted) -> GrpcRefreshLayer<Body>;
+    let settings: [(&str, Setting); 4] = [
+        ("detect", |layer, detect| layer.detect(detect)),
+        ("configure", |layer, detect| layer.configure(|refresh| refresh.detect(detect))),
+        ("configure after detect", |layer, detect| {
+            let layer = layer.detect(detect_fn(|_| false));
+            layer.configure(|refresh| refresh.replay_limit(1024).detect(detect))
+        }),
+        ("detect after configure", |layer, detect| {
+            layer.configure(|refresh| refresh.detect(detect_fn(|_| false))).detect(detect)
+        }),
+    ];
     in_time(async {
-        for reject in ["head", "trailers"] {
-            let issuer = Issuer::default();
-            let server = Echo::listen(&issuer).await;
-            let asked = Arc::new(AtomicUsize::new(0));
-            let detect = {
-                let asked = asked.clone();
-                detect_fn(move |response| {
-                    asked.fetch_add(1, SeqCst);
-                    GrpcUnauthenticated.inspect(response)
-                })
-            };
-            let session = issuer.expired_session();
-            let rejecting = layer(&session).grace(LONG).detect(detect);
-            let mut client = EchoClient::new(rejecting.layer(server.channel()));
-            call(&mut client, "unary", reject).await.unwrap();
-            assert_eq!(issuer.refreshes(), 1, "{reject}");
-            assert!(asked.load(SeqCst) >= 2, "{reject}");
+        for (name, set) in settings {
+            for reject in ["head", "trailers"] {
+                let issuer = Issuer::default();
+                let server = Echo::listen(&issuer).await;
+                let session = issuer.expired_session();
+                let rejecting = Counted { rejects: true, asked: Arc::default() };
+                let asked = rejecting.asked.clone();
+                let channel = set(layer(&session).grace(LONG), rejecting).layer(server.channel());
+                call(&mut EchoClient::new(channel), "unary", reject).await.unwrap();
+                assert_eq!(issuer.refreshes(), 1, "{name}, {reject}");
+                assert!(asked.load(SeqCst) >= 2, "{name}, {reject}");
 
-            // A detector that accepts everything is believed, too.
-            issuer.expire();
-            let accepting = layer(&session).grace(LONG).detect(detect_fn(|_| false));
-            let mut client = EchoClient::new(accepting.layer(server.channel()));
-            let status = call(&mut client, "unary", reject).await.unwrap_err();
-            assert_eq!((status.code(), issuer.refreshes()), (Code::Unauthenticated, 1), "{reject}");
+                // A detector that accepts everything is believed, too.
+                issuer.expire();
+                let accepting = Counted { rejects: false, asked: Arc::default() };
+                let channel = set(layer(&session).grace(LONG), accepting).layer(server.channel());
+                let answer = call(&mut EchoClient::new(channel), "unary", reject).await;
+                let code = answer.unwrap_err().code();
+                assert_eq!(code, Code::Unauthenticated, "{name}, {reject}");
+                assert_eq!(issuer.refreshes(), 1, "{name}, {reject}");
+            }
         }
     })
     .await;

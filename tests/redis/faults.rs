@@ -1,21 +1,18 @@
 //! Sessions over a real server, and the faults of that server.
 
-use std::{
-    sync::{Arc, Mutex},
-    time::{Duration, Instant, SystemTime},
-};
+use std::time::{Duration, Instant, SystemTime};
 
 use tokio::time;
 use tower_refresh::{
     ErrorKind, Session, Token,
-    session::{EndReason, EndedLogin, Phase},
+    session::Phase,
     store::{Redis, Stored},
 };
 
 use crate::{
     proxy::Proxy,
     server::Server,
-    support::{Driver, Endpoint, access_token, replica, token},
+    support::{Driver, Endpoint, Revoked, access_token, replica, token},
 };
 
 type RedisDriver = Driver<Redis>;
@@ -132,19 +129,9 @@ async fn g18_losing_all_data_is_a_logout_and_a_login_works_then() {
 #[ignore = "needs redis-server: run tests/interop/redis.sh"]
 async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_reaches_the_hook() {
     let (server, endpoint) = (Server::start(), Endpoint::default());
-    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let revoked = Revoked::default();
     let theirs = Stored::new(endpoint.clone(), server.store(), "ann");
-    let session = Session::builder(theirs.clone())
-        .on_login_end({
-            let revoked = revoked.clone();
-            move |end: EndedLogin| {
-                let token = end.credential().map(|token| token.access_token().to_owned());
-                assert!(matches!(end.reason(), EndReason::Logout));
-                revoked.lock().unwrap().extend(token);
-                async {}
-            }
-        })
-        .build();
+    let session = Session::builder(theirs.clone()).on_login_end(revoked.hook()).build();
     theirs.login(&session, token(1, true)).await.unwrap();
     let (other, ours) = replica(&endpoint, server.store());
     ours.open(&other).await.unwrap();
@@ -155,9 +142,9 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
     ours.logout(&other).await.unwrap();
     gate.add_permits(1);
     refresh.await.unwrap().unwrap_err();
-    until("the hook has run", || !revoked.lock().unwrap().is_empty()).await;
+    until("the hook has run", || !revoked.tokens().is_empty()).await;
     assert!(is_logged_out(&session));
-    assert_eq!(*revoked.lock().unwrap(), ["at-101"]);
+    assert_eq!(revoked.tokens(), ["at-101"]);
     let (third, driver) = replica(&endpoint, server.store());
     assert_eq!(driver.open(&third).await.unwrap(), None, "nothing is resurrected");
 }

@@ -5,21 +5,17 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use redis::Client;
 use tokio::{task::JoinSet, time};
-use tower_refresh::store::{Redis, Store, Swapped, Version};
+use tower_refresh::store::{Redis, Store, Version};
 
-use crate::{proxy::Proxy, server::Server};
+use crate::{proxy::Proxy, server::Server, support};
 
 /// Less than the pause between two looks of a waiter that polls, which is 2 seconds.
 const SOON: Duration = Duration::from_millis(1500);
 
 async fn write(store: &Redis, name: &str, seen: Option<Version>) -> Version {
-    match store.swap(name, seen, Some(Bytes::from_static(b"content"))).await.unwrap() {
-        Swapped::Done(version) => version,
-        other => panic!("{other:?}"),
-    }
+    support::write(store, name, seen, b"content").await
 }
 
 fn subscribers(server: &Server) -> usize {

@@ -1,7 +1,6 @@
 //! Many replicas over one server: tasks with a store each, and real processes.
 
 use std::{
-    env,
     sync::{
         Arc,
         atomic::{AtomicBool, Ordering},
@@ -119,9 +118,7 @@ const LEASE: Duration = Duration::from_secs(1);
 #[test]
 #[ignore = "needs redis-server: run tests/interop/redis.sh"]
 fn g16_eight_processes_that_are_killed_at_random_reuse_no_token_while_redis_restarts_and_stops() {
-    let seed = env::var("STORE_SEED")
-        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("STORE_SEED is a number"));
-    println!("STORE_SEED={seed}");
+    let seed = fleet::seed();
     let runtime = Runtime::new().unwrap();
     let (mut server, issuer) = (Server::start(), Issuer::start(&runtime));
     let fleet = Fleet {

@@ -12,17 +12,19 @@ use std::{
 use bytes::Bytes;
 use tokio::{sync::Semaphore, time};
 use tower_refresh::{
-    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Session, Token,
+    ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Refresher, Session, Token,
     refresher::BoxFuture,
     refresher_fn,
-    session::{EndReason, EndedLogin, Phase, WeakSession},
+    session::{EndReason, Phase, WeakSession},
     store::{
         Leased, Memory, OnOutage, Record, Store, StoreError, StoreErrorKind, Stored, Swapped,
         Version,
     },
 };
 
-use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, replica, settle, token};
+use crate::support::{
+    Driver, Endpoint, Faults, Faulty, Revoked, access_token, replica, settle, token,
+};
 
 /// A memory behind a line that delays answers to loads, and fails leases.
 #[derive(Clone)]
@@ -447,20 +449,12 @@ async fn g18_a_refusal_ends_the_login_of_every_replica_without_another_call() {
 async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_reaches_the_hook() {
     for times_out in [false, true] {
         let (store, endpoint) = (Faulty::default(), Endpoint::default());
-        let revoked = Arc::new(Mutex::new(Vec::new()));
+        let revoked = Revoked::default();
         let theirs = Stored::new(endpoint.clone(), store.clone(), "ann");
         let limit = if times_out { Duration::from_millis(500) } else { Duration::from_secs(30) };
         let session = Session::builder(theirs.clone())
             .refresh_timeout(limit)
-            .on_login_end({
-                let revoked = revoked.clone();
-                move |end: EndedLogin| {
-                    let token = end.credential().map(|token| token.access_token().to_owned());
-                    assert!(matches!(end.reason(), EndReason::Logout));
-                    revoked.lock().unwrap().extend(token);
-                    async {}
-                }
-            })
+            .on_login_end(revoked.hook())
             .build();
         theirs.login(&session, token(1, true)).await.unwrap();
         let (other, ours) = replica(&endpoint, store.clone());
@@ -478,7 +472,7 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
         time::sleep(Duration::from_secs(5)).await;
         assert_ne!(error.kind(), ErrorKind::LoginChanged);
         assert!(matches!(session.state().phase(), Phase::LoggedOut(_)), "{times_out}");
-        assert_eq!(*revoked.lock().unwrap(), ["at-101"], "{times_out}");
+        assert_eq!(revoked.tokens(), ["at-101"], "{times_out}");
         store.heal();
         assert_eq!(stored(&store).await, None, "nothing is resurrected");
     }
@@ -487,7 +481,7 @@ async fn g18_a_logout_while_another_replica_refreshes_wins_and_its_credential_re
 #[tokio::test(start_paused = true)]
 async fn g18_a_logout_while_another_replica_acquires_its_first_credential_wins() {
     let (store, gate) = (Faulty::default(), Arc::new(Semaphore::new(0)));
-    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let revoked = Revoked::default();
     let refresher = refresher_fn({
         let gate = gate.clone();
         move |_: RefreshContext| {
@@ -499,17 +493,8 @@ async fn g18_a_logout_while_another_replica_acquires_its_first_credential_wins()
         }
     });
     let ours = Stored::new(refresher, store.clone(), "ann");
-    let session = Session::builder(ours.clone())
-        .acquire_on_demand(true)
-        .on_login_end({
-            let revoked = revoked.clone();
-            move |end: EndedLogin| {
-                let token = end.credential().map(|token| token.access_token().to_owned());
-                revoked.lock().unwrap().extend(token);
-                async {}
-            }
-        })
-        .build();
+    let session =
+        Session::builder(ours.clone()).acquire_on_demand(true).on_login_end(revoked.hook()).build();
     assert_eq!(ours.open(&session).await.unwrap(), None);
     let waiter = tokio::spawn(session.acquire());
     settle().await;
@@ -521,24 +506,15 @@ async fn g18_a_logout_while_another_replica_acquires_its_first_credential_wins()
     assert!(store.memory().load("ann").await.unwrap().is_some(), "the tombstone");
     assert_eq!(stored(&store).await, None);
     assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
-    assert_eq!(*revoked.lock().unwrap(), ["at-0"]);
+    assert_eq!(revoked.tokens(), ["at-0"]);
 }
 
 #[tokio::test(start_paused = true)]
 async fn g18_a_logout_during_a_refresh_of_the_same_session_wins() {
     let (store, endpoint) = (Faulty::default(), Endpoint::default());
-    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let revoked = Revoked::default();
     let driver = Stored::new(endpoint.clone(), store.clone(), "ann");
-    let session = Session::builder(driver.clone())
-        .on_login_end({
-            let revoked = revoked.clone();
-            move |end: EndedLogin| {
-                let token = end.credential().map(|token| token.access_token().to_owned());
-                revoked.lock().unwrap().extend(token);
-                async {}
-            }
-        })
-        .build();
+    let session = Session::builder(driver.clone()).on_login_end(revoked.hook()).build();
     driver.login(&session, token(1, true)).await.unwrap();
     let gate = endpoint.close();
     drop(session.refresh());
@@ -548,31 +524,24 @@ async fn g18_a_logout_during_a_refresh_of_the_same_session_wins() {
     assert!(!logout.is_finished(), "the hook waits for the refresh");
     gate.add_permits(1);
     logout.await.unwrap().unwrap();
-    assert_eq!(*revoked.lock().unwrap(), ["at-101"]);
+    assert_eq!(revoked.tokens(), ["at-101"]);
     assert_eq!(stored(&store).await, None);
 }
 
 #[tokio::test(start_paused = true)]
 async fn a_logout_hands_the_hook_a_credential_whose_refresh_timed_out_in_its_save() {
     let (store, endpoint) = (Faulty::default(), Endpoint::default());
-    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let revoked = Revoked::default();
     let driver = Stored::new(endpoint.clone(), store.clone(), "ann");
     let session = Session::builder(driver.clone())
         .refresh_timeout(Duration::from_millis(500))
-        .on_login_end({
-            let revoked = revoked.clone();
-            move |end: EndedLogin| {
-                let token = end.credential().map(|token| token.access_token().to_owned());
-                revoked.lock().unwrap().extend(token);
-                async {}
-            }
-        })
+        .on_login_end(revoked.hook())
         .build();
     driver.login(&session, token(1, true)).await.unwrap();
     store.set(Faults { slow: Duration::from_secs(2), ..Faults::default() });
     drop(session.refresh().await.unwrap_err());
     driver.logout(&session).await.unwrap();
-    assert_eq!(*revoked.lock().unwrap(), ["at-101"]);
+    assert_eq!(revoked.tokens(), ["at-101"]);
     store.heal();
     time::sleep(Duration::from_secs(20)).await;
     assert_eq!(stored(&store).await, None);
@@ -596,18 +565,9 @@ async fn g18_a_login_is_not_ended_by_a_logout_from_before_that_was_not_saved() {
 #[tokio::test(start_paused = true)]
 async fn g18_a_logout_during_the_save_of_a_login_ends_it_and_its_credential_reaches_the_hook() {
     let store = Faulty::default();
-    let revoked = Arc::new(Mutex::new(Vec::new()));
+    let revoked = Revoked::default();
     let driver = Stored::new(Endpoint::default(), store.clone(), "ann");
-    let session = Session::builder(driver.clone())
-        .on_login_end({
-            let revoked = revoked.clone();
-            move |end: EndedLogin| {
-                let token = end.credential().map(|token| token.access_token().to_owned());
-                revoked.lock().unwrap().extend(token);
-                async {}
-            }
-        })
-        .build();
+    let session = Session::builder(driver.clone()).on_login_end(revoked.hook()).build();
     store.set(Faults { slow: Duration::from_secs(1), ..Faults::default() });
     let login = tokio::spawn({
         let (session, driver) = (session.clone(), driver.clone());
@@ -618,7 +578,7 @@ async fn g18_a_logout_during_the_save_of_a_login_ends_it_and_its_credential_reac
     login.await.unwrap().unwrap();
     time::sleep(Duration::from_secs(5)).await;
     assert!(matches!(session.state().phase(), Phase::LoggedOut(_)));
-    assert_eq!(*revoked.lock().unwrap(), ["at-1"]);
+    assert_eq!(revoked.tokens(), ["at-1"]);
     store.heal();
     assert_eq!(stored(&store).await, None);
 }
@@ -972,4 +932,25 @@ fn no_name_and_no_token_is_shown() {
     assert!(!shown.contains("ann"), "{shown}");
     fn is_refresher<T: tower_refresh::Refresher<Token> + Clone>(_: &T) {}
     is_refresher(&driver);
+}
+
+/// A refresher that reads what another program writes, or issues tokens itself.
+struct Reading(bool);
+
+impl Refresher for Reading {
+    fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+        Box::pin(async { Err(RefreshError::transient("unreadable")) })
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.0
+    }
+}
+
+#[test]
+fn a_driver_is_as_read_only_as_its_refresher() {
+    for answer in [true, false] {
+        let driver = Stored::new(Reading(answer), Memory::new(), "login");
+        assert_eq!(driver.is_read_only(), answer);
+    }
 }

@@ -2,20 +2,15 @@
 
 use std::{
     mem,
-    sync::{
-        Arc, Mutex,
-        atomic::{AtomicBool, Ordering},
-    },
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use bytes::Bytes;
 use tokio::time;
 use tower_refresh::{
     Session, Token,
     observe::{Event, EventKind, Observer},
-    refresher::BoxFuture,
-    store::{File, Leased, Memory, Record, Store, StoreError, Stored, Swapped, Version},
+    store::{File, Memory, Store, StoreError, Stored},
 };
 
 use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, settle, temporary, token};
@@ -23,40 +18,6 @@ use crate::support::{Driver, Endpoint, Faults, Faulty, access_token, settle, tem
 /// Writes the events of stores down as lines.
 #[derive(Clone, Default)]
 struct Lines(Arc<Mutex<Vec<String>>>);
-
-/// A store that forgets its lease, so that another process takes it.
-#[derive(Default)]
-struct Forgetful {
-    memory: Memory,
-    is_taken: AtomicBool,
-}
-
-impl Store for Forgetful {
-    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
-        self.memory.load(name)
-    }
-
-    fn swap<'a>(
-        &'a self,
-        name: &'a str,
-        seen: Option<Version>,
-        next: Option<Bytes>,
-    ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
-        self.memory.swap(name, seen, next)
-    }
-
-    fn lease<'a>(
-        &'a self,
-        name: &'a str,
-        holder: &'a str,
-        ttl: Duration,
-    ) -> BoxFuture<'a, Result<Leased, StoreError>> {
-        if self.is_taken.load(Ordering::SeqCst) && !ttl.is_zero() {
-            return Box::pin(async move { Ok(Leased::Busy(ttl)) });
-        }
-        self.memory.lease(name, holder, ttl)
-    }
-}
 
 impl Lines {
     fn take(&self) -> Vec<String> {
@@ -196,14 +157,14 @@ async fn a_save_that_failed_several_times_is_one_event() {
 #[tokio::test(start_paused = true)]
 async fn a_lease_that_another_process_took_is_lost_once() {
     let endpoint = Endpoint::default();
-    let forgetful = Arc::new(Forgetful::default());
-    let (session, driver, lines) = observed(&endpoint, forgetful.clone());
+    let faulty = Faulty::default();
+    let (session, driver, lines) = observed(&endpoint, faulty.clone());
     driver.login(&session, token(1, true)).await.unwrap();
     let gate = endpoint.close();
     let refreshed = session.refresh();
     settle().await;
     lines.take();
-    forgetful.is_taken.store(true, Ordering::SeqCst);
+    faulty.set(Faults { lease_taken: true, ..Faults::default() });
     time::sleep(Duration::from_secs(8)).await;
     assert_eq!(lines.notable(), ["lease lost"]);
     gate.add_permits(1);

@@ -7,19 +7,12 @@ use std::{
 };
 
 use bytes::Bytes;
-use tower_refresh::store::{File, Store, StoreErrorKind, Swapped, Version};
+use tower_refresh::store::{File, Store, StoreErrorKind, Swapped};
 
-use crate::support::{Endpoint, access_token, replica, temporary, token};
+use crate::support::{Endpoint, access_token, forged, replica, temporary, token, write};
 
 /// Turns the whole content of a record into a damaged one.
 type Damage = fn(&[u8]) -> Vec<u8>;
-
-async fn write(store: &File, name: &str, seen: Option<Version>, content: &'static str) -> Version {
-    match store.swap(name, seen, Some(Bytes::from_static(content.as_bytes()))).await.unwrap() {
-        Swapped::Done(version) => version,
-        other => panic!("{other:?}"),
-    }
-}
 
 async fn content(store: &File, name: &str) -> Option<Bytes> {
     store.load(name).await.unwrap().map(|record| record.bytes().clone())
@@ -36,7 +29,7 @@ async fn kind(store: &File, name: &str) -> StoreErrorKind {
 async fn directory() -> (PathBuf, File, PathBuf) {
     let path = temporary("files");
     let store = File::new(&path);
-    write(&store, "zoe", None, "content").await;
+    write(&store, "zoe", None, b"content").await;
     let record = find(&path, "record");
     (path, store, record)
 }
@@ -53,7 +46,7 @@ async fn a_missing_directory_is_an_empty_store_and_is_made_by_the_first_write() 
     let store = File::new(&path);
     assert_eq!(content(&store, "zoe").await, None);
     assert!(!path.exists());
-    write(&store, "zoe", None, "content").await;
+    write(&store, "zoe", None, b"content").await;
     assert_eq!(&content(&store, "zoe").await.unwrap()[..], b"content");
 }
 
@@ -67,7 +60,7 @@ async fn a_store_that_is_opened_again_has_its_records_and_uses_no_version_twice(
     // Removed by hand, with its version.
     fs::remove_file(record).unwrap();
     assert_eq!(content(&store, "zoe").await, None);
-    assert!(write(&store, "zoe", None, "again").await > first);
+    assert!(write(&store, "zoe", None, b"again").await > first);
 }
 
 #[tokio::test]
@@ -86,7 +79,7 @@ async fn a_record_that_is_cut_off_at_any_byte_is_corrupt_and_stays() {
 #[tokio::test]
 async fn a_record_of_another_name_or_program_or_of_10_mb_is_refused() {
     let (path, store, record) = directory().await;
-    write(&store, "bob", None, "content").await;
+    write(&store, "bob", None, b"content").await;
     fs::remove_file(&record).unwrap();
     fs::rename(find(&path, "record"), &record).unwrap();
     assert_eq!(kind(&store, "zoe").await, StoreErrorKind::Incompatible);
@@ -98,13 +91,7 @@ async fn a_record_of_another_name_or_program_or_of_10_mb_is_refused() {
 
 /// The content of a file with another format number, and a check sum that is right.
 fn with_format(whole: &[u8], format: u8) -> Vec<u8> {
-    let mut bytes = whole[..whole.len() - 8].to_vec();
-    bytes[8] = format;
-    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    bytes.extend(sum.to_le_bytes());
-    bytes
+    forged(whole, |bytes| bytes[8] = format)
 }
 
 #[tokio::test]
@@ -156,7 +143,7 @@ async fn a_temporary_file_that_was_left_behind_is_replaced_by_the_next_write() {
     let stale = record.with_extension("tmp");
     fs::write(&stale, "half a rec").unwrap();
     let seen = store.load("zoe").await.unwrap().unwrap().version();
-    write(&store, "zoe", Some(seen), "next").await;
+    write(&store, "zoe", Some(seen), b"next").await;
     assert_eq!(&content(&store, "zoe").await.unwrap()[..], b"next");
     assert!(!stale.exists());
     let names: Vec<_> =
@@ -185,8 +172,8 @@ mod unix {
     async fn writes_under_a_umask() {
         let Some(path) = std::env::var_os("STORE_DIRECTORY") else { return };
         let store = File::new(path);
-        let version = write(&store, "zoe", None, "content").await;
-        write(&store, "zoe", Some(version), "next").await;
+        let version = write(&store, "zoe", None, b"content").await;
+        write(&store, "zoe", Some(version), b"next").await;
         store.lease("zoe", "one", std::time::Duration::from_secs(60)).await.unwrap();
         assert_eq!(&content(&store, "zoe").await.unwrap()[..], b"next");
     }
@@ -301,7 +288,7 @@ mod unix {
             return;
         }
         let store = File::new(&path);
-        let seen = write(&store, "zoe", None, "content").await;
+        let seen = write(&store, "zoe", None, b"content").await;
         let large = Bytes::from(vec![b'x'; 100_000]);
         let error = store.swap("zoe", Some(seen), Some(large)).await.unwrap_err();
         let (kept, names) = (content(&store, "zoe").await, fs::read_dir(&path).unwrap().count());

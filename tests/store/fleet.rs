@@ -101,6 +101,14 @@ fn driver<S: Store>(remote: Remote, store: S, lease: Duration) -> (Session, Stor
     (session, driver)
 }
 
+/// The seed of a random run, which is printed and may be given.
+pub(crate) fn seed() -> u64 {
+    let seed = env::var("STORE_SEED")
+        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("STORE_SEED is a number"));
+    println!("STORE_SEED={seed}");
+    seed
+}
+
 /// The life of a worker: acquires credentials until all that are wanted have been acquired, by this
 /// process or by those before it. The body of the ignored test that a fleet names.
 pub(crate) fn work<S: Store>(make: impl AsyncFnOnce(String) -> S) {

@@ -58,9 +58,7 @@ fn g16_ten_processes_that_start_at_expiry_make_one_exchange() {
 
 #[test]
 fn g16_eight_processes_that_are_killed_at_random_reuse_no_token_and_lose_no_login() {
-    let seed = std::env::var("STORE_SEED")
-        .map_or_else(|_| fastrand::u64(..), |seed| seed.parse().expect("STORE_SEED is a number"));
-    println!("STORE_SEED={seed}");
+    let seed = fleet::seed();
     let runtime = Runtime::new().unwrap();
     let (directory, issuer, fleet) = fleet(&runtime, "killed", LONG_LEASE);
     let killed = fleet.run(8, 400, 5, seed);

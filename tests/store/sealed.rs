@@ -5,10 +5,10 @@ use std::{error::Error, sync::Arc};
 use bytes::Bytes;
 use tower_refresh::{
     ErrorKind,
-    store::{Memory, Record, SealError, SealKey, Sealed, Store, StoreErrorKind, Swapped, Version},
+    store::{Memory, Record, SealError, SealKey, Sealed, Store, StoreErrorKind, Version},
 };
 
-use crate::support::{Endpoint, access_token, replica, token};
+use crate::support::{Endpoint, access_token, forged, replica, token, write};
 
 type Inner = Arc<Memory>;
 
@@ -22,14 +22,6 @@ async fn sealed() -> (Sealed<Inner>, Inner) {
     let store = Sealed::new(inner.clone(), key(1));
     write(&store, "zoe", None, b"content").await;
     (store, inner)
-}
-
-async fn write<S: Store>(store: &S, name: &str, seen: Option<Version>, content: &[u8]) -> Version {
-    let swapped = store.swap(name, seen, Some(Bytes::copy_from_slice(content))).await;
-    match swapped.unwrap() {
-        Swapped::Done(version) => version,
-        other => panic!("{other:?}"),
-    }
 }
 
 async fn record<S: Store>(store: &S, name: &str) -> Record {
@@ -96,17 +88,6 @@ async fn a_record_that_is_cut_off_or_has_one_altered_bit_is_refused() {
     assert_eq!(&record(&store, "zoe").await.bytes()[..], b"content");
 }
 
-/// Repairs the check sum, which is no protection, after altering a byte.
-fn forged(whole: &[u8], at: usize) -> Vec<u8> {
-    let mut bytes = whole[..whole.len() - 8].to_vec();
-    bytes[at] ^= 1;
-    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
-        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
-    });
-    bytes.extend(sum.to_le_bytes());
-    bytes
-}
-
 #[tokio::test]
 async fn a_forged_record_is_refused_at_every_byte() {
     let (store, inner) = sealed().await;
@@ -114,7 +95,7 @@ async fn a_forged_record_is_refused_at_every_byte() {
     let mut causes = Vec::new();
     // The head of the frame, which says that it is sealed, is no part of the seal.
     for at in 13..whole.len() - 8 {
-        replace(&inner, "zoe", &forged(&whole, at)).await;
+        replace(&inner, "zoe", &forged(&whole, |bytes| bytes[at] ^= 1)).await;
         let (_, cause) = failure(&store, "zoe").await;
         causes.push(cause);
     }

@@ -1,7 +1,8 @@
-//! A token endpoint with rotation, and a store with faults.
+//! A token endpoint with rotation, a store with faults, and other tools of the tests of stores.
 
 use std::{
     collections::HashSet,
+    future::{Ready, ready},
     path::PathBuf,
     sync::{
         Arc, Mutex,
@@ -15,6 +16,7 @@ use tokio::{sync::Semaphore, time};
 use tower_refresh::{
     RefreshContext, RefreshError, Refresher, Session, Token,
     refresher::BoxFuture,
+    session::{EndReason, EndedLogin},
     store::{Leased, Memory, Record, Store, StoreError, Stored, Swapped, Version},
 };
 
@@ -55,7 +57,13 @@ pub(crate) struct Faults {
     pub(crate) late: Duration,
     /// `swap` takes effect after this time, even if it is dropped.
     pub(crate) slow: Duration,
+    /// Another process has taken the lease, even if it was held.
+    pub(crate) lease_taken: bool,
 }
+
+/// The access tokens that the hook of a session was given after a logout.
+#[derive(Clone, Default)]
+pub(crate) struct Revoked(Arc<Mutex<Vec<String>>>);
 
 pub(crate) type Driver<S = Faulty> = Stored<Endpoint, S>;
 
@@ -85,6 +93,30 @@ pub(crate) fn replica<S: Store>(endpoint: &Endpoint, store: S) -> (Session, Driv
 
 pub(crate) fn access_token(session: &Session) -> Option<String> {
     session.credential().map(|token| token.access_token().to_owned())
+}
+
+/// Writes a record over the version that was seen.
+pub(crate) async fn write<S: Store>(
+    store: &S,
+    name: &str,
+    seen: Option<Version>,
+    content: &[u8],
+) -> Version {
+    match store.swap(name, seen, Some(Bytes::copy_from_slice(content))).await.unwrap() {
+        Swapped::Done(version) => version,
+        other => panic!("{other:?}"),
+    }
+}
+
+/// A record that was altered, with a check sum that is right: it is no protection.
+pub(crate) fn forged(whole: &[u8], alter: impl FnOnce(&mut [u8])) -> Vec<u8> {
+    let mut bytes = whole[..whole.len() - 8].to_vec();
+    alter(&mut bytes);
+    let sum = bytes.iter().fold(0xcbf2_9ce4_8422_2325_u64, |hash, byte| {
+        (hash ^ u64::from(*byte)).wrapping_mul(0x0100_0000_01b3)
+    });
+    bytes.extend(sum.to_le_bytes());
+    bytes
 }
 
 /// Lets every task run that can, on a current-thread runtime.
@@ -212,6 +244,9 @@ impl Store for Faulty {
     ) -> BoxFuture<'a, Result<Leased, StoreError>> {
         Box::pin(async move {
             let faults = self.pass().await?;
+            if faults.lease_taken && !ttl.is_zero() {
+                return Ok(Leased::Busy(ttl));
+            }
             let leased = self.memory().lease(name, holder, ttl).await;
             if faults.mute_lease && !ttl.is_zero() {
                 std::future::pending::<()>().await;
@@ -223,5 +258,22 @@ impl Store for Faulty {
     fn changed<'a>(&'a self, name: &'a str, seen: Option<Version>) -> BoxFuture<'a, ()> {
         let memory = self.memory();
         Box::pin(async move { memory.changed(name, seen).await })
+    }
+}
+
+impl Revoked {
+    /// A hook that notes the access token of the login that ended.
+    pub(crate) fn hook(&self) -> impl Fn(EndedLogin) -> Ready<()> + Send + Sync + 'static {
+        let tokens = self.0.clone();
+        move |end| {
+            let token = end.credential().map(|token| token.access_token().to_owned());
+            assert!(matches!(end.reason(), EndReason::Logout));
+            tokens.lock().unwrap().extend(token);
+            ready(())
+        }
+    }
+
+    pub(crate) fn tokens(&self) -> Vec<String> {
+        self.0.lock().unwrap().clone()
     }
 }

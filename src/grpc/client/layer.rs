@@ -93,11 +93,8 @@ impl<B, C: Credential> GrpcRefreshLayer<B, C> {
     /// let layer = GrpcRefreshLayer::new(session, origin, Body::new).detect(detect_fn(etcd));
     /// # layer }
     /// ```
-    pub fn detect(mut self, detect: impl Detect) -> Self {
-        let detect = Arc::new(detect);
-        self.refresh = self.refresh.detect(detect.clone());
-        self.trailers = self.trailers.detect(detect);
-        self
+    pub fn detect(self, detect: impl Detect) -> Self {
+        self.configure(|refresh| refresh.detect(detect))
     }
 
     /// The time for which the headers of a response are held until the frame after them. See
@@ -116,8 +113,9 @@ impl<B, C: Credential> GrpcRefreshLayer<B, C> {
 
     /// Changes settings of the [`RefreshLayer`].
     ///
-    /// The layer [exposes its stamp](RefreshLayer::expose_stamp) whatever `settings` says, because
-    /// the detection of trailers needs it.
+    /// A [detector](RefreshLayer::detect) that `settings` sets also inspects trailers, as with
+    /// [`detect`](Self::detect). The layer [exposes its stamp](RefreshLayer::expose_stamp) whatever
+    /// `settings` says, because the detection of trailers needs it.
     ///
     /// ```
     /// use tonic::body::Body;
@@ -133,7 +131,12 @@ impl<B, C: Credential> GrpcRefreshLayer<B, C> {
     where
         F: FnOnce(RefreshLayer<C>) -> RefreshLayer<C>,
     {
+        let before = self.refresh.detector().clone();
         self.refresh = settings(self.refresh).expose_stamp(true);
+        let detect = self.refresh.detector();
+        if !Arc::ptr_eq(detect, &before) {
+            self.trailers = self.trailers.detect_by(detect.clone());
+        }
         self
     }
 }

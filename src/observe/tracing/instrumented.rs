@@ -36,10 +36,40 @@ impl<C: Credential, R: Refresher<C>> Refresher<C> for Instrumented<R> {
         let refresh = span.in_scope(|| self.refresher.refresh(context));
         Box::pin(refresh.instrument(span))
     }
+
+    fn is_read_only(&self) -> bool {
+        self.refresher.is_read_only()
+    }
 }
 
 impl<R: fmt::Debug> fmt::Debug for Instrumented<R> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Instrumented").field("refresher", &self.refresher).finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::token::Token;
+
+    struct Reading(bool);
+
+    impl Refresher for Reading {
+        fn refresh(&self, _: RefreshContext) -> BoxFuture<'_, Result<Token, RefreshError>> {
+            Box::pin(async { Err(RefreshError::transient("unreadable")) })
+        }
+
+        fn is_read_only(&self) -> bool {
+            self.0
+        }
+    }
+
+    #[test]
+    fn an_instrumented_refresher_is_as_read_only_as_the_refresher_inside() {
+        for answer in [true, false] {
+            let instrumented = Instrumented::new(Reading(answer), FlightSpans::default());
+            assert_eq!(Refresher::<Token>::is_read_only(&instrumented), answer);
+        }
     }
 }

@@ -15,8 +15,9 @@ pub(crate) struct Entry<C> {
     credential: Arc<C>,
     expires_at: Option<SystemTime>,
     renew_at: Option<SystemTime>,
-    /// When a flight brought the credential. `None` if the application did.
-    refreshed_at: Option<Instant>,
+    /// The arrival of a credential that the upstream may never accept. `None` if the application
+    /// or another program issued it, or if the upstream has accepted the same credential before.
+    unproven_since: Option<Instant>,
     /// Whether the upstream has accepted a request with the credential.
     ///
     /// The flag publishes no other data, so `Relaxed` suffices. A rejection that races with the
@@ -41,7 +42,7 @@ impl<C: Credential> Entry<C> {
     /// Calls the user's `Credential::expires_at`, so never under the lock of the state.
     pub(in crate::session) fn new(
         credential: Arc<C>,
-        refreshed_at: Option<Instant>,
+        unproven_since: Option<Instant>,
         arrival: SystemTime,
         renew_at: impl FnOnce(SystemTime) -> SystemTime,
     ) -> Self {
@@ -51,7 +52,7 @@ impl<C: Credential> Entry<C> {
             credential,
             expires_at,
             renew_at,
-            refreshed_at,
+            unproven_since,
             accepted: AtomicBool::new(false),
             outlived: AtomicBool::new(false),
             expired: None,
@@ -89,7 +90,7 @@ impl<C> Entry<C> {
             credential: self.credential.clone(),
             expires_at: self.expires_at,
             renew_at: self.renew_at,
-            refreshed_at: self.refreshed_at,
+            unproven_since: self.unproven_since,
             accepted: AtomicBool::new(false),
             outlived: AtomicBool::new(false),
             expired: Some(self.clone()),
@@ -109,9 +110,10 @@ impl<C> Entry<C> {
         }
     }
 
-    /// When a flight brought the credential. `None` once the upstream has accepted it.
+    /// When a flight brought the credential. `None` once the upstream has accepted it, and for a
+    /// credential that the session never doubts.
     pub(in crate::session) fn unproven_since(&self) -> Option<Instant> {
-        self.refreshed_at.filter(|_| !self.accepted.load(Ordering::Relaxed))
+        self.unproven_since.filter(|_| !self.accepted.load(Ordering::Relaxed))
     }
 
     fn is_outlived(&self) -> bool {

@@ -299,6 +299,11 @@ impl<C> State<C> {
         (!entry.is_expired(wall)).then_some(entry)
     }
 
+    /// The current login. `None` if it is over, or none has begun.
+    pub(in crate::session) fn current_login(&self) -> Option<Login> {
+        (!matches!(self.phase, Phase::LoggedOut(_))).then_some(self.login)
+    }
+
     /// Whether a caller outside of a flight may use the credential: it is usable, and the last
     /// failed flight was not due to its rejection.
     pub(in crate::session) fn is_good(&self, now: Now) -> bool {
@@ -320,21 +325,24 @@ impl<C> State<C> {
     /// No clock is read unless the expiry is known.
     #[inline]
     pub(crate) fn wants_renewal(&self, wall: impl FnOnce() -> SystemTime) -> bool {
-        let Some(renew_at) = self.entry().and_then(Entry::renew_at) else { return false };
-        matches!(self.phase, Phase::Active | Phase::Failed(_))
-            && renew_at <= wall()
-            && self.hold_off(tokio::time::Instant::now()).is_none()
+        self.renewable_at().is_some_and(|renew_at| {
+            renew_at <= wall() && self.hold_off(tokio::time::Instant::now()).is_none()
+        })
     }
 
     /// The time until the next renewal of an idle session. `None` if none is due without another
     /// event.
     pub(in crate::session) fn renewal_in(&self, now: Now) -> Option<Duration> {
-        let renew_at = self.entry().and_then(Entry::renew_at)?;
+        let due = self.renewable_at()?.duration_since(now.wall).unwrap_or_default();
+        Some(due.max(self.hold_off(now.instant).unwrap_or_default()))
+    }
+
+    /// When the credential is to be renewed, back-off and refresh limit aside. `None` if it never
+    /// is, and while a flight is in progress.
+    #[inline]
+    pub(in crate::session) fn renewable_at(&self) -> Option<SystemTime> {
         match self.phase {
-            Phase::Active | Phase::Failed(_) => {
-                let due = renew_at.duration_since(now.wall).unwrap_or_default();
-                Some(due.max(self.hold_off(now.instant).unwrap_or_default()))
-            }
+            Phase::Active | Phase::Failed(_) => self.entry().and_then(Entry::renew_at),
             Phase::Refreshing(_) | Phase::LoggedOut(_) => None,
         }
     }

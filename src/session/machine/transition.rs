@@ -74,18 +74,21 @@ pub(in crate::session) struct HoldOff {
     pub(in crate::session) login: Login,
     pub(in crate::session) generation: Generation,
     pub(in crate::session) cause: Cause,
-    /// The rest of the back-off, or the time until the refresh limit allows a flight.
+    /// The rest of the back-off, or the time until the refresh limit allows a flight. Zero if
+    /// neither forbids it.
     pub(in crate::session) wait: Duration,
 }
 
 /// A flight to start, with the input of its refresher.
 pub(in crate::session) struct Launch<C> {
     pub(in crate::session) flight: Flight,
+    /// The credential to replace.
+    pub(in crate::session) entry: Option<Arc<Entry<C>>>,
     pub(in crate::session) context: RefreshContext<C>,
     pub(in crate::session) token: FlightToken<C>,
 }
 
-/// A login that ended without a successor: by a refusal or a logout.
+/// A login that ended without a successor: by a refusal, by a logout, or by its registry.
 pub(in crate::session) struct LoginEnd<C> {
     pub(in crate::session) login: Login,
     pub(in crate::session) reason: EndReason,
@@ -237,8 +240,7 @@ impl<C> State<C> {
         rejection: impl FnOnce() -> Option<Rejection>,
         now: impl Fn() -> Now,
     ) -> Step<C, Reaction> {
-        let is_over = matches!(self.phase, Phase::LoggedOut(_));
-        if !may_elect && (!is_late || is_over) {
+        if !may_elect && (!is_late || self.current_login().is_none()) {
             return Step::stay(Reaction::Respond);
         }
         if self.login != epoch.login {
@@ -264,26 +266,29 @@ impl<C> State<C> {
                     {
                         Step::stay(Reaction::Fail(failure.to_error(wait.unwrap_or_default())))
                     }
-                    _ if !self.earns_refresh(now) => {
-                        let wait = self.hold_off(now.instant).unwrap_or_default();
-                        Step::stay(Reaction::Respond).held_off(self.holding(Cause::Rejected, wait))
-                    }
-                    _ => self
-                        .elect(Cause::Rejected, true, rejection().map(Arc::new), now)
-                        .map(Reaction::Wait),
+                    _ => match self.rejection_hold_off(now) {
+                        Some(wait) => {
+                            let held_off = self.holding(Cause::Rejected, wait);
+                            Step::stay(Reaction::Respond).held_off(held_off)
+                        }
+                        None => self
+                            .elect(Cause::Rejected, true, rejection().map(Arc::new), now)
+                            .map(Reaction::Wait),
+                    },
                 }
             }
         }
     }
 
-    /// Whether a rejection of the credential may start a flight. Not if a flight brought the
-    /// credential and the upstream never accepted it: the next one would be rejected as well.
-    fn earns_refresh(&self, now: Now) -> bool {
+    /// How long a rejection of the credential may not start a flight, as [`HoldOff::wait`] counts
+    /// it. `None` if it may. It may not if a flight brought the credential and the upstream never
+    /// accepted it: the next one would be rejected as well.
+    fn rejection_hold_off(&self, now: Now) -> Option<Duration> {
         let unproven = self.entry().and_then(Entry::unproven_since);
         let too_early = unproven.is_some_and(|since| {
             now.instant.saturating_duration_since(since) < self.rules.limit.window()
         });
-        !too_early && self.hold_off(now.instant).is_none()
+        self.hold_off(now.instant).or_else(|| too_early.then_some(Duration::ZERO))
     }
 }
 
@@ -292,17 +297,13 @@ impl<C> State<C> {
 impl<C> State<C> {
     /// Starts a renewal without waiters, if one is due.
     pub(in crate::session) fn renew(&self, now: Now) -> Step<C, ()> {
-        match self.renewal_in(now) {
-            Some(Duration::ZERO) => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
-            Some(wait) if self.is_renewal_due(now) => {
-                Step::stay(()).held_off(self.holding(Cause::Expiring, wait))
-            }
-            _ => Step::stay(()),
+        if self.renewable_at().is_none_or(|renew_at| renew_at > now.wall) {
+            return Step::stay(());
         }
-    }
-
-    fn is_renewal_due(&self, now: Now) -> bool {
-        self.entry().and_then(Entry::renew_at).is_some_and(|renew_at| renew_at <= now.wall)
+        match self.hold_off(now.instant) {
+            Some(wait) => Step::stay(()).held_off(self.holding(Cause::Expiring, wait)),
+            None => self.elect(Cause::Expiring, false, None, now).map(|_| ()),
+        }
     }
 
     fn holding(&self, cause: Cause, wait: Duration) -> HoldOff {
@@ -432,7 +433,8 @@ impl<C> State<C> {
             tracker: token.tracker(),
             ..self.clone()
         };
-        let launch = Launch { flight: flight.clone(), context, token };
+        let entry = self.entry.clone();
+        let launch = Launch { flight: flight.clone(), entry, context, token };
         let effects = Effects { launch: Some(launch), ..Effects::none() };
         Step { answer: flight, next: Some(next), effects }
     }
@@ -469,7 +471,7 @@ impl<C> State<C> {
         login: Login,
         entry: &Arc<Entry<C>>,
     ) -> Step<C, Option<Generation>> {
-        if self.login != login || matches!(self.phase, Phase::LoggedOut(_)) {
+        if self.current_login() != Some(login) {
             return Step::stay(None);
         }
         let next = self.renewed(entry);
@@ -479,10 +481,15 @@ impl<C> State<C> {
 
     /// `Session::logout`.
     pub(in crate::session) fn log_out(&self) -> Step<C, ()> {
-        match &self.phase {
-            Phase::LoggedOut(_) => Step::stay(()),
-            _ => self.end(EndReason::Logout),
+        self.end_login(self.login, EndReason::Logout)
+    }
+
+    /// Ends this login, unless it is over or another one has begun.
+    pub(in crate::session) fn end_login(&self, login: Login, reason: EndReason) -> Step<C, ()> {
+        if self.current_login() != Some(login) {
+            return Step::stay(());
         }
+        self.end(reason)
     }
 
     /// This state in the next login. Flights and successes of the old login no longer count.
@@ -506,7 +513,7 @@ impl<C> State<C> {
     }
 
     /// Ends the login and hands its last credential to the hook.
-    pub(in crate::session) fn end(&self, reason: EndReason) -> Step<C, ()> {
+    fn end(&self, reason: EndReason) -> Step<C, ()> {
         let ended = LoginEnd {
             login: self.login,
             reason: reason.clone(),

@@ -82,6 +82,10 @@ where
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
         Box::pin(Run::new(self.refresher(), self.desk(), context).run())
     }
+
+    fn is_read_only(&self) -> bool {
+        self.refresher().is_read_only()
+    }
 }
 
 // === impl Run ===

@@ -46,16 +46,16 @@ pub(super) fn key(
     Arc::new(Entry::new(key, None, arrival, |expires_at| expires_at))
 }
 
-/// An entry for a key with a renewal margin. A flight brought it if `refreshed_at` is set.
+/// An entry for a key with a renewal margin. A flight brought it if `unproven_since` is set.
 pub(super) fn key_with(
     name: u32,
     expires_at: Option<SystemTime>,
     arrival: SystemTime,
-    refreshed_at: Option<Instant>,
+    unproven_since: Option<Instant>,
     margin: RenewalMargin,
 ) -> Arc<Entry<Key>> {
     let key = Arc::new(Key { name, expires_at });
-    Arc::new(Entry::new(key, refreshed_at, arrival, |expires_at| {
+    Arc::new(Entry::new(key, unproven_since, arrival, |expires_at| {
         margin.renew_at(arrival, expires_at)
     }))
 }

@@ -582,7 +582,7 @@ impl Walk {
         launch: Launch<Key>,
         LaunchModel { cause, awaited, by_traffic }: LaunchModel,
     ) {
-        let Launch { flight, context, token } = launch;
+        let Launch { flight, entry, context, token } = launch;
         let rejected = cause == Cause::Rejected;
         let number = self.flights.len() as u64 + 1;
         let started_at = self.now().instant.into_std();
@@ -602,7 +602,9 @@ impl Walk {
             (context.login(), context.generation()),
             (self.model.login, self.model.generation)
         );
-        assert_eq!(context.current().map(|key| key.name), self.model.key.map(|known| known.name));
+        let replaced = self.model.key.map(|known| known.name);
+        assert_eq!(context.current().map(|key| key.name), replaced);
+        assert_eq!(entry.map(|entry| entry.credential().name), replaced);
         assert_eq!(context.rejection().is_some(), rejected);
         assert_eq!(context.previous_error().is_some(), self.model.failed.is_some());
         assert_eq!(self.model.flight, None, "one flight at a time");

@@ -7,12 +7,11 @@ use std::{
     time::{Duration, Instant},
 };
 
-use bytes::Bytes;
 use redis::{Client, cluster::ClusterClient};
 use tokio::{task::JoinSet, time};
-use tower_refresh::store::{Redis, Store, StoreErrorKind, Swapped, Version, testing};
+use tower_refresh::store::{Redis, Store, StoreErrorKind, Version, testing};
 
-use crate::server::Server;
+use crate::{server::Server, support};
 
 struct Cluster(Vec<Server>);
 
@@ -76,10 +75,7 @@ impl Cluster {
 }
 
 async fn write(store: &Redis, name: &str, seen: Option<Version>) -> Version {
-    match store.swap(name, seen, Some(Bytes::from_static(b"content"))).await.unwrap() {
-        Swapped::Done(version) => version,
-        other => panic!("{other:?}"),
-    }
+    support::write(store, name, seen, b"content").await
 }
 
 #[tokio::test]
