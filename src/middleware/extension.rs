@@ -18,6 +18,7 @@ use std::{fmt, sync::Weak};
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
+    observe::observers::Observers,
     refresher::Rejection,
     session::{Epoch, Generation, Login, requests::ReportRejection},
 };
@@ -55,6 +56,12 @@ pub struct NoReplay;
 /// that credential, and must not get the session's in its place.
 #[derive(Clone, Copy)]
 pub(crate) struct OwnCredential;
+
+/// The observers of a registry that found no session for a request. Its layer inserts them, so that
+/// a layer below can report that the request fails.
+#[derive(Clone)]
+#[allow(dead_code, reason = "a leaf makes it")]
+pub(crate) struct Unclaimed(pub(crate) Observers);
 
 /// Marks a request whose rejection starts no refresh. The request carries the credential, and its
 /// rejection goes to the caller at once.
