@@ -68,7 +68,7 @@
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
 //! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
-//! - [`testing`] makes errors, ended logins and states, for the tests of an application.
+//! - [`testing`] makes errors, ended logins, states and events, for the tests of an application.
 //!
 //! # Guarantees
 //!
