@@ -68,7 +68,7 @@
 //! - A [`RespondLayer`](respond::RespondLayer) turns errors of a session into responses, for
 //!   proxies.
 //! - An [`Observer`](observe::Observer) is told of each refresh, rejection, wait and login.
-//! - [`testing`] makes errors, ended logins and states, for the tests of an application.
+//! - [`testing`] makes errors, ended logins, states and events, for the tests of an application.
 //!
 //! # Guarantees
 //!
@@ -99,11 +99,18 @@
 //!
 //! # Order in a stack
 //!
-//! From the outside in: [`RespondLayer`](respond::RespondLayer) where callers expect a response,
-//! `Timeout` per request, `FollowRedirect`, **`RefreshLayer`**, `Retry` for transport errors,
-//! tracing per attempt, concurrency limits, the client. The deadline of a `Timeout` above includes
-//! the wait for a refresh. Inside `FollowRedirect` each hop passes through the layer, and the
-//! layer's [`Origins`] decide which hops carry the credential.
+//! ```text
+//!  caller
+//!    ▼
+//!  RespondLayer      for proxies: an error of the session becomes a 401 or a 503
+//!  Timeout           one deadline per request, which includes the wait for a refresh
+//!  FollowRedirect    each hop passes through the layer, whose origins decide which hops get the token
+//!  RefreshLayer ───► Session ───► Refresher ───► token endpoint
+//!  Retry             transport errors of one attempt
+//!  Trace, limits     each attempt is seen; a request that waits for a refresh holds no permit
+//!    ▼
+//!  HTTP client       hyper-util, a tonic channel, or any other Service<Request<B>>
+//! ```
 //!
 //! # Features
 //!
@@ -201,6 +208,6 @@ pub use refresher::{context::RefreshContext, contract::Refresher, refresher_fn::
 pub use replay::ReplayBody;
 pub use session::handle::Session;
 
-#[cfg(all(doctest, feature = "client", feature = "oauth2"))]
+#[cfg(all(doctest, feature = "client", feature = "oauth2", feature = "sessions"))]
 #[doc = include_str!("../README.md")]
 struct ReadMe;

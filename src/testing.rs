@@ -1,7 +1,7 @@
 //! Constructors, for tests, of values that otherwise only the crate makes.
 //!
-//! An application matches on errors, hooks and states of a session. These functions make such
-//! values without a session, so that its tests can cover each arm.
+//! An application matches on errors, hooks, states and [`events`] of a session. These functions
+//! make such values without a session, so that its tests can cover each arm.
 //!
 //! ```
 //! use http::StatusCode;
@@ -33,8 +33,12 @@ use crate::{
     cause::Cause,
     credential::contract::Credential,
     error::{Error, ErrorKind, RefreshError},
-    session::{Closed, EndReason, EndedLogin, Failure, Flight, Generation, Login, Phase, State},
+    session::{
+        Closed, EndReason, EndedLogin, Failure, Flight, Generation, Login, Phase, SessionId, State,
+    },
 };
+
+pub mod events;
 
 /// An error of this kind, with its `source()` and its [`retry_after`](Error::retry_after).
 ///
@@ -115,6 +119,11 @@ pub fn login(number: u64) -> Login {
 /// The generation of the `number`-th credential of a session. Zero is the value before the first.
 pub fn generation(number: u64) -> Generation {
     Generation::nth(number)
+}
+
+/// The identity of another session at each call, for [`events::event`].
+pub fn session_id() -> SessionId {
+    SessionId::next()
 }
 
 /// The error of a [`Watcher`](crate::session::Watcher) whose session is gone.

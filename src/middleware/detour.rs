@@ -25,7 +25,7 @@ use crate::{
         policy::FailureMode,
         snapshot::Snapshot,
     },
-    observe::event::EventKind,
+    observe::{event::EventKind, outcome::ReplayObstacle},
     refresher::{BoxFuture, Rejection},
     replay::{Replay, ReplayBody, drain::Drain},
     session::{Admission, Entry, Epoch, Flight, Reaction},
@@ -307,7 +307,7 @@ where
                 Self::rejected(call, epoch, copy, response)
             }
             (Verdict::Retry, SentCopy::First(copy)) if !call.repeated => {
-                Self::repeat(call, copy, response)
+                Self::repeat(call, epoch, copy, response)
             }
             (verdict, sent) => {
                 if let (Verdict::Rejected, SentCopy::Replay(_)) = (verdict, sent) {
@@ -340,11 +340,7 @@ where
         let may_interrupt = call.snapshot.binding.may_interrupt();
         let outgoing = match copy.take_over(may_interrupt) {
             Ok(outgoing) => outgoing,
-            Err(obstacle) => {
-                let Epoch { login, generation, .. } = epoch;
-                session.report(EventKind::RequestNotReplayed { login, generation, obstacle });
-                return ControlFlow::Break(Ok(response));
-            }
+            Err(obstacle) => return call.not_replayed(epoch, obstacle, response),
         };
         let mode = call.snapshot.binding.policy.failure_mode;
         let previous = PreviousResponse::new(response, mode);
@@ -362,12 +358,14 @@ where
     /// Sends the request again with the current credential, without a report to the session.
     fn repeat(
         call: &mut CallContext<S, C>,
+        epoch: Epoch,
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let may_interrupt = call.snapshot.binding.may_interrupt();
-        let Some(attempt) = copy.repeat(may_interrupt) else {
-            return ControlFlow::Break(Ok(response));
+        let attempt = match copy.repeat(may_interrupt) {
+            Ok(attempt) => attempt,
+            Err(obstacle) => return call.not_replayed(epoch, obstacle, response),
         };
         call.repeated = true;
         let outgoing = Outgoing::Complete(Box::new(attempt));
@@ -396,6 +394,18 @@ impl<S, C: Credential> CallContext<S, C> {
         self.waited = true;
         let Snapshot { binding, state, .. } = &*self.snapshot;
         Box::pin(binding.session.wait(state.login(), flight))
+    }
+
+    /// Hands the response to the caller, because the body cannot be sent again.
+    fn not_replayed<T, ResBody>(
+        &self,
+        Epoch { login, generation, .. }: Epoch,
+        obstacle: ReplayObstacle,
+        response: Response<ResBody>,
+    ) -> StepResult<T, ResBody> {
+        let kind = EventKind::RequestNotReplayed { login, generation, obstacle };
+        self.snapshot.binding.session.report(kind);
+        ControlFlow::Break(Ok(response))
     }
 
     /// The result of a request that the session refuses: the response that it holds, or else the

@@ -18,6 +18,7 @@ use std::{fmt, sync::Weak};
 use http::{HeaderMap, StatusCode, Uri};
 
 use crate::{
+    observe::observers::Observers,
     refresher::Rejection,
     session::{Epoch, Generation, Login, requests::ReportRejection},
 };
@@ -49,6 +50,18 @@ pub struct Anonymous;
 /// ```
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
+
+/// Marks a request that the layer let pass because it has a credential of the caller. The layer
+/// inserts it, for an adapter that follows redirects above the layer: a hop to another origin loses
+/// that credential, and must not get the session's in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnCredential;
+
+/// The observers of a registry that found no session for a request. Its layer inserts them, so that
+/// a layer below can report that the request fails.
+#[derive(Clone)]
+#[allow(dead_code, reason = "a leaf makes it")]
+pub(crate) struct Unclaimed(pub(crate) Observers);
 
 /// Marks a request whose rejection starts no refresh. The request carries the credential, and its
 /// rejection goes to the caller at once.

@@ -71,6 +71,25 @@ pub(super) enum PreviousResponse<ResBody> {
     Held(Response<ResBody>),
 }
 
+/// The body of the next attempt, or the reason why there is none.
+fn body_of<B>(
+    head: &HeadCopy,
+    body: Replay<B>,
+    may_interrupt: bool,
+) -> Result<ReplayBody<B>, ReplayObstacle> {
+    // Asked first, since `take_over` consumes the body.
+    let is_uploading = !may_interrupt && body.is_uploading();
+    body.take_over(may_interrupt).ok_or_else(|| {
+        if head.extensions().get::<NoReplay>().is_some() {
+            ReplayObstacle::Marked
+        } else if is_uploading {
+            ReplayObstacle::Uploading
+        } else {
+            ReplayObstacle::Unrecorded
+        }
+    })
+}
+
 // === impl ReplayCopy ===
 
 impl<B> ReplayCopy<B> {
@@ -82,22 +101,18 @@ impl<B> ReplayCopy<B> {
     /// The replay after a refresh, or the reason why the body cannot be sent again.
     pub(super) fn take_over(self, may_interrupt: bool) -> Result<Outgoing<B>, ReplayObstacle> {
         let Self { head, body } = self;
-        // Asked first, since `take_over` consumes the body.
-        let is_uploading = !may_interrupt && body.is_uploading();
-        match body.take_over(may_interrupt) {
-            Some(body) => Ok(Outgoing::Compact { head, body }),
-            None if head.extensions().get::<NoReplay>().is_some() => Err(ReplayObstacle::Marked),
-            None if is_uploading => Err(ReplayObstacle::Uploading),
-            None => Err(ReplayObstacle::Unrecorded),
-        }
+        let body = body_of(&head, body, may_interrupt)?;
+        Ok(Outgoing::Compact { head, body })
     }
 
-    /// The attempt after a [`Verdict::Retry`]. A body that was had whole may be replayed after it.
-    pub(super) fn repeat(self, may_interrupt: bool) -> Option<CompleteRequest<B>> {
-        let next = self.body.again();
-        let body = self.body.take_over(may_interrupt)?;
-        let (head, _) = self.head.restore();
-        Some(CompleteRequest { head, body, source: ReplaySource::Body(next) })
+    /// The attempt after a [`Verdict::Retry`], or the reason why the body cannot be sent again. A
+    /// body that was had whole may be replayed after it.
+    pub(super) fn repeat(self, may_interrupt: bool) -> Result<CompleteRequest<B>, ReplayObstacle> {
+        let Self { head, body } = self;
+        let next = body.again();
+        let body = body_of(&head, body, may_interrupt)?;
+        let (head, _) = head.restore();
+        Ok(CompleteRequest { head, body, source: ReplaySource::Body(next) })
     }
 }
 

@@ -14,6 +14,7 @@ use crate::{
     error::{BoxError, Error},
     middleware::{
         binding::Binding,
+        extension::Unclaimed,
         future::ResponseFuture,
         instance::Instance,
         policy::{Policy, Route},
@@ -124,13 +125,17 @@ where
         let (mut head, body) = request.into_parts();
         // Removed in any case: an inner service could send requests of its own with it.
         let Some(session) = head.extensions.remove::<Session<C>>() else {
-            let passes = self.sessions.pass_without_session
-                || matches!(self.policy.route::<C>(&head), Route::Pass);
-            return if passes {
-                self.instance.pass(head, body)
-            } else {
-                self.instance.fail(Error::no_session())
-            };
+            let unclaimed = head.extensions.remove::<Unclaimed>();
+            let passes =
+                self.sessions.pass_without_session || self.policy.route::<C>(&head).passes();
+            if passes {
+                return self.instance.pass(head, body);
+            }
+            let error = Error::no_session();
+            if let Some(Unclaimed(observers)) = unclaimed {
+                observers.report_refused(&error);
+            }
+            return self.instance.fail(error);
         };
         if head.extensions.is_empty() {
             // The copy for a replay would clone the empty map.
@@ -140,6 +145,9 @@ where
         match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => return self.instance.pass(head, body),
+            Route::PassWithOwnCredential => {
+                return self.instance.pass_with_own_credential(head, body);
+            }
             Route::Refuse(error) => {
                 let login = binding.session.snapshot().login();
                 return self.instance.refuse(&binding, login, error);

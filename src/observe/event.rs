@@ -162,7 +162,8 @@ pub enum EventKind<'a> {
     RequestRejected {
         /// The login of the request.
         login: Login,
-        /// The generation of the rejected credential.
+        /// The generation of the rejected credential. Zero for an older credential that
+        /// [`Session::reject`](crate::Session::reject) reports: the session does not know it.
         generation: Generation,
         /// Whether a newer credential had arrived already, so that the rejection costs no refresh.
         late: bool,
@@ -203,23 +204,25 @@ pub enum EventKind<'a> {
         generation: Generation,
     },
     /// A rejected request was not sent again, because its body is not available. Its caller gets
-    /// the rejection.
+    /// the rejection. A request whose response asks for a repetition
+    /// ([`Verdict::Retry`](crate::detect::Verdict::Retry)) reports the same.
     #[non_exhaustive]
     RequestNotReplayed {
         /// The login of the request.
         login: Login,
-        /// The generation of the rejected credential.
+        /// The generation of the credential that the request carried.
         generation: Generation,
         /// The obstacle.
         obstacle: ReplayObstacle,
     },
-    /// A request failed with an error of the session.
+    /// A request failed with an error of the session, or with one of its registry. The event
+    /// belongs to no session if the registry has none for the request.
     ///
     /// With [`FailureMode::Response`](crate::FailureMode::Response) a request that has a rejection
     /// gets that rejection instead.
     #[non_exhaustive]
     RequestRefused {
-        /// The login of the request.
+        /// The login of the request. Zero without a session.
         login: Login,
         /// The error. [`Error::kind`] gives the reason.
         error: &'a Error,
@@ -273,7 +276,7 @@ pub enum EventKind<'a> {
 // === impl Event ===
 
 impl<'a> Event<'a> {
-    pub(super) const fn new(
+    pub(crate) const fn new(
         session_id: Option<SessionId>,
         session_name: Option<&'a str>,
         kind: EventKind<'a>,

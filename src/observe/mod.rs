@@ -53,6 +53,8 @@
 //! # builder }
 //! ```
 //!
+//! The tests of an observer make events by [`testing::events`](crate::testing::events).
+//!
 //! Two observers are ready to use: `metrics::MetricsObserver` with the feature `metrics`, and
 //! `tracing::TracingObserver` with the feature `tracing`.
 //!

@@ -5,7 +5,8 @@ use std::{
 };
 
 use crate::{
-    identity::SessionId,
+    error::Error,
+    identity::{Login, SessionId},
     observe::{
         contract::Observer,
         event::{Event, EventKind},
@@ -79,6 +80,11 @@ impl Observers {
         if let Some(observers) = &self.0 {
             tell(observers, &Event::new(session_id, session_name, kind));
         }
+    }
+
+    /// Tells every observer of a request that fails without a session. Runs code of the user.
+    pub(crate) fn report_refused(&self, error: &Error) {
+        self.report(None, None, EventKind::RequestRefused { login: Login::NONE, error });
     }
 }
 

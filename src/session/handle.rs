@@ -10,7 +10,7 @@ use crate::{
     credential::{contract::Credential, token::Token},
     error::Error,
     identity::{Generation, Login},
-    observe::observers::Reporter,
+    observe::{event::EventKind, observers::Reporter},
     refresher::contract::Refresher,
     session::{
         engine::Engine,
@@ -188,6 +188,10 @@ impl<C: Credential> Session<C> {
     /// or has expired. Unlike [`acquire`](Self::acquire), it begins no new login. Report a
     /// rejection with [`reject`](Self::reject).
     ///
+    /// The flight is under way when this method returns. A function that cannot wait, such as an
+    /// interceptor, polls the future once and drops it: a pending future means that there is no
+    /// usable credential yet.
+    ///
     /// ```
     /// # use tower_refresh::{Error, Session};
     /// # async fn connect(_: http::HeaderValue) -> u16 { 200 }
@@ -241,13 +245,22 @@ impl<C: Credential> Session<C> {
     /// Reports that the upstream has rejected a credential that [`fresh`](Self::fresh) returned.
     ///
     /// A refresh starts under the conditions that hold for a rejection which the layer finds, and
-    /// the next call of `fresh` waits for it. The report has no effect if the session has another
-    /// credential by now. The refresher gets no [`Rejection`](crate::refresher::Rejection).
+    /// the next call of `fresh` waits for it. If the session has another credential by now, only
+    /// its observers are told: the rejection is late. The refresher gets no
+    /// [`Rejection`](crate::refresher::Rejection).
     pub fn reject(&self, credential: &Arc<C>) {
         let state = self.0.snapshot();
-        if state.credential().is_some_and(|current| Arc::ptr_eq(current, credential)) {
+        let current = state.credential();
+        if current.is_some_and(|current| Arc::ptr_eq(current, credential)) {
             // A reaction is for a request that waits. None does here.
             drop(self.rejected(state.epoch(), true, || None));
+        } else {
+            self.report(EventKind::RequestRejected {
+                login: state.login(),
+                generation: Generation::NONE,
+                late: current.is_some(),
+                replay: false,
+            });
         }
     }
 

@@ -5,7 +5,7 @@ use std::sync::Arc;
 use crate::{
     credential::contract::Credential,
     identity::Login,
-    observe::event::EventKind,
+    observe::{event::EventKind, observers::Observers},
     refresher::contract::Refresher,
     session::{engine::Engine, handle::Session, template::SessionTemplate},
 };
@@ -45,9 +45,9 @@ impl<C> Forgotten<C> {
 // === impl SessionTemplate ===
 
 impl<C> SessionTemplate<C> {
-    /// Tells the observers of an event that belongs to no session. Runs the user's code.
-    pub(crate) fn report(&self, kind: EventKind<'_>) {
-        self.settings().observers.report(None, None, kind);
+    /// The observers, for events that belong to no session.
+    pub(crate) fn observers(&self) -> &Observers {
+        &self.settings().observers
     }
 }
 

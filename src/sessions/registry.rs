@@ -12,7 +12,7 @@ use tokio::time::Instant;
 use crate::{
     credential::contract::Credential,
     error::Error,
-    observe::event::EventKind,
+    observe::{event::EventKind, observers::Observers},
     sessions::{
         opening::Opening,
         settings::RegistrySettings,
@@ -56,6 +56,11 @@ impl<K, C> Registry<K, C> {
 
     pub(super) fn settings(&self) -> &RegistrySettings<K, C> {
         &self.settings
+    }
+
+    /// The observers of the registry and of all its sessions.
+    pub(super) fn observers(&self) -> &Observers {
+        self.settings.template.observers()
     }
 
     pub(super) fn shards(&self) -> &[Shard<K, C>] {
@@ -281,7 +286,7 @@ where
             }
         }
         let capacity = self.settings.capacity;
-        self.settings.template.report(EventKind::SessionsFull { capacity });
+        self.observers().report(None, None, EventKind::SessionsFull { capacity });
         Err(Error::overloaded())
     }
 }

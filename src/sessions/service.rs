@@ -12,6 +12,7 @@ use tower_service::Service;
 use crate::{
     credential::{contract::Credential, token::Token},
     error::BoxError,
+    middleware::extension::Unclaimed,
     session::handle::Session,
     sessions::{future::ResponseFuture, handle::Sessions, select::SelectKey, tenant::Lookup},
 };
@@ -88,7 +89,11 @@ where
         let (mut head, body) = request.into_parts();
         // A session that a caller could have put there is not the session of this user.
         head.extensions.remove::<Session<C>>();
+        let observers = self.sessions.0.observers();
         let Some(key) = self.key(&head) else {
+            if !observers.is_empty() {
+                head.extensions.insert(Unclaimed(observers.clone()));
+            }
             return ResponseFuture::called(self.inner.call(Request::from_parts(head, body)));
         };
         match self.sessions.0.look_up(&key) {
@@ -100,9 +105,15 @@ where
                 // The instance that was polled ready is dropped, and with it what it has reserved.
                 self.inner = self.inner.clone();
                 let request = Request::from_parts(head, body);
-                ResponseFuture::loading(opening.wait(), self.inner.clone(), request)
+                let observers = observers.clone();
+                let load = async move {
+                    let opened = opening.wait().await;
+                    opened.inspect_err(|error| observers.report_refused(error))
+                };
+                ResponseFuture::loading(load, self.inner.clone(), request)
             }
             Err(error) => {
+                observers.report_refused(&error);
                 self.inner = self.inner.clone();
                 ResponseFuture::failed(error)
             }

@@ -9,6 +9,7 @@ use tokio_test::{assert_pending, task};
 use tower::{Layer, Service, ServiceExt};
 use tower_refresh::{
     ErrorKind, FailureMode, Origin, Origins, RefreshError, RefreshLayer, Session,
+    detect::{Verdict, detect_fn},
     extension::{Anonymous, NoRefresh, NoReplay, Stamp},
     observe::{Event, observer_fn},
 };
@@ -431,6 +432,69 @@ async fn a_request_that_gets_its_rejection_back_is_refused_as_well() {
             "request refused: logged_out",
         ]
     );
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_cannot_be_repeated_says_why() {
+    for (obstacle, limit) in [("marked", 1024), ("unrecorded", 3)] {
+        let (refresher, mut flights) = manual_refresher();
+        let lines = Lines::default();
+        let session =
+            Session::builder(refresher).credential(token("at-1")).observer(lines.clone()).build();
+        let layer = RefreshLayer::new(session, Origins::any())
+            .replay_limit(limit)
+            .detect(detect_fn(|_| Verdict::Retry));
+        let (client, mut upstream) = layer_over_mock(&layer);
+        let mut request = post("/", "a body");
+        if obstacle == "marked" {
+            request.extensions_mut().insert(NoReplay);
+        }
+        let request = ask(&client, request);
+        upstream.next().await.accept();
+        assert_eq!(status(request).await, StatusCode::OK);
+        assert_eq!(lines.take()[2..], [format!("request not replayed: {obstacle}")]);
+        flights.none_started().await;
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_request_that_is_repeated_once_has_no_obstacle() {
+    let (refresher, mut flights) = manual_refresher();
+    let lines = Lines::default();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).observer(lines.clone()).build();
+    let layer = RefreshLayer::new(session, Origins::any()).detect(detect_fn(|_| Verdict::Retry));
+    let (client, mut upstream) = layer_over_mock(&layer);
+    let request = ask(&client, post("/", "a body"));
+    upstream.next().await.accept();
+    upstream.next().await.accept();
+    assert_eq!(status(request).await, StatusCode::OK);
+    assert_eq!(lines.take()[2..], [""; 0]);
+    flights.none_started().await;
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_credential_that_the_session_has_replaced_is_reported_as_rejected_late() {
+    let (refresher, mut flights) = manual_refresher();
+    let lines = Lines::default();
+    let session =
+        Session::builder(refresher).credential(token("at-1")).observer(lines.clone()).build();
+    let first = session.fresh().await.unwrap();
+    lines.take();
+    session.reject(&first);
+    flights.next().await.succeed("at-2");
+    settle_tasks().await;
+    assert_eq!(lines.take()[0], "request with Generation(1) rejected");
+    session.reject(&first);
+    session.reject(&first);
+    let late = "request with Generation(0) rejected late";
+    assert_eq!(lines.take(), [late, late]);
+    // After the end of the login there is no newer credential.
+    session.logout().await;
+    lines.take();
+    session.reject(&first);
+    assert_eq!(lines.take(), ["request with Generation(0) rejected"]);
+    flights.none_started().await;
 }
 
 #[tokio::test(start_paused = true)]

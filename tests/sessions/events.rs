@@ -4,11 +4,15 @@ use std::sync::{Arc, Mutex};
 
 use tower_refresh::{
     ErrorKind, Session,
-    observe::{Event, EventKind, observer_fn},
+    extension::Anonymous,
+    observe::{Event, EventKind, Observer, observer_fn},
     sessions::Sessions,
 };
 
-use crate::support::{manual_refresher, token};
+use crate::{
+    layer::{of, proxy},
+    support::{ask, get, kind, manual_refresher, token},
+};
 
 type Told = Arc<Mutex<Vec<String>>>;
 
@@ -58,6 +62,66 @@ async fn a_registry_that_has_no_place_says_so_and_evicts_nothing() {
     let lines = take(&told);
     assert!(lines.contains(&"- full at 1".to_owned()), "{lines:?}");
     assert!(!lines.iter().any(|line| line.ends_with("evicted")), "{lines:?}");
+}
+
+/// An observer that notes refused requests: the kind of the error, and whether a session refused.
+fn refusals() -> (impl Observer, Told) {
+    let told = Told::default();
+    let lines = told.clone();
+    let observer = observer_fn(move |event: &Event<'_>| {
+        if let EventKind::RequestRefused { login, error, .. } = event.kind() {
+            let by = if event.session_id().is_some() { "session" } else { "layer" };
+            lines.lock().unwrap().push(format!("{by}: {}, {login}", error.kind().as_str()));
+        }
+    });
+    (observer, told)
+}
+
+#[tokio::test(start_paused = true)]
+async fn each_request_that_fails_without_a_session_is_refused_once() {
+    let (observer, told) = refusals();
+    let (refresher, _flights) = manual_refresher();
+    let template = Session::builder(refresher).observer(observer).template();
+    let sessions = Sessions::builder(template)
+        .capacity(1)
+        .load(|user: String| async move {
+            match &*user {
+                "broken" => Err("the database is down".into()),
+                "nobody" => Ok(None),
+                _ => Ok(Some((user, token("at-1")))),
+            }
+        })
+        .build();
+    let (proxy, mut upstream) = proxy(&sessions);
+    let failed = async |request| kind(ask(&proxy, request).await.unwrap());
+
+    assert_eq!(failed(get("https://api.example.com/")).await, ErrorKind::NoSession);
+    assert_eq!(take(&told), ["layer: no_session, 0"]);
+    for _ in 0..2 {
+        assert_eq!(failed(of("broken")).await, ErrorKind::StorageFailed);
+        assert_eq!(take(&told), ["layer: storage_failed, 0"]);
+    }
+    // A session that is there refuses by itself.
+    assert_eq!(failed(of("nobody")).await, ErrorKind::LoggedOut);
+    assert_eq!(take(&told), ["session: logged_out, 0"]);
+
+    // A request in flight holds the only place.
+    let request = ask(&proxy, of("ann"));
+    let arrived = upstream.next().await;
+    assert_eq!(failed(of("bob")).await, ErrorKind::Overloaded);
+    assert_eq!(take(&told), ["layer: overloaded, 0"]);
+    arrived.accept();
+    drop(request.await.unwrap());
+
+    // A request that needs no session is not refused, and carries no trace of the layer.
+    let mut request = get("https://api.example.com/");
+    request.extensions_mut().insert(Anonymous);
+    let request = ask(&proxy, request);
+    let arrived = upstream.next().await;
+    assert_eq!(arrived.request.extensions().len(), 1, "the mark of this test");
+    arrived.accept();
+    drop(request.await.unwrap());
+    assert_eq!(take(&told), [""; 0]);
 }
 
 #[tokio::test(start_paused = true)]

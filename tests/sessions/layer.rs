@@ -28,14 +28,14 @@ fn by_header() -> impl SelectKey<Key = String> {
     })
 }
 
-fn of(user: &str) -> Request<Full<Bytes>> {
+pub(crate) fn of(user: &str) -> Request<Full<Bytes>> {
     let mut request = get("https://api.example.com/");
     request.headers_mut().insert("x-user", user.parse().unwrap());
     request
 }
 
 /// A proxy: who is it, which session, forward.
-fn proxy(
+pub(crate) fn proxy(
     sessions: &Sessions<String>,
 ) -> (
     impl Service<Request<Full<Bytes>>, Response = UpstreamResponse, Error = BoxError, Future: Send>

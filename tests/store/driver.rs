@@ -13,7 +13,7 @@ use bytes::Bytes;
 use tokio::{sync::Semaphore, time};
 use tower_refresh::{
     ErrorKind, RefreshContext, RefreshError, RefreshErrorKind, Refresher, Session, Token,
-    refresher::BoxFuture,
+    refresher::{BoxFuture, Chain},
     refresher_fn,
     session::{EndReason, Phase, WeakSession},
     store::{
@@ -932,6 +932,38 @@ fn no_name_and_no_token_is_shown() {
     assert!(!shown.contains("ann"), "{shown}");
     fn is_refresher<T: tower_refresh::Refresher<Token> + Clone>(_: &T) {}
     is_refresher(&driver);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_chain_below_the_driver_presents_a_refused_credential_once() {
+    let presented = Arc::new(Mutex::new(Vec::new()));
+    let noted = presented.clone();
+    let renew = refresher_fn(move |context: RefreshContext| {
+        noted.lock().unwrap().push(context.refresh_token().unwrap().to_owned());
+        async { Err(RefreshError::terminal("revoked")) }
+    });
+    let logins = AtomicUsize::new(0);
+    let login = refresher_fn(move |_: RefreshContext| {
+        let number = logins.fetch_add(1, Ordering::SeqCst) + 2;
+        async move {
+            if number < 5 { Err(RefreshError::transient("down")) } else { Ok(token(number, true)) }
+        }
+    });
+    let store = Arc::new(Memory::new());
+    let first = Stored::new(Chain::new(renew, login), store.clone(), "ann");
+    first.login(&Session::builder(first.clone()).build(), token(1, false)).await.unwrap();
+
+    // Another start of the program, which has the credential from the store alone.
+    let driver = first.with_name("ann");
+    let session: Session = Session::builder(driver.clone()).build();
+    driver.open(&session).await.unwrap();
+    while session.refresh().await.is_err() {
+        session.retry_now();
+    }
+    assert_eq!(access_token(&session).unwrap(), "at-5");
+    assert_eq!(*presented.lock().unwrap(), ["rt-1"]);
+    session.refresh().await.unwrap();
+    assert_eq!(*presented.lock().unwrap(), ["rt-1", "rt-5"]);
 }
 
 /// A refresher that reads what another program writes, or issues tokens itself.

@@ -3,8 +3,11 @@
 #![allow(clippy::unwrap_used, reason = "a test may unwrap")]
 
 use std::{
-    sync::{Arc, OnceLock},
-    time::Duration,
+    sync::{
+        Arc, OnceLock,
+        atomic::{AtomicU32, Ordering::SeqCst},
+    },
+    time::{Duration, SystemTime},
 };
 
 use futures_util::TryStreamExt;
@@ -22,9 +25,13 @@ use recipes::{
     recipes::{kube_client, octocrab_client, otlp_interceptor, tonic_client},
     trial::Server,
 };
-use tokio::{net::TcpListener, time::timeout};
+use tokio::{
+    net::TcpListener,
+    sync::{Mutex, mpsc},
+    time::timeout,
+};
 use tonic::{
-    Response, Status,
+    Code, Response, Status,
     body::Body,
     codec::CompressionEncoding,
     service::Interceptor,
@@ -110,8 +117,60 @@ async fn an_otlp_interceptor_puts_the_current_token_on_each_export() {
     session.logout().await;
     assert_eq!(
         interceptor.call(tonic::Request::new(())).unwrap_err().code(),
-        tonic::Code::Unauthenticated
+        Code::Unauthenticated
     );
+}
+
+#[tokio::test]
+async fn an_otlp_interceptor_starts_a_refresh_and_fails_retryably_without_a_usable_token() {
+    let (answers, answered) = mpsc::unbounded_channel::<Result<&str, RefreshError>>();
+    let answered = Arc::new(Mutex::new(answered));
+    let refresher = refresher_fn(move |_: RefreshContext| {
+        let answered = answered.clone();
+        async move {
+            let token = answered.lock().await.recv().await.expect("the test has the sender")?;
+            Ok(Token::bearer(token)?.with_expires_in(Duration::from_secs(60)))
+        }
+    });
+    let minutes = Arc::new(AtomicU32::new(0));
+    let clock = minutes.clone();
+    let session: Session = Session::builder(refresher)
+        .acquire_on_demand(true)
+        .clock(move || SystemTime::UNIX_EPOCH + Duration::from_secs(60) * clock.load(SeqCst))
+        .build();
+    let settled = async |flights| {
+        let mut watcher = session.subscribe();
+        watcher.wait_for(|state| state.flights_settled() == flights).await.unwrap();
+        session.retry_now();
+    };
+    let mut interceptor = otlp_interceptor::interceptor(session.clone());
+    let mut call = || {
+        let request = interceptor.call(tonic::Request::new(()));
+        request.map_err(|status| status.code()).map(|request| {
+            let value = request.metadata().get("authorization").unwrap();
+            value.to_str().unwrap().to_owned()
+        })
+    };
+
+    // The first calls start the one refresh that acquires a token.
+    assert_eq!([call(), call()], [Err(Code::Unavailable), Err(Code::Unavailable)]);
+    assert_eq!(session.state().flights_started(), 1);
+    answers.send(Ok("at-1")).unwrap();
+    settled(1).await;
+    assert_eq!(call().unwrap(), "Bearer at-1");
+
+    // The token has expired, and a refresh fails.
+    minutes.store(1, SeqCst);
+    assert_eq!(call(), Err(Code::Unavailable));
+    answers.send(Err(RefreshError::transient("down"))).unwrap();
+    settled(2).await;
+    assert_eq!(call(), Err(Code::Unavailable));
+    answers.send(Ok("at-2")).unwrap();
+    settled(3).await;
+    assert_eq!(call().unwrap(), "Bearer at-2");
+
+    session.logout().await;
+    assert_eq!(call(), Err(Code::Unauthenticated));
 }
 
 /// A tonic server that accepts `at-2`, echoes a text, and compresses.

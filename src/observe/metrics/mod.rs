@@ -105,11 +105,14 @@
 //! sum(min_over_time(tower_refresh_waiters[1m])) > 50
 //! ```
 //!
-//! An upstream rejects new tokens: its clock, its keys or the audience of the tokens is wrong.
+//! An upstream rejects new tokens: its clock, its keys or the audience of the tokens is wrong. A
+//! token may be revoked right after its refresh, so a few rejections are normal. The thresholds are
+//! a tenth of the replays, and ten rejections in five minutes that started no refresh.
 //!
 //! ```promql
-//! sum(rate(tower_refresh_rejections{replay="true"}[5m])) > 0
-//!   or sum(rate(tower_refresh_refreshes_held_off{cause="rejected"}[5m])) > 0
+//! sum(rate(tower_refresh_rejections{replay="true"}[5m]))
+//!   / sum(rate(tower_refresh_replays[5m])) > 0.1
+//!   or sum(increase(tower_refresh_refreshes_held_off{cause="rejected"}[5m])) > 10
 //! ```
 
 mod names;

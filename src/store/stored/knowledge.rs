@@ -6,7 +6,7 @@
 //! store has a lower rank, it went back, and the driver writes the newest content again, with the
 //! rank that it had. Versions decide nothing: they name the record that the next write expects.
 
-use std::cmp::Ordering;
+use std::{cmp::Ordering, sync::Arc};
 
 use crate::store::{stored::rank::Rank, version::Version};
 
@@ -15,6 +15,9 @@ pub(super) struct Knowledge<C> {
     content: Content<C>,
     /// The rank of `content`. `None` where that is [`Content::Nothing`].
     rank: Option<Rank>,
+    /// The credential of `content`, once a refresher was called with it. A refresher may recognise
+    /// a credential by its pointer, so that each attempt presents the same one.
+    presented: Option<Arc<C>>,
     /// The record that the next write expects.
     at: Option<Version>,
     /// The store is not known to have `content`.
@@ -73,6 +76,7 @@ impl<C: Clone> Knowledge<C> {
         Self {
             content: Content::Nothing,
             rank: None,
+            presented: None,
             at: None,
             is_pending: false,
             changes: 0,
@@ -86,6 +90,17 @@ impl<C: Clone> Knowledge<C> {
 
     pub(super) fn rank(&self) -> Option<Rank> {
         self.rank
+    }
+
+    /// The credential of this rank for the refresher. `None` if the newest content is another one.
+    pub(super) fn present(&mut self, rank: Rank) -> Option<Arc<C>> {
+        match &self.content {
+            Content::Live(credential) if self.rank == Some(rank) => {
+                let presented = &mut self.presented;
+                Some(presented.get_or_insert_with(|| Arc::new(credential.clone())).clone())
+            }
+            _ => None,
+        }
     }
 
     /// The version that the store was last seen with.
@@ -249,6 +264,7 @@ impl<C: Clone> Knowledge<C> {
         self.changes += 1;
         self.rank = Some(rank);
         self.content = content;
+        self.presented = None;
     }
 }
 

@@ -232,7 +232,8 @@ where
         }
         let mut context = self.context.clone();
         if let Some(credential) = credential {
-            context = context.with_current(Arc::new(credential));
+            let presented = from.and_then(|rank| self.desk.state().knowledge.present(rank));
+            context = context.with_current(presented.unwrap_or_else(|| Arc::new(credential)));
         }
         let began = micros_since_1970(SystemTime::now());
         // From the answer to the start of the save there is no await, so that neither the session's

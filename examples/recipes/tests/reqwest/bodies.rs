@@ -33,9 +33,7 @@ async fn seen_of(make: impl Fn(&Client, String) -> RequestBuilder) -> Seen {
             None => expected = Some(seen),
             Some(expected) => assert_eq!(&seen, expected, "{way:?}"),
         }
-        let expired =
-            matches!(way, Way::Adapter(Token0::Expired) | Way::Middleware(Token0::Expired));
-        assert_eq!(sender.refreshes(), usize::from(expired), "{way:?}");
+        assert_eq!(sender.refreshes(), usize::from(way.is_expired()), "{way:?}");
     }
     expected.unwrap()
 }

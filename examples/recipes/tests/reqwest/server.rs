@@ -1,6 +1,7 @@
 //! A server that accepts one token at a time, echoes requests, and redirects.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
     net::SocketAddr,
     sync::{Arc, Mutex},
@@ -9,7 +10,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
@@ -44,7 +45,10 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct State {
     good: String,
+    is_open: bool,
     seen: Vec<Seen>,
+    /// The redirects from these paths.
+    redirects: HashMap<String, (u16, HeaderValue)>,
 }
 
 type AnyBody = BoxBody<Bytes, Infallible>;
@@ -57,7 +61,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let good = if token.is_empty() { String::new() } else { format!("Bearer {token}") };
-        let state = State { good, seen: Vec::new() };
+        let state = State { good, ..State::default() };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
         let served = server.clone();
         tokio::spawn(async move {
@@ -80,11 +84,28 @@ impl Server {
         format!("http://{}{target}", self.address)
     }
 
+    /// A server that accepts every request.
+    pub(crate) async fn open() -> Self {
+        let server = Self::accepting("").await;
+        server.state.lock().unwrap().is_open = true;
+        server
+    }
+
+    /// Answers requests for this path with a redirect.
+    pub(crate) fn redirect(&self, path: &str, code: u16, location: HeaderValue) {
+        self.state.lock().unwrap().redirects.insert(path.to_owned(), (code, location));
+    }
+
     /// The requests with an accepted token, in the order of their arrival.
     pub(crate) fn accepted(&self) -> Vec<Seen> {
         let state = self.state.lock().unwrap();
         let is_good = |seen: &&Seen| bearer(&seen.headers) == state.good;
         state.seen.iter().filter(is_good).cloned().collect()
+    }
+
+    /// All requests, in the order of their arrival.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
     }
 
     /// The tokens of all requests, in the order of their arrival.
@@ -102,10 +123,19 @@ impl Server {
             headers: head.headers,
             body: body.to_bytes(),
         };
-        let is_good = bearer(&seen.headers) == self.state.lock().unwrap().good;
-        self.state.lock().unwrap().seen.push(seen.clone());
+        let is_good = {
+            let mut state = self.state.lock().unwrap();
+            state.seen.push(seen.clone());
+            state.is_open || bearer(&seen.headers) == state.good
+        };
         if !is_good {
             return status(401);
+        }
+        let path = target.split('?').next().unwrap_or_default();
+        if let Some((code, location)) = self.state.lock().unwrap().redirects.get(path) {
+            let mut response = status(*code);
+            response.headers_mut().insert("location", location.clone());
+            return response;
         }
         // `/302/http://…` redirects there.
         if let Some((code, location)) = target[1..].split_once('/')
@@ -115,7 +145,6 @@ impl Server {
             response.headers_mut().insert("location", location.parse().unwrap());
             return response;
         }
-        let path = target.split('?').next().unwrap_or_default();
         match path {
             "/gzip" => {
                 let mut response = whole(Bytes::from_static(&PACKED));
@@ -141,6 +170,8 @@ impl Server {
                 });
                 Response::new(BodyExt::boxed(StreamBody::new(chunks)))
             }
+            // The first request is turned away.
+            "/busy-once" if self.accepted().len() == 1 => status(503),
             "/404" => status(404),
             _ => whole(seen.body),
         }
