@@ -26,7 +26,7 @@ pub struct DemoOptions {
     pub public_url: Option<Url>,
 }
 
-/// The back-end, the auth server and the upstream on loopback. Dropping it ends all three.
+/// The back-end, the auth server and the upstream on loopback. Dropping it closes their ports.
 #[derive(Debug)]
 pub struct Demo {
     address: String,

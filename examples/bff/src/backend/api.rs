@@ -8,8 +8,8 @@ use axum::{
 use http::{
     HeaderMap, HeaderName, StatusCode, Uri,
     header::{
-        ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
-        LAST_MODIFIED, RETRY_AFTER,
+        ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, IF_MATCH,
+        IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
     },
     request::Parts,
 };
@@ -25,7 +25,7 @@ use crate::backend::{
     app::Backend, browser::Browser, cookies::Cookies, problem::Problem, session_key::SessionKey,
 };
 
-/// The stack that forwards calls: whose session is it, which token, where does the call go.
+/// The stack that forwards a call: finds its session, puts the token on it, and sends it.
 pub(super) type Api = BoxCloneSyncService<Request, Response, BoxError>;
 
 /// Finds the session of a request by its cookie. A key that no login has made has none, so that
@@ -35,14 +35,14 @@ struct KnownSession {
     cookies: Cookies,
 }
 
-/// The request headers that go to the upstream. A list of those that may go cannot forget one that
-/// must not: `cookie`, `host`, `connection` and what it names, or a forged `x-forwarded-for`.
+/// The request headers that the upstream gets. All others stay behind: `cookie`, `host`, hop-by-hop
+/// headers, and a forged `x-forwarded-for`.
 const TO_UPSTREAM: [HeaderName; 5] =
     [ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH];
 
-/// The response headers that go to the browser. `set-cookie` and `location` do not.
-const TO_BROWSER: [HeaderName; 5] =
-    [CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER];
+/// The response headers that the browser gets. All others stay behind, `set-cookie` among them.
+const TO_BROWSER: [HeaderName; 6] =
+    [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER];
 
 /// The time for the head of an answer. It includes the wait for a refresh.
 const CALL_TIMEOUT: Duration = Duration::from_secs(30);
@@ -131,8 +131,35 @@ impl SelectKey for KnownSession {
 #[cfg(test)]
 mod tests {
     use http::{Request, header};
+    use tokio::net::TcpListener;
+    use tower::timeout::error::Elapsed;
+    use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
 
     use super::*;
+
+    /// Sends a call of a user to this upstream, through the stack.
+    async fn call(upstream: &str) -> Result<Response, BoxError> {
+        let refused = |_: RefreshContext| async { Err(RefreshError::terminal("no refresh")) };
+        let sessions = Sessions::new(Session::builder(refresher_fn(refused)).template());
+        let key = SessionKey::random();
+        sessions.login(&key, Token::bearer("at-1")?).await?;
+        let cookie = format!("bff-session={}", key.as_str());
+        let cookies = Cookies::new(&"http://127.0.0.1:1".parse()?);
+        let request = Request::get("/api/user").header(header::COOKIE, cookie).body(Body::empty());
+        stack(upstream, sessions, cookies)?.oneshot(request?).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_hangs_or_is_gone_fails_the_call() -> Result<(), BoxError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let upstream = format!("http://{}", listener.local_addr()?);
+        let hung = call(&upstream).await.expect_err("there is no answer");
+        assert!(hung.is::<Elapsed>(), "{hung:?}");
+        drop(listener);
+        let gone = call(&upstream).await.expect_err("there is no listener");
+        assert!(!gone.is::<Error>(), "{gone:?}");
+        Ok(())
+    }
 
     #[test]
     fn a_forwarded_request_has_the_listed_headers_and_the_address_of_the_upstream() {
