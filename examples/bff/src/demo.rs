@@ -26,7 +26,7 @@ pub struct DemoOptions {
     pub public_url: Option<Url>,
 }
 
-/// The back-end, the auth server and the upstream on loopback. Dropping it ends all three.
+/// The back-end, the auth server and the upstream on loopback. Dropping it closes their ports.
 #[derive(Debug)]
 pub struct Demo {
     address: String,
@@ -76,7 +76,10 @@ impl Demo {
             redirect_uri: client.redirect_uri.clone(),
         };
         let pages = public.origin().ascii_serialization();
+        let auth_hosts =
+            ["localhost", "127.0.0.1"].map(|host| format!("{host}:{auth_port}")).into();
         let settings = BackendSettings {
+            hosts: vec![public.authority().to_owned(), format!("127.0.0.1:{port}")],
             public,
             provider,
             upstream: format!("http://127.0.0.1:{upstream_port}"),
@@ -86,7 +89,7 @@ impl Demo {
 
         let mut servers = JoinSet::new();
         serve(&mut servers, upstream, upstream::router(grants.clone()));
-        serve(&mut servers, auth, auth_server::router(client, grants, &pages)?);
+        serve(&mut servers, auth, auth_server::router(client, grants, auth_hosts, &pages)?);
         serve(&mut servers, backend, backend::router(&settings)?);
         Ok(Self { address, auth_address, servers })
     }

@@ -18,7 +18,7 @@ use crate::{
         sessions::sessions,
         status::{self, StatusBoard},
     },
-    headers,
+    headers, hosts,
 };
 
 /// The parts of the back-end that its handlers share.
@@ -36,6 +36,8 @@ pub(super) struct Backend {
 pub(crate) struct BackendSettings {
     /// The address that browsers use.
     pub(crate) public: Url,
+    /// The hosts of requests: that of the address, and the one that a proxy in front uses.
+    pub(crate) hosts: Vec<String>,
     pub(crate) provider: ProviderSettings,
     /// The origin of the upstream.
     pub(crate) upstream: String,
@@ -70,8 +72,9 @@ pub(crate) fn router(settings: &BackendSettings) -> Result<Router, BoxError> {
         .route("/style.css", get(pages::style))
         .route("/status", get(status::page))
         .route("/status.json", get(status::json))
-        .layer(CsrfLayer::new())
+        .layer(CsrfLayer::new().add_trusted_origin(settings.public.origin().ascii_serialization())?)
         .with_state(backend);
+    let routes = hosts::only(routes, settings.hosts.clone());
     let forms_lead_to: Url = settings.provider.authorization.parse()?;
     Ok(headers::secure(routes, &forms_lead_to.origin().ascii_serialization())?)
 }
