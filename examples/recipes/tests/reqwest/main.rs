@@ -12,6 +12,7 @@ mod policies;
 mod redirects;
 mod responses;
 mod server;
+mod settings;
 mod times;
 mod urls;
 mod way;

@@ -3,6 +3,7 @@
 use std::{
     collections::HashMap,
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -18,7 +19,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// `unpacked`, compressed by gzip.
 const PACKED: [u8; 28] = [
@@ -51,7 +55,7 @@ struct State {
     redirects: HashMap<String, (u16, HeaderValue)>,
 }
 
-type AnyBody = BoxBody<Bytes, Infallible>;
+type AnyBody = BoxBody<Bytes, io::Error>;
 
 // === impl Server ===
 
@@ -73,7 +77,8 @@ impl Server {
                 });
                 tokio::spawn(async move {
                     let builder = auto::Builder::new(TokioExecutor::new());
-                    builder.serve_connection(TokioIo::new(stream), service).await.map_err(drop)
+                    let stream = TokioIo::new(stream);
+                    builder.serve_connection_with_upgrades(stream, service).await.map_err(drop)
                 });
             }
         });
@@ -113,7 +118,8 @@ impl Server {
         self.state.lock().unwrap().seen.iter().map(|seen| bearer(&seen.headers).into()).collect()
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<AnyBody> {
+    async fn respond(&self, mut request: Request<Incoming>) -> Response<AnyBody> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return status(400) };
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -172,7 +178,33 @@ impl Server {
             }
             // The first request is turned away.
             "/busy-once" if self.accepted().len() == 1 => status(503),
+            // A chunk, and then the connection closes.
+            "/broken-body" => {
+                let chunks = stream::unfold(true, |is_first| async move {
+                    if is_first {
+                        return Some((Ok(Frame::data(Bytes::from_static(b"first"))), false));
+                    }
+                    // The server sends what it has while a body is pending.
+                    tokio::task::yield_now().await;
+                    Some((Err(io::Error::other("the server stops")), false))
+                });
+                Response::new(BodyExt::boxed(StreamBody::new(chunks)))
+            }
             "/404" => status(404),
+            // Echoes what the client sends.
+            "/upgrade" => {
+                tokio::spawn(async move {
+                    let mut stream = TokioIo::new(upgrade.await.unwrap());
+                    let mut line = [0; 5];
+                    stream.read_exact(&mut line).await.unwrap();
+                    stream.write_all(&line).await.unwrap();
+                });
+                let mut response = status(101);
+                let protocol = HeaderValue::from_static("echo");
+                response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+                response.headers_mut().insert("upgrade", protocol);
+                response
+            }
             _ => whole(seen.body),
         }
     }
@@ -183,7 +215,7 @@ fn bearer(headers: &HeaderMap) -> &str {
 }
 
 fn whole(body: Bytes) -> Response<AnyBody> {
-    Response::new(Full::new(body).boxed())
+    Response::new(Full::new(body).map_err(|never| match never {}).boxed())
 }
 
 fn status(code: u16) -> Response<AnyBody> {

@@ -59,6 +59,23 @@ pub(crate) const WAYS_WITH_HOPS: [Way; 4] = [
     Way::Middleware(Token0::Expired),
 ];
 
+/// The settings for HTTP/1 and HTTP/2.
+pub(crate) const VERSIONS: [fn(ClientBuilder) -> ClientBuilder; 2] = [http_1, http_2];
+
+fn http_1(builder: ClientBuilder) -> ClientBuilder {
+    builder
+}
+
+fn http_2(builder: ClientBuilder) -> ClientBuilder {
+    builder.http2_prior_knowledge()
+}
+
+/// Every way in both versions.
+pub(crate) fn ways_and_versions() -> impl Iterator<Item = (Way, fn(ClientBuilder) -> ClientBuilder)>
+{
+    WAYS.into_iter().flat_map(|way| VERSIONS.map(|version| (way, version)))
+}
+
 /// The token that servers accept.
 pub(crate) const GOOD: &str = "at-2";
 

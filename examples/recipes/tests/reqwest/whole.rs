@@ -12,7 +12,7 @@ use tower_refresh::extension::{Anonymous, NoRefresh, NoReplay};
 use crate::{
     in_time,
     server::{Seen, Server},
-    way::{GOOD, Token0, WAYS, Way},
+    way::{GOOD, Token0, VERSIONS, WAYS, Way},
 };
 
 /// The kinds of requests that the layer tells apart.
@@ -74,16 +74,6 @@ impl Route {
         }
     }
 }
-
-fn http_1(builder: ClientBuilder) -> ClientBuilder {
-    builder
-}
-
-fn http_2(builder: ClientBuilder) -> ClientBuilder {
-    builder.http2_prior_knowledge()
-}
-
-const VERSIONS: [fn(ClientBuilder) -> ClientBuilder; 2] = [http_1, http_2];
 
 /// Checks that each way sends the same as the bare client, where the first token is accepted.
 async fn expect_same(
@@ -189,7 +179,7 @@ async fn a_whole_body_is_not_copied() {
                     let server = Server::accepting(route.good()).await;
                     let addresses = Arc::new(Addresses::default());
                     let servers = route.servers(&server);
-                    let sender = way.above(&servers, http_1, vec![addresses.clone()]);
+                    let sender = way.above(&servers, |builder| builder, vec![addresses.clone()]);
                     let body = Bytes::from(vec![7; *length]);
                     let post = sender.http.post(server.url("/echo")).body(body.clone());
                     sender.send_unchanged(route.mark(post, way)).await.unwrap();
@@ -209,7 +199,7 @@ async fn a_stream_stays_a_stream() {
         for route in ROUTES {
             for way in WAYS.into_iter().filter(|way| !way.is_expired()) {
                 let server = Server::accepting(route.good()).await;
-                let sender = way.with(&route.servers(&server), http_1);
+                let sender = way.with(&route.servers(&server), |builder| builder);
                 let chunks = ["one ", "two"].map(Ok::<_, std::io::Error>);
                 let body = Body::wrap_stream(stream::iter(chunks));
                 let post = sender.http.post(server.url("/echo")).body(body);
