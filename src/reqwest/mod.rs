@@ -140,9 +140,10 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! # Versions
 //!
 //! This module is for reqwest 0.13. An application on reqwest 0.12 writes a service of its own that
-//! makes a `reqwest::Request` of the `http::Request` by `TryFrom`, with the body from
-//! [`ReplayBody::try_into_bytes`](crate::ReplayBody::try_into_bytes), and inserts a
-//! [`TargetUri`](crate::extension::TargetUri) into the response of a redirect.
+//! makes a `reqwest::Request` of the `http::Request` by `TryFrom`, over a client with
+//! `redirect::Policy::none()`. The body comes from
+//! [`ReplayBody::try_into_bytes`](crate::ReplayBody::try_into_bytes), or else from
+//! [`ReplayBody::try_into_inner`](crate::ReplayBody::try_into_inner).
 
 mod attempt;
 mod body;

@@ -16,7 +16,7 @@ fn each_block_of_the_page_is_in_a_file_of_this_package() {
         .map(|file| fs::read_to_string(file.unwrap().path()).unwrap())
         .collect();
     let blocks: Vec<_> = PAGE.split("```rust,ignore\n").skip(1).collect();
-    assert_eq!(blocks.len(), 7);
+    assert_eq!(blocks.len(), 8);
     for block in blocks {
         let (block, _) = block.split_once("```").unwrap();
         assert!(files.iter().any(|file| file.contains(block)), "no file has this:\n{block}");
@@ -25,12 +25,43 @@ fn each_block_of_the_page_is_in_a_file_of_this_package() {
 
 #[test]
 fn a_quickstart_has_at_most_15_lines() {
-    let quickstarts: Vec<_> = PAGE.split("```rust,ignore\n").skip(1).take(3).collect();
+    let quickstarts: Vec<_> = PAGE.split("```rust,ignore\n").skip(1).take(4).collect();
     for quickstart in quickstarts {
         let (quickstart, _) = quickstart.split_once("```").unwrap();
         let lines = quickstart.lines().filter(|line| !line.is_empty()).count();
         assert!(lines <= 15, "{lines} lines:\n{quickstart}");
     }
+}
+
+#[test]
+fn the_lines_before_a_quickstart_add_the_crates_and_features_that_it_uses() {
+    let parts: Vec<_> = PAGE.split("```").map(str::trim).collect();
+    let mut checked = 0;
+    for pair in parts.windows(3).filter(|pair| pair[0].starts_with("text\ncargo add")) {
+        let (lines, code) = (pair[0].trim_start_matches("text\n"), pair[2]);
+        let (mut crates, mut features) = (Vec::new(), Vec::new());
+        for line in lines.lines() {
+            let line = line.strip_prefix("cargo add ").unwrap();
+            let (names, added) = line.split_once(" --features ").unwrap_or((line, ""));
+            crates.extend(names.split(' ').map(|name| name.replace('-', "_")));
+            if names == "tower-refresh" {
+                features.extend(added.split(',').map(|name| name.replace('-', "_")));
+            }
+        }
+        for name in ["reqwest", "reqwest_middleware", "tokio", "tower", "tower_refresh"] {
+            let is_used = [format!(" {name}::"), format!("[{name}::"), format!("({name}::")]
+                .iter()
+                .any(|path| code.contains(path));
+            assert_eq!(crates.iter().any(|added| added == name), is_used, "{name} in:\n{code}");
+        }
+        assert!(features.contains(&"oauth2".to_owned()) && code.contains("oauth2::"));
+        assert_eq!(
+            features.contains(&"reqwest_middleware".to_owned()),
+            code.contains("Middleware")
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 2);
 }
 
 #[test]
