@@ -3,12 +3,13 @@
 //! Instruction counts have little noise, unlike times. valgrind's callgrind runs this program and
 //! counts its instructions. The subjects are the service alone, tower's `Retry` with a policy that
 //! clones the request over `AddAuthorization`, and the layer, as in the bench `overhead`, without
-//! and with an observer. Each runs with two numbers of requests, so that one-time work cancels out.
-//! The share of a subject is its count less that of the service alone. All counts include making
-//! and dropping the request.
+//! and with an observer, and for requests that bring their session. Each runs with two numbers of
+//! requests, so that one-time work cancels out. The share of a subject is its count less that of
+//! the service alone. All counts include making and dropping the request.
 //!
-//! The bench fails if the layer's share exceeds its bound in [`ROWS`], or if an observer of the
-//! session changes the count. Without valgrind it prints a note and counts nothing.
+//! The bench fails if the layer's share exceeds its bound in [`ROWS`], if an observer of the
+//! session changes the count, or if a request that brings its session takes more than
+//! [`OWN_SESSION`] allows. Without valgrind it prints a note and counts nothing.
 
 mod support;
 
@@ -28,10 +29,10 @@ use support::{
     poll::run,
     race::Effort,
     request::{Head, full, token},
-    stack::{observed, refresh, retry},
+    stack::{observed, per_request, refresh, retry, session},
     upstream::{Noop, Reply},
 };
-use tower::Service;
+use tower::{Service, ServiceExt};
 
 /// The page with the tables of all benches of this package.
 const PAGE: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/benches/README.md");
@@ -60,6 +61,11 @@ const FEW: u64 = 100;
 /// the same number of instructions but for this.
 const NOISE: f64 = 0.01;
 
+/// The bound on the layer's share for a request that brings its session, relative to the share for
+/// one of a fixed session. The share leaves out what `http` takes to put the session into the
+/// request's extensions and to drop it there.
+const OWN_SESSION: f64 = 1.3;
+
 /// The option that makes this program only send requests. Its arguments are the subject, the number
 /// of headers, the bytes of the body, and the number of requests.
 const SEND: &str = "--send";
@@ -82,6 +88,10 @@ enum Subject {
     Layer,
     /// The layer, with an observer of its session.
     Observed,
+    /// The service alone, with requests that bring a session.
+    BareWithSession,
+    /// The layer, for requests that bring their session.
+    PerRequest,
 }
 
 /// valgrind is not installed.
@@ -115,7 +125,8 @@ fn compare() -> ExitCode {
     );
     println!("AddAuthorization (callgrind; {} requests of each)", MANY - FEW);
     println!();
-    let columns = ["request", "bare", "`Retry` + it", "layer", "observed", "ratio", "bound"];
+    let columns =
+        ["request", "bare", "`Retry` + it", "layer", "observed", "ratio", "bound", "own session"];
     let mut table = Table::new("instructions", &columns);
     let mut is_kept = true;
     for row in &ROWS {
@@ -140,16 +151,20 @@ impl Row {
     /// The row of the table, and whether its ratio keeps to the bound.
     fn measure(&self) -> Result<(Vec<String>, bool), ValgrindMissing> {
         let Self { request, bound } = *self;
-        let [bare, retry, layer, observed] = Subject::ALL.map(|subject| subject.count(request));
+        let counts = Subject::ALL.map(|subject| subject.count(request));
+        let [bare, retry, layer, observed, bare_with_session, per_request] = counts;
         let (bare, retry, layer, observed) = (bare?, retry?, layer?, observed?);
         let ratio = (layer - bare) / (retry - bare);
+        let own_session = (per_request? - bare_with_session?) / (layer - bare);
         let request = match request {
             RequestShape { headers, body: 0 } => format!("headers {headers}"),
             RequestShape { headers, body } => format!("headers {headers}, body {body} B"),
         };
-        let is_kept = ratio <= bound && (observed - layer).abs() <= layer * NOISE;
+        let is_kept = ratio <= bound
+            && (observed - layer).abs() <= layer * NOISE
+            && own_session <= OWN_SESSION;
         let counts = [bare, retry, layer, observed].map(|count| format!("{count:.0}"));
-        let ratios = [ratio, bound].map(|ratio| format!("{ratio:.3}"));
+        let ratios = [ratio, bound, own_session].map(|ratio| format!("{ratio:.3}"));
         Ok(([request].into_iter().chain(counts).chain(ratios).collect(), is_kept))
     }
 }
@@ -157,7 +172,14 @@ impl Row {
 // === impl Subject ===
 
 impl Subject {
-    const ALL: [Self; 4] = [Self::Bare, Self::RetryAuthorized, Self::Layer, Self::Observed];
+    const ALL: [Self; 6] = [
+        Self::Bare,
+        Self::RetryAuthorized,
+        Self::Layer,
+        Self::Observed,
+        Self::BareWithSession,
+        Self::PerRequest,
+    ];
 
     fn named(name: &str) -> Self {
         let is_named = |subject: &Self| format!("{subject:?}") == name;
@@ -170,6 +192,10 @@ impl Subject {
             Self::RetryAuthorized => request.send(retry(Noop), count),
             Self::Layer => request.send(refresh(Noop, token()), count),
             Self::Observed => request.send(observed(Noop, token()), count),
+            Self::BareWithSession => request.send(Noop.map_request(with_session()), count),
+            Self::PerRequest => {
+                request.send(per_request(Noop).map_request(with_session()), count);
+            }
         }
     }
 
@@ -204,6 +230,15 @@ impl Subject {
             Some(collected) if output.status.success() => Ok(collected),
             _ => panic!("no count of instructions in the output of valgrind: {log}"),
         }
+    }
+}
+
+/// Puts a session into the extensions of each request.
+fn with_session<B>() -> impl FnMut(Request<B>) -> Request<B> + Clone {
+    let session = session(token()).build();
+    move |mut request| {
+        request.extensions_mut().insert(session.clone());
+        request
     }
 }
 

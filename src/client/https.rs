@@ -10,7 +10,7 @@ use std::{
 use http::{Request, Response, Uri};
 use http_body::Body;
 use hyper::body::Incoming;
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder, builderstates::WantsProtocols3};
 use hyper_util::{
     client::legacy::{self, Client, connect::HttpConnector},
     rt::TokioExecutor,
@@ -109,11 +109,7 @@ impl Https {
         B: Body + Send,
         B::Data: Send,
     {
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls())
-            .https_or_http()
-            .enable_all_versions()
-            .build();
+        let connector = self.connector().build();
         let client = Client::builder(TokioExecutor::new()).build(connector);
         HttpsClient { client: Inner::Tcp(client) }
     }
@@ -149,22 +145,19 @@ impl Https {
         C::Error: Into<BoxError>,
         C::Future: Send,
     {
-        let connector = HttpsConnectorBuilder::new()
-            .with_tls_config(self.tls())
-            .https_or_http()
-            .enable_all_versions()
-            .wrap_connector(GivenConnector::new(connector));
+        let connector = self.connector().wrap_connector(GivenConnector::new(connector));
         let client = Client::builder(TokioExecutor::new()).build(connector);
         HttpsClient { client: Inner::Given(client) }
     }
 
-    fn tls(self) -> ClientConfig {
+    fn connector(self) -> HttpsConnectorBuilder<WantsProtocols3> {
         // Not the default provider of the process, which may be another one or missing.
-        ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
+        let tls = ClientConfig::builder_with_provider(Arc::new(ring::default_provider()))
             .with_safe_default_protocol_versions()
             .expect("ring supports the default protocol versions")
             .with_root_certificates(self.roots)
-            .with_no_client_auth()
+            .with_no_client_auth();
+        HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_all_versions()
     }
 }
 

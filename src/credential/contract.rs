@@ -15,7 +15,9 @@ use crate::head::ResponseHead;
 /// makes to the session takes effect from the next request on.
 ///
 /// A credential may be logged by accident. Give it a `Debug` that shows no secret, like that of
-/// [`Token`](crate::Token), or none at all.
+/// [`Token`](crate::Token), or none at all. Mark its header values as
+/// [sensitive](http::HeaderValue::set_sensitive): that keeps them out of the `Debug` of a request
+/// and out of the HPACK table of an HTTP/2 connection.
 ///
 /// # Examples
 ///
@@ -36,8 +38,10 @@ use crate::head::ResponseHead;
 ///     }
 /// }
 ///
+/// let mut cookie = HeaderValue::from_static("sid=31d4d96e");
+/// cookie.set_sensitive(true);
 /// let (mut request, ()) = Request::new(()).into_parts();
-/// SessionCookie(HeaderValue::from_static("sid=31d4d96e")).apply(&mut request);
+/// SessionCookie(cookie).apply(&mut request);
 /// assert!(SessionCookie::is_present(&request));
 /// ```
 #[diagnostic::on_unimplemented(
@@ -111,8 +115,9 @@ pub trait Credential: Send + Sync + 'static {
     ///     }
     /// }
     ///
-    /// let key = ApiKey(HeaderValue::from_static("31d4d96e"));
-    /// assert_eq!(key.unshared().unwrap().0, key.0);
+    /// let mut key = HeaderValue::from_static("31d4d96e");
+    /// key.set_sensitive(true);
+    /// assert_eq!(ApiKey(key.clone()).unshared().unwrap().0, key);
     /// ```
     ///
     /// Default: `None`, and all clones of the service use this credential.

@@ -51,6 +51,12 @@ pub struct Anonymous;
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NoReplay;
 
+/// Marks a request that the layer let pass because it has a credential of the caller. The layer
+/// inserts it, for an adapter that follows redirects above the layer: a hop to another origin loses
+/// that credential, and must not get the session's in its place.
+#[derive(Clone, Copy)]
+pub(crate) struct OwnCredential;
+
 /// The observers of a registry that found no session for a request. Its layer inserts them, so that
 /// a layer below can report that the request fails.
 #[derive(Clone)]

@@ -15,7 +15,7 @@ use crate::{
     middleware::{
         binding::Binding,
         detour::{CallContext, Detour},
-        extension::NoReplay,
+        extension::{NoReplay, OwnCredential},
         future::{FirstAttempt, ResponseFuture},
         outgoing::ReplayCopy,
         snapshot::Snapshot,
@@ -148,6 +148,19 @@ impl<S: Clone> Instance<S> {
             self.release_readiness();
             ResponseFuture::readying_untouched(self.inner.clone(), request)
         }
+    }
+
+    /// Sends a request that passes because it has a credential of the caller.
+    pub(super) fn pass_with_own_credential<C, B, ResBody>(
+        &mut self,
+        mut head: Parts,
+        body: B,
+    ) -> ResponseFuture<S, C, B, ResBody>
+    where
+        S: Service<Request<ReplayBody<B>>>,
+    {
+        head.extensions.insert(OwnCredential);
+        self.pass(head, body)
     }
 
     /// Fails a request of this login without sending it.

@@ -126,8 +126,8 @@ where
         // Removed in any case: an inner service could send requests of its own with it.
         let Some(session) = head.extensions.remove::<Session<C>>() else {
             let unclaimed = head.extensions.remove::<Unclaimed>();
-            let passes = self.sessions.pass_without_session
-                || matches!(self.policy.route::<C>(&head), Route::Pass);
+            let passes =
+                self.sessions.pass_without_session || self.policy.route::<C>(&head).passes();
             if passes {
                 return self.instance.pass(head, body);
             }
@@ -145,6 +145,9 @@ where
         match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => return self.instance.pass(head, body),
+            Route::PassWithOwnCredential => {
+                return self.instance.pass_with_own_credential(head, body);
+            }
             Route::Refuse(error) => {
                 let login = binding.session.snapshot().login();
                 return self.instance.refuse(&binding, login, error);

@@ -61,6 +61,8 @@ pub(super) enum Route {
     Carry,
     /// The request and its response pass untouched.
     Pass,
+    /// The request passes, because it has a credential of the caller.
+    PassWithOwnCredential,
     /// The request is not sent.
     Refuse(Error),
 }
@@ -83,11 +85,11 @@ impl Policy {
     pub(super) fn route<C: Credential>(&self, request: &Parts) -> Route {
         // A server sends a TRACE back as it arrived, so that a client must not put a credential on
         // it (RFC 9110 §9.3.8).
-        if request.method == Method::TRACE
-            || request.extensions.get::<Anonymous>().is_some()
-            || (!self.overwrite && C::is_present(request))
-        {
+        if request.method == Method::TRACE || request.extensions.get::<Anonymous>().is_some() {
             return Route::Pass;
+        }
+        if !self.overwrite && C::is_present(request) {
+            return Route::PassWithOwnCredential;
         }
         match self.origins.destination(request) {
             Destination::Allowed => Route::Carry,
@@ -106,5 +108,13 @@ impl fmt::Debug for Policy {
             .field("overwrite", &self.overwrite)
             .field("expose_stamp", &self.expose_stamp)
             .finish_non_exhaustive()
+    }
+}
+
+// === impl Route ===
+
+impl Route {
+    pub(super) fn passes(&self) -> bool {
+        matches!(self, Self::Pass | Self::PassWithOwnCredential)
     }
 }

@@ -224,6 +224,7 @@ where
         match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => return instance.pass(head, body),
+            Route::PassWithOwnCredential => return instance.pass_with_own_credential(head, body),
             Route::Refuse(error) => return instance.refuse(binding, state.login(), error),
         }
         if let Phase::LoggedOut(reason) = state.phase() {

@@ -201,6 +201,42 @@ impl<B: Body> ReplayBody<B> {
             state => Err(Self(state)),
         }
     }
+
+    /// The caller's body, if the layer does not read it. Otherwise the body as it was.
+    ///
+    /// The layer does not read the body of a request that passes untouched or is marked
+    /// [`NoReplay`](crate::extension::NoReplay), nor one whose size hint exceeds the
+    /// [replay limit](crate::RefreshLayer::replay_limit). A client that can send bodies of the
+    /// caller's type again, such as reqwest, is best given that body:
+    ///
+    /// ```
+    /// use bytes::Bytes;
+    /// use http_body_util::{BodyExt, Either, Full, combinators::UnsyncBoxBody};
+    /// use tower_refresh::{BoxError, ReplayBody};
+    ///
+    /// type ClientBody = Either<Full<Bytes>, UnsyncBoxBody<Bytes, BoxError>>;
+    ///
+    /// fn client_body(body: ReplayBody<Full<Bytes>>) -> ClientBody {
+    ///     match body.try_into_bytes().map(Full::new).or_else(ReplayBody::try_into_inner) {
+    ///         Ok(whole) => Either::Left(whole),
+    ///         Err(streaming) => Either::Right(streaming.boxed_unsync()),
+    ///     }
+    /// }
+    /// ```
+    ///
+    /// # Errors
+    ///
+    /// The body itself, if the layer has read some of it, or all of it was sent or has failed.
+    pub fn try_into_inner(self) -> Result<B, Self> {
+        match self.0 {
+            BodyState::Passthrough(passthrough)
+                if matches!(passthrough.progress, Progress::Open) =>
+            {
+                Ok(passthrough.body)
+            }
+            state => Err(Self(state)),
+        }
+    }
 }
 
 impl<B> Body for ReplayBody<B>

@@ -1,4 +1,5 @@
 use std::{
+    any::Any,
     pin::Pin,
     sync::{Mutex, PoisonError},
     task::{Context, Poll},
@@ -17,18 +18,35 @@ struct SyncBody<B>(Mutex<B>);
 ///
 /// A body that is there whole is handed over as bytes, without a copy, so that reqwest and layers
 /// below can send it again. A body whose length the caller did not state stays a stream: its bytes
-/// would get a `content-length` that the caller's request would not have.
+/// would get a `content-length` that the caller's request would not have. A body of reqwest that
+/// the layer leaves as it is, since the request passes or is not replayed, is handed over itself.
 pub(super) fn replayed<B>(body: ReplayBody<B>) -> reqwest::Body
 where
     B: Body + Unpin + Send + 'static,
     B::Error: Into<BoxError>,
 {
-    if body.size_hint().exact().is_none() {
-        return streamed(body);
-    }
-    match body.try_into_bytes() {
-        Ok(bytes) => bytes.into(),
+    let body = match body.size_hint().exact() {
+        Some(_) => body.try_into_bytes(),
+        None => Err(body),
+    };
+    let body = match body {
+        Ok(bytes) => return bytes.into(),
+        Err(body) => body,
+    };
+    match body.try_into_inner().map(own_body) {
+        Ok(Ok(body)) => body,
+        Ok(Err(body)) => streamed(ReplayBody::passthrough(body)),
         Err(body) => streamed(body),
+    }
+}
+
+/// The body itself, if its type is that of reqwest.
+fn own_body<B: 'static>(body: B) -> Result<reqwest::Body, B> {
+    let mut body = Some(body);
+    let own = (&mut body as &mut dyn Any).downcast_mut::<Option<reqwest::Body>>();
+    match own.and_then(Option::take) {
+        Some(own) => Ok(own),
+        None => Err(body.expect("a body of another type was not taken")),
     }
 }
 

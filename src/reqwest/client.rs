@@ -6,7 +6,7 @@ use std::{
 
 use http_body::Body;
 use pin_project_lite::pin_project;
-use reqwest::{Client, ClientBuilder, Url, redirect};
+use reqwest::{Client, ClientBuilder, Request, redirect};
 use tower_service::Service;
 
 use crate::{
@@ -14,9 +14,9 @@ use crate::{
     exchange::RequestBody,
     replay::ReplayBody,
     reqwest::{
+        attempt::Attempt,
         body::{replayed, streamed},
-        convert::{from_reqwest, to_reqwest},
-        redirect::{MAX_REDIRECTS, RedirectLimit},
+        redirect::{MAX_REDIRECTS, Redirects, has_exposed},
     },
 };
 
@@ -27,7 +27,7 @@ use crate::{
 #[derive(Clone, Debug)]
 pub struct ClientService {
     client: Client,
-    redirects: Option<RedirectLimit>,
+    redirects: Redirects,
 }
 
 pin_project! {
@@ -36,18 +36,17 @@ pin_project! {
     pub struct ResponseFuture {
         #[pin]
         state: SendState,
-        redirects: Option<RedirectLimit>,
     }
 }
 
 /// The future of a request to a [`reqwest::Client`].
-type Pending = <Client as Service<reqwest::Request>>::Future;
+type Pending = <Client as Service<Request>>::Future;
 
 pin_project! {
     #[project = SendStateProj]
     enum SendState {
-        Sending { #[pin] response: Pending, url: Url },
-        Failed { error: Option<reqwest::Error> },
+        Sending { #[pin] response: Pending, attempt: Option<Attempt> },
+        Failed { error: Option<BoxError> },
     }
 }
 
@@ -66,21 +65,30 @@ impl ClientService {
     /// [`SendThrough`]: crate::reqwest::SendThrough
     pub fn new(builder: ClientBuilder) -> reqwest::Result<Self> {
         let client = builder.redirect(redirect::Policy::none()).build()?;
-        Ok(Self { client, redirects: Some(RedirectLimit(MAX_REDIRECTS)) })
+        Ok(Self { client, redirects: Redirects::Above(MAX_REDIRECTS) })
     }
 
-    /// Takes a client whose own redirect policy stays in force, *below* the layer.
+    /// Takes a client that may follow redirects itself, by a policy of its own, *below* the layer.
     ///
-    /// Such a client removes the `Authorization` header at a hop to another host or port, also if
-    /// the layer's origins list that host. A 401 of an origin that the layer does not list passes.
-    /// A 401 of one that it does list counts as a rejection and costs one refresh, even if the
-    /// client has removed the credential on the way. A token endpoint must not get such a client.
+    /// Prefer [`new`](Self::new). If a client follows redirects, the layer's origins apply to the
+    /// first hop alone, and reqwest decides what goes along to the next one:
     ///
-    /// reqwest removes no other header than `Authorization`, cookies and `Proxy-Authorization`. A
-    /// credential that is sent in another one, such as `X-Api-Key`, goes along to *every* host that
-    /// the upstream redirects to: use [`new`](Self::new) for it.
+    /// - reqwest removes `Authorization` and cookies at a redirect to another origin, also if the
+    ///   layer lists that origin. At a second redirect within the other origin it sends them again,
+    ///   so that the credential may reach an origin that the layer does not list.
+    /// - reqwest removes no other header. A request with another header that is
+    ///   [sensitive](http::HeaderValue::is_sensitive) fails with a [`SendError`] and is not sent. A
+    ///   credential of your own marks its header as sensitive.
+    /// - A 401 of an origin that the layer does not list passes. A 401 of an origin that it does
+    ///   list counts as a rejection and costs one refresh, also if reqwest has removed the
+    ///   credential on the way.
+    ///
+    /// A token endpoint does not send through such a client, because a redirect would take the
+    /// secrets in the body along. Each request to it fails with a [`SendError`].
+    ///
+    /// [`SendError`]: crate::reqwest::SendError
     pub fn from_client(client: Client) -> Self {
-        Self { client, redirects: None }
+        Self { client, redirects: Redirects::Below }
     }
 
     /// Limits the redirects that are followed for one request. Default: 10, as in reqwest. With 0,
@@ -89,7 +97,9 @@ impl ClientService {
     /// The limit has no effect on [`from_client`](Self::from_client).
     #[must_use]
     pub fn max_redirects(mut self, limit: usize) -> Self {
-        self.redirects = self.redirects.map(|_| RedirectLimit(limit));
+        if let Redirects::Above(max) = &mut self.redirects {
+            *max = limit;
+        }
         self
     }
 
@@ -101,16 +111,23 @@ impl ClientService {
         &self.client
     }
 
-    fn send(&mut self, request: http::Request<reqwest::Body>) -> ResponseFuture {
-        let state = match to_reqwest(request) {
-            Ok(request) => {
-                let url = request.url().clone();
-                SendState::Sending { response: self.client.call(request), url }
+    fn send(
+        &mut self,
+        request: http::Request<reqwest::Body>,
+        is_exposed: impl FnOnce(&Request) -> bool,
+    ) -> ResponseFuture {
+        let state = match Attempt::start(request, self.redirects, is_exposed) {
+            Ok((request, attempt)) => {
+                SendState::Sending { response: self.client.call(request), attempt: Some(attempt) }
             }
             Err(error) => SendState::Failed { error: Some(error) },
         };
-        ResponseFuture { state, redirects: self.redirects }
+        ResponseFuture { state }
     }
+}
+
+fn has_exposed_header(request: &Request) -> bool {
+    has_exposed(request.headers(), |_, value| value.is_sensitive())
 }
 
 impl<B> Service<http::Request<ReplayBody<B>>> for ClientService
@@ -119,62 +136,60 @@ where
     B::Error: Into<BoxError>,
 {
     type Response = http::Response<reqwest::Body>;
-    type Error = reqwest::Error;
+    type Error = BoxError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<reqwest::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<B>>) -> ResponseFuture {
-        self.send(request.map(replayed))
+        self.send(request.map(replayed), has_exposed_header)
     }
 }
 
-/// For a token endpoint, which follows no redirect.
+/// For a token endpoint, which follows no redirect and sends through no client that may.
 impl Service<http::Request<RequestBody>> for ClientService {
     type Response = http::Response<reqwest::Body>;
-    type Error = reqwest::Error;
+    type Error = BoxError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<reqwest::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> ResponseFuture {
-        self.send(request.map(streamed))
+        // A redirect would take the secrets in the body along.
+        self.send(request.map(streamed), |_| true)
     }
 }
 
 /// For a stack without a [`RefreshLayer`](crate::RefreshLayer).
 impl Service<http::Request<reqwest::Body>> for ClientService {
     type Response = http::Response<reqwest::Body>;
-    type Error = reqwest::Error;
+    type Error = BoxError;
     type Future = ResponseFuture;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<reqwest::Result<()>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<reqwest::Body>) -> ResponseFuture {
-        self.send(request)
+        self.send(request, has_exposed_header)
     }
 }
 
 // === impl ResponseFuture ===
 
 impl Future for ResponseFuture {
-    type Output = reqwest::Result<http::Response<reqwest::Body>>;
+    type Output = Result<http::Response<reqwest::Body>, BoxError>;
 
     fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Self::Output> {
-        let this = self.project();
-        match this.state.project() {
-            SendStateProj::Sending { response, url } => {
-                let mut response = from_reqwest(ready!(response.poll(cx))?, url);
-                if let Some(limit) = this.redirects {
-                    response.extensions_mut().insert(*limit);
-                }
-                Poll::Ready(Ok(response))
+        match self.project().state.project() {
+            SendStateProj::Sending { response, attempt } => {
+                let response = ready!(response.poll(cx))?;
+                let attempt = attempt.take().expect("polled after its end");
+                Poll::Ready(Ok(attempt.end(response)))
             }
             SendStateProj::Failed { error } => {
                 Poll::Ready(Err(error.take().expect("polled after its end")))

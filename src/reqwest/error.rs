@@ -2,7 +2,7 @@ use std::{error::Error, fmt};
 
 use reqwest::Url;
 
-/// A request failed between its attempts: it ran out of time or was redirected too often.
+/// The adapter has ended a request: before it was sent, or between its attempts.
 ///
 /// An error of an attempt is a [`reqwest::Error`], and an error of the session is an
 /// [`Error`](crate::Error).
@@ -15,6 +15,10 @@ pub struct SendError {
 pub(super) enum SendErrorKind {
     TimedOut,
     TooManyRedirects,
+    /// Redirected to a URL that is not of HTTP.
+    ForeignScheme,
+    /// The client would send the credential along wherever an upstream redirects it to.
+    ExposedCredential,
 }
 
 // === impl SendError ===
@@ -29,12 +33,21 @@ impl SendError {
         self.kind == SendErrorKind::TimedOut
     }
 
-    /// Whether the request was redirected too often.
+    /// Whether the request was redirected too often, or to a URL whose scheme is neither `http` nor
+    /// `https`.
     pub fn is_redirect(&self) -> bool {
-        self.kind == SendErrorKind::TooManyRedirects
+        matches!(self.kind, SendErrorKind::TooManyRedirects | SendErrorKind::ForeignScheme)
     }
 
-    /// The URL of the request, or of the hop that was redirected once too often.
+    /// Whether the request was not sent because its client may follow redirects, and would send the
+    /// header with the credential, or the secrets of a request for a token, to other origins.
+    ///
+    /// [Redirects](crate::reqwest#redirects) says how to send such a credential.
+    pub fn is_exposed_credential(&self) -> bool {
+        self.kind == SendErrorKind::ExposedCredential
+    }
+
+    /// The URL of the request, of the hop that was redirected once too often, or of another scheme.
     pub fn url(&self) -> &Url {
         &self.url
     }
@@ -45,6 +58,10 @@ impl fmt::Display for SendError {
         f.write_str(match self.kind {
             SendErrorKind::TimedOut => "the request timed out",
             SendErrorKind::TooManyRedirects => "the request was redirected too often",
+            SendErrorKind::ForeignScheme => "the request was redirected to a URL that is not HTTP",
+            SendErrorKind::ExposedCredential => {
+                "the client may follow redirects, and would send the credential to other origins"
+            }
         })
     }
 }

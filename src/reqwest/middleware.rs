@@ -4,8 +4,8 @@ use std::{
     task::{Context, Poll},
 };
 
-use http::Extensions;
-use reqwest::{Request, Response};
+use http::{Extensions, HeaderMap, HeaderName, HeaderValue};
+use reqwest::{Request, Response, Url};
 use reqwest_middleware::{Error, Middleware, Next};
 use tower_layer::Layer;
 use tower_service::Service;
@@ -17,10 +17,10 @@ use crate::{
     refresher::BoxFuture,
     replay::ReplayBody,
     reqwest::{
+        attempt::Attempt,
         body::replayed,
-        convert::{from_reqwest, to_reqwest},
         error::SendError,
-        redirect::MAX_REDIRECTS,
+        redirect::{Redirects, has_exposed},
         send::send,
     },
 };
@@ -29,13 +29,11 @@ use crate::{
 ///
 /// See the [module docs](crate::reqwest#reqwest-middleware) for an example.
 ///
-/// Build the client with `redirect::Policy::none()`: the middleware follows redirects itself, up to
-/// [`max_redirects`](Self::max_redirects), and checks the layer's origins at each hop. It also
-/// follows a redirect at which the client's own policy has stopped. With a client that follows
-/// redirects, [the limits of such a client](crate::reqwest::ClientService::from_client) apply.
+/// With [`follow_redirects`](Self::follow_redirects) the middleware checks the layer's origins at
+/// each hop. Otherwise the client follows redirects by its own policy, below the layer.
 pub struct RefreshMiddleware<C = Token> {
     layer: RefreshLayer<C>,
-    redirects: usize,
+    redirects: Redirects,
 }
 
 /// The rest of the middleware chain as an inner service, for one request.
@@ -43,21 +41,45 @@ pub struct RefreshMiddleware<C = Token> {
 struct NextService<'a> {
     next: Next<'a>,
     extensions: Arc<Mutex<Extensions>>,
+    redirects: Redirects,
+    caller: Arc<CallerHead>,
+}
+
+/// The URL and the headers of a request before the layer changes them.
+struct CallerHead {
+    url: Url,
+    headers: HeaderMap,
 }
 
 // === impl RefreshMiddleware ===
 
 impl<C: Credential> RefreshMiddleware<C> {
-    /// Creates a middleware that works like `layer`.
+    /// Creates a middleware that works like `layer`, over a client that may follow redirects.
+    ///
+    /// [`ClientService::from_client`](crate::reqwest::ClientService::from_client) lists what such a
+    /// client gives up. Two rules differ here:
+    ///
+    /// - A credential that is not in `Authorization` or `Cookie` is not sent, whether or not it is
+    ///   sensitive. The request fails with a [`SendError`].
+    /// - The response to a request whose URL a middleware below has rewritten looks like that of a
+    ///   redirect. If the layer does not list the new origin, its 401 starts no refresh.
     pub fn new(layer: RefreshLayer<C>) -> Self {
-        Self { layer, redirects: MAX_REDIRECTS }
+        Self { layer, redirects: Redirects::Below }
     }
 
-    /// Limits the redirects that are followed for one request, if the client follows none itself.
-    /// Default: 10, as in reqwest. With 0, the caller gets the redirect as a response.
+    /// Follows up to `limit` redirects of a request above the layer, whose origins decide at each
+    /// hop whether the request carries the credential. With 0, the caller gets the redirect as a
+    /// response.
+    ///
+    /// The client below must be built with `redirect::Policy::none()`. The middleware cannot check
+    /// that. A client with another policy would follow redirects first, and send the credential
+    /// along in any header.
+    ///
+    /// A middleware below may rewrite URLs. A relative redirect is then relative to the new URL,
+    /// which gets the credential if the layer lists it.
     #[must_use]
-    pub fn max_redirects(mut self, limit: usize) -> Self {
-        self.redirects = limit;
+    pub fn follow_redirects(mut self, limit: usize) -> Self {
+        self.redirects = Redirects::Above(limit);
         self
     }
 }
@@ -71,8 +93,13 @@ impl<C: Credential> Middleware for RefreshMiddleware<C> {
         next: Next<'_>,
     ) -> Result<Response, Error> {
         let shared = Arc::new(Mutex::new(extensions.clone()));
-        let next = NextService { next, extensions: shared.clone() };
-        let result = send(self.layer.layer(next), request, self.redirects).await;
+        let next = NextService {
+            next,
+            extensions: shared.clone(),
+            redirects: self.redirects,
+            caller: Arc::new(CallerHead::of(&request)),
+        };
+        let result = send(self.layer.layer(next), request).await;
         *extensions = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
         result.map_err(to_middleware_error)
     }
@@ -113,24 +140,45 @@ fn to_middleware_error(error: BoxError) -> Error {
 
 impl<'a> Service<http::Request<ReplayBody<reqwest::Body>>> for NextService<'a> {
     type Response = http::Response<reqwest::Body>;
-    type Error = Error;
-    type Future = BoxFuture<'a, Result<Self::Response, Error>>;
+    type Error = BoxError;
+    type Future = BoxFuture<'a, Result<Self::Response, BoxError>>;
 
-    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), Error>> {
+    fn poll_ready(&mut self, _: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         Poll::Ready(Ok(()))
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<reqwest::Body>>) -> Self::Future {
-        let Self { next, extensions } = self.clone();
+        let Self { next, extensions, redirects, caller } = self.clone();
         Box::pin(async move {
-            let request = to_reqwest(request.map(replayed))?;
-            let url = request.url().clone();
+            let request = request.map(replayed);
+            let (request, attempt) =
+                Attempt::start(request, redirects, |request| caller.is_exposed_in(request))?;
             // A copy, because a replay may begin while an attempt still has its extensions.
             let mut copy = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let response = run(next, request, &mut copy).await;
             *extensions.lock().unwrap_or_else(PoisonError::into_inner) = copy;
-            Ok(from_reqwest(response?, &url))
+            Ok(attempt.end(response?))
         })
+    }
+}
+
+// === impl CallerHead ===
+
+impl CallerHead {
+    fn of(request: &Request) -> Self {
+        let mut url = request.url().clone();
+        // No request is sent with a fragment.
+        url.set_fragment(None);
+        Self { url, headers: request.headers().clone() }
+    }
+
+    /// Whether the layer has put something on the request that reqwest sends to other origins: a
+    /// header, or a part of the URL, which a `Referer` would show.
+    fn is_exposed_in(&self, request: &Request) -> bool {
+        let is_new = |name: &HeaderName, value: &HeaderValue| {
+            !self.headers.get_all(name).iter().any(|own| own == value)
+        };
+        *request.url() != self.url || has_exposed(request.headers(), is_new)
     }
 }
 

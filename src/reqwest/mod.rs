@@ -56,14 +56,14 @@ With the feature `reqwest-middleware`, [`RefreshMiddleware`] is the layer as a m
 application sends its requests as before:
 
 ```
-use reqwest::redirect;
+use reqwest::{Client, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use tower_refresh::{Origin, RefreshLayer, Session, reqwest::RefreshMiddleware};
 
 fn client(session: Session) -> reqwest::Result<ClientWithMiddleware> {
+    let http = Client::builder().redirect(Policy::none()).build()?;
     let api = Origin::from_static(\"https://api.example.com\");
-    let http = reqwest::Client::builder().redirect(redirect::Policy::none()).build()?;
-    let refresh = RefreshMiddleware::new(RefreshLayer::new(session, api));
+    let refresh = RefreshMiddleware::new(RefreshLayer::new(session, api)).follow_redirects(10);
     Ok(ClientBuilder::new(http).with(refresh).build())
 }
 ```
@@ -86,9 +86,13 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! change from hop to hop as in reqwest. A body that is a stream cannot be sent to another URL: the
 //! caller gets the redirect.
 //!
-//! [`ClientService::new`] turns off reqwest's own redirects for that purpose, and a
-//! `RefreshMiddleware` needs a client without them. A client that follows redirects itself does so
-//! below the layer: see [`ClientService::from_client`].
+//! A credential that the caller has put on the request is dropped at a redirect to another origin.
+//! The session's does not take its place, there or at a later hop.
+//!
+//! [`ClientService::new`] turns off reqwest's own redirects for that purpose. A `RefreshMiddleware`
+//! cannot: build its client with `redirect::Policy::none()`, and set `follow_redirects`. Without
+//! that setting the client follows redirects by its own policy, *below* the layer.
+//! [`ClientService::from_client`] takes such a client for the adapter, and says what that gives up.
 //!
 //! # Deadlines
 //!
@@ -101,14 +105,17 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! | | adapter | middleware |
 //! |---|---|---|
 //! | `json`, `form`, `query`, `multipart`, uploads, headers, versions | works | works |
+//! | bodies that are there whole: their length, a 307 with a body, retries of the client | works, without a copy | works, without a copy |
 //! | `Response::url`, `remote_addr`, `content_length`, `error_for_status`, `cookies`, downloads, `upgrade` | works | works |
 //! | the URL in errors, `is_timeout`, `is_connect` | works, by a downcast | works |
 //! | cookie stores, compression, proxies, HTTP/2, TLS | works, below the layer | works |
 //! | redirects with and without a body | works | works |
-//! | `ClientBuilder::redirect`, a policy of your own | replaced by [`max_redirects`](ClientService::max_redirects) | the client's, below the layer |
+//! | `ClientBuilder::redirect`, a policy of your own | replaced by [`max_redirects`](ClientService::max_redirects) | works without `follow_redirects`, below the layer |
+//! | a credential in another header than `Authorization` or `Cookie` | works | needs `follow_redirects` |
+//! | middlewares below that rewrite URLs | none there | needs `follow_redirects`, or the new URLs among the origins |
 //! | `ClientBuilder::https_only` | applies to each hop | applies to each hop |
-//! | `ClientBuilder::referer(false)` | lost: redirects send `Referer` | lost, unless the client follows redirects |
-//! | too many redirects | a [`SendError`] in place of a `reqwest::Error` | the same |
+//! | `ClientBuilder::referer(false)` | lost: redirects send `Referer` | lost with `follow_redirects` |
+//! | too many redirects, or one to `ftp:` | a [`SendError`] in place of a `reqwest::Error` | the same with `follow_redirects` |
 //! | a time-out while the request waits for a refresh | a [`SendError`] | the same |
 //!
 //! # Markers
@@ -133,13 +140,14 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! # Versions
 //!
 //! This module is for reqwest 0.13. An application on reqwest 0.12 writes a service of its own that
-//! makes a `reqwest::Request` of the `http::Request` by `TryFrom`, with the body from
-//! [`ReplayBody::try_into_bytes`](crate::ReplayBody::try_into_bytes), and inserts a
-//! [`TargetUri`](crate::extension::TargetUri) into the response of a redirect.
+//! makes a `reqwest::Request` of the `http::Request` by `TryFrom`, over a client with
+//! `redirect::Policy::none()`. The body comes from
+//! [`ReplayBody::try_into_bytes`](crate::ReplayBody::try_into_bytes), or else from
+//! [`ReplayBody::try_into_inner`](crate::ReplayBody::try_into_inner).
 
+mod attempt;
 mod body;
 mod client;
-mod convert;
 mod error;
 #[cfg(feature = "reqwest-middleware")]
 mod middleware;

@@ -1,16 +1,31 @@
 use http::{
-    HeaderMap, HeaderValue, Method, StatusCode,
+    HeaderMap, HeaderName, HeaderValue, Method, StatusCode, Uri,
     header::{
         AUTHORIZATION, CONTENT_ENCODING, CONTENT_LENGTH, CONTENT_TYPE, COOKIE, LOCATION,
         PROXY_AUTHORIZATION, REFERER, TRANSFER_ENCODING, WWW_AUTHENTICATE,
     },
 };
-use reqwest::{Request, Url};
+use reqwest::{Request, Response, Url};
 
-/// The number of redirects that may be followed, in the extensions of a response whose client has
-/// followed none.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct RedirectLimit(pub(super) usize);
+use crate::reqwest::error::{SendError, SendErrorKind};
+
+/// The place where the redirects of a client are followed.
+#[derive(Clone, Copy, Debug)]
+pub(super) enum Redirects {
+    /// Above the layers, up to this number. The client itself follows none.
+    Above(usize),
+    /// Below the layers, by the client itself.
+    Below,
+}
+
+/// A hop whose client follows no redirects itself, in the extensions of its response.
+#[derive(Clone, Copy)]
+pub(super) struct Hop {
+    /// The number of redirects that may be followed for the request.
+    pub(super) max_redirects: usize,
+    /// The hop had a credential of the caller, so that the layer let it pass.
+    pub(super) has_own_credential: bool,
+}
 
 /// The copy of a request, for the hop after a redirect.
 pub(super) struct HopCopy {
@@ -21,6 +36,18 @@ pub(super) struct HopCopy {
 
 /// reqwest's default.
 pub(super) const MAX_REDIRECTS: usize = 10;
+
+/// The headers that reqwest removes at a redirect to another origin.
+const DROPPED: [HeaderName; 5] = [
+    AUTHORIZATION,
+    COOKIE,
+    HeaderName::from_static("cookie2"),
+    PROXY_AUTHORIZATION,
+    WWW_AUTHENTICATE,
+];
+
+/// The host of a response that was made without a URL, as reqwest names it.
+const NO_URL: &str = "no.url.provided.local";
 
 // === impl HopCopy ===
 
@@ -37,10 +64,13 @@ impl HopCopy {
 
     /// The request that follows a redirect, as reqwest makes it. `None` if the response is no
     /// redirect, or cannot be followed: the caller gets it.
-    pub(super) fn redirected(self, status: StatusCode, headers: &HeaderMap) -> Option<Request> {
+    ///
+    /// # Errors
+    ///
+    /// If the redirect leads away from HTTP, as in reqwest.
+    pub(super) fn redirected(self, response: &Response) -> Result<Option<Request>, SendError> {
         let Self { mut request, mut has_lost_body } = self;
-        let next = location(request.url(), headers)?;
-        match status {
+        match response.status() {
             StatusCode::MOVED_PERMANENTLY | StatusCode::FOUND => {
                 if request.method() == Method::POST {
                     *request.method_mut() = Method::GET;
@@ -56,26 +86,53 @@ impl HopCopy {
                 has_lost_body = false;
             }
             StatusCode::TEMPORARY_REDIRECT | StatusCode::PERMANENT_REDIRECT => {}
-            _ => return None,
+            _ => return Ok(None),
         }
-        if has_lost_body {
-            return None;
+        let base = base(request.url(), response).clone();
+        let Some(next) = location(&base, response.headers()).filter(|_| !has_lost_body) else {
+            return Ok(None);
+        };
+        if !matches!(next.scheme(), "http" | "https") {
+            return Err(SendError::new(SendErrorKind::ForeignScheme, next));
         }
-        if !is_same_origin(request.url(), &next) {
+        if base.origin() != next.origin() {
             drop_credentials_of_the_caller(request.headers_mut());
         }
         if let Some(referer) = referer(request.url(), &next) {
             request.headers_mut().insert(REFERER, referer);
         }
         *request.url_mut() = next;
-        Some(request)
+        Ok(Some(request))
     }
 }
 
+/// Whether a secret is among the headers that reqwest sends to other origins at a redirect.
+pub(super) fn has_exposed(
+    headers: &HeaderMap,
+    is_secret: impl Fn(&HeaderName, &HeaderValue) -> bool,
+) -> bool {
+    headers.iter().any(|(name, value)| !DROPPED.contains(name) && is_secret(name, value))
+}
+
+/// The URL that a response came from. `None` if the response was made without one, by a middleware.
+pub(super) fn url_of(response: &Response) -> Option<&Url> {
+    Some(response.url()).filter(|url| url.host_str() != Some(NO_URL))
+}
+
+/// The URL to which a redirect is relative: that of the response. If it differs from the caller's
+/// URL in the query alone, the query may hold a credential, and the caller's URL is taken.
+fn base<'a>(requested: &'a Url, response: &'a Response) -> &'a Url {
+    let is_elsewhere =
+        |url: &&Url| url.origin() != requested.origin() || url.path() != requested.path();
+    url_of(response).filter(is_elsewhere).unwrap_or(requested)
+}
+
+/// The URL of a redirect, if it can be followed.
 fn location(base: &Url, headers: &HeaderMap) -> Option<Url> {
     let location = str::from_utf8(headers.get(LOCATION)?.as_bytes()).ok()?;
     let next = base.join(location).ok()?;
-    matches!(next.scheme(), "http" | "https").then_some(next)
+    // reqwest sends URIs. Some URLs are none: those that are too long, or have no host.
+    Uri::try_from(next.as_str()).is_ok().then_some(next)
 }
 
 fn drop_body(request: &mut Request) {
@@ -88,16 +145,9 @@ fn drop_body(request: &mut Request) {
 /// Removes the headers that are meant for the first origin. The layer puts the session's credential
 /// on each hop anew, if its origins permit.
 fn drop_credentials_of_the_caller(headers: &mut HeaderMap) {
-    for name in [AUTHORIZATION, COOKIE, PROXY_AUTHORIZATION, WWW_AUTHENTICATE] {
+    for name in DROPPED {
         headers.remove(name);
     }
-    headers.remove("cookie2");
-}
-
-fn is_same_origin(one: &Url, other: &Url) -> bool {
-    one.scheme() == other.scheme()
-        && one.host_str() == other.host_str()
-        && one.port_or_known_default() == other.port_or_known_default()
 }
 
 fn referer(previous: &Url, next: &Url) -> Option<HeaderValue> {

@@ -6,10 +6,11 @@ use tower_service::Service;
 
 use crate::{
     error::BoxError,
+    middleware::extension::Anonymous,
     reqwest::{
-        convert::Deadline,
+        attempt::Deadline,
         error::{SendError, SendErrorKind},
-        redirect::{HopCopy, RedirectLimit},
+        redirect::{Hop, HopCopy},
     },
 };
 
@@ -49,22 +50,18 @@ pub trait SendThrough: Sized {
 const OWN_TIMER: Duration = Duration::from_millis(10);
 
 /// Sends a request by its deadline, and follows redirects that its client leaves to the caller.
-///
-/// `redirects` is the limit for a client that does not state one.
-pub(super) async fn send<S, B>(
-    mut stack: S,
-    request: Request,
-    redirects: usize,
-) -> Result<Response, BoxError>
+pub(super) async fn send<S, B>(mut stack: S, request: Request) -> Result<Response, BoxError>
 where
     S: Service<http::Request<reqwest::Body>, Response = http::Response<B>>,
     S::Error: Into<BoxError>,
     B: Into<reqwest::Body>,
 {
-    let url = request.url().clone();
     let deadline = request.timeout().and_then(|limit| Instant::now().checked_add(*limit));
-    let sending = follow(&mut stack, request, deadline, redirects);
-    let Some(deadline) = deadline else { return sending.await };
+    let Some(deadline) = deadline else {
+        return follow(&mut stack, request, None).await;
+    };
+    let url = request.url().clone();
+    let sending = follow(&mut stack, request, Some(deadline));
     // An attempt in progress ends by reqwest's timer. This one ends the wait for a refresh.
     match timeout_at(deadline + OWN_TIMER, sending).await {
         Ok(result) => result,
@@ -76,7 +73,6 @@ async fn follow<S, B>(
     stack: &mut S,
     mut request: Request,
     deadline: Option<Instant>,
-    redirects: usize,
 ) -> Result<Response, BoxError>
 where
     S: Service<http::Request<reqwest::Body>, Response = http::Response<B>>,
@@ -84,6 +80,7 @@ where
     B: Into<reqwest::Body>,
 {
     let mut followed = 0;
+    let mut is_anonymous = false;
     loop {
         let url = request.url().clone();
         let copy = HopCopy::of(&mut request);
@@ -91,20 +88,24 @@ where
         if let Some(deadline) = deadline {
             hop.extensions_mut().insert(Deadline(deadline));
         }
-        poll_fn(|cx| stack.poll_ready(cx)).await.map_err(Into::into)?;
-        let response = stack.call(hop).await.map_err(Into::into)?;
-        let stated = response.extensions().get::<RedirectLimit>();
-        let limit = stated.map_or(redirects, |RedirectLimit(limit)| *limit);
-        let next = match limit {
-            0 => None,
-            _ => copy.redirected(response.status(), response.headers()),
-        };
-        match next {
-            None => return Ok(Response::from(response)),
-            Some(_) if followed == limit => return Err(too_many(url)),
-            Some(next) => request = next,
+        if is_anonymous {
+            hop.extensions_mut().insert(Anonymous);
         }
+        poll_fn(|cx| stack.poll_ready(cx)).await.map_err(Into::into)?;
+        let mut response = stack.call(hop).await.map_err(Into::into)?;
+        let hop = response.extensions_mut().remove::<Hop>();
+        let response = Response::from(response);
+        // A client without a `Hop` follows redirects itself, and has come to its last one.
+        let Some(hop) = hop.filter(|hop| hop.max_redirects > 0) else { return Ok(response) };
+        let Some(next) = copy.redirected(&response)? else { return Ok(response) };
+        if followed == hop.max_redirects {
+            return Err(too_many(url));
+        }
+        request = next;
         followed += 1;
+        // A redirect to another origin drops the caller's credential. The session's must not take
+        // its place.
+        is_anonymous |= hop.has_own_credential;
     }
 }
 
@@ -126,6 +127,6 @@ impl SendThrough for RequestBuilder {
         B: Into<reqwest::Body> + Send,
     {
         let stack = stack.clone();
-        async move { send(stack, self.build()?, 0).await }
+        async move { send(stack, self.build()?).await }
     }
 }

@@ -65,6 +65,9 @@
 //! # Ok(()) }
 //! ```
 //!
+//! The package `examples/bff` of the repository is a back-end for browsers around this stack, with
+//! a login page, logout and a status page.
+//!
 //! With the feature `store`, `SessionsBuilder::stored` keeps the logins in a store: a user who is
 //! not in memory is found there, and replicas share the logins. Without it, a login lasts as long
 //! as the process, or is found by a function of the application ([`SessionsBuilder::load`]).

@@ -9,7 +9,8 @@ if ! command -v node > /dev/null || ! command -v npm > /dev/null; then
     exit 1
 fi
 
-browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+# Ubuntu permits the sandbox of google-chrome, which its runners have, and not that of another Chromium.
+browser() { command -v google-chrome || command -v chromium || command -v chromium-browser; }
 if ! browser > /dev/null; then
     if ! command -v apt-get > /dev/null; then
         echo "tests/interop needs chromium: install Chromium" >&2
@@ -32,7 +33,5 @@ fi
 # Node resolves modules relative to the script, so the script is copied beside them.
 cp tests/interop/bff/page.mjs "$installed/page.mjs"
 
-# The target directory of the recipes has most of the dependencies, as .ci/run says.
-CARGO_PROFILE_DEV_DEBUG=0 CARGO_TARGET_DIR=$target/recipes \
-    cargo build --quiet --locked --manifest-path examples/bff/Cargo.toml
-BFF=$target/recipes/debug/bff CHROMIUM=$(browser) node --test "$@" "$installed/page.mjs"
+CARGO_TARGET_DIR=$target cargo build --quiet --locked --manifest-path examples/bff/Cargo.toml
+BFF=$target/debug/bff CHROMIUM=$(browser) node --test "$@" "$installed/page.mjs"

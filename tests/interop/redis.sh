@@ -33,5 +33,4 @@ else
 fi
 
 # A cluster, TLS and a connection manager need more features of the crate `redis`.
-CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target}/interop-redis \
-    cargo test --locked --manifest-path tests/interop/redis/Cargo.toml
+CARGO_TARGET_DIR=${CARGO_TARGET_DIR:-$PWD/target} cargo test --locked --manifest-path tests/interop/redis/Cargo.toml

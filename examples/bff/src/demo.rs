@@ -22,11 +22,13 @@ pub struct DemoOptions {
     pub upstream_port: u16,
     /// The lifetime of access tokens, in whole seconds.
     pub token_lifetime: Duration,
+    /// The number of browsers that are logged in at a time.
+    pub max_sessions: usize,
     /// The address of the back-end for browsers, if a proxy with TLS is in front of it.
     pub public_url: Option<Url>,
 }
 
-/// The back-end, the auth server and the upstream on loopback. Dropping it ends all three.
+/// The back-end, the auth server and the upstream on loopback. Dropping it closes their ports.
 #[derive(Debug)]
 pub struct Demo {
     address: String,
@@ -43,6 +45,7 @@ impl Default for DemoOptions {
             auth_port: 0,
             upstream_port: 0,
             token_lifetime: Duration::from_secs(60),
+            max_sessions: 10_000,
             public_url: None,
         }
     }
@@ -76,9 +79,13 @@ impl Demo {
             redirect_uri: client.redirect_uri.clone(),
         };
         let pages = public.origin().ascii_serialization();
+        let auth_hosts =
+            ["localhost", "127.0.0.1"].map(|host| format!("{host}:{auth_port}")).into();
         let settings = BackendSettings {
+            hosts: vec![public.authority().to_owned(), format!("127.0.0.1:{port}")],
             public,
             provider,
+            capacity: options.max_sessions,
             upstream: format!("http://127.0.0.1:{upstream_port}"),
             admin: format!("{auth_address}/admin"),
         };
@@ -86,7 +93,7 @@ impl Demo {
 
         let mut servers = JoinSet::new();
         serve(&mut servers, upstream, upstream::router(grants.clone()));
-        serve(&mut servers, auth, auth_server::router(client, grants, &pages)?);
+        serve(&mut servers, auth, auth_server::router(client, grants, auth_hosts, &pages)?);
         serve(&mut servers, backend, backend::router(&settings)?);
         Ok(Self { address, auth_address, servers })
     }

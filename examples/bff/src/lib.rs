@@ -16,6 +16,7 @@ pub mod auth_server;
 pub mod backend;
 mod demo;
 mod headers;
+mod hosts;
 mod secret;
 pub mod upstream;
 

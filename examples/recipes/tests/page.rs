@@ -52,12 +52,12 @@ fn lines_of(text: &str) -> usize {
 fn each_block_of_the_page_is_in_a_file_of_this_package() {
     let files = files(&["bin", "recipes"]);
     let programs = blocks("rust,ignore");
-    assert_eq!(programs.len(), 7);
+    assert_eq!(programs.len(), 8);
     for block in programs {
         assert!(files.iter().any(|(_, text)| text.contains(block)), "no file has this:\n{block}");
     }
     let commands = blocks("sh");
-    assert_eq!(commands.len(), 7, "each program has its commands");
+    assert_eq!(commands.len(), 8, "each program has its commands");
     for block in commands {
         let lines: Vec<_> = block.lines().map(|line| &line["cargo add ".len()..]).collect();
         assert!(files.iter().any(|(_, text)| cargo_add(text) == lines), "no file has:\n{block}");
@@ -136,8 +136,40 @@ fn uses_path(line: &str, krate: &str) -> bool {
 
 #[test]
 fn a_quickstart_has_at_most_15_lines() {
-    for quickstart in blocks("rust,ignore").into_iter().take(3) {
+    for quickstart in blocks("rust,ignore").into_iter().take(4) {
         let lines = quickstart.lines().filter(|line| !line.is_empty()).count();
         assert!(lines <= 15, "{lines} lines:\n{quickstart}");
     }
+}
+
+#[test]
+fn the_lines_before_a_quickstart_add_the_crates_and_features_that_it_uses() {
+    let parts: Vec<_> = PAGE.split("```").map(str::trim).collect();
+    let mut checked = 0;
+    let commands = parts.windows(3).filter(|pair| pair[0].starts_with("sh\ncargo add"));
+    for pair in commands.filter(|pair| pair[2].contains("oauth2::")) {
+        let (lines, code) = (pair[0].trim_start_matches("sh\n"), pair[2]);
+        let (mut crates, mut features) = (Vec::new(), Vec::new());
+        for line in lines.lines() {
+            let line = line.strip_prefix("cargo add ").unwrap();
+            let (names, added) = line.split_once(" --features ").unwrap_or((line, ""));
+            crates.extend(names.split(' ').map(|name| name.replace('-', "_")));
+            if names == "tower-refresh" {
+                features.extend(added.split(',').map(|name| name.replace('-', "_")));
+            }
+        }
+        for name in ["reqwest", "reqwest_middleware", "tokio", "tower", "tower_refresh"] {
+            let is_used = [format!(" {name}::"), format!("[{name}::"), format!("({name}::")]
+                .iter()
+                .any(|path| code.contains(path));
+            assert_eq!(crates.iter().any(|added| added == name), is_used, "{name} in:\n{code}");
+        }
+        assert!(features.contains(&"oauth2".to_owned()));
+        assert_eq!(
+            features.contains(&"reqwest_middleware".to_owned()),
+            code.contains("Middleware")
+        );
+        checked += 1;
+    }
+    assert_eq!(checked, 3);
 }

@@ -592,6 +592,43 @@ fn a_body_with_trailers_is_cloned_and_does_not_become_bytes() {
     assert_eq!(drain(&mut first), all(&acts));
 }
 
+// === the caller's body ===
+
+#[test]
+fn the_caller_gets_its_body_back_unless_the_layer_has_read_some_of_it() {
+    let bytes = Bytes::from(vec![1; 100]);
+    let whole = || Full::new(bytes.clone());
+    let passing = ReplayBody::passthrough(whole());
+    let once = ReplayBody::once(whole()).0;
+    let too_long = ReplayBody::recording(whole(), 99, || true).0;
+    for body in [passing, once, too_long] {
+        let mut inner = body.try_into_inner().expect("not read");
+        let frame = task::spawn(()).enter(|cx, _| Pin::new(&mut inner).poll_frame(cx));
+        let Poll::Ready(Some(Ok(frame))) = frame else { panic!("{frame:?}") };
+        assert_eq!(frame.into_data().expect("data").as_ptr(), bytes.as_ptr());
+    }
+    for (acts, may_poll_early) in [
+        (vec![data("one")], true),
+        (vec![data("one"), Act::Wait, data("two")], true),
+        (vec![data("one"), data("two")], false),
+        (vec![], true),
+    ] {
+        let script = Script::new(acts.clone());
+        let (first, _replay) = ReplayBody::recording(script, LIMIT, || may_poll_early);
+        let mut first = first.try_into_inner().err().expect("read, or recorded");
+        assert_eq!(drain(&mut first), all(&acts), "the body is returned as it was");
+    }
+}
+
+#[test]
+fn a_body_that_was_sent_or_has_failed_does_not_return_to_the_caller() {
+    for (acts, ending) in [(vec![data("one")], true), (vec![data("one"), Act::Fail], false)] {
+        let mut body = ReplayBody::passthrough(Script::new(acts.clone()));
+        assert_eq!(drain(&mut body), all(&acts));
+        assert_eq!(body.try_into_inner().err().expect("at its end").is_end_stream(), ending);
+    }
+}
+
 // === passing through ===
 
 #[test]

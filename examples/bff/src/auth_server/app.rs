@@ -9,7 +9,7 @@ use tower_http::csrf::CsrfLayer;
 
 use crate::{
     auth_server::{admin, authorize, client::Client, grants::Grants, token},
-    headers,
+    headers, hosts,
 };
 
 /// The parts of the auth server that its handlers share.
@@ -19,11 +19,12 @@ pub(super) struct AuthServer {
     pub(super) grants: Arc<Grants>,
 }
 
-/// The auth server. `public` is the address of the client's pages, where a login leads to.
+/// The auth server at these hosts. A login leads to the `pages` of the client.
 pub(crate) fn router(
     client: Client,
     grants: Arc<Grants>,
-    public: &str,
+    hosts: Vec<String>,
+    pages: &str,
 ) -> Result<Router, InvalidHeaderValue> {
     let routes = Router::new()
         .route("/authorize", get(authorize::show).post(authorize::log_in))
@@ -36,5 +37,5 @@ pub(crate) fn router(
         .route("/style.css", get(authorize::style))
         .layer(CsrfLayer::new())
         .with_state(AuthServer { client: Arc::new(client), grants });
-    headers::secure(routes, public)
+    headers::secure(hosts::only(routes, hosts), pages)
 }

@@ -1,4 +1,4 @@
-use std::error::Error as _;
+use std::time::Duration;
 
 use axum::{
     body::{Body, Bytes, HttpBody},
@@ -8,16 +8,16 @@ use axum::{
 use http::{
     HeaderMap, HeaderName, StatusCode, Uri,
     header::{
-        ACCEPT, ACCEPT_LANGUAGE, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, IF_MATCH, IF_NONE_MATCH,
-        LAST_MODIFIED, RETRY_AFTER,
+        ACCEPT, ACCEPT_LANGUAGE, CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, IF_MATCH,
+        IF_NONE_MATCH, LAST_MODIFIED, RETRY_AFTER,
     },
     request::Parts,
 };
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
 use tower::{ServiceBuilder, ServiceExt, util::BoxCloneSyncService};
 use tower_refresh::{
-    BoxError, Error, ErrorKind, Origin, RefreshError, RefreshLayer,
-    session::{EndReason, Phase},
+    BoxError, Error, Origin, RefreshLayer,
+    session::State as SessionState,
     sessions::{SelectKey, Sessions, SessionsLayer},
 };
 
@@ -25,7 +25,7 @@ use crate::backend::{
     app::Backend, browser::Browser, cookies::Cookies, problem::Problem, session_key::SessionKey,
 };
 
-/// The stack that forwards calls: whose session is it, which token, where does the call go.
+/// The stack that forwards a call: finds its session, puts the token on it, and sends it.
 pub(super) type Api = BoxCloneSyncService<Request, Response, BoxError>;
 
 /// Finds the session of a request by its cookie. A key that no login has made has none, so that
@@ -35,14 +35,17 @@ struct KnownSession {
     cookies: Cookies,
 }
 
-/// The request headers that go to the upstream. A list of those that may go cannot forget one that
-/// must not: `cookie`, `host`, `connection` and what it names, or a forged `x-forwarded-for`.
+/// The request headers that the upstream gets. All others stay behind: `cookie`, `host`, hop-by-hop
+/// headers, and a forged `x-forwarded-for`.
 const TO_UPSTREAM: [HeaderName; 5] =
     [ACCEPT, ACCEPT_LANGUAGE, CONTENT_TYPE, IF_MATCH, IF_NONE_MATCH];
 
-/// The response headers that go to the browser. `set-cookie` and `location` do not.
-const TO_BROWSER: [HeaderName; 5] =
-    [CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER];
+/// The response headers that the browser gets. All others stay behind, `set-cookie` among them.
+const TO_BROWSER: [HeaderName; 6] =
+    [CONTENT_ENCODING, CONTENT_LANGUAGE, CONTENT_TYPE, ETAG, LAST_MODIFIED, RETRY_AFTER];
+
+/// The time for the head of an answer. It includes the wait for a refresh.
+const CALL_TIMEOUT: Duration = Duration::from_secs(30);
 
 /// Makes the stack. `upstream` is an origin.
 pub(super) fn stack(
@@ -53,6 +56,7 @@ pub(super) fn stack(
     let origin: Origin = upstream.parse()?;
     let target: Uri = upstream.parse()?;
     let stack = ServiceBuilder::new()
+        .timeout(CALL_TIMEOUT)
         .layer(SessionsLayer::new(sessions.clone(), KnownSession { sessions, cookies }))
         .map_request(move |request| to_upstream(&target, request))
         .layer(RefreshLayer::per_request(origin).overwrite(true))
@@ -74,10 +78,16 @@ pub(super) async fn forward(
         }
         Ok(response) => response,
         Err(error) => match error.downcast_ref::<Error>() {
-            Some(error) => problem(error, &browser, &backend.sessions).into_response(),
+            Some(error) => problem(error, browser.session_key, &backend.sessions).into_response(),
             None => Problem::UpstreamUnreachable.into_response(),
         },
     }
+}
+
+fn problem(error: &Error, key: Option<SessionKey>, sessions: &Sessions<SessionKey>) -> Problem {
+    let session = key.as_ref().and_then(|key| sessions.peek(key));
+    let state = session.map(|session| session.state());
+    Problem::of(error, key.is_some(), state.as_ref().map(SessionState::phase))
 }
 
 fn to_upstream(target: &Uri, request: Request) -> Request {
@@ -107,35 +117,6 @@ fn only(names: &[HeaderName], headers: &HeaderMap) -> HeaderMap {
     allowed.map(|(name, value)| (name.clone(), value.clone())).collect()
 }
 
-fn problem(error: &Error, browser: &Browser, sessions: &Sessions<SessionKey>) -> Problem {
-    let key = browser.session_key.as_ref();
-    match error.kind() {
-        ErrorKind::LoggedOut | ErrorKind::RefreshFailed if is_refused(error) => {
-            Problem::SessionExpired
-        }
-        ErrorKind::LoggedOut if key.is_some_and(|key| is_timed_out(key, sessions)) => {
-            Problem::SessionExpired
-        }
-        // The registry has forgotten the session of the cookie some time after its login ended.
-        ErrorKind::NoSession if key.is_some() => Problem::SessionExpired,
-        ErrorKind::LoggedOut | ErrorKind::LoginChanged | ErrorKind::NoSession => Problem::LoggedOut,
-        ErrorKind::RefreshFailed | ErrorKind::Overloaded => Problem::TryAgain,
-        _ => Problem::Misconfigured,
-    }
-}
-
-fn is_refused(error: &Error) -> bool {
-    let cause = error.source().and_then(|cause| cause.downcast_ref::<RefreshError>());
-    cause.is_some_and(RefreshError::is_terminal)
-}
-
-fn is_timed_out(key: &SessionKey, sessions: &Sessions<SessionKey>) -> bool {
-    let session = sessions.peek(key);
-    session.is_some_and(|session| {
-        matches!(session.state().phase(), Phase::LoggedOut(EndReason::Idle | EndReason::Lifetime))
-    })
-}
-
 // === impl KnownSession ===
 
 impl SelectKey for KnownSession {
@@ -150,8 +131,35 @@ impl SelectKey for KnownSession {
 #[cfg(test)]
 mod tests {
     use http::{Request, header};
+    use tokio::net::TcpListener;
+    use tower::timeout::error::Elapsed;
+    use tower_refresh::{RefreshContext, RefreshError, Session, Token, refresher_fn};
 
     use super::*;
+
+    /// Sends a call of a user to this upstream, through the stack.
+    async fn call(upstream: &str) -> Result<Response, BoxError> {
+        let refused = |_: RefreshContext| async { Err(RefreshError::terminal("no refresh")) };
+        let sessions = Sessions::new(Session::builder(refresher_fn(refused)).template());
+        let key = SessionKey::random();
+        sessions.login(&key, Token::bearer("at-1")?).await?;
+        let cookie = format!("bff-session={}", key.as_str());
+        let cookies = Cookies::new(&"http://127.0.0.1:1".parse()?);
+        let request = Request::get("/api/user").header(header::COOKIE, cookie).body(Body::empty());
+        stack(upstream, sessions, cookies)?.oneshot(request?).await
+    }
+
+    #[tokio::test(start_paused = true)]
+    async fn an_upstream_that_hangs_or_is_gone_fails_the_call() -> Result<(), BoxError> {
+        let listener = TcpListener::bind("127.0.0.1:0").await?;
+        let upstream = format!("http://{}", listener.local_addr()?);
+        let hung = call(&upstream).await.expect_err("there is no answer");
+        assert!(hung.is::<Elapsed>(), "{hung:?}");
+        drop(listener);
+        let gone = call(&upstream).await.expect_err("there is no listener");
+        assert!(!gone.is::<Error>(), "{gone:?}");
+        Ok(())
+    }
 
     #[test]
     fn a_forwarded_request_has_the_listed_headers_and_the_address_of_the_upstream() {

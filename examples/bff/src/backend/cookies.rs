@@ -1,6 +1,7 @@
 use std::time::Duration;
 
-use http::{HeaderValue, request::Parts};
+use axum::response::AppendHeaders;
+use http::{HeaderName, HeaderValue, header::SET_COOKIE, request::Parts};
 use oauth2::{CsrfToken, PkceCodeVerifier};
 use tower_refresh::sessions::{CookieKey, SelectKey};
 use url::Url;
@@ -26,7 +27,11 @@ pub(super) struct Cookies {
 struct Cookie {
     name: String,
     attributes: String,
+    lifetime: String,
 }
+
+/// A `Set-Cookie` line for a response.
+pub(super) type SetCookie = AppendHeaders<Option<(HeaderName, HeaderValue)>>;
 
 /// How long a browser may take to log in.
 const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
@@ -39,8 +44,8 @@ impl Cookies {
         let has_tls = public.scheme() == "https";
         let lifetime = format!("; Max-Age={}", LOGIN_LIFETIME.as_secs());
         Self {
-            session: Cookie::new("bff-session", has_tls, ""),
-            login: Cookie::new("bff-login", has_tls, &lifetime),
+            session: Cookie::new("bff-session", has_tls, String::new()),
+            login: Cookie::new("bff-login", has_tls, lifetime),
         }
     }
 
@@ -48,11 +53,11 @@ impl Cookies {
         SessionKey::parse(&self.session.value(request)?)
     }
 
-    pub(super) fn set_session(&self, key: &SessionKey) -> Option<HeaderValue> {
+    pub(super) fn set_session(&self, key: &SessionKey) -> SetCookie {
         self.session.set(key.as_str())
     }
 
-    pub(super) fn clear_session(&self) -> Option<HeaderValue> {
+    pub(super) fn clear_session(&self) -> SetCookie {
         self.session.clear()
     }
 
@@ -67,11 +72,11 @@ impl Cookies {
         })
     }
 
-    pub(super) fn set_pending_login(&self, login: &PendingLogin) -> Option<HeaderValue> {
+    pub(super) fn set_pending_login(&self, login: &PendingLogin) -> SetCookie {
         self.login.set(&format!("{}.{}", login.state.secret(), login.verifier.secret()))
     }
 
-    pub(super) fn clear_pending_login(&self) -> Option<HeaderValue> {
+    pub(super) fn clear_pending_login(&self) -> SetCookie {
         self.login.clear()
     }
 }
@@ -79,11 +84,12 @@ impl Cookies {
 // === impl Cookie ===
 
 impl Cookie {
-    fn new(name: &str, has_tls: bool, lifetime: &str) -> Self {
+    fn new(name: &str, has_tls: bool, lifetime: String) -> Self {
         let (prefix, secure) = if has_tls { ("__Host-", "; Secure") } else { ("", "") };
         Self {
             name: format!("{prefix}{name}"),
-            attributes: format!("; Path=/; HttpOnly; SameSite=Lax{secure}{lifetime}"),
+            attributes: format!("; Path=/; HttpOnly; SameSite=Lax{secure}"),
+            lifetime,
         }
     }
 
@@ -93,17 +99,20 @@ impl Cookie {
         CookieKey::new(&self.name).key(request)
     }
 
-    fn set(&self, value: &str) -> Option<HeaderValue> {
-        let mut header =
-            HeaderValue::try_from(format!("{}={value}{}", self.name, self.attributes)).ok()?;
-        header.set_sensitive(true);
-        Some(header)
+    fn set(&self, value: &str) -> SetCookie {
+        set_cookie(format!("{}={value}{}{}", self.name, self.attributes, self.lifetime))
     }
 
-    fn clear(&self) -> Option<HeaderValue> {
-        let attributes = self.attributes.split("; Max-Age").next()?;
-        HeaderValue::try_from(format!("{}={attributes}; Max-Age=0", self.name)).ok()
+    fn clear(&self) -> SetCookie {
+        set_cookie(format!("{}={}; Max-Age=0", self.name, self.attributes))
     }
+}
+
+/// The line is sensitive, so that no log of headers shows it.
+fn set_cookie(line: String) -> SetCookie {
+    let mut value = HeaderValue::try_from(line).ok();
+    value.iter_mut().for_each(|value| value.set_sensitive(true));
+    AppendHeaders(value.map(|value| (SET_COOKIE, value)))
 }
 
 #[cfg(test)]
@@ -130,7 +139,7 @@ mod tests {
                 "__Host-bff-session=KEY; Path=/; HttpOnly; SameSite=Lax; Secure",
             ),
         ] {
-            let header = cookies(public).set_session(&key).expect("a header");
+            let header = cookies(public).set_session(&key).0.expect("a header").1;
             assert_eq!(header.to_str().expect("text"), expected.replace("KEY", key.as_str()));
             assert!(header.is_sensitive());
         }
@@ -164,7 +173,7 @@ mod tests {
             state: CsrfToken::new(state.clone()),
             verifier: PkceCodeVerifier::new(verifier.clone()),
         };
-        let header = cookies.set_pending_login(&login).expect("a header");
+        let (_, header) = cookies.set_pending_login(&login).0.expect("a header");
         let text = header.to_str().expect("text");
         assert!(text.ends_with("; Path=/; HttpOnly; SameSite=Lax; Max-Age=600"), "{text}");
         let found = cookies.pending_login(&with_cookie(text.split(';').next().expect("a pair")));

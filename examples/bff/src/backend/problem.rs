@@ -1,9 +1,15 @@
+use std::error::Error as _;
+
 use axum::{
     Json,
     response::{IntoResponse, Response},
 };
 use http::StatusCode;
 use serde_json::json;
+use tower_refresh::{
+    Error, ErrorKind, RefreshError,
+    session::{EndReason, Phase},
+};
 
 /// The reason why a call has no answer, for the script of the page: a JSON object with `reason`.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -28,7 +34,29 @@ pub(super) enum Problem {
 // === impl Problem ===
 
 impl Problem {
-    pub(super) fn reason(self) -> &'static str {
+    /// The problem behind an error of a session. `has_key` says whether the browser shows a key,
+    /// and `phase` is that of its session, if the registry has one.
+    pub(super) fn of(error: &Error, has_key: bool, phase: Option<&Phase>) -> Self {
+        let is_timed_out =
+            matches!(phase, Some(Phase::LoggedOut(EndReason::Idle | EndReason::Lifetime)));
+        match error.kind() {
+            ErrorKind::LoggedOut if is_timed_out => Self::SessionExpired,
+            ErrorKind::LoggedOut | ErrorKind::RefreshFailed if is_refused(error) => {
+                Self::SessionExpired
+            }
+            // The registry forgets a session some time after its login has ended.
+            ErrorKind::NoSession if has_key => Self::SessionExpired,
+            ErrorKind::LoggedOut | ErrorKind::LoginChanged | ErrorKind::NoSession => {
+                Self::LoggedOut
+            }
+            ErrorKind::RefreshFailed | ErrorKind::Overloaded | ErrorKind::StorageFailed => {
+                Self::TryAgain
+            }
+            _ => Self::Misconfigured,
+        }
+    }
+
+    fn reason(self) -> &'static str {
         match self {
             Self::LoggedOut => "logged_out",
             Self::SessionExpired => "session_expired",
@@ -54,5 +82,42 @@ impl Problem {
 impl IntoResponse for Problem {
     fn into_response(self) -> Response {
         (self.status(), Json(json!({ "reason": self.reason() }))).into_response()
+    }
+}
+
+fn is_refused(error: &Error) -> bool {
+    let cause = error.source().and_then(|cause| cause.downcast_ref::<RefreshError>());
+    cause.is_some_and(RefreshError::is_terminal)
+}
+
+#[cfg(test)]
+mod tests {
+    use tower_refresh::testing;
+
+    use super::*;
+
+    #[test]
+    fn a_problem_tells_a_login_that_ended_from_a_failure_that_may_pass() {
+        let refused = || Some(RefreshError::terminal("revoked"));
+        let down = || Some(RefreshError::transient("down"));
+        let ended = |reason| Some(Phase::LoggedOut(reason));
+        for (kind, cause, has_key, phase, expected) in [
+            (ErrorKind::NoSession, None, false, None, Problem::LoggedOut),
+            (ErrorKind::NoSession, None, true, None, Problem::SessionExpired),
+            (ErrorKind::LoggedOut, refused(), true, None, Problem::SessionExpired),
+            (ErrorKind::LoggedOut, None, true, ended(EndReason::Idle), Problem::SessionExpired),
+            (ErrorKind::LoggedOut, None, true, ended(EndReason::Lifetime), Problem::SessionExpired),
+            (ErrorKind::LoggedOut, None, true, ended(EndReason::Logout), Problem::LoggedOut),
+            (ErrorKind::LoggedOut, None, true, None, Problem::LoggedOut),
+            (ErrorKind::LoginChanged, None, true, Some(Phase::Active), Problem::LoggedOut),
+            (ErrorKind::RefreshFailed, refused(), true, None, Problem::SessionExpired),
+            (ErrorKind::RefreshFailed, down(), true, Some(Phase::Active), Problem::TryAgain),
+            (ErrorKind::Overloaded, None, true, Some(Phase::Active), Problem::TryAgain),
+            (ErrorKind::Cleartext, None, true, Some(Phase::Active), Problem::Misconfigured),
+        ] {
+            let error = testing::error(kind, cause, None);
+            let problem = Problem::of(&error, has_key, phase.as_ref());
+            assert_eq!(problem, expected, "{error:?} {has_key} {phase:?}");
+        }
     }
 }

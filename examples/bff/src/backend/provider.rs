@@ -1,3 +1,5 @@
+use std::time::Duration;
+
 use bytes::Bytes;
 use http_body_util::{BodyExt, Full, Limited};
 use hyper_util::{
@@ -10,6 +12,7 @@ use oauth2::{
     TokenResponse, TokenUrl,
     basic::{BasicClient, BasicErrorResponse, BasicTokenResponse},
 };
+use tokio::time::timeout;
 use tower_refresh::{BoxError, Token, credential::InvalidToken};
 use url::Url;
 
@@ -52,6 +55,7 @@ pub(super) enum LoginError {
 type ExchangeError = RequestTokenError<std::io::Error, BasicErrorResponse>;
 
 const ANSWER_LIMIT: usize = 64 * 1024;
+const ANSWER_TIMEOUT: Duration = Duration::from_secs(10);
 
 // === impl Provider ===
 
@@ -81,7 +85,9 @@ impl Provider {
     ) -> Result<Token, LoginError> {
         let exchange = self.client.exchange_code(AuthorizationCode::new(code));
         let send = |request| send(self.http.clone(), request);
-        let answer = exchange.set_pkce_verifier(verifier).request_async(&send).await?;
+        let exchange = exchange.set_pkce_verifier(verifier).request_async(&send);
+        let answer = timeout(ANSWER_TIMEOUT, exchange).await;
+        let answer = answer.map_err(|_| LoginError::Unavailable)??;
         token(&answer).map_err(|_| LoginError::Unavailable)
     }
 }

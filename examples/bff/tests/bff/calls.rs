@@ -105,6 +105,22 @@ async fn a_logout_revokes_the_grant_and_reaches_other_tabs() {
     assert_eq!(browser.counter("revoked").await, 1);
 }
 
+/// A session allows five refreshes in 30 seconds. The back-end passes the sixth 401 of the upstream
+/// on as another status.
+#[tokio::test]
+async fn an_upstream_that_goes_on_rejecting_does_not_log_the_user_out() {
+    let demo = demo().await;
+    let browser = Browser::logged_in(&demo, "ann").await;
+    for _ in 0..5 {
+        browser.administer("expire", &[]).await;
+        assert_eq!(browser.answer("/api/user").await.0, StatusCode::OK);
+    }
+    browser.administer("expire", &[]).await;
+    let expected = (StatusCode::BAD_GATEWAY, json!({ "reason": "upstream_rejected" }));
+    assert_eq!(browser.answer("/api/user").await, expected);
+    assert_eq!(browser.status().await["logins_ended"], json!({}));
+}
+
 #[tokio::test]
 async fn invented_cookies_take_no_memory() {
     let demo = demo().await;

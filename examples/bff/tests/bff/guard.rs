@@ -86,3 +86,24 @@ async fn every_answer_has_the_security_headers() {
         );
     }
 }
+
+#[tokio::test]
+async fn a_name_that_an_attacker_points_to_loopback_is_refused() {
+    let demo = demo().await;
+    let browser = Browser::logged_in(&demo, "ann").await;
+    let port = |url: &str| url.rsplit(':').next().unwrap().to_owned();
+    let (app_port, auth_port) = (port(&browser.app), port(&browser.auth));
+    for (url, host) in [
+        (format!("{}/status.json", browser.app), format!("evil.example:{app_port}")),
+        (format!("{}/status.json", browser.app), format!("localhost:{app_port}")),
+        (format!("{}/status.json", browser.app), "127.0.0.1".to_owned()),
+        (format!("{}/admin", browser.auth), format!("evil.example:{auth_port}")),
+    ] {
+        let refused = browser.http.get(&url).header("host", &host).send().await.unwrap();
+        assert_eq!(refused.status(), StatusCode::MISDIRECTED_REQUEST, "{host}");
+    }
+    let expire = browser.http.post(format!("{}/admin/expire", browser.auth));
+    let host = format!("evil.example:{auth_port}");
+    let expire = expire.header("host", &host).header("origin", format!("http://{host}"));
+    assert_eq!(expire.send().await.unwrap().status(), StatusCode::MISDIRECTED_REQUEST);
+}

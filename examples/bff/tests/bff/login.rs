@@ -1,3 +1,4 @@
+use bff::{Demo, DemoOptions};
 use reqwest::StatusCode;
 
 use crate::browser::{Browser, demo, location, set_cookies};
@@ -92,9 +93,37 @@ async fn a_login_is_refused_unless_this_browser_has_begun_it() {
         assert_eq!((refused.status(), location(&refused)), (expected, ""), "{case}");
         assert!(refused.text().await.unwrap().contains("please try again"), "{case}");
         assert!(browser.cookie("bff-session").is_none(), "{case}");
-        assert!(browser.cookie("bff-login").is_none(), "{case}: the login is over");
+        let is_begun = browser.cookie("bff-login").is_some_and(|value| !value.is_empty());
+        assert_eq!(is_begun, expected == StatusCode::BAD_REQUEST && case != "no cookie", "{case}");
         browser.log_in("ann").await;
     }
+}
+
+#[tokio::test]
+async fn a_link_of_another_page_does_not_end_a_login_that_has_begun() {
+    let demo = demo().await;
+    let browser = Browser::new(&demo);
+    let callback = browser.authorize("ann").await;
+    let foreign = browser.get("/callback?error=access_denied&state=x").await;
+    assert_eq!((foreign.status(), set_cookies(&foreign).len()), (StatusCode::BAD_REQUEST, 0));
+    assert_eq!(browser.get(&callback).await.status(), StatusCode::SEE_OTHER);
+}
+
+#[tokio::test]
+async fn behind_tls_the_cookies_are_bound_to_their_host() {
+    let public_url = Some("https://dashboard.example".parse().unwrap());
+    let demo = Demo::start(&DemoOptions { public_url, ..DemoOptions::default() }).await.unwrap();
+    let browser = Browser::new(&demo);
+    // The proxy ends TLS, and sends its own host.
+    let begin = || browser.http.post(format!("{}/login", browser.app));
+    let refused = begin().header("origin", "https://evil.example").send().await.unwrap();
+    assert_eq!(refused.status(), StatusCode::FORBIDDEN);
+    let begun = begin().header("origin", "https://dashboard.example").send().await.unwrap();
+    let redirect_uri = "redirect_uri=https%3A%2F%2Fdashboard.example%2Fcallback";
+    assert!(location(&begun).contains(redirect_uri));
+    let lines = set_cookies(&begun);
+    assert!(lines[0].starts_with("__Host-bff-login="), "{lines:?}");
+    assert!(lines[0].ends_with("; Path=/; HttpOnly; SameSite=Lax; Secure; Max-Age=600"));
 }
 
 #[tokio::test]
@@ -132,6 +161,21 @@ async fn a_second_login_ends_the_first_one_of_its_browser() {
     other.set_cookie("bff-session", &first);
     assert_eq!(other.answer("/api/user").await.0, StatusCode::UNAUTHORIZED);
     assert_eq!(browser.counter("grants").await, 1);
+}
+
+#[tokio::test]
+async fn a_login_beyond_the_capacity_is_refused_and_ends_no_other() {
+    let demo =
+        Demo::start(&DemoOptions { max_sessions: 1, ..DemoOptions::default() }).await.unwrap();
+    let ann = Browser::logged_in(&demo, "ann").await;
+    let bob = Browser::new(&demo);
+    let callback = bob.authorize("bob").await;
+    assert_eq!(bob.get(&callback).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(bob.cookie("bff-session").is_none());
+    assert_eq!(bob.counter("grants").await, 1, "the grant of the refused login is revoked");
+    assert_eq!(ann.answer("/api/user").await.0, StatusCode::OK);
+    ann.log_out().await;
+    bob.log_in("bob").await;
 }
 
 #[tokio::test]

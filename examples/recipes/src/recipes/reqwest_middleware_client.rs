@@ -5,13 +5,13 @@
 //! cargo add reqwest reqwest-middleware
 //! ```
 
-use reqwest::{Client, redirect};
+use reqwest::{Client, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};
 use tower_refresh::{Origin, RefreshLayer, Session, reqwest::RefreshMiddleware};
 
 /// Requests are sent as usual: `client.get(url).send().await`.
 pub fn client(session: Session, api: Origin) -> reqwest::Result<ClientWithMiddleware> {
-    let http = Client::builder().redirect(redirect::Policy::none()).build()?;
-    let refresh = RefreshMiddleware::new(RefreshLayer::new(session, api));
+    let http = Client::builder().redirect(Policy::none()).build()?;
+    let refresh = RefreshMiddleware::new(RefreshLayer::new(session, api)).follow_redirects(10);
     Ok(ClientBuilder::new(http).with(refresh).build())
 }

@@ -7,22 +7,30 @@ use std::sync::{
 
 use futures_util::stream;
 use http::{Extensions, StatusCode};
-use reqwest::{Body, Client, Request, RequestBuilder, Response, multipart};
+use reqwest::{Body, Client, ClientBuilder, Request, RequestBuilder, Response, multipart};
 use reqwest_middleware::{Middleware, Next};
 use serde_json::json;
 
 use crate::{
     in_time,
     server::{Seen, Server},
-    way::{GOOD, Token0, WAYS, Way},
+    way::{GOOD, Token0, VERSIONS, WAYS, Way, ways_and_versions},
 };
 
-/// The request as it arrives, sent in each way. The ways have to agree.
+/// The request as it arrives over HTTP/1. The ways have to agree, also over HTTP/2.
 async fn seen_of(make: impl Fn(&Client, String) -> RequestBuilder) -> Seen {
+    let [seen, _] = [seen_over(VERSIONS[0], &make).await, seen_over(VERSIONS[1], &make).await];
+    seen
+}
+
+async fn seen_over(
+    version: fn(ClientBuilder) -> ClientBuilder,
+    make: impl Fn(&Client, String) -> RequestBuilder,
+) -> Seen {
     let mut expected: Option<Seen> = None;
     for way in WAYS {
         let server = Server::accepting(GOOD).await;
-        let sender = way.to(&server);
+        let sender = way.with(&[&server], version);
         let response = sender.send(make(&sender.http, server.url("/echo?a=1"))).await.unwrap();
         assert_eq!(response.status(), 200, "{way:?}");
         let body = response.bytes().await.unwrap();
@@ -33,9 +41,7 @@ async fn seen_of(make: impl Fn(&Client, String) -> RequestBuilder) -> Seen {
             None => expected = Some(seen),
             Some(expected) => assert_eq!(&seen, expected, "{way:?}"),
         }
-        let expired =
-            matches!(way, Way::Adapter(Token0::Expired) | Way::Middleware(Token0::Expired));
-        assert_eq!(sender.refreshes(), usize::from(expired), "{way:?}");
+        assert_eq!(sender.refreshes(), usize::from(way.is_expired()), "{way:?}");
     }
     expected.unwrap()
 }
@@ -74,9 +80,9 @@ async fn a_query_arrives() {
 #[tokio::test]
 async fn a_multipart_form_arrives() {
     in_time(async {
-        for way in WAYS {
+        for (way, version) in ways_and_versions() {
             let server = Server::accepting(GOOD).await;
-            let sender = way.to(&server);
+            let sender = way.with(&[&server], version);
             let part = multipart::Part::bytes(vec![0, 255, 7]).file_name("seven.bin");
             let form = multipart::Form::new().text("name", "ada").part("file", part);
             let post = sender.http.post(server.url("/echo")).multipart(form);

@@ -5,11 +5,18 @@
 
 mod bodies;
 mod chain;
+mod credentials;
+mod locations;
+mod outcome;
+mod policies;
 mod redirects;
 mod responses;
 mod server;
+mod settings;
 mod times;
+mod urls;
 mod way;
+mod whole;
 
 use std::time::Duration;
 

@@ -4,20 +4,23 @@ use bytes::Bytes;
 use futures_util::StreamExt;
 use http::Version;
 use reqwest::Response;
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 use crate::{
     in_time,
     server::Server,
-    way::{GOOD, WAYS},
+    way::{GOOD, WAYS, ways_and_versions},
 };
 
 #[tokio::test]
 async fn a_response_knows_its_url_and_its_peer() {
     in_time(async {
-        for way in WAYS {
+        for (way, version) in ways_and_versions() {
             let server = Server::accepting(GOOD).await;
-            let sender = way.to(&server);
+            let sender = way.with(&[&server], version);
             let url = server.url("/echo?q=1");
             let response = sender.send(sender.http.get(&url)).await.unwrap();
             assert_eq!(response.url().as_str(), url, "{way:?}");
@@ -31,9 +34,9 @@ async fn a_response_knows_its_url_and_its_peer() {
 #[tokio::test]
 async fn error_for_status_names_the_status_and_the_url() {
     in_time(async {
-        for way in WAYS {
+        for (way, version) in ways_and_versions() {
             let server = Server::accepting(GOOD).await;
-            let sender = way.to(&server);
+            let sender = way.with(&[&server], version);
             let url = server.url("/404");
             let response = sender.send(sender.http.get(&url)).await.unwrap();
             let error = response.error_for_status().unwrap_err();
@@ -66,9 +69,9 @@ async fn an_error_names_the_url() {
 #[tokio::test]
 async fn a_compressed_response_is_unpacked() {
     in_time(async {
-        for way in WAYS {
+        for (way, version) in ways_and_versions() {
             let server = Server::accepting(GOOD).await;
-            let sender = way.to(&server);
+            let sender = way.with(&[&server], version);
             let response = sender.send(sender.http.get(server.url("/gzip"))).await.unwrap();
             assert!(!response.headers().contains_key("content-encoding"), "{way:?}");
             assert_eq!(response.text().await.unwrap(), "unpacked", "{way:?}");
@@ -113,14 +116,86 @@ async fn cookies_are_kept_and_sent() {
 #[tokio::test]
 async fn a_download_arrives_as_a_stream() {
     in_time(async {
-        for way in WAYS {
+        for (way, version) in ways_and_versions() {
             let server = Server::accepting(GOOD).await;
-            let sender = way.to(&server);
+            let sender = way.with(&[&server], version);
             let get = || sender.http.get(server.url("/slow-body"));
             let mut chunks = sender.send(get()).await.unwrap().bytes_stream();
             assert_eq!(chunks.next().await.unwrap().unwrap(), "first", "{way:?}");
             let mut response: Response = sender.send(get()).await.unwrap();
             assert_eq!(response.chunk().await.unwrap(), Some(Bytes::from("first")), "{way:?}");
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn an_upgrade_hands_the_connection_over() {
+    in_time(async {
+        for way in WAYS {
+            let server = Server::accepting(GOOD).await;
+            let sender = way.to(&server);
+            let get = sender.http.get(server.url("/upgrade"));
+            let get = get.header("connection", "upgrade").header("upgrade", "echo");
+            let response = sender.send(get).await.unwrap();
+            assert_eq!(response.status(), 101, "{way:?}");
+            let mut stream = response.upgrade().await.unwrap();
+            stream.write_all(b"hello").await.unwrap();
+            let mut line = [0; 5];
+            stream.read_exact(&mut line).await.unwrap();
+            assert_eq!(&line, b"hello", "{way:?}");
+        }
+    })
+    .await;
+}
+
+/// The kind of an error, and its URL.
+fn shown(error: &reqwest::Error) -> (bool, bool, bool, Option<String>) {
+    let url = error.url().map(|url| url.path().to_owned());
+    (error.is_body(), error.is_decode(), error.is_timeout(), url)
+}
+
+#[tokio::test]
+async fn a_body_that_breaks_off_is_the_same_error() {
+    in_time(async {
+        let mut expected = None;
+        for (way, version) in ways_and_versions() {
+            let server = Server::accepting(GOOD).await;
+            let sender = way.with(&[&server], version);
+            let get = || sender.http.get(server.url("/broken-body"));
+            let whole = sender.send(get()).await.unwrap().bytes().await.unwrap_err();
+            let json = sender.send(get()).await.unwrap().json::<String>().await.unwrap_err();
+            // The first chunk arrives, and the next one is an error.
+            let mut response = sender.send(get()).await.unwrap();
+            response.chunk().await.unwrap();
+            let chunk = response.chunk().await.unwrap_err();
+            let mut stream = sender.send(get()).await.unwrap().bytes_stream();
+            stream.next().await.unwrap().unwrap();
+            let streamed = stream.next().await.unwrap().unwrap_err();
+            let shown = [whole, json, chunk, streamed].map(|error| shown(&error));
+            match &expected {
+                None => expected = Some(shown),
+                Some(expected) => assert_eq!(&shown, expected, "{way:?}"),
+            }
+        }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn a_body_of_another_form_is_the_same_error() {
+    in_time(async {
+        let mut expected = None;
+        for (way, version) in ways_and_versions() {
+            let server = Server::accepting(GOOD).await;
+            let sender = way.with(&[&server], version);
+            let post = sender.http.post(server.url("/echo")).body("no JSON");
+            let error = sender.send(post).await.unwrap().json::<u8>().await.unwrap_err();
+            let shown = shown(&error);
+            match &expected {
+                None => expected = Some(shown),
+                Some(expected) => assert_eq!(&shown, expected, "{way:?}"),
+            }
         }
     })
     .await;

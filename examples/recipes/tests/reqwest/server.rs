@@ -1,7 +1,9 @@
 //! A server that accepts one token at a time, echoes requests, and redirects.
 
 use std::{
+    collections::HashMap,
     convert::Infallible,
+    io,
     net::SocketAddr,
     sync::{Arc, Mutex},
     time::Duration,
@@ -9,7 +11,7 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::stream;
-use http::{HeaderMap, Method, Request, Response, StatusCode};
+use http::{HeaderMap, HeaderValue, Method, Request, Response, StatusCode};
 use http_body::Frame;
 use http_body_util::{BodyExt, Full, StreamBody, combinators::BoxBody};
 use hyper::{body::Incoming, service::service_fn};
@@ -17,7 +19,10 @@ use hyper_util::{
     rt::{TokioExecutor, TokioIo},
     server::conn::auto,
 };
-use tokio::net::TcpListener;
+use tokio::{
+    io::{AsyncReadExt, AsyncWriteExt},
+    net::TcpListener,
+};
 
 /// `unpacked`, compressed by gzip.
 const PACKED: [u8; 28] = [
@@ -44,10 +49,13 @@ pub(crate) struct Server {
 #[derive(Default)]
 struct State {
     good: String,
+    is_open: bool,
     seen: Vec<Seen>,
+    /// The redirects from these paths.
+    redirects: HashMap<String, (u16, HeaderValue)>,
 }
 
-type AnyBody = BoxBody<Bytes, Infallible>;
+type AnyBody = BoxBody<Bytes, io::Error>;
 
 // === impl Server ===
 
@@ -57,7 +65,7 @@ impl Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = listener.local_addr().unwrap();
         let good = if token.is_empty() { String::new() } else { format!("Bearer {token}") };
-        let state = State { good, seen: Vec::new() };
+        let state = State { good, ..State::default() };
         let server = Self { address, state: Arc::new(Mutex::new(state)) };
         let served = server.clone();
         tokio::spawn(async move {
@@ -69,7 +77,8 @@ impl Server {
                 });
                 tokio::spawn(async move {
                     let builder = auto::Builder::new(TokioExecutor::new());
-                    builder.serve_connection(TokioIo::new(stream), service).await.map_err(drop)
+                    let stream = TokioIo::new(stream);
+                    builder.serve_connection_with_upgrades(stream, service).await.map_err(drop)
                 });
             }
         });
@@ -80,6 +89,18 @@ impl Server {
         format!("http://{}{target}", self.address)
     }
 
+    /// A server that accepts every request.
+    pub(crate) async fn open() -> Self {
+        let server = Self::accepting("").await;
+        server.state.lock().unwrap().is_open = true;
+        server
+    }
+
+    /// Answers requests for this path with a redirect.
+    pub(crate) fn redirect(&self, path: &str, code: u16, location: HeaderValue) {
+        self.state.lock().unwrap().redirects.insert(path.to_owned(), (code, location));
+    }
+
     /// The requests with an accepted token, in the order of their arrival.
     pub(crate) fn accepted(&self) -> Vec<Seen> {
         let state = self.state.lock().unwrap();
@@ -87,12 +108,18 @@ impl Server {
         state.seen.iter().filter(is_good).cloned().collect()
     }
 
+    /// All requests, in the order of their arrival.
+    pub(crate) fn seen(&self) -> Vec<Seen> {
+        self.state.lock().unwrap().seen.clone()
+    }
+
     /// The tokens of all requests, in the order of their arrival.
     pub(crate) fn tokens(&self) -> Vec<String> {
         self.state.lock().unwrap().seen.iter().map(|seen| bearer(&seen.headers).into()).collect()
     }
 
-    async fn respond(&self, request: Request<Incoming>) -> Response<AnyBody> {
+    async fn respond(&self, mut request: Request<Incoming>) -> Response<AnyBody> {
+        let upgrade = hyper::upgrade::on(&mut request);
         let (head, body) = request.into_parts();
         let Ok(body) = body.collect().await else { return status(400) };
         let target = head.uri.path_and_query().map_or("/", |target| target.as_str()).to_owned();
@@ -102,10 +129,19 @@ impl Server {
             headers: head.headers,
             body: body.to_bytes(),
         };
-        let is_good = bearer(&seen.headers) == self.state.lock().unwrap().good;
-        self.state.lock().unwrap().seen.push(seen.clone());
+        let is_good = {
+            let mut state = self.state.lock().unwrap();
+            state.seen.push(seen.clone());
+            state.is_open || bearer(&seen.headers) == state.good
+        };
         if !is_good {
             return status(401);
+        }
+        let path = target.split('?').next().unwrap_or_default();
+        if let Some((code, location)) = self.state.lock().unwrap().redirects.get(path) {
+            let mut response = status(*code);
+            response.headers_mut().insert("location", location.clone());
+            return response;
         }
         // `/302/http://…` redirects there.
         if let Some((code, location)) = target[1..].split_once('/')
@@ -115,7 +151,6 @@ impl Server {
             response.headers_mut().insert("location", location.parse().unwrap());
             return response;
         }
-        let path = target.split('?').next().unwrap_or_default();
         match path {
             "/gzip" => {
                 let mut response = whole(Bytes::from_static(&PACKED));
@@ -141,7 +176,35 @@ impl Server {
                 });
                 Response::new(BodyExt::boxed(StreamBody::new(chunks)))
             }
+            // The first request is turned away.
+            "/busy-once" if self.accepted().len() == 1 => status(503),
+            // A chunk, and then the connection closes.
+            "/broken-body" => {
+                let chunks = stream::unfold(true, |is_first| async move {
+                    if is_first {
+                        return Some((Ok(Frame::data(Bytes::from_static(b"first"))), false));
+                    }
+                    // The server sends what it has while a body is pending.
+                    tokio::task::yield_now().await;
+                    Some((Err(io::Error::other("the server stops")), false))
+                });
+                Response::new(BodyExt::boxed(StreamBody::new(chunks)))
+            }
             "/404" => status(404),
+            // Echoes what the client sends.
+            "/upgrade" => {
+                tokio::spawn(async move {
+                    let mut stream = TokioIo::new(upgrade.await.unwrap());
+                    let mut line = [0; 5];
+                    stream.read_exact(&mut line).await.unwrap();
+                    stream.write_all(&line).await.unwrap();
+                });
+                let mut response = status(101);
+                let protocol = HeaderValue::from_static("echo");
+                response.headers_mut().insert("connection", HeaderValue::from_static("upgrade"));
+                response.headers_mut().insert("upgrade", protocol);
+                response
+            }
             _ => whole(seen.body),
         }
     }
@@ -152,7 +215,7 @@ fn bearer(headers: &HeaderMap) -> &str {
 }
 
 fn whole(body: Bytes) -> Response<AnyBody> {
-    Response::new(Full::new(body).boxed())
+    Response::new(Full::new(body).map_err(|never| match never {}).boxed())
 }
 
 fn status(code: u16) -> Response<AnyBody> {

@@ -23,8 +23,14 @@ use crate::server::Server;
 pub(crate) enum Way {
     /// Without this crate. The caller puts the token on the request.
     Bare,
+    /// The adapter, which follows redirects above the layer.
     Adapter(Token0),
+    /// The adapter of a client that follows redirects itself.
+    AdapterOfClient(Token0),
+    /// The middleware, which follows redirects above the layer.
     Middleware(Token0),
+    /// The middleware over a client that follows redirects itself.
+    MiddlewareOfClient(Token0),
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,13 +39,42 @@ pub(crate) enum Token0 {
     Expired,
 }
 
-pub(crate) const WAYS: [Way; 5] = [
+pub(crate) const WAYS: [Way; 9] = [
     Way::Bare,
+    Way::Adapter(Token0::Fresh),
+    Way::Adapter(Token0::Expired),
+    Way::AdapterOfClient(Token0::Fresh),
+    Way::AdapterOfClient(Token0::Expired),
+    Way::Middleware(Token0::Fresh),
+    Way::Middleware(Token0::Expired),
+    Way::MiddlewareOfClient(Token0::Fresh),
+    Way::MiddlewareOfClient(Token0::Expired),
+];
+
+/// The ways that follow redirects above the layer.
+pub(crate) const WAYS_WITH_HOPS: [Way; 4] = [
     Way::Adapter(Token0::Fresh),
     Way::Adapter(Token0::Expired),
     Way::Middleware(Token0::Fresh),
     Way::Middleware(Token0::Expired),
 ];
+
+/// The settings for HTTP/1 and HTTP/2.
+pub(crate) const VERSIONS: [fn(ClientBuilder) -> ClientBuilder; 2] = [http_1, http_2];
+
+fn http_1(builder: ClientBuilder) -> ClientBuilder {
+    builder
+}
+
+fn http_2(builder: ClientBuilder) -> ClientBuilder {
+    builder.http2_prior_knowledge()
+}
+
+/// Every way in both versions.
+pub(crate) fn ways_and_versions() -> impl Iterator<Item = (Way, fn(ClientBuilder) -> ClientBuilder)>
+{
+    WAYS.into_iter().flat_map(|way| VERSIONS.map(|version| (way, version)))
+}
 
 /// The token that servers accept.
 pub(crate) const GOOD: &str = "at-2";
@@ -60,6 +95,17 @@ enum Kind {
 // === impl Way ===
 
 impl Way {
+    /// Whether the session's token is rejected at first.
+    pub(crate) fn is_expired(self) -> bool {
+        match self {
+            Self::Bare => false,
+            Self::Adapter(token0)
+            | Self::AdapterOfClient(token0)
+            | Self::Middleware(token0)
+            | Self::MiddlewareOfClient(token0) => token0 == Token0::Expired,
+        }
+    }
+
     /// A client for the API of one server.
     pub(crate) fn to(self, server: &Server) -> Sender {
         self.with(&[server], |builder| builder)
@@ -99,18 +145,33 @@ impl Way {
                 let service = ClientService::new(builder).unwrap();
                 (service.client().clone(), Kind::Adapter(layer(token0).layer(service)))
             }
+            Self::AdapterOfClient(token0) => {
+                let http = builder.build().unwrap();
+                let service = ClientService::from_client(http.clone());
+                (http, Kind::Adapter(layer(token0).layer(service)))
+            }
             Self::Middleware(token0) => {
                 let http = builder.redirect(redirect::Policy::none()).build().unwrap();
-                let mut chain = reqwest_middleware::ClientBuilder::new(http.clone())
-                    .with(RefreshMiddleware::new(layer(token0)));
-                for middleware in below {
-                    chain = chain.with_arc(middleware);
-                }
-                (http, Kind::Middleware(chain.build()))
+                let refresh = RefreshMiddleware::new(layer(token0)).follow_redirects(10);
+                (http.clone(), Kind::Middleware(chain(http, refresh, below)))
+            }
+            Self::MiddlewareOfClient(token0) => {
+                let http = builder.build().unwrap();
+                let refresh = RefreshMiddleware::new(layer(token0));
+                (http.clone(), Kind::Middleware(chain(http, refresh, below)))
             }
         };
         Sender { http, kind, refreshes }
     }
+}
+
+fn chain(
+    http: Client,
+    refresh: RefreshMiddleware,
+    below: Vec<Arc<dyn Middleware>>,
+) -> ClientWithMiddleware {
+    let chain = reqwest_middleware::ClientBuilder::new(http).with(refresh);
+    below.into_iter().fold(chain, reqwest_middleware::ClientBuilder::with_arc).build()
 }
 
 // === impl Sender ===
@@ -118,7 +179,18 @@ impl Way {
 impl Sender {
     pub(crate) async fn send(&self, request: RequestBuilder) -> Result<Response, BoxError> {
         match &self.kind {
-            Kind::Bare => Ok(request.bearer_auth(GOOD).send().await?),
+            Kind::Bare => self.send_unchanged(request.bearer_auth(GOOD)).await,
+            _ => self.send_unchanged(request).await,
+        }
+    }
+
+    /// Without the token that the bare client gets otherwise.
+    pub(crate) async fn send_unchanged(
+        &self,
+        request: RequestBuilder,
+    ) -> Result<Response, BoxError> {
+        match &self.kind {
+            Kind::Bare => Ok(request.send().await?),
             Kind::Adapter(stack) => request.send_through(stack).await,
             Kind::Middleware(client) => match client.execute(request.build()?).await {
                 Ok(response) => Ok(response),
