@@ -295,3 +295,28 @@ async fn a_cookie_and_a_basic_credential_of_the_url_are_the_callers() {
     })
     .await;
 }
+
+#[tokio::test]
+async fn of_two_middlewares_the_outermost_follows_redirects_for_both() {
+    in_time(async {
+        let (one, other, foreign) =
+            (Server::open().await, Server::open().await, Server::open().await);
+        one.redirect("/a", 307, HeaderValue::try_from(other.url("/b")).unwrap());
+        other.redirect("/b", 307, HeaderValue::try_from(foreign.url("/c")).unwrap());
+        let http = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
+        let token = tower_refresh::Token::bearer(GOOD).unwrap();
+        let outer = RefreshMiddleware::new(layer(token, &[&one])).follow_redirects(10);
+        let inner = RefreshMiddleware::new(layer(key(), &[&other])).follow_redirects(0);
+        let chain = reqwest_middleware::ClientBuilder::new(http).with(outer).with(inner).build();
+        let response = chain.post(one.url("/a")).body("a body").send().await.unwrap();
+        assert_eq!(response.url().as_str(), foreign.url("/c"));
+        assert_eq!(response.text().await.unwrap(), "a body");
+        let arrived = |name| [&one, &other, &foreign].map(|server| header(server, name));
+        assert_eq!(
+            arrived("authorization"),
+            [[format!("Bearer {GOOD}")], [String::new()], [String::new()]]
+        );
+        assert_eq!(arrived("x-api-key"), [[""], ["key-1"], [""]]);
+    })
+    .await;
+}
