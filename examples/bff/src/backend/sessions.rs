@@ -18,7 +18,8 @@ const MAX_WAITERS: usize = 100;
 /// The time that a browser waits for the revocation when it logs out.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A session for each browser. The refreshes go to the auth server, and the end of a login revokes its grant.
+/// A session for each browser. Its refreshes go to the auth server, and the end of its login
+/// revokes the grant.
 ///
 /// Sessions have no name, since their keys are secrets. A login beyond the capacity is refused, and
 /// ends no other one.
