@@ -1,4 +1,10 @@
 //! The quickstart for reqwest-middleware, as the page of recipes shows it.
+//!
+//! ```sh
+//! cargo add tower-refresh --features oauth2,reqwest-middleware
+//! cargo add reqwest reqwest-middleware
+//! cargo add tokio --features macros,rt-multi-thread
+//! ```
 #![cfg_attr(rustfmt, rustfmt_skip)]
 
 use tower_refresh::oauth2::{ClientAuth, ClientCredentialsGrant, EndpointUrl, TokenEndpoint};
