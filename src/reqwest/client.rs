@@ -83,7 +83,8 @@ impl ClientService {
     ///   list counts as a rejection and costs one refresh, also if reqwest has removed the
     ///   credential on the way.
     ///
-    /// A token endpoint must not get such a client.
+    /// A token endpoint does not send through such a client, because a redirect would take the
+    /// secrets in the body along. Each request to it fails with a [`SendError`].
     ///
     /// [`SendError`]: crate::reqwest::SendError
     pub fn from_client(client: Client) -> Self {
@@ -110,9 +111,11 @@ impl ClientService {
         &self.client
     }
 
-    fn send(&mut self, request: http::Request<reqwest::Body>) -> ResponseFuture {
-        let is_exposed =
-            |request: &Request| has_exposed(request.headers(), |_, value| value.is_sensitive());
+    fn send(
+        &mut self,
+        request: http::Request<reqwest::Body>,
+        is_exposed: impl FnOnce(&Request) -> bool,
+    ) -> ResponseFuture {
         let state = match Attempt::start(request, self.redirects, is_exposed) {
             Ok((request, attempt)) => {
                 SendState::Sending { response: self.client.call(request), attempt: Some(attempt) }
@@ -121,6 +124,10 @@ impl ClientService {
         };
         ResponseFuture { state }
     }
+}
+
+fn has_exposed_header(request: &Request) -> bool {
+    has_exposed(request.headers(), |_, value| value.is_sensitive())
 }
 
 impl<B> Service<http::Request<ReplayBody<B>>> for ClientService
@@ -137,11 +144,11 @@ where
     }
 
     fn call(&mut self, request: http::Request<ReplayBody<B>>) -> ResponseFuture {
-        self.send(request.map(replayed))
+        self.send(request.map(replayed), has_exposed_header)
     }
 }
 
-/// For a token endpoint, which follows no redirect.
+/// For a token endpoint, which follows no redirect and sends through no client that may.
 impl Service<http::Request<RequestBody>> for ClientService {
     type Response = http::Response<reqwest::Body>;
     type Error = BoxError;
@@ -152,7 +159,8 @@ impl Service<http::Request<RequestBody>> for ClientService {
     }
 
     fn call(&mut self, request: http::Request<RequestBody>) -> ResponseFuture {
-        self.send(request.map(streamed))
+        // A redirect would take the secrets in the body along.
+        self.send(request.map(streamed), |_| true)
     }
 }
 
@@ -167,7 +175,7 @@ impl Service<http::Request<reqwest::Body>> for ClientService {
     }
 
     fn call(&mut self, request: http::Request<reqwest::Body>) -> ResponseFuture {
-        self.send(request)
+        self.send(request, has_exposed_header)
     }
 }
 

@@ -39,8 +39,8 @@ impl SendError {
         matches!(self.kind, SendErrorKind::TooManyRedirects | SendErrorKind::ForeignScheme)
     }
 
-    /// Whether the request was not sent because its client may follow redirects, and would send
-    /// the header with the credential to other origins.
+    /// Whether the request was not sent because its client may follow redirects, and would send the
+    /// header with the credential, or the secrets of a request for a token, to other origins.
     ///
     /// [Redirects](crate::reqwest#redirects) says how to send such a credential.
     pub fn is_exposed_credential(&self) -> bool {

@@ -42,7 +42,8 @@ struct NextService<'a> {
     next: Next<'a>,
     extensions: Arc<Mutex<Extensions>>,
     redirects: Redirects,
-    caller: Arc<CallerHead>,
+    /// For a client that may follow redirects.
+    caller: Option<Arc<CallerHead>>,
 }
 
 /// The URL and the headers of a request before the layer changes them.
@@ -75,6 +76,9 @@ impl<C: Credential> RefreshMiddleware<C> {
     /// that. A client with another policy would follow redirects first, and send the credential
     /// along in any header.
     ///
+    /// Of several middlewares of this type, the outermost follows redirects. The others have
+    /// `follow_redirects(0)`: they would follow redirects below it.
+    ///
     /// A middleware below may rewrite URLs. A relative redirect is then relative to the new URL,
     /// which gets the credential if the layer lists it.
     #[must_use]
@@ -97,7 +101,8 @@ impl<C: Credential> Middleware for RefreshMiddleware<C> {
             next,
             extensions: shared.clone(),
             redirects: self.redirects,
-            caller: Arc::new(CallerHead::of(&request)),
+            caller: matches!(self.redirects, Redirects::Below)
+                .then(|| Arc::new(CallerHead::of(&request))),
         };
         let result = send(self.layer.layer(next), request).await;
         *extensions = shared.lock().unwrap_or_else(PoisonError::into_inner).clone();
@@ -151,8 +156,9 @@ impl<'a> Service<http::Request<ReplayBody<reqwest::Body>>> for NextService<'a> {
         let Self { next, extensions, redirects, caller } = self.clone();
         Box::pin(async move {
             let request = request.map(replayed);
-            let (request, attempt) =
-                Attempt::start(request, redirects, |request| caller.is_exposed_in(request))?;
+            let is_exposed =
+                |request: &Request| caller.is_some_and(|caller| caller.is_exposed_in(request));
+            let (request, attempt) = Attempt::start(request, redirects, is_exposed)?;
             // A copy, because a replay may begin while an attempt still has its extensions.
             let mut copy = extensions.lock().unwrap_or_else(PoisonError::into_inner).clone();
             let response = run(next, request, &mut copy).await;

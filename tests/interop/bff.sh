@@ -9,7 +9,8 @@ if ! command -v node > /dev/null || ! command -v npm > /dev/null; then
     exit 1
 fi
 
-browser() { command -v chromium || command -v chromium-browser || command -v google-chrome; }
+# Ubuntu permits the sandbox of google-chrome, which its runners have, and not that of another Chromium.
+browser() { command -v google-chrome || command -v chromium || command -v chromium-browser; }
 if ! browser > /dev/null; then
     if ! command -v apt-get > /dev/null; then
         echo "tests/interop needs chromium: install Chromium" >&2

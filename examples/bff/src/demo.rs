@@ -22,6 +22,8 @@ pub struct DemoOptions {
     pub upstream_port: u16,
     /// The lifetime of access tokens, in whole seconds.
     pub token_lifetime: Duration,
+    /// The number of browsers that are logged in at a time.
+    pub max_sessions: usize,
     /// The address of the back-end for browsers, if a proxy with TLS is in front of it.
     pub public_url: Option<Url>,
 }
@@ -43,6 +45,7 @@ impl Default for DemoOptions {
             auth_port: 0,
             upstream_port: 0,
             token_lifetime: Duration::from_secs(60),
+            max_sessions: 10_000,
             public_url: None,
         }
     }
@@ -82,6 +85,7 @@ impl Demo {
             hosts: vec![public.authority().to_owned(), format!("127.0.0.1:{port}")],
             public,
             provider,
+            capacity: options.max_sessions,
             upstream: format!("http://127.0.0.1:{upstream_port}"),
             admin: format!("{auth_address}/admin"),
         };

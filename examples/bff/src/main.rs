@@ -14,6 +14,7 @@ Usage: cargo run --manifest-path examples/bff/Cargo.toml -- [OPTIONS]
     --auth-port PORT        the port of the auth server (default: 0)
     --upstream-port PORT    the port of the upstream (default: 0)
     --token-seconds N       the lifetime of access tokens, at least 1 second (default: 60)
+    --max-sessions N        the number of browsers that are logged in at a time (default: 10000)
     --public-url URL        the address for browsers, if a proxy with TLS is in front
     -h, --help              print this text
 
@@ -48,6 +49,7 @@ fn parse() -> Result<Option<DemoOptions>, lexopt::Error> {
                 let seconds: std::num::NonZeroU32 = parser.value()?.parse()?;
                 options.token_lifetime = Duration::from_secs(seconds.get().into());
             }
+            Long("max-sessions") => options.max_sessions = parser.value()?.parse()?,
             Long("public-url") => options.public_url = Some(parser.value()?.parse()?),
             Short('h') | Long("help") => return Ok(None),
             _ => return Err(arg.unexpected()),

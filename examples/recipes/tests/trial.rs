@@ -16,8 +16,8 @@ use opentelemetry_sdk::trace::{SpanData, SpanEvents, SpanExporter, SpanLinks};
 use recipes::{
     recipes::{
         axum_proxy, cookie_client, hyper_util_client, jsonrpsee_client, kube_client,
-        octocrab_client, otlp_exporter, reqwest_client, reqwest_middleware_client, tonic_client,
-        tonic_web_client, tower_http_stack,
+        octocrab_client, otlp_exporter, proxy_client, reqwest_client, reqwest_middleware_client,
+        tonic_client, tonic_web_client, tower_http_stack,
     },
     trial::{Server, trial},
 };
@@ -45,6 +45,18 @@ fn ok<B>(response: Response<B>) -> Result<(), BoxError> {
 async fn hyper_util() {
     let connect = |session, server: &Server| {
         (hyper_util_client::client(session, server.origin()), server.url("/user"))
+    };
+    bearer_trial(connect, |(client, url)| async move {
+        ok(client.request(Request::post(url).body(Full::from("a body"))?).await?)
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn hyper_util_with_proxies() {
+    let connect = |session, server: &Server| {
+        let proxies = hyper_util::client::proxy::matcher::Matcher::builder().build();
+        (proxy_client::client(session, server.origin(), proxies), server.url("/user"))
     };
     bearer_trial(connect, |(client, url)| async move {
         ok(client.request(Request::post(url).body(Full::from("a body"))?).await?)

@@ -5,7 +5,7 @@ use axum::{
     routing::{any, get, post},
 };
 use tower_http::csrf::CsrfLayer;
-use tower_refresh::{BoxError, sessions::Sessions};
+use tower_refresh::{BoxError, oauth2::Revocation, sessions::Sessions};
 use url::Url;
 
 use crate::{
@@ -15,7 +15,7 @@ use crate::{
         guard, login, pages,
         provider::{Provider, ProviderSettings},
         session_key::SessionKey,
-        sessions::sessions,
+        sessions,
         status::{self, StatusBoard},
     },
     headers, hosts,
@@ -27,6 +27,7 @@ pub(super) struct Backend {
     pub(super) cookies: Cookies,
     pub(super) provider: Arc<Provider>,
     pub(super) sessions: Sessions<SessionKey>,
+    pub(super) revocation: Revocation,
     pub(super) api: Api,
     pub(super) board: Arc<StatusBoard>,
     pub(super) admin: Arc<str>,
@@ -39,23 +40,32 @@ pub(crate) struct BackendSettings {
     /// The hosts of requests: that of the address, and the one that a proxy in front uses.
     pub(crate) hosts: Vec<String>,
     pub(crate) provider: ProviderSettings,
+    /// The number of browsers that are logged in at a time.
+    pub(crate) capacity: usize,
     /// The origin of the upstream.
     pub(crate) upstream: String,
     /// The administrator's page of the auth server, for a link.
     pub(crate) admin: String,
 }
 
-/// The back-end. Has to be called in a Tokio runtime.
+/// Makes the back-end, and spawns the maintenance of its sessions in the current runtime.
 pub(crate) fn router(settings: &BackendSettings) -> Result<Router, BoxError> {
     let board = Arc::new(StatusBoard::default());
     let cookies = Cookies::new(&settings.public);
-    let sessions = sessions(&settings.provider, board.clone())?;
+    let revocation = sessions::revocation(&settings.provider)?;
+    let sessions = sessions::sessions(
+        &settings.provider,
+        revocation.clone(),
+        settings.capacity,
+        board.clone(),
+    )?;
     tokio::spawn(sessions.maintain());
     let backend = Backend {
         api: api::stack(&settings.upstream, sessions.clone(), cookies.clone())?,
         cookies,
         provider: Arc::new(Provider::new(&settings.provider)?),
         sessions,
+        revocation,
         board,
         admin: settings.admin.as_str().into(),
     };

@@ -71,8 +71,11 @@ async fn start(
         end(backend, &key).await;
     }
     let key = SessionKey::random();
-    let session = backend.sessions.login(&key, token).await;
-    session.map_err(|_| FailedLogin(StatusCode::SERVICE_UNAVAILABLE))?;
+    if backend.sessions.login(&key, token.clone()).await.is_err() {
+        // There is no room for one more session, and no session whose hook would revoke the grant.
+        let _ = backend.revocation.revoke(&token).await;
+        return Err(FailedLogin(StatusCode::SERVICE_UNAVAILABLE));
+    }
     Ok((backend.cookies.set_session(&key), Redirect::to("/")))
 }
 

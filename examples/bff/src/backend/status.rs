@@ -113,3 +113,65 @@ impl Status {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use axum::body::Body;
+    use http::{Request, Response, StatusCode};
+    use tokio::sync::Notify;
+    use tower::{Layer, ServiceExt, service_fn};
+    use tower_refresh::{
+        BoxError, Origins, RefreshContext, RefreshError, RefreshLayer, ReplayBody, Session, Token,
+        refresher_fn,
+    };
+
+    use super::*;
+
+    #[tokio::test(start_paused = true)]
+    async fn calls_that_wait_are_counted_until_the_refresh_is_over() -> Result<(), BoxError> {
+        let board = Arc::new(StatusBoard::default());
+        let is_up = Arc::new(Notify::new());
+        let refresher = refresher_fn({
+            let is_up = is_up.clone();
+            move |_: RefreshContext| {
+                let is_up = is_up.clone();
+                async move {
+                    is_up.notified().await;
+                    Err(RefreshError::transient("down"))
+                }
+            }
+        });
+        let session = Session::builder(refresher)
+            .credential(Token::bearer("at-1")?)
+            .observer(board.clone())
+            .build();
+        let rejects = service_fn(|_: Request<ReplayBody<Body>>| async {
+            let response = Response::builder().status(StatusCode::UNAUTHORIZED);
+            Ok::<_, BoxError>(response.body(Body::empty())?)
+        });
+        let client = RefreshLayer::new(session, Origins::any()).layer(rejects);
+        let calls: Vec<_> = (0..10)
+            .map(|_| {
+                let request = Request::get("https://api.example.com/").body(Body::empty());
+                tokio::spawn(client.clone().oneshot(request.expect("the request is valid")))
+            })
+            .collect();
+        for _ in 0..100 {
+            tokio::task::yield_now().await;
+        }
+        let status = board.status().clone();
+        assert_eq!((status.waiters, status.refreshes.started), (10, 1));
+        is_up.notify_one();
+        for call in calls {
+            assert!(call.await?.is_err());
+        }
+        tokio::task::yield_now().await;
+        let status = board.status().clone();
+        assert_eq!((status.sessions, status.waiters, status.refreshes.failed), (1, 0, 1));
+        assert_eq!(status.failures, BTreeMap::from([("transient", 1)]));
+        assert!(status.logins_ended.is_empty());
+        Ok(())
+    }
+}

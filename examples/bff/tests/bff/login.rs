@@ -164,6 +164,21 @@ async fn a_second_login_ends_the_first_one_of_its_browser() {
 }
 
 #[tokio::test]
+async fn a_login_beyond_the_capacity_is_refused_and_ends_no_other() {
+    let demo =
+        Demo::start(&DemoOptions { max_sessions: 1, ..DemoOptions::default() }).await.unwrap();
+    let ann = Browser::logged_in(&demo, "ann").await;
+    let bob = Browser::new(&demo);
+    let callback = bob.authorize("bob").await;
+    assert_eq!(bob.get(&callback).await.status(), StatusCode::SERVICE_UNAVAILABLE);
+    assert!(bob.cookie("bff-session").is_none());
+    assert_eq!(bob.counter("grants").await, 1, "the grant of the refused login is revoked");
+    assert_eq!(ann.answer("/api/user").await.0, StatusCode::OK);
+    ann.log_out().await;
+    bob.log_in("bob").await;
+}
+
+#[tokio::test]
 async fn a_wrong_password_gives_no_code() {
     let demo = demo().await;
     let browser = Browser::new(&demo);

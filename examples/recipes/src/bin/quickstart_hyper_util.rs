@@ -1,4 +1,11 @@
 //! The quickstart for hyper-util, as the page of recipes shows it.
+//!
+//! ```sh
+//! cargo add tower-refresh --features oauth2
+//! cargo add http tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! cargo add tokio --features macros,rt-multi-thread
+//! ```
 #![cfg_attr(rustfmt, rustfmt_skip)]
 
 use tower::Layer;

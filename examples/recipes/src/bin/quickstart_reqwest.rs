@@ -1,4 +1,10 @@
 //! The quickstart for reqwest, as the page of recipes shows it.
+//!
+//! ```sh
+//! cargo add tower-refresh --features oauth2,reqwest
+//! cargo add reqwest tower
+//! cargo add tokio --features macros,rt-multi-thread
+//! ```
 #![cfg_attr(rustfmt, rustfmt_skip)]
 
 use tower::Layer;

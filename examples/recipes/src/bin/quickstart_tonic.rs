@@ -1,4 +1,10 @@
 //! The quickstart for tonic, as the page of recipes shows it.
+//!
+//! ```sh
+//! cargo add tower-refresh --features grpc,token-file
+//! cargo add tonic tower
+//! cargo add tokio --features macros,rt-multi-thread
+//! ```
 #![cfg_attr(rustfmt, rustfmt_skip)]
 
 use tonic::{body::Body, transport::Channel};

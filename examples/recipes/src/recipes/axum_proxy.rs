@@ -1,9 +1,15 @@
 //! axum: a proxy that puts its own credential on requests to an upstream.
+//!
+//! ```sh
+//! cargo add tower-refresh axum http
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! cargo add tower --features util
+//! ```
 
-use axum::{Router, body::Body};
-use http::{Request, Uri, uri::PathAndQuery};
+use axum::{Router, body::Body, error_handling::HandleErrorLayer};
+use http::{Request, StatusCode, Uri, uri::PathAndQuery};
 use hyper_util::{client::legacy::Client, rt::TokioExecutor};
-use tower::{ServiceBuilder, ServiceExt};
+use tower::{BoxError, ServiceBuilder};
 use tower_refresh::{Origin, RefreshLayer, Session, respond::RespondLayer};
 
 /// Errors of the session become responses: 401 without a login, 503 after a failed refresh. An
@@ -17,21 +23,10 @@ pub fn proxy(session: Session, upstream: Origin, base: Uri) -> Router {
         request
     };
     let stack = ServiceBuilder::new()
+        .layer(HandleErrorLayer::new(|_: BoxError| async { StatusCode::BAD_GATEWAY }))
         .map_request(to_upstream)
         .layer(RespondLayer::default())
         .layer(RefreshLayer::new(session, upstream).overwrite(true))
         .service(Client::builder(TokioExecutor::new()).build_http());
-    Router::new().fallback(move |request: Request<Body>| {
-        let stack = stack.clone();
-        async move {
-            match stack.oneshot(request).await {
-                Ok(response) => response.map(Body::new),
-                Err(_) => {
-                    let mut response = http::Response::new(Body::empty());
-                    *response.status_mut() = http::StatusCode::BAD_GATEWAY;
-                    response
-                }
-            }
-        }
-    })
+    Router::new().fallback_service(stack)
 }

@@ -1,4 +1,10 @@
 //! A client that behaves like a browser: its credential is a cookie jar.
+//!
+//! ```sh
+//! cargo add tower-refresh --features cookies
+//! cargo add bytes http-body-util tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! ```
 
 use bytes::Bytes;
 use http_body_util::Full;

@@ -1,4 +1,9 @@
 //! hyper-util: its client is the inner service.
+//!
+//! ```sh
+//! cargo add tower-refresh bytes http-body-util tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! ```
 
 use bytes::Bytes;
 use http_body_util::Full;

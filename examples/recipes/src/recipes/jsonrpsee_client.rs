@@ -1,4 +1,10 @@
 //! jsonrpsee: the layer as its HTTP middleware.
+//!
+//! ```sh
+//! cargo add tower-refresh http
+//! cargo add jsonrpsee --features http-client
+//! cargo add tower --features util
+//! ```
 
 use http::Request;
 use jsonrpsee::{

@@ -1,4 +1,12 @@
 //! kube: the layer in a stack of one's own, or around kube's stack.
+//!
+//! ```sh
+//! cargo add tower-refresh http http-body-util
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! cargo add k8s-openapi --features latest
+//! cargo add kube --features ws
+//! cargo add tower --features buffer,util
+//! ```
 
 use http::{Request, Response};
 use http_body_util::BodyExt;

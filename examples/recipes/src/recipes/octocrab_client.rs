@@ -1,4 +1,9 @@
 //! octocrab: the layer below its own middleware.
+//!
+//! ```sh
+//! cargo add tower-refresh http octocrab tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! ```
 
 use std::convert::Infallible;
 

@@ -1,4 +1,10 @@
 //! OTLP over HTTP: the layer as the HTTP client of the exporter.
+//!
+//! ```sh
+//! cargo add tower-refresh async-trait bytes http http-body-util opentelemetry-http tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! cargo add opentelemetry-otlp --features http-proto,trace
+//! ```
 
 use async_trait::async_trait;
 use bytes::Bytes;

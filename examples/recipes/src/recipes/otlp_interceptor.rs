@@ -1,4 +1,10 @@
 //! OTLP over gRPC: its exporter has a channel of its own, which no layer fits around.
+//!
+//! ```sh
+//! cargo add tower-refresh futures-util tonic
+//! cargo add opentelemetry-otlp --features grpc-tonic,trace
+//! cargo add tokio --features rt-multi-thread
+//! ```
 
 use futures_util::FutureExt;
 use tonic::{Request, Status, metadata::MetadataValue};

@@ -1,4 +1,9 @@
 //! reqwest: requests of its builder through the layer.
+//!
+//! ```sh
+//! cargo add tower-refresh --features reqwest
+//! cargo add reqwest tower
+//! ```
 
 use reqwest::Client;
 use tower::Layer;

@@ -1,4 +1,9 @@
 //! reqwest-middleware: the layer as a middleware.
+//!
+//! ```sh
+//! cargo add tower-refresh --features reqwest-middleware
+//! cargo add reqwest reqwest-middleware
+//! ```
 
 use reqwest::{Client, redirect::Policy};
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware};

@@ -1,4 +1,9 @@
 //! tonic: one layer around its channel.
+//!
+//! ```sh
+//! cargo add tower-refresh --features grpc
+//! cargo add tonic tower
+//! ```
 
 use tonic::{
     body::Body,

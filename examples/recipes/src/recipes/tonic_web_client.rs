@@ -1,4 +1,10 @@
 //! tonic-web: gRPC-Web over HTTP/1.1, below the one layer.
+//!
+//! ```sh
+//! cargo add tower-refresh --features grpc
+//! cargo add tonic tonic-web tower
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! ```
 
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},

@@ -1,4 +1,11 @@
 //! tower-http: the whole stack in the documented order.
+//!
+//! ```sh
+//! cargo add tower-refresh bytes http http-body-util
+//! cargo add hyper-util --features client-legacy,http1,tokio
+//! cargo add tower --features limit,timeout,util
+//! cargo add tower-http --features follow-redirect,set-header,trace
+//! ```
 
 use std::time::Duration;
 

@@ -21,6 +21,9 @@ struct ApiKey {
     value: HeaderValue,
 }
 
+/// A credential in a header that a redirect to another origin drops.
+struct SessionCookie;
+
 /// A credential in the query.
 struct Query;
 
@@ -75,6 +78,18 @@ impl Credential for ApiKey {
 
     fn is_present(request: &request::Parts) -> bool {
         request.headers.contains_key("x-api-key")
+    }
+}
+
+// === impl SessionCookie ===
+
+impl Credential for SessionCookie {
+    fn apply(&self, request: &mut request::Parts) {
+        request.headers.insert("cookie", HeaderValue::from_static("sid=1"));
+    }
+
+    fn is_present(request: &request::Parts) -> bool {
+        request.headers.contains_key("cookie")
     }
 }
 
@@ -138,6 +153,23 @@ async fn a_request_with_the_callers_credential_gets_the_sessions_at_no_hop() {
                 assert_eq!(sender.refreshes(), 0, "{way:?}");
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_credential_type_decides_which_header_of_the_caller_is_a_credential() {
+    in_time(async {
+        let (one, other) = (Server::open().await, Server::open().await);
+        let url = there_and_back(&one, &other);
+        for client in with_hops(layer(SessionCookie, &[&one, &other])) {
+            client.send(|http| http.get(&url).header("cookie", "sid=mine")).await.unwrap();
+            client.send(|http| http.get(&url).basic_auth("ada", None::<&str>)).await.unwrap();
+        }
+        let own_then_session = ["sid=mine", "", "sid=1", "sid=1"];
+        assert_eq!(header(&one, "cookie"), [own_then_session, own_then_session].concat());
+        let own_then_session = ["", "", "sid=1", "sid=1"];
+        assert_eq!(header(&other, "cookie"), [own_then_session, own_then_session].concat());
     })
     .await;
 }
@@ -292,6 +324,31 @@ async fn a_cookie_and_a_basic_credential_of_the_url_are_the_callers() {
             assert_eq!(header(&other, "authorization"), [""], "{way:?}");
             assert_eq!(header(&other, "cookie"), [""], "{way:?}");
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn of_two_middlewares_the_outermost_follows_redirects_for_both() {
+    in_time(async {
+        let (one, other, foreign) =
+            (Server::open().await, Server::open().await, Server::open().await);
+        one.redirect("/a", 307, HeaderValue::try_from(other.url("/b")).unwrap());
+        other.redirect("/b", 307, HeaderValue::try_from(foreign.url("/c")).unwrap());
+        let http = Client::builder().no_proxy().redirect(redirect::Policy::none()).build().unwrap();
+        let token = tower_refresh::Token::bearer(GOOD).unwrap();
+        let outer = RefreshMiddleware::new(layer(token, &[&one])).follow_redirects(10);
+        let inner = RefreshMiddleware::new(layer(key(), &[&other])).follow_redirects(0);
+        let chain = reqwest_middleware::ClientBuilder::new(http).with(outer).with(inner).build();
+        let response = chain.post(one.url("/a")).body("a body").send().await.unwrap();
+        assert_eq!(response.url().as_str(), foreign.url("/c"));
+        assert_eq!(response.text().await.unwrap(), "a body");
+        let arrived = |name| [&one, &other, &foreign].map(|server| header(server, name));
+        assert_eq!(
+            arrived("authorization"),
+            [[format!("Bearer {GOOD}")], [String::new()], [String::new()]]
+        );
+        assert_eq!(arrived("x-api-key"), [[""], ["key-1"], [""]]);
     })
     .await;
 }

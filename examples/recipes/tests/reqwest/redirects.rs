@@ -190,19 +190,17 @@ async fn without_redirects_the_caller_gets_the_response() {
 #[tokio::test]
 async fn a_token_endpoint_over_reqwest_follows_no_redirect() {
     in_time(async {
-        // Client authentication in the form of a bearer token is enough for this server.
-        let server = Server::accepting("at-x").await;
-        let elsewhere = Server::accepting("").await;
-        let url =
-            EndpointUrl::new(&server.url(&format!("/307/{}", elsewhere.url("/token")))).unwrap();
-        let tokens = TokenEndpoint::new(
-            ClientService::new(Client::builder()).unwrap(),
-            url,
-            ClientAuth::basic("my-service", "s3cr3t"),
-        );
-        let session: Session = Session::builder(ClientCredentialsGrant::new(tokens)).build();
-        assert!(session.acquire().await.is_err());
-        assert_eq!((server.tokens().len(), elsewhere.tokens().len()), (1, 0));
+        let without_redirects = ClientService::new(Client::builder()).unwrap();
+        let with_redirects = ClientService::from_client(Client::new());
+        for (http, requests) in [(without_redirects, 1), (with_redirects, 0)] {
+            let (server, elsewhere) = (Server::open().await, Server::open().await);
+            let url = server.url(&format!("/307/{}", elsewhere.url("/token")));
+            let me = ClientAuth::basic("my-service", "s3cr3t");
+            let tokens = TokenEndpoint::new(http, EndpointUrl::new(&url).unwrap(), me);
+            let session: Session = Session::builder(ClientCredentialsGrant::new(tokens)).build();
+            let error = session.acquire().await.unwrap_err();
+            assert_eq!((server.seen().len(), elsewhere.seen().len()), (requests, 0), "{error}");
+        }
     })
     .await;
 }
