@@ -86,8 +86,9 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! change from hop to hop as in reqwest. A body that is a stream cannot be sent to another URL: the
 //! caller gets the redirect.
 //!
-//! A credential that the caller has put on the request is dropped at a redirect to another origin.
-//! The session's does not take its place, there or at a later hop.
+//! As in reqwest, a redirect to another origin drops `Authorization` and the cookies of the caller.
+//! If the layer let the request pass because of one of them, the session's credential does not take
+//! its place, at any hop.
 //!
 //! [`ClientService::new`] turns off reqwest's own redirects for that purpose. A `RefreshMiddleware`
 //! cannot: build its client with `redirect::Policy::none()`, and set `follow_redirects`. Without
@@ -105,7 +106,7 @@ session is a `reqwest_middleware::Error::Middleware`, whose content can be downc
 //! | | adapter | middleware |
 //! |---|---|---|
 //! | `json`, `form`, `query`, `multipart`, uploads, headers, versions | works | works |
-//! | bodies that are there whole: their length, a 307 with a body, retries of the client | works, without a copy | works, without a copy |
+//! | whole bodies: their length, a 307 with a body, retries of the client | works, without a copy | works, without a copy |
 //! | `Response::url`, `remote_addr`, `content_length`, `error_for_status`, `cookies`, downloads, `upgrade` | works | works |
 //! | the URL in errors, `is_timeout`, `is_connect` | works, by a downcast | works |
 //! | cookie stores, compression, proxies, HTTP/2, TLS | works, below the layer | works |

@@ -109,6 +109,20 @@ async function json(url) {
 
 const counters = () => json(`${admin.replace("localhost", "127.0.0.1")}/counters`);
 
+/** The statuses of the next answers, when their bodies have arrived as well. */
+function statusesOf(page, count) {
+  const statuses = [];
+  return new Promise((resolve, reject) => {
+    const limit = setTimeout(() => reject(new Error(`only ${statuses.length} answers`)), LIMIT);
+    page.on("requestfinished", async (request) => {
+      statuses.push((await request.response()).status());
+      if (statuses.length < count) return;
+      clearTimeout(limit);
+      resolve(statuses);
+    });
+  });
+}
+
 /** Records each text that the notice shows from now on. */
 async function watchNotice(page) {
   await page.evaluate(() => {
@@ -167,8 +181,7 @@ scene("a revoked login shows its notice once, and a new login works", async () =
   const bob = await tabOf(await newBrowser(), "bob");
   await revoke("ann");
   await watchNotice(page);
-  const statuses = [];
-  page.on("response", (response) => statuses.push(response.status()));
+  const answers = statusesOf(page, 26);
   await page.evaluate(() => {
     for (const id of ["ten-calls", "reload", "ten-calls", "reload"]) {
       document.getElementById(id).click();
@@ -176,8 +189,8 @@ scene("a revoked login shows its notice once, and a new login works", async () =
   });
   const notice = page.getByRole("alert");
   await notice.filter({ hasText: EXPIRED }).waitFor();
-  await page.waitForLoadState("networkidle");
-  assert.deepEqual(statuses, Array(26).fill(401));
+  assert.deepEqual(await answers, Array(26).fill(401));
+  await page.evaluate(() => new Promise(requestAnimationFrame));
   assert.deepEqual(await page.evaluate(() => window.notices), [EXPIRED]);
   assert.equal(await notice.count(), 1);
   assert.equal(page.url(), `${app}/`, "the page does not leave by itself");

@@ -11,8 +11,7 @@ use url::Url;
 
 use crate::auth_server::{app::AuthServer, user::User};
 
-/// A request for a login that is valid: its client is registered, and a code for it may be sent to
-/// this address.
+/// A valid request for a login. A code may be sent to its redirect URI.
 pub(super) struct AuthorizationRequest {
     redirect_uri: Url,
     state: String,
@@ -29,7 +28,7 @@ struct Params {
     code_challenge_method: String,
 }
 
-/// A request that the server does not send anywhere: the address could be an attacker's.
+/// An invalid request. The server redirects it nowhere, since its address may be an attacker's.
 pub(super) struct InvalidRequest;
 
 #[derive(Deserialize)]

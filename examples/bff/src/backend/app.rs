@@ -48,7 +48,7 @@ pub(crate) struct BackendSettings {
     pub(crate) admin: String,
 }
 
-/// The back-end. Has to be called in a Tokio runtime.
+/// Makes the back-end, and spawns the maintenance of its sessions in the current runtime.
 pub(crate) fn router(settings: &BackendSettings) -> Result<Router, BoxError> {
     let board = Arc::new(StatusBoard::default());
     let cookies = Cookies::new(&settings.public);

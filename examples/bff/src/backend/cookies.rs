@@ -33,7 +33,7 @@ struct Cookie {
 /// A `Set-Cookie` line for a response.
 pub(super) type SetCookie = AppendHeaders<Option<(HeaderName, HeaderValue)>>;
 
-/// How long a browser may take to log in.
+/// The time that a browser may take to log in.
 const LOGIN_LIFETIME: Duration = Duration::from_secs(600);
 
 // === impl Cookies ===

@@ -25,11 +25,11 @@ pub(super) struct Provider {
 /// The addresses of an auth server, and a client that it knows.
 #[derive(Clone)]
 pub(crate) struct ProviderSettings {
-    /// Where browsers log in.
+    /// The page where browsers log in.
     pub(crate) authorization: String,
-    /// Where the back-end gets tokens.
+    /// The endpoint that issues tokens.
     pub(crate) token: String,
-    /// Where the back-end gives them back.
+    /// The endpoint that revokes tokens.
     pub(crate) revocation: String,
     pub(crate) client_id: String,
     pub(crate) client_secret: String,

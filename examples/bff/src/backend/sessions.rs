@@ -18,7 +18,8 @@ const MAX_WAITERS: usize = 100;
 /// The time that a browser waits for the revocation when it logs out.
 const REVOCATION_TIMEOUT: Duration = Duration::from_secs(3);
 
-/// A session for each browser. The refreshes go to the auth server, and so does the end of a login.
+/// A session for each browser. Its refreshes go to the auth server, and the end of its login
+/// revokes the grant.
 ///
 /// Sessions have no name, since their keys are secrets. A login beyond the capacity is refused, and
 /// ends no other one.
@@ -43,7 +44,7 @@ pub(super) fn sessions(
         .build())
 }
 
-/// Gives tokens back to the auth server.
+/// Revokes tokens at the auth server.
 pub(super) fn revocation(provider: &ProviderSettings) -> Result<Revocation, BoxError> {
     let http = Client::builder(TokioExecutor::new()).build_http();
     let url = EndpointUrl::new(&provider.revocation)?;

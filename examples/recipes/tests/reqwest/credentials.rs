@@ -21,6 +21,9 @@ struct ApiKey {
     value: HeaderValue,
 }
 
+/// A credential in a header that a redirect to another origin drops.
+struct SessionCookie;
+
 /// A credential in the query.
 struct Query;
 
@@ -75,6 +78,18 @@ impl Credential for ApiKey {
 
     fn is_present(request: &request::Parts) -> bool {
         request.headers.contains_key("x-api-key")
+    }
+}
+
+// === impl SessionCookie ===
+
+impl Credential for SessionCookie {
+    fn apply(&self, request: &mut request::Parts) {
+        request.headers.insert("cookie", HeaderValue::from_static("sid=1"));
+    }
+
+    fn is_present(request: &request::Parts) -> bool {
+        request.headers.contains_key("cookie")
     }
 }
 
@@ -138,6 +153,23 @@ async fn a_request_with_the_callers_credential_gets_the_sessions_at_no_hop() {
                 assert_eq!(sender.refreshes(), 0, "{way:?}");
             }
         }
+    })
+    .await;
+}
+
+#[tokio::test]
+async fn the_credential_type_decides_which_header_of_the_caller_is_a_credential() {
+    in_time(async {
+        let (one, other) = (Server::open().await, Server::open().await);
+        let url = there_and_back(&one, &other);
+        for client in with_hops(layer(SessionCookie, &[&one, &other])) {
+            client.send(|http| http.get(&url).header("cookie", "sid=mine")).await.unwrap();
+            client.send(|http| http.get(&url).basic_auth("ada", None::<&str>)).await.unwrap();
+        }
+        let own_then_session = ["sid=mine", "", "sid=1", "sid=1"];
+        assert_eq!(header(&one, "cookie"), [own_then_session, own_then_session].concat());
+        let own_then_session = ["", "", "sid=1", "sid=1"];
+        assert_eq!(header(&other, "cookie"), [own_then_session, own_then_session].concat());
     })
     .await;
 }
