@@ -25,7 +25,7 @@ use http_body_util::{Empty, Full, StreamBody};
 use support::{
     poll::{run, yield_once},
     request::{Head, boxed, full, token},
-    stack::{observed, refresh},
+    stack::{observed, per_request, refresh, session},
     upstream::{Noop, Reader, Reply},
 };
 use tower::{Layer, Service, service_fn};
@@ -74,6 +74,9 @@ const BODY_OVER_TIME: Cost = Cost { allocations: 3, bytes: 312 };
 /// The second request through a clone: the snapshot, and the value and the counter of its copy of
 /// the credential. The first request borrows the snapshot of the original.
 const SNAPSHOT: Cost = Cost { allocations: 3, bytes: 361 };
+
+/// A request that brings its session: its snapshot, without a copy of the credential.
+const SNAPSHOT_OF_ONE: Cost = Cost { allocations: 1, bytes: 280 };
 
 /// The size of the response future, less that of the inner future.
 const FUTURE: usize = 112;
@@ -146,6 +149,23 @@ fn a_clone_allocates_its_snapshot_at_its_second_request() {
         "the second request of a clone",
     );
     assert_within(beyond_bare(&mut clone, request), HEAD_COPY, "the third request of a clone");
+}
+
+#[test]
+fn a_request_that_brings_its_session_allocates_its_snapshot() {
+    let session = session(token()).build();
+    let request = || {
+        let mut request = request();
+        request.extensions_mut().insert(session.clone());
+        request
+    };
+    let mut service = per_request(Reader);
+    warm_up(&mut service, request);
+    assert_within(
+        beyond_bare(&mut service, request),
+        HEAD_COPY + SNAPSHOT_OF_ONE,
+        "a request that brings its session",
+    );
 }
 
 #[test]
