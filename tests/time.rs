@@ -405,7 +405,7 @@ async fn send_and_answer(client: &Client, flights: &mut Flights, answer: Token) 
         async move { send(&client).await }
     });
     flights.next().await.answer(Ok(answer));
-    sent.await.unwrap().unwrap()
+    sent.await.expect("no panic").expect("a response")
 }
 
 #[tokio::test(start_paused = true)]

@@ -930,7 +930,7 @@ fn no_name_and_no_token_is_shown() {
     let builder = Stored::builder(Endpoint::default(), Memory::new(), "ann@example.com");
     let shown = format!("{driver:?} {builder:?} {:?}", Memory::new());
     assert!(!shown.contains("ann"), "{shown}");
-    fn is_refresher<T: tower_refresh::Refresher<Token> + Clone>(_: &T) {}
+    fn is_refresher<T: Refresher<Token> + Clone>(_: &T) {}
     is_refresher(&driver);
 }
 
