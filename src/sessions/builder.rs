@@ -144,7 +144,8 @@ where
     /// [`EndReason::Lifetime`](crate::session::EndReason::Lifetime). Default: never.
     ///
     /// The time counts from [`Sessions::login`], or from the moment at which the registry first
-    /// sees a login that another call has begun.
+    /// sees a login that another call has begun. A login that was [loaded](Self::load) counts from
+    /// the load: after a restart or an eviction it has the whole time again.
     pub fn lifetime(mut self, limit: Duration) -> Self {
         self.settings.lifetime = Some(limit.clamp(MIN_TIMEOUT, MAX_TIMEOUT));
         self

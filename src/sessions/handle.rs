@@ -159,8 +159,9 @@ where
     /// Dropping the future cancels neither the logout nor the hook.
     pub fn logout(&self, key: &K) -> impl Future<Output = Result<(), Error>> + Send + use<K, C> {
         let found = match self.0.find_to_log_out(key) {
+            // Not found again: the load has already failed, and its caller learns of that.
             None if self.0.limits().loads => {
-                self.0.look_up(key).map(|_| self.0.find_to_log_out(key))
+                self.0.look_up(key).map(|load| Some(self.0.find_to_log_out(key).unwrap_or(load)))
             }
             found => Ok(found),
         };

@@ -9,11 +9,12 @@
 //! # Example
 //!
 //! A gateway whose users are known by a session cookie. It overwrites an `authorization` that a
-//! browser sends itself:
+//! browser sends itself, and keeps the cookies of the browser from the upstream:
 //!
 //! ```
 //! use std::time::Duration;
 //!
+//! use http::{Uri, Version, header::CONTENT_TYPE};
 //! use tower::{ServiceBuilder, Service, BoxError};
 //! use tower_refresh::{
 //!     Origin, RefreshLayer, Refresher, ReplayBody, Session,
@@ -42,13 +43,34 @@
 //!     ServiceBuilder::new()
 //!         .layer(RespondLayer::new(HttpAnswer::new()))
 //!         .layer(SessionsLayer::new(sessions, CookieKey::new("__Host-session")))
+//!         .map_request(to_upstream)
 //!         .layer(
 //!             RefreshLayer::per_request(Origin::from_static("https://api.example.com"))
 //!                 .overwrite(true),
 //!         )
 //!         .service(client)
 //! }
+//!
+//! /// The request for the upstream. Its extensions have the session.
+//! fn to_upstream(request: Request) -> Request {
+//!     let (mut head, body) = request.into_parts();
+//!     let path = head.uri.path_and_query().map_or("/", |path| path.as_str());
+//!     let uri = Uri::builder().scheme("https").authority("api.example.com").path_and_query(path);
+//!     head.uri = uri.build().unwrap_or_default();
+//!     head.version = Version::HTTP_11;
+//!     let content_type = head.headers.remove(CONTENT_TYPE);
+//!     head.headers = content_type.map(|value| (CONTENT_TYPE, value)).into_iter().collect();
+//!     Request::from_parts(head, body)
+//! }
+//! # let request = http::Request::get("/user?a=b").header("cookie", "__Host-session=f3b1");
+//! # let forwarded = to_upstream(request.body(http_body_util::Full::default()).unwrap());
+//! # assert_eq!(forwarded.uri(), "https://api.example.com/user?a=b");
+//! # assert!(forwarded.headers().is_empty());
 //! ```
+//!
+//! A request of a browser names the path alone, or an address of the browser's choice. Without
+//! `to_upstream`, the layer would send it without a credential, like any request for a foreign
+//! origin.
 //!
 //! Users log in and out by the registry. In a task of its own, [`Sessions::maintain`] ends what is
 //! idle:

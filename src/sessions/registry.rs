@@ -16,7 +16,7 @@ use crate::{
     sessions::{
         opening::Opening,
         settings::RegistrySettings,
-        shard::{Content, Shard},
+        shard::{Content, SEARCH, Shard},
         source::Opened,
         table::{PlaceId, Tier},
         tenant::{Due, Limits, Lookup, Moment, Slot, Tenant},
@@ -273,10 +273,12 @@ where
         }
         // The shard of the key first: an attacker does not choose which keys share one.
         let first = self.shard_number(hash);
+        let is_exact = self.shards.len() == 1;
+        let slices = if is_exact { self.settings.capacity.div_ceil(SEARCH) } else { 1 };
         let (limits, now) = (self.limits(), self.now());
         for next in 0..self.shards.len() {
             let shard = &self.shards[(first + next) % self.shards.len()];
-            let evicted = shard.lock().evict(limits, now);
+            let evicted = shard.evict(slices, limits, now);
             if let Some(evicted) = evicted {
                 // The new entry takes over the place of the old one.
                 let reservation = Reservation(&self.len);

@@ -45,8 +45,8 @@ pub struct KeyFn<F>(F);
 
 /// The value of a cookie as the key of a session: the common case of a back-end for browsers.
 ///
-/// A request without the cookie, or with an empty value, a value of more than 256 bytes, or several
-/// values, has no key.
+/// A request without the cookie, or with an empty value, a value of more than 256 bytes, a value
+/// that is not ASCII, or several values, has no key.
 ///
 /// ```
 /// use http::Request;
@@ -86,6 +86,11 @@ where
     KeyFn(select)
 }
 
+/// The value of a cookie, if this is its name.
+fn value_of<'a>(pair: &'a [u8], name: &str) -> Option<&'a [u8]> {
+    pair.strip_prefix(name.as_bytes())?.strip_prefix(b"=")
+}
+
 // === impl KeyFn ===
 
 impl<F, K> SelectKey for KeyFn<F>
@@ -112,15 +117,15 @@ impl SelectKey for CookieKey {
     type Key = String;
 
     fn key(&self, request: &Parts) -> Option<String> {
+        // Other cookies of the host may have any bytes, and must not hide this one.
         let lines = request.headers.get_all(COOKIE).into_iter();
-        let pairs = lines.filter_map(|line| line.to_str().ok()).flat_map(|line| line.split(';'));
-        let mut values = pairs
-            .filter_map(|pair| pair.trim().split_once('='))
-            .filter(|(name, _)| *name == self.name)
-            .map(|(_, value)| value);
+        let pairs = lines.flat_map(|line| line.as_bytes().split(|byte| *byte == b';'));
+        let mut values = pairs.filter_map(|pair| value_of(pair.trim_ascii(), &self.name));
         let value = values.next()?;
         let is_single = values.next().is_none();
-        (is_single && !value.is_empty() && value.len() <= MAX_COOKIE).then(|| value.to_owned())
+        let is_valid = is_single && !value.is_empty() && value.len() <= MAX_COOKIE;
+        let text = str::from_utf8(value).ok().filter(|text| is_valid && text.is_ascii())?;
+        Some(text.to_owned())
     }
 }
 
@@ -146,12 +151,16 @@ mod tests {
             (vec!["xs=1; sx=2; S=3"], None),
             (vec!["s=1; s=2"], None),
             (vec!["s=1", "s=1"], None),
+            (vec!["a=é; s=1; é=b"], Some("1")),
+            (vec!["a=é", "s=1"], Some("1")),
+            (vec!["s=é"], None),
+            (vec!["s=é; s=1"], None),
             (vec![""], None),
             (vec![], None),
         ] {
             let mut request = Request::get("/");
             for line in &lines {
-                request = request.header(COOKIE, *line);
+                request = request.header(COOKIE, line.as_bytes());
             }
             let (head, ()) = request.body(()).unwrap().into_parts();
             assert_eq!(CookieKey::new("s").key(&head).as_deref(), expected, "{lines:?}");

@@ -41,8 +41,8 @@ pub(super) struct ForgottenEntry<K, C> {
 
 /// The entries that a sweep visits while it holds a lock once.
 pub(super) const SLICE: usize = 64;
-/// The entries that the search for one to evict visits in one list of a shard.
-const SEARCH: usize = 32;
+/// The entries that the search for one to evict visits while it holds a lock once.
+pub(super) const SEARCH: usize = 32;
 
 // === impl Shard ===
 
@@ -65,6 +65,33 @@ impl<K, C> Shard<K, C> {
         Some(ids.map(|id| (table.key(id).clone(), table.value(id).lookup())).collect())
     }
 
+    /// Removes the session that was not used for the longest time, among those that may be
+    /// forgotten. `None` if the search finds none in this number of slices.
+    ///
+    /// The lock is released after each slice. As many slices as the shard has are a search of all
+    /// its entries, since an entry that has to stay goes to the end of its list.
+    pub(super) fn evict(
+        &self,
+        slices: usize,
+        limits: Limits,
+        now: Moment,
+    ) -> Option<ForgottenEntry<K, C>>
+    where
+        K: Eq,
+    {
+        let guest = |_| self.lock().evict_from(Tier::Guest, limits, now);
+        let ended = |_| {
+            let mut content = self.lock();
+            content.demote(now);
+            content.evict_from(Tier::Guest, limits, now)
+        };
+        let member = |_| self.lock().evict_from(Tier::Member, limits, now);
+        // Without a load, only members whose login has ended may go, which `ended` finds.
+        let members = if limits.loads { slices } else { 0 };
+        let found = (0..slices).find_map(guest).or_else(|| (0..slices).find_map(ended));
+        found.or_else(|| (0..members).find_map(member))
+    }
+
     pub(super) fn lock(&self) -> MutexGuard<'_, Content<K, C>> {
         self.0.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -73,16 +100,6 @@ impl<K, C> Shard<K, C> {
 // === impl Content ===
 
 impl<K: Eq, C> Content<K, C> {
-    /// Removes the session that was not used for the longest time, among those that may be
-    /// forgotten. `None` if a search of limited length finds none.
-    pub(super) fn evict(&mut self, limits: Limits, now: Moment) -> Option<ForgottenEntry<K, C>> {
-        self.evict_from(Tier::Guest, limits, now).or_else(|| {
-            self.demote(now);
-            self.evict_from(Tier::Guest, limits, now)
-                .or_else(|| self.evict_from(Tier::Member, limits, now))
-        })
-    }
-
     /// Visits the slice of places that begins at `place`.
     pub(super) fn sweep(&mut self, place: usize, limits: Limits, now: Moment) -> Swept<K, C> {
         let mut swept = Swept { ended: Vec::new(), forgotten: Vec::new() };
@@ -152,11 +169,8 @@ impl<K: Eq, C> Content<K, C> {
             if is_held {
                 tenant.last_used = now;
             }
-            // A guest that has logged in leaves the list. A member that is not in use stays where
-            // it is, in the order of use.
-            if is_held || present != tier {
-                self.table.touch(id, present);
-            }
+            // Out of the way of the next search. A guest that has logged in leaves the list.
+            self.table.touch(id, present);
         }
         None
     }

@@ -65,16 +65,33 @@ async fn a_login_that_ended_without_the_registry_makes_room() {
         ErrorKind::Overloaded,
         "all are logged in"
     );
-    let session = sessions.peek(&117).unwrap();
-    drop(session.logout());
-    drop(session);
-    // The search is limited, so a few calls may find nothing.
-    let mut attempts = 0;
-    while sessions.get(&999).await.is_err() {
-        attempts += 1;
-        assert!(attempts < 20, "the place of the logged-out session is found");
-    }
+    drop(sessions.peek(&117).unwrap().logout());
+    assert!(sessions.get(&999).await.is_ok(), "the place of the logged-out session is found");
     assert!(sessions.peek(&117).is_none());
+}
+
+/// The sessions that are in use are older than the one that is not.
+#[tokio::test(start_paused = true)]
+async fn one_free_session_among_many_that_are_held_makes_room() {
+    for held in [1, 31, 32, 63, 64, 65, 100, 500] {
+        let capacity = held + 1;
+        let guests: Sessions<usize> = Sessions::builder(refused()).capacity(capacity).build();
+        let loaded: Sessions<usize> = Sessions::builder(refused())
+            .load(|user| async move { Ok(Some((user, token("at-1")))) })
+            .capacity(capacity)
+            .build();
+        for sessions in [guests, loaded] {
+            let mut handles = Vec::new();
+            for user in 0..held {
+                handles.push(sessions.get(&user).await.unwrap());
+            }
+            drop(sessions.get(&held).await.unwrap());
+            settle_tasks().await;
+            assert!(sessions.get(&capacity).await.is_ok(), "{held} sessions are held");
+            assert!(sessions.peek(&held).is_none());
+            assert!((0..held).all(|user| sessions.peek(&user).is_some()));
+        }
+    }
 }
 
 #[tokio::test(start_paused = true)]

@@ -1,8 +1,10 @@
 use std::{
+    hash::{Hash, Hasher},
     sync::{
         Arc,
         atomic::{AtomicUsize, Ordering::SeqCst},
     },
+    thread,
     time::Duration,
 };
 
@@ -190,6 +192,47 @@ async fn a_logout_whose_load_fails_says_so() {
     settle_tasks().await;
     loads.answer("ann", Err("down".into()));
     assert_eq!(logout.await.unwrap().unwrap_err().kind(), ErrorKind::StorageFailed);
+}
+
+/// A key whose hash runs a function of the test first.
+#[derive(Clone)]
+struct ProbedKey(Arc<dyn Fn() + Send + Sync>);
+
+impl Hash for ProbedKey {
+    fn hash<H: Hasher>(&self, _: &mut H) {
+        (self.0)();
+    }
+}
+
+impl PartialEq for ProbedKey {
+    fn eq(&self, _: &Self) -> bool {
+        true
+    }
+}
+
+impl Eq for ProbedKey {}
+
+/// The load fails on another thread before the logout has joined it.
+#[test]
+fn a_logout_whose_load_fails_at_once_says_so() {
+    let runtime =
+        tokio::runtime::Builder::new_multi_thread().worker_threads(1).enable_time().build();
+    let runtime = runtime.unwrap();
+    let _entered = runtime.enter();
+    let (template, _) = template();
+    let sessions: Sessions<ProbedKey> =
+        Sessions::builder(template).load(|_| async { Err("down".into()) }).build();
+    let probe = {
+        let (sessions, caller) = (sessions.clone(), thread::current().id());
+        move || {
+            while thread::current().id() == caller && !sessions.is_empty() {
+                thread::yield_now();
+            }
+        }
+    };
+    let logout = sessions.logout(&ProbedKey(Arc::new(probe)));
+    let error = runtime.block_on(logout).expect_err("the load has failed");
+    assert_eq!(error.kind(), ErrorKind::StorageFailed);
 }
 
 #[tokio::test(start_paused = true)]

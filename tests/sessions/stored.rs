@@ -3,16 +3,19 @@
 use std::{
     sync::{
         Arc,
-        atomic::{AtomicUsize, Ordering::SeqCst},
+        atomic::{AtomicBool, AtomicUsize, Ordering::SeqCst},
     },
     time::Duration,
 };
 
+use bytes::Bytes;
 use tower_refresh::{
-    ErrorKind, RefreshContext, Session, refresher_fn,
+    ErrorKind, RefreshContext, Session,
+    refresher::BoxFuture,
+    refresher_fn,
     session::{EndReason, Phase},
     sessions::Sessions,
-    store::{Memory, Store, Stored},
+    store::{Leased, Memory, Record, Store, StoreError, Stored, Swapped, Version},
 };
 
 use crate::{
@@ -143,32 +146,90 @@ async fn an_idle_login_ends_in_the_store_too() {
     drop(session);
 }
 
+/// A store that refuses to write once it is full.
+#[derive(Default)]
+struct Disk {
+    memory: Memory,
+    is_full: AtomicBool,
+}
+
+impl Store for Disk {
+    fn load<'a>(&'a self, name: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+        self.memory.load(name)
+    }
+
+    fn swap<'a>(
+        &'a self,
+        name: &'a str,
+        expected: Option<Version>,
+        content: Option<Bytes>,
+    ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
+        if self.is_full.load(SeqCst) {
+            return Box::pin(async { Err(StoreError::unavailable("full")) });
+        }
+        self.memory.swap(name, expected, content)
+    }
+
+    fn lease<'a>(
+        &'a self,
+        name: &'a str,
+        holder: &'a str,
+        time: Duration,
+    ) -> BoxFuture<'a, Result<Leased, StoreError>> {
+        self.memory.lease(name, holder, time)
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn g20_logins_that_are_not_saved_stay_and_hide_no_other_one() {
+    const UNSAVED: usize = 100;
+    let disk = Arc::new(Disk::default());
+    let (template, ends) = template();
+    let sessions = Sessions::builder(template)
+        .capacity(UNSAVED + 1)
+        .stored({
+            let disk = disk.clone();
+            move |user: &usize| {
+                let refresher = refresher_fn(|_: RefreshContext| async { Ok(token("refreshed")) });
+                Stored::new(refresher, disk.clone(), user.to_string())
+            }
+        })
+        .build();
+    for user in 0..=UNSAVED {
+        drop(sessions.login(&user, token("at-1")).await.unwrap());
+    }
+    disk.is_full.store(true, SeqCst);
+    for user in 0..UNSAVED {
+        sessions.peek(&user).unwrap().refresh().await.unwrap();
+    }
+    drop(sessions.peek(&UNSAVED));
+    settle_tasks().await;
+    assert!(sessions.get(&(UNSAVED + 1)).await.is_ok(), "the login that is saved makes room");
+    assert!(sessions.peek(&UNSAVED).is_none());
+    assert!(
+        (0..UNSAVED)
+            .all(|user| { bearer(&sessions.peek(&user).unwrap()).as_deref() == Some("refreshed") })
+    );
+    assert!(ends.read().is_empty());
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_store_that_is_down_fails_the_load_and_the_login_and_ends_nothing() {
     /// A store that is down.
     struct Down;
 
     impl Store for Down {
-        fn load<'a>(
-            &'a self,
-            _: &'a str,
-        ) -> tower_refresh::refresher::BoxFuture<
-            'a,
-            Result<Option<tower_refresh::store::Record>, tower_refresh::store::StoreError>,
-        > {
-            Box::pin(async { Err(tower_refresh::store::StoreError::unavailable("down")) })
+        fn load<'a>(&'a self, _: &'a str) -> BoxFuture<'a, Result<Option<Record>, StoreError>> {
+            Box::pin(async { Err(StoreError::unavailable("down")) })
         }
 
         fn swap<'a>(
             &'a self,
             _: &'a str,
-            _: Option<tower_refresh::store::Version>,
-            _: Option<bytes::Bytes>,
-        ) -> tower_refresh::refresher::BoxFuture<
-            'a,
-            Result<tower_refresh::store::Swapped, tower_refresh::store::StoreError>,
-        > {
-            Box::pin(async { Err(tower_refresh::store::StoreError::unavailable("down")) })
+            _: Option<Version>,
+            _: Option<Bytes>,
+        ) -> BoxFuture<'a, Result<Swapped, StoreError>> {
+            Box::pin(async { Err(StoreError::unavailable("down")) })
         }
 
         fn lease<'a>(
@@ -176,11 +237,8 @@ async fn a_store_that_is_down_fails_the_load_and_the_login_and_ends_nothing() {
             _: &'a str,
             _: &'a str,
             _: Duration,
-        ) -> tower_refresh::refresher::BoxFuture<
-            'a,
-            Result<tower_refresh::store::Leased, tower_refresh::store::StoreError>,
-        > {
-            Box::pin(async { Err(tower_refresh::store::StoreError::unavailable("down")) })
+        ) -> BoxFuture<'a, Result<Leased, StoreError>> {
+            Box::pin(async { Err(StoreError::unavailable("down")) })
         }
     }
 
