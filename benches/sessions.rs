@@ -44,6 +44,8 @@ const SAMPLE: usize = 32;
 const TURNS: usize = 400;
 const USERS: u64 = 1_000_000;
 const QUIET: u64 = 10_000;
+/// The sweeps, of which each slice counts with its least time.
+const SWEEPS: usize = 3;
 /// The rounds of the comparison of latencies. Each has a sample of both subjects.
 const ROUNDS: usize = 20;
 
@@ -69,10 +71,19 @@ fn main() {
             format!("{ratio:.2}"),
         ]);
     }
-    let (median, most) = sweep(&sessions, users);
-    table.row(["a slice of a sweep, median".to_owned(), format!("{median:.1?}")]);
-    table.row(["a slice of a sweep, p99.9".to_owned(), format!("{most:.1?}")]);
+    let mut slices = sweep(&sessions, users);
     drop(sessions);
+    for _ in 1..SWEEPS {
+        // The system may suspend the thread in a slice, but hardly in the same one of each sweep.
+        let (sessions, ..) = fill(users);
+        for (least, time) in slices.iter_mut().zip(sweep(&sessions, users)) {
+            *least = time.min(*least);
+        }
+    }
+    slices.sort_unstable();
+    let (median, longest) = (slices[slices.len() / 2], slices[slices.len() - 1]);
+    table.row(["a slice of a sweep, median".to_owned(), format!("{median:.1?}")]);
+    table.row(["a slice of a sweep, the longest".to_owned(), format!("{longest:.1?}")]);
     let ratio = latency_ratio(effort);
     table.row([
         format!("p99 of {QUIET} quiet users next to a hot one, over without it"),
@@ -146,9 +157,9 @@ fn fill(users: u64) -> (Sessions<u64>, f64, f64) {
     (sessions, bytes, allocations)
 }
 
-/// The median and the 99.9th percentile of the slices in which a sweep visits all users, ends their
-/// logins and forgets their sessions.
-fn sweep(sessions: &Sessions<u64>, users: u64) -> (Duration, Duration) {
+/// The times of the slices in which a sweep visits all users, ends their logins and forgets their
+/// sessions.
+fn sweep(sessions: &Sessions<u64>, users: u64) -> Vec<Duration> {
     let runtime =
         tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build();
     let runtime = runtime.expect("a runtime can be built");
@@ -157,7 +168,7 @@ fn sweep(sessions: &Sessions<u64>, users: u64) -> (Duration, Duration) {
     let _entered = runtime.enter();
     let mut maintenance = pin!(sessions.maintain());
     let mut context = Context::from_waker(Waker::noop());
-    let mut times: Vec<_> = (0..users / 64)
+    let times = (0..users / 64)
         .map(|_| {
             let start = Instant::now();
             let poll = maintenance.as_mut().poll(&mut context);
@@ -166,8 +177,7 @@ fn sweep(sessions: &Sessions<u64>, users: u64) -> (Duration, Duration) {
         })
         .collect();
     assert!(sessions.peek(&0).is_some_and(|session| session.credential().is_none()));
-    times.sort_unstable();
-    (times[times.len() / 2], times[times.len() * 999 / 1000])
+    times
 }
 
 // === Quiet users next to a hot one ===

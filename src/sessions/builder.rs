@@ -63,6 +63,9 @@ where
     ///
     /// Names appear in logs. Where a key is a secret, such as the value of a session cookie, make
     /// the name from something else.
+    ///
+    /// If the function panics, a load in progress fails. Without a load, a
+    /// [`SessionsLayer`](crate::sessions::SessionsLayer) takes the request for one without a key.
     pub fn name(mut self, name: impl Fn(&K) -> String + Send + Sync + 'static) -> Self {
         self.settings.name = Some(Arc::new(name));
         self

@@ -11,7 +11,7 @@ use tower_service::Service;
 
 use crate::{
     credential::{contract::Credential, token::Token},
-    error::BoxError,
+    error::{BoxError, Error},
     middleware::extension::Unclaimed,
     session::handle::Session,
     sessions::{future::ResponseFuture, handle::Sessions, select::SelectKey, tenant::Lookup},
@@ -61,11 +61,19 @@ impl<S, F: SelectKey, C> WithSession<S, F, C> {
     pub fn into_inner(self) -> S {
         self.inner
     }
+}
 
-    /// The key of a request. A selector that panics must not take down the worker of a `Buffer`
-    /// above, and with it the requests of all users.
-    fn key(&self, head: &Parts) -> Option<F::Key> {
-        catch_unwind(AssertUnwindSafe(|| self.select.key(head))).unwrap_or_default()
+impl<S, F, C> WithSession<S, F, C>
+where
+    F: SelectKey,
+    F::Key: Clone + Eq + Hash + Send + Sync + 'static,
+    C: Credential,
+{
+    /// The session of a request that has a key. A selector, or a function for names, that panics
+    /// must not take down the worker of a `Buffer` above, and with it the requests of all users.
+    fn look_up(&self, head: &Parts) -> Option<Result<Lookup<C>, Error>> {
+        let look_up = || Some(self.sessions.0.look_up(&self.select.key(head)?));
+        catch_unwind(AssertUnwindSafe(look_up)).unwrap_or_default()
     }
 }
 
@@ -90,18 +98,18 @@ where
         // A session that a caller could have put there is not the session of this user.
         head.extensions.remove::<Session<C>>();
         let observers = self.sessions.0.observers();
-        let Some(key) = self.key(&head) else {
-            if !observers.is_empty() {
-                head.extensions.insert(Unclaimed(observers.clone()));
+        match self.look_up(&head) {
+            None => {
+                if !observers.is_empty() {
+                    head.extensions.insert(Unclaimed(observers.clone()));
+                }
+                ResponseFuture::called(self.inner.call(Request::from_parts(head, body)))
             }
-            return ResponseFuture::called(self.inner.call(Request::from_parts(head, body)));
-        };
-        match self.sessions.0.look_up(&key) {
-            Ok(Lookup::Open(opened)) => {
+            Some(Ok(Lookup::Open(opened))) => {
                 head.extensions.insert(opened.session);
                 ResponseFuture::called(self.inner.call(Request::from_parts(head, body)))
             }
-            Ok(Lookup::Opening(opening)) => {
+            Some(Ok(Lookup::Opening(opening))) => {
                 // The instance that was polled ready is dropped, and with it what it has reserved.
                 self.inner = self.inner.clone();
                 let request = Request::from_parts(head, body);
@@ -112,7 +120,7 @@ where
                 };
                 ResponseFuture::loading(load, self.inner.clone(), request)
             }
-            Err(error) => {
+            Some(Err(error)) => {
                 observers.report_refused(&error);
                 self.inner = self.inner.clone();
                 ResponseFuture::failed(error)

@@ -75,11 +75,15 @@ async fn g21_each_request_carries_the_credential_of_its_user() {
 #[tokio::test(start_paused = true)]
 async fn g21_a_request_whose_user_is_unknown_has_no_session() {
     let (template, _) = template();
-    let sessions = builder(template).build();
+    let name = |user: &String| {
+        assert_ne!(user, "nameless", "a panic of the test");
+        user.clone()
+    };
+    let sessions = builder(template).name(name).build();
     let ann = log_in(&sessions, "ann").await;
     let (proxy, mut upstream) = proxy(&sessions);
     let absent = get("https://api.example.com/");
-    for mut request in [absent, of(""), of("panics")] {
+    for mut request in [absent, of(""), of("panics"), of("nameless")] {
         // Not even with a session that something above has left in the request.
         request.extensions_mut().insert(ann.clone());
         assert_eq!(kind(ask(&proxy, request).await.unwrap()), ErrorKind::NoSession);
