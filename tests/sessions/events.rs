@@ -1,7 +1,11 @@
 //! What observers are told of a registry.
 
-use std::sync::{Arc, Mutex};
+use std::{
+    sync::{Arc, Mutex},
+    time::Duration,
+};
 
+use tokio::time;
 use tower_refresh::{
     ErrorKind, Session,
     extension::Anonymous,
@@ -50,6 +54,27 @@ async fn a_session_that_makes_room_is_evicted_and_then_dropped() {
     let mut lines = take(&told);
     lines.sort();
     assert_eq!(lines, ["ann dropped", "ann evicted", "bob created"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_login_that_a_time_limit_ends_says_which_one() {
+    const SHORT: Duration = Duration::from_secs(60);
+    const LONG: Duration = Duration::from_secs(3600);
+    for (idle, lifetime, expected) in [(SHORT, LONG, "idle"), (LONG, SHORT, "lifetime")] {
+        let (told, (refresher, _flights)) = (Told::default(), manual_refresher());
+        let ends = told.clone();
+        let observer = observer_fn(move |event: &Event<'_>| {
+            if let EventKind::LoginEnded { how, .. } = event.kind() {
+                ends.lock().unwrap().push(how.as_str().to_owned());
+            }
+        });
+        let template = Session::builder(refresher).observer(observer).template();
+        let sessions = Sessions::builder(template).idle_timeout(idle).lifetime(lifetime).build();
+        tokio::spawn(sessions.maintain());
+        sessions.login(&"ann".to_owned(), token("at-1")).await.unwrap();
+        time::sleep(2 * SHORT).await;
+        assert_eq!(take(&told), [expected]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
