@@ -6,23 +6,11 @@ cd "$(dirname "$0")/../.."
 
 has_package() { command -v apt-cache > /dev/null && apt-cache show "$1" > /dev/null 2>&1; }
 
-install_package() {
-    local as_root=''
-    [ "$(id -u)" = 0 ] || as_root=sudo
-    # RUNLEVEL keeps the package from starting a server of the system.
-    $as_root env RUNLEVEL=1 DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends "$@" > /dev/null
-}
-
 if ! command -v redis-server > /dev/null || ! command -v redis-cli > /dev/null; then
-    if ! command -v apt-get > /dev/null; then
-        echo "tests/interop needs redis-server and redis-cli: install Redis" >&2
-        exit 1
-    fi
-    if [ "$(id -u)" = 0 ]; then apt-get update -qq; else sudo apt-get update -qq; fi
-    install_package redis-server redis-tools openssl
+    tests/interop/support/apt.sh redis-server redis-tools openssl
 fi
 if ! command -v valkey-server > /dev/null && has_package valkey-server; then
-    install_package valkey-server
+    tests/interop/support/apt.sh valkey-server
 fi
 
 cargo test --locked --features redis --test redis -- --ignored
