@@ -300,7 +300,7 @@ impl<C> State<C> {
     }
 
     /// The current login. `None` if it is over, or none has begun.
-    pub(in crate::session) fn current_login(&self) -> Option<Login> {
+    pub(crate) fn current_login(&self) -> Option<Login> {
         (!matches!(self.phase, Phase::LoggedOut(_))).then_some(self.login)
     }
 

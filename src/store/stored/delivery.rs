@@ -2,7 +2,7 @@ use crate::{
     credential::contract::Credential,
     identity::Login,
     observe::event::EventKind,
-    session::{Phase, handle::Session},
+    session::handle::Session,
     store::{
         contract::Store,
         stored::{desk::Desk, knowledge::Content, rank::Rank},
@@ -15,8 +15,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     /// Gives the session what the store has.
     pub(super) fn deliver(&self, session: &Session<C>) -> Option<Login> {
         let state = session.state();
-        let is_logged_out = matches!(state.phase(), Phase::LoggedOut(_));
-        let current = (!is_logged_out).then(|| state.login());
+        let current = state.current_login();
         let (content, rank) = {
             let known = self.state();
             if known.logging_in > 0 || known.knowledge.is_pending() {
@@ -34,19 +33,20 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         match content {
             Content::Nothing => None,
             Content::Ended => {
-                if !is_logged_out {
-                    self.end(session, state.login());
+                if let Some(login) = current {
+                    self.end(session, login);
                 }
                 None
             }
             Content::Live(credential) if Self::is_usable(&credential, session.wall()) => {
                 self.state().handed = rank.map(|rank| (rank, state.generation()));
-                let login = if is_logged_out {
-                    session.login(credential)
-                } else {
-                    // A login that has ended in this moment takes nothing any more.
-                    session.replace(state.login(), credential).ok()?;
-                    state.login()
+                let login = match current {
+                    None => session.login(credential),
+                    Some(login) => {
+                        // A login that has ended in this moment takes nothing any more.
+                        session.replace(login, credential).ok()?;
+                        login
+                    }
                 };
                 self.health.report(EventKind::StoreAdopted);
                 self.corrected(session, login, rank)
