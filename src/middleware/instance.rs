@@ -159,7 +159,10 @@ impl<S: Clone> Instance<S> {
     where
         S: Service<Request<ReplayBody<B>>>,
     {
-        head.extensions.insert(OwnCredential);
+        // The adapters of reqwest alone read it.
+        if cfg!(feature = "reqwest") {
+            head.extensions.insert(OwnCredential);
+        }
         self.pass(head, body)
     }
 

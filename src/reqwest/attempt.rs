@@ -7,7 +7,7 @@ use crate::{
     middleware::extension::{OwnCredential, TargetUri},
     reqwest::{
         error::{SendError, SendErrorKind},
-        redirect::{Hop, Redirects, url_of},
+        redirect::{Hop, Redirects, is_known},
     },
 };
 
@@ -53,11 +53,9 @@ impl Attempt {
     /// The response as Tower takes it, with the URL in its extensions.
     pub(super) fn end(self, response: Response) -> http::Response<reqwest::Body> {
         let Self { redirects, has_own_credential, sent_to } = self;
-        let answered = url_of(&response).filter(|url| **url != sent_to).cloned();
         let url = response.url().clone();
         let mut response = http::Response::<reqwest::Body>::from(response);
         let extensions = response.extensions_mut();
-        extensions.extend(url_extension(url));
         match redirects {
             // Another URL comes from a middleware that rewrites URLs.
             Redirects::Above(max_redirects) => {
@@ -65,11 +63,15 @@ impl Attempt {
             }
             // Another URL is taken for that of a redirect. The layer asks who has answered.
             Redirects::Below => {
-                if let Some(Ok(uri)) = answered.map(|url| Uri::try_from(url.as_str())) {
+                if url != sent_to
+                    && is_known(&url)
+                    && let Ok(uri) = Uri::try_from(url.as_str())
+                {
                     extensions.insert(TargetUri(uri));
                 }
             }
         }
+        extensions.extend(url_extension(url));
         response
     }
 }

@@ -114,17 +114,17 @@ pub(super) fn has_exposed(
     headers.iter().any(|(name, value)| !DROPPED.contains(name) && is_secret(name, value))
 }
 
-/// The URL that a response came from. `None` if the response was made without one, by a middleware.
-pub(super) fn url_of(response: &Response) -> Option<&Url> {
-    Some(response.url()).filter(|url| url.host_str() != Some(NO_URL))
+/// Whether this is the URL that a response came from. A middleware makes responses without one.
+pub(super) fn is_known(url: &Url) -> bool {
+    url.host_str() != Some(NO_URL)
 }
 
 /// The URL to which a redirect is relative: that of the response. If it differs from the caller's
 /// URL in the query alone, the query may hold a credential, and the caller's URL is taken.
 fn base<'a>(requested: &'a Url, response: &'a Response) -> &'a Url {
-    let is_elsewhere =
-        |url: &&Url| url.origin() != requested.origin() || url.path() != requested.path();
-    url_of(response).filter(is_elsewhere).unwrap_or(requested)
+    let url = response.url();
+    let is_elsewhere = url.origin() != requested.origin() || url.path() != requested.path();
+    if is_known(url) && is_elsewhere { url } else { requested }
 }
 
 /// The URL of a redirect, if it can be followed.

@@ -99,7 +99,7 @@ fn a_recipe_adds_the_crates_that_it_uses_with_features_that_are_tested() {
             for name in names.split(' ') {
                 let tested = tested.get(name).unwrap_or_else(|| panic!("{file}: {name}"));
                 for feature in features.split(',').filter(|feature| !feature.is_empty()) {
-                    // What enables the adapter of reqwest enables reqwest itself.
+                    // `reqwest-middleware` and `oauth2` enable these two.
                     let is_tested = tested.contains(&feature)
                         || (name == "tower-refresh"
                             && ["reqwest", "token-file"].contains(&feature));
