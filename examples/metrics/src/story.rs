@@ -49,7 +49,7 @@ impl<M: Observer + Clone> Stage<'_, M> {
     fn session(&self, name: &str) -> SessionBuilder {
         self.auth.answer(Answer::Token);
         self.upstream.accept_refreshed();
-        Session::builder(self.tracing.instrument(self.auth.clone()))
+        Session::builder(self.tracing.instrument_refresher(self.auth.clone()))
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
             .on_login_end(|_| async {})
@@ -201,7 +201,7 @@ impl<M: Observer + Clone> Stage<'_, M> {
         let driver = Stored::builder(self.auth.clone(), store.clone(), "shared")
             .lease_ttl(Duration::from_millis(30))
             .build();
-        let session = Session::builder(self.tracing.instrument(driver.clone()))
+        let session = Session::builder(self.tracing.instrument_refresher(driver.clone()))
             .name(name)
             .backoff(Duration::from_millis(1), Duration::from_millis(1))
             .observer(self.metrics.clone())

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// A refresher that runs inside the span of its flight. Made by
-/// [`TracingObserver::instrument`](super::TracingObserver::instrument).
+/// [`TracingObserver::instrument_refresher`](super::TracingObserver::instrument_refresher).
 pub struct Instrumented<R> {
     refresher: R,
     spans: FlightSpans,

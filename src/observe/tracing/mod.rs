@@ -5,7 +5,7 @@
 //!
 //! # fn build(refresher: impl Refresher, token: Token) -> Session {
 //! let observer = TracingObserver::new();
-//! let session = Session::builder(observer.instrument(refresher))
+//! let session = Session::builder(observer.instrument_refresher(refresher))
 //!     .name("billing")
 //!     .credential(token)
 //!     .observer(observer)
@@ -13,7 +13,7 @@
 //! # session }
 //! ```
 //!
-//! [`TracingObserver::instrument`] is optional. The refresher then runs inside the span of its
+//! [`TracingObserver::instrument_refresher`] is optional. The refresher then runs inside the span of its
 //! flight, so that the spans of its HTTP client are children of it:
 //!
 //! ```
@@ -21,7 +21,7 @@
 //!
 //! # async fn fetch() -> Result<Token, RefreshError> { unimplemented!() }
 //! let observer = TracingObserver::new();
-//! let refresher = observer.instrument(refresher_fn(|_: RefreshContext| async {
+//! let refresher = observer.instrument_refresher(refresher_fn(|_: RefreshContext| async {
 //!     tracing::debug!("inside of the span `refresh`");
 //!     fetch().await
 //! }));

@@ -43,7 +43,7 @@ impl TracingObserver {
     ///
     /// The session needs this observer, or a clone of it. Otherwise there is no span, and the
     /// refresher runs as it is.
-    pub fn instrument<R>(&self, refresher: R) -> Instrumented<R> {
+    pub fn instrument_refresher<R>(&self, refresher: R) -> Instrumented<R> {
         Instrumented::new(refresher, self.spans.clone())
     }
 
