@@ -199,7 +199,8 @@ where
     /// in a back-channel logout. Returns how many logins it has ended.
     ///
     /// The predicate sees the logins that are in memory, those included that are being loaded, and
-    /// runs without a lock. A login that begins during the call may be missed.
+    /// runs without a lock. A login that begins during the call may be missed. The loads in progress
+    /// come last.
     ///
     /// ```
     /// # use tower_refresh::{Session, sessions::Sessions};
@@ -218,22 +219,36 @@ where
         F: FnMut(&K, &Session<C>) -> bool + Send,
     {
         let registry = self.0.clone();
+        let mut ends = move |key: &K, opened: &Opened<C>| {
+            let session = &opened.session;
+            let ends = session.current_login().is_some() && !keep(key, session);
+            if ends {
+                drop(opened.log_out());
+            }
+            usize::from(ends)
+        };
         async move {
             let mut ended = 0;
+            let mut loads = Vec::new();
             for shard in registry.shards() {
                 let mut place = 0;
                 loop {
                     let Some(found) = shard.slice(place) else { break };
                     place += SLICE;
                     for (key, found) in found {
-                        let Ok(opened) = found.wait().await else { continue };
-                        let session = &opened.session;
-                        if session.current_login().is_some() && !keep(&key, session) {
-                            drop(opened.log_out());
-                            ended += 1;
+                        match found {
+                            Lookup::Open(opened) => ended += ends(&key, &opened),
+                            Lookup::Opening(opening) => loads.push((key, opening)),
                         }
                     }
                     task::yield_now().await;
+                }
+            }
+            // After the others, whose logout does not wait for a slow load. The loads run in tasks
+            // of their own, so that all of them take no longer than the slowest one.
+            for (key, opening) in loads {
+                if let Ok(opened) = opening.wait().await {
+                    ended += ends(&key, &opened);
                 }
             }
             ended

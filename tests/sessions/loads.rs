@@ -292,6 +292,30 @@ async fn retain_waits_for_loads_in_progress() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn retain_logs_out_a_user_at_once_while_others_are_being_loaded() {
+    let (template, ends) = template();
+    let loads = ManualLoads::default();
+    let sessions = loads.put_into(builder(template)).build();
+    let ann = tokio::spawn(sessions.get(&key("ann")));
+    settle_tasks().await;
+    loads.find("ann");
+    drop(ann.await.unwrap().unwrap());
+    let users: Vec<_> = (0..40).map(|user| format!("user-{user}")).collect();
+    let callers: Vec<_> = users.iter().map(|user| tokio::spawn(sessions.get(user))).collect();
+    settle_tasks().await;
+    let retain = tokio::spawn(sessions.retain(|_, _| false));
+    settle_tasks().await;
+    assert_eq!(ends.read(), ["ann logout"]);
+    for user in users.iter().rev() {
+        loads.find(user);
+    }
+    assert_eq!(retain.await.unwrap(), 41);
+    for caller in callers {
+        drop(caller.await.unwrap().unwrap());
+    }
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_login_that_was_forgotten_is_loaded_again() {
     let (template, ends) = template();
     let loads = ManualLoads::default();
