@@ -461,6 +461,20 @@ mod tests {
     }
 
     #[test]
+    fn the_parameters_that_have_a_meaning_are_read_by_name() {
+        let line = r#"Bearer realm="a", error=b, scope="c d", claims=e"#;
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, line.parse().unwrap())]);
+        let challenge = Challenges::of(&headers).next().unwrap();
+        let named = [challenge.realm(), challenge.error(), challenge.scope(), challenge.claims()];
+        assert_eq!(named.map(Option::unwrap), ["a", "b", "c d", "e"]);
+
+        let headers = HeaderMap::from_iter([(WWW_AUTHENTICATE, "Bearer".parse().unwrap())]);
+        let challenge = Challenges::of(&headers).next().unwrap();
+        let named = [challenge.realm(), challenge.error(), challenge.scope(), challenge.claims()];
+        assert_eq!(named, [None, None, None, None]);
+    }
+
+    #[test]
     fn a_token68_and_a_parameter_are_told_apart() {
         let cases: &[(&str, Written)] = &[
             ("Negotiate a", opaque("a")),
