@@ -152,12 +152,12 @@ impl<C: Credential> Engine<C> {
     /// Runs the user's code: the clock and `Credential::expires_at`.
     pub(super) fn new_entry(
         &self,
-        credential: C,
+        credential: Arc<C>,
         unproven_since: Option<Instant>,
     ) -> Arc<Entry<C>> {
         let Settings { clock, renewal, .. } = self.settings();
         let arrival = clock.wall();
-        Arc::new(Entry::new(Arc::new(credential), unproven_since, arrival, |expires_at| {
+        Arc::new(Entry::new(credential, unproven_since, arrival, |expires_at| {
             renewal.renew_at(arrival, expires_at)
         }))
     }

@@ -200,7 +200,7 @@ impl<C: Credential> FlightGuard<C> {
                 Some(entry) => entry.unproven_since(),
                 None => (!self.engine.refresher().is_read_only()).then(Instant::now),
             };
-            self.engine.new_entry(credential, unproven_since)
+            self.engine.new_entry(Arc::new(credential), unproven_since)
         });
         let now = self.engine.settings().clock.now();
         self.finish(result, unchanged, now);

@@ -75,8 +75,7 @@ impl<C: Credential> Session<C> {
     /// # Ok(()) }
     /// ```
     pub fn login(&self, credential: C) -> Login {
-        let entry = self.0.new_entry(credential, None);
-        self.0.step_without_flight(|state| state.log_in(&entry)).0
+        self.begin(Arc::new(credential))
     }
 
     /// Installs a newer credential of this login from another source: another process refreshed it,
@@ -101,7 +100,7 @@ impl<C: Credential> Session<C> {
     ///
     /// Returns the credential when the login is over.
     pub fn replace(&self, login: Login, credential: C) -> Result<Generation, C> {
-        let entry = self.0.new_entry(credential, None);
+        let entry = self.0.new_entry(Arc::new(credential), None);
         match self.0.step_without_flight(|state| state.replace(login, &entry)).0 {
             Some(generation) => Ok(generation),
             None => Err(Arc::into_inner(entry)
@@ -461,6 +460,19 @@ impl<C: Credential> Session<C> {
         template: SessionTemplate<C>,
     ) -> Self {
         Self(Arc::new(Engine::new(state, name, refresher, template)))
+    }
+
+    /// Begins a login with a credential that may be shared.
+    pub(crate) fn begin(&self, credential: Arc<C>) -> Login {
+        let entry = self.0.new_entry(credential, None);
+        self.0.step_without_flight(|state| state.log_in(&entry)).0
+    }
+
+    /// Replaces the credential of a login by one that may be shared. `None` when the login is over.
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn install(&self, login: Login, credential: Arc<C>) -> Option<Generation> {
+        let entry = self.0.new_entry(credential, None);
+        self.0.step_without_flight(|state| state.replace(login, &entry)).0
     }
 
     /// Whether the current task is a flight of this session.

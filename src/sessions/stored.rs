@@ -40,6 +40,9 @@ where
     ///
     /// Log in and out by the registry. It takes the place of [`load`](Self::load).
     ///
+    /// Drivers that [`Stored::with_name`] makes share their refresher, store and settings. Each of
+    /// them then takes little memory.
+    ///
     /// ```
     /// use std::sync::Arc;
     /// use tower_refresh::{
@@ -49,11 +52,9 @@ where
     /// fn sessions(refresher: impl Refresher) -> Sessions<String> {
     ///     let refresher = Arc::new(refresher);
     ///     let template = Session::builder(refresher.clone()).template();
+    ///     let driver = Stored::new(refresher, File::new("/var/lib/gateway/logins"), "");
     ///     Sessions::builder(template)
-    ///         .stored(move |user: &String| {
-    ///             let store = File::new("/var/lib/gateway/logins");
-    ///             Stored::new(refresher.clone(), store, user.as_str())
-    ///         })
+    ///         .stored(move |user: &String| driver.with_name(user.as_str()))
     ///         .build()
     /// }
     /// ```

@@ -13,5 +13,7 @@ mod limits;
 mod loads;
 mod logins;
 #[cfg(feature = "store")]
+mod memory;
+#[cfg(feature = "store")]
 mod stored;
 mod users;

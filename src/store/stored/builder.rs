@@ -1,9 +1,8 @@
-use std::{fmt, sync::Arc, time::Duration};
+use std::{fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use crate::{
     credential::token::Token,
     store::{
-        codec::Codec,
         error::StoreError,
         stored::{OnOutage, settings::DriverSettings},
     },
@@ -13,10 +12,9 @@ use crate::{
 /// [`Stored::builder`](crate::store::Stored::builder).
 #[must_use]
 pub struct StoredBuilder<R, S, C = Token> {
-    pub(super) refresher: R,
-    pub(super) store: S,
     pub(super) name: Arc<str>,
     pub(super) settings: DriverSettings<C>,
+    types: PhantomData<fn() -> (R, S)>,
 }
 
 const LEAST: Duration = Duration::from_millis(1);
@@ -25,9 +23,8 @@ const MOST: Duration = Duration::from_secs(60 * 60);
 // === impl StoredBuilder ===
 
 impl<R, S, C> StoredBuilder<R, S, C> {
-    pub(super) fn new(refresher: R, store: S, name: Arc<str>, codec: Arc<dyn Codec<C>>) -> Self {
-        let settings = DriverSettings::new(codec);
-        Self { refresher, store, name, settings }
+    pub(super) fn new(name: Arc<str>, settings: DriverSettings<C>) -> Self {
+        Self { name, settings, types: PhantomData }
     }
 
     /// Decides what a refresh does while the store fails or hangs. Default: [`OnOutage::Wait`].
@@ -72,7 +69,7 @@ impl<R, S, C> StoredBuilder<R, S, C> {
     /// The session uses the credential, and no other process knows of it: if this one dies now, a
     /// rotated refresh token is lost.
     pub fn on_save_error(mut self, hook: impl Fn(&StoreError) + Send + Sync + 'static) -> Self {
-        self.settings.on_save_error = Some(Arc::new(hook));
+        self.settings.on_save_error = Some(Box::new(hook));
         self
     }
 }

@@ -3,29 +3,23 @@ use crate::{
     identity::Login,
     observe::event::EventKind,
     session::handle::Session,
-    store::{
-        contract::Store,
-        stored::{desk::Desk, knowledge::Content, rank::Rank},
-    },
+    store::stored::{desk::Desk, knowledge::Content, rank::Rank},
 };
 
 // === impl Desk ===
 
-impl<S: Store, C: Credential + Clone> Desk<S, C> {
+impl<C: Credential + Clone> Desk<C> {
     /// Gives the session what the store has.
     pub(super) fn deliver(&self, session: &Session<C>) -> Option<Login> {
         let state = session.state();
         let current = state.current_login();
         let (content, rank) = {
-            let known = self.state();
-            if known.logging_in > 0 || known.knowledge.is_pending() {
+            let mut known = self.state();
+            if known.operations().logging_in > 0 || known.knowledge.is_pending() {
                 // The login, or the refresh, that is under way delivers.
                 return current;
             }
-            if let (Some((handed, _)), Some(rank)) = (known.handed, known.knowledge.rank())
-                && handed == rank
-                && state.credential().is_some()
-            {
+            if known.knowledge.handed().is_some() && state.credential().is_some() {
                 return current;
             }
             (known.knowledge.content().clone(), known.knowledge.rank())
@@ -38,17 +32,20 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
                 }
                 None
             }
-            Content::Live(credential) if Self::is_usable(&credential, session.wall()) => {
-                self.state().handed = rank.map(|rank| (rank, state.generation()));
+            Content::Live(receipt) if receipt.is_usable(session.wall()) => {
+                let credential = receipt.with_end(&*self.settings.codec);
+                if let Some(rank) = rank {
+                    self.state().knowledge.hand(rank, state.generation());
+                }
                 let login = match current {
-                    None => session.login(credential),
+                    None => session.begin(credential),
                     Some(login) => {
                         // A login that has ended in this moment takes nothing any more.
-                        session.replace(login, credential).ok()?;
+                        session.install(login, credential)?;
                         login
                     }
                 };
-                self.health.report(EventKind::StoreAdopted);
+                self.report(EventKind::StoreAdopted);
                 self.corrected(session, login, rank)
             }
             Content::Live(_) => {
@@ -69,7 +66,7 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             if state.knowledge.rank() == rank {
                 return Some(login);
             }
-            state.handed = None;
+            state.knowledge.take_back();
             matches!(state.knowledge.content(), Content::Ended)
         };
         if has_ended {

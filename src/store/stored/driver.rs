@@ -1,5 +1,6 @@
 use std::{
     error, fmt,
+    marker::PhantomData,
     sync::Arc,
     time::{Duration, SystemTime},
 };
@@ -17,7 +18,10 @@ use crate::{
         contract::Store,
         error::StoreError,
         stored::{
-            builder::StoredBuilder, desk::Desk, knowledge::Content, logging_in::LoggingIn,
+            builder::StoredBuilder,
+            desk::{Desk, Operation},
+            knowledge::Content,
+            logging_in::LoggingIn,
             settings::DriverSettings,
         },
     },
@@ -27,13 +31,7 @@ use crate::{
 ///
 /// One `Stored` serves one session. Clones are the same driver: one goes into the session, and one
 /// stays with the application. See the [module docs](crate::store) for an example.
-pub struct Stored<R, S, C = Token>(Arc<Inner<R, S, C>>);
-
-/// The parts that all clones of a driver share.
-struct Inner<R, S, C> {
-    refresher: Arc<R>,
-    desk: Arc<Desk<S, C>>,
-}
+pub struct Stored<R, S, C = Token>(Arc<Desk<C>>, PhantomData<fn() -> (R, S)>);
 
 /// A login could not be saved, and has not begun.
 ///
@@ -82,23 +80,13 @@ where
         name: impl Into<Arc<str>>,
         codec: impl Codec<C>,
     ) -> StoredBuilder<R, S, C> {
-        StoredBuilder::new(refresher, store, name.into(), Arc::new(codec))
+        StoredBuilder::new(name.into(), DriverSettings::new(refresher, store, codec))
     }
 }
 
 impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
-    pub(super) fn refresher(&self) -> &R {
-        &self.0.refresher
-    }
-
-    fn assemble(
-        refresher: Arc<R>,
-        store: Arc<S>,
-        name: Arc<str>,
-        settings: Arc<DriverSettings<C>>,
-    ) -> Self {
-        let desk = Arc::new(Desk::new(store, name, settings));
-        Self(Arc::new(Inner { refresher, desk }))
+    fn assemble(settings: Arc<DriverSettings<C>>, name: Arc<str>) -> Self {
+        Self(Arc::new(Desk::new(settings, name)), PhantomData)
     }
 
     /// A driver for another login: with this refresher, this store and these settings, which all
@@ -117,13 +105,11 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     /// # let _ = (ann, ann_stored);
     /// ```
     pub fn with_name(&self, name: impl Into<Arc<str>>) -> Self {
-        let Inner { refresher, desk } = &*self.0;
-        let (store, settings) = (desk.leasing.store.clone(), desk.settings.clone());
-        Self::assemble(refresher.clone(), store, name.into(), settings)
+        Self::assemble(self.desk().settings.clone(), name.into())
     }
 
-    pub(super) fn desk(&self) -> &Arc<Desk<S, C>> {
-        &self.0.desk
+    pub(super) fn desk(&self) -> &Arc<Desk<C>> {
+        &self.0
     }
 
     /// Loads what is stored, and logs in with it: what a program does at its start. `None` where
@@ -144,8 +130,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ///
     /// May be dropped at any time: the session then stays as it is.
     pub async fn open(&self, session: &Session<C>) -> Result<Option<Login>, StoreError> {
-        let desk = self.desk();
-        desk.bind(session);
+        let desk = self.desk().bind(session);
         desk.look().await?;
         desk.start_saving(None, None);
         Ok(desk.deliver(session))
@@ -167,9 +152,8 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ///
     /// The login takes place even if the future is dropped after its first poll.
     pub async fn login(&self, session: &Session<C>, credential: C) -> Result<Login, NotSaved<C>> {
-        let (desk, session) = (self.desk().clone(), session.clone());
-        desk.bind(&session);
-        let login = LoggingIn::new(&desk);
+        let (desk, session) = (self.desk().bind(session), session.clone());
+        let login = LoggingIn::new(self.desk().bind(&session));
         let task = tokio::spawn({
             let credential = credential.clone();
             async move {
@@ -205,23 +189,21 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         &self,
         session: &Session<C>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<R, S, C> {
-        let desk = self.desk().clone();
-        desk.bind(session);
+        let desk = self.desk().bind(session);
         let now = micros_since_1970(SystemTime::now());
         let login = session.state().login();
         let undelivered = {
             let mut state = desk.state();
-            let rank = state.knowledge.rank();
-            let was_handed = state.handed.is_some_and(|(handed, _)| Some(handed) == rank);
+            let was_handed = state.knowledge.handed().is_some();
             let content = state.knowledge.content().clone();
             state.told = Some(login);
-            state.logouts += 1;
+            state.operations().logouts += 1;
             state.knowledge.logged_out(now);
             (!was_handed).then_some(content)
         };
-        if let Some(Content::Live(credential)) = undelivered {
+        if let Some(Content::Live(receipt)) = undelivered {
             // A refresh that timed out in its save. The hook is to revoke the newest credential.
-            drop(session.replace(login, credential));
+            session.install(login, receipt.credential().clone());
         }
         desk.start_saving(None, None);
         let hook = session.logout();
@@ -246,7 +228,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     /// May be dropped at any time.
     pub fn follow(&self, session: &Session<C>) -> impl Future<Output = ()> + Send + use<R, S, C> {
         let desk = self.desk().clone();
-        desk.bind(session);
+        drop(desk.bind(session));
         let weak = session.downgrade();
         async move {
             let mut nap = MIN_NAP;
@@ -256,9 +238,10 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                     (state.knowledge.at(), state.knowledge.rank())
                 };
                 drop(time::timeout(LOOK_EVERY, desk.changed(at)).await);
-                if weak.upgrade().is_none() {
+                let Some(reporter) = weak.upgrade().map(|session| session.reporter()) else {
                     return;
-                }
+                };
+                let desk = Operation::start(&desk, reporter);
                 let looked = desk.look().await;
                 desk.start_saving(None, None);
                 let Some(session) = weak.upgrade() else { return };
@@ -267,7 +250,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
                     nap = MIN_NAP;
                     continue;
                 }
-                drop(session);
+                drop((session, desk));
                 // A store that is down, or whose hints are wrong.
                 time::sleep(nap).await;
                 nap = (nap * 2).min(MAX_NAP);
@@ -283,7 +266,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
 
 impl<R, S, C> Clone for Stored<R, S, C> {
     fn clone(&self) -> Self {
-        Self(self.0.clone())
+        Self(self.0.clone(), PhantomData)
     }
 }
 
@@ -298,12 +281,7 @@ impl<R, S, C> fmt::Debug for Stored<R, S, C> {
 impl<R, S: Store, C: Credential + Clone> StoredBuilder<R, S, C> {
     /// Makes the driver.
     pub fn build(self) -> Stored<R, S, C> {
-        Stored::assemble(
-            Arc::new(self.refresher),
-            Arc::new(self.store),
-            self.name,
-            Arc::new(self.settings),
-        )
+        Stored::assemble(Arc::new(self.settings), self.name)
     }
 }
 

@@ -7,8 +7,6 @@
 //! | 1 | the rank: login, depth and author (`u64` each), and 1 for an end, else 0 (`u8`); required |
 //! | 2 | the bytes of the codec; required, unless the rank is an end |
 
-use std::time::SystemTime;
-
 use bytes::{BufMut, Bytes, BytesMut};
 
 use crate::store::{
@@ -19,6 +17,7 @@ use crate::store::{
     stored::{
         knowledge::{Content, Found},
         rank::Rank,
+        receipt::Receipt,
     },
 };
 
@@ -28,9 +27,8 @@ const CREDENTIAL: u8 = 2;
 
 pub(super) fn seal<C: 'static>(
     rank: Rank,
-    content: &Content<C>,
+    content: &Content<Receipt<C>>,
     codec: &dyn Codec<C>,
-    received_at: SystemTime,
 ) -> Result<Bytes, StoreError> {
     let mut body = BytesMut::new();
     let mut field = [0; 25];
@@ -40,8 +38,8 @@ pub(super) fn seal<C: 'static>(
     numbers.put_u64_le(rank.author);
     numbers.put_u8(rank.is_end.into());
     put_field(&mut body, RANK, &field)?;
-    if let Content::Live(credential) = content {
-        put_field(&mut body, CREDENTIAL, &codec.encode(credential, received_at)?)?;
+    if let Content::Live(receipt) = content {
+        put_field(&mut body, CREDENTIAL, &receipt.encode(codec)?)?;
     }
     frame::seal(KIND, &body)
 }
@@ -49,7 +47,7 @@ pub(super) fn seal<C: 'static>(
 pub(super) fn open<C: 'static>(
     record: &Record,
     codec: &dyn Codec<C>,
-) -> Result<Found<C>, StoreError> {
+) -> Result<Found<Receipt<C>>, StoreError> {
     let version = record.version();
     let opened = open_bytes(record.bytes(), codec);
     let (rank, content) = opened.map_err(|error| error.of_version(version))?;
@@ -59,7 +57,7 @@ pub(super) fn open<C: 'static>(
 fn open_bytes<C: 'static>(
     bytes: &[u8],
     codec: &dyn Codec<C>,
-) -> Result<(Rank, Content<C>), StoreError> {
+) -> Result<(Rank, Content<Receipt<C>>), StoreError> {
     let (mut rank, mut credential) = (None, None);
     for field in Fields(frame::open(KIND, bytes)?) {
         match field? {
@@ -71,7 +69,7 @@ fn open_bytes<C: 'static>(
     let rank = rank.ok_or_else(|| StoreError::corrupt("it has no rank"))?;
     let content = match credential {
         _ if rank.is_end => Content::Ended,
-        Some(credential) => Content::Live(codec.decode(credential)?),
+        Some(credential) => Content::Live(Receipt::loaded(codec.decode(credential)?)),
         None => return Err(StoreError::corrupt("it has no credential")),
     };
     Ok((rank, content))
@@ -89,6 +87,8 @@ fn read_rank(content: &[u8]) -> Option<Rank> {
 
 #[cfg(test)]
 mod tests {
+    use std::time::SystemTime;
+
     use proptest::prelude::*;
 
     use super::*;
@@ -107,7 +107,11 @@ mod tests {
         }
     }
 
-    fn opened(bytes: impl Into<Bytes>) -> Result<Found<u8>, StoreError> {
+    fn live(credential: u8) -> Content<Receipt<u8>> {
+        Content::Live(Receipt::loaded(credential))
+    }
+
+    fn opened(bytes: impl Into<Bytes>) -> Result<Found<Receipt<u8>>, StoreError> {
         open(&Record::new(Version::from_u64(9), bytes), &Byte)
     }
 
@@ -123,7 +127,7 @@ mod tests {
     #[test]
     fn the_format_is_fixed() {
         let rank = Rank { login: 7, depth: 2, author: 3, is_end: false };
-        let bytes = seal(rank, &Content::Live(b'a'), &Byte, SystemTime::now()).unwrap();
+        let bytes = seal(rank, &live(b'a'), &Byte).unwrap();
         assert_eq!(&bytes[..13], b"trfrlogn\x01\x24\0\0\0");
         assert_eq!(bytes[13..bytes.len() - 8], [RANK_FIELD, b"\x02\x01\0\0\0a"].concat());
     }
@@ -132,7 +136,7 @@ mod tests {
     fn unknown_fields_are_skipped_and_unknown_critical_fields_are_incompatible() {
         let body = |tag: &[u8]| [tag, b"\x01\0\0\0?", RANK_FIELD, b"\x02\x01\0\0\0a"].concat();
         let found = opened(frame::seal(KIND, &body(b"\x7f")).unwrap()).unwrap();
-        assert_eq!(found.content, Content::Live(b'a'));
+        assert_eq!(found.content, live(b'a'));
         assert_eq!(kind(&body(b"\x80")), StoreErrorKind::Incompatible);
     }
 
@@ -157,8 +161,8 @@ mod tests {
             credential in any::<u8>(),
         ) {
             let rank = Rank { login, depth, author, is_end };
-            let content = if is_end { Content::Ended } else { Content::Live(credential) };
-            let bytes = seal(rank, &content, &Byte, SystemTime::now()).unwrap();
+            let content = if is_end { Content::Ended } else { live(credential) };
+            let bytes = seal(rank, &content, &Byte).unwrap();
             let found = Found { version: Version::from_u64(9), rank, content };
             prop_assert_eq!(opened(bytes).unwrap(), found);
         }

@@ -6,25 +6,26 @@
 //! store has a lower rank, it went back, and the driver writes the newest content again, with the
 //! rank that it had. Versions decide nothing: they name the record that the next write expects.
 
-use std::{cmp::Ordering, sync::Arc};
+use std::cmp::Ordering;
 
-use crate::store::{stored::rank::Rank, version::Version};
+use crate::{
+    identity::Generation,
+    store::{stored::rank::Rank, version::Version},
+};
 
 /// The newest content that a driver knows of, and how it relates to the store.
 pub(super) struct Knowledge<C> {
     content: Content<C>,
     /// The rank of `content`. `None` where that is [`Content::Nothing`].
     rank: Option<Rank>,
-    /// The credential of `content`, once a refresher was called with it. A refresher may recognise
-    /// a credential by its pointer, so that each attempt presents the same one.
-    presented: Option<Arc<C>>,
+    /// The generation of the session before it was given `content`.
+    handed: Option<Generation>,
     /// The record that the next write expects.
     at: Option<Version>,
     /// The store is not known to have `content`.
     is_pending: bool,
-    /// Counts the changes of everything above.
-    changes: u64,
-    author: u64,
+    /// Counts the changes of everything above, apart from `handed`.
+    changes: u32,
 }
 
 /// The content of a record.
@@ -49,7 +50,7 @@ pub(super) struct Found<C> {
 /// A moment in the knowledge of a driver: the answer to a question that was asked then is only
 /// taken while nothing has changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) struct Moment(u64);
+pub(super) struct Moment(u32);
 
 /// A write that is to be made.
 #[derive(Clone, Debug)]
@@ -72,15 +73,14 @@ pub(super) enum Fate {
 // === impl Knowledge ===
 
 impl<C: Clone> Knowledge<C> {
-    pub(super) fn new(author: u64) -> Self {
+    pub(super) fn new() -> Self {
         Self {
             content: Content::Nothing,
             rank: None,
-            presented: None,
+            handed: None,
             at: None,
             is_pending: false,
             changes: 0,
-            author,
         }
     }
 
@@ -92,15 +92,21 @@ impl<C: Clone> Knowledge<C> {
         self.rank
     }
 
-    /// The credential of this rank for the refresher. `None` if the newest content is another one.
-    pub(super) fn present(&mut self, rank: Rank) -> Option<Arc<C>> {
-        match &self.content {
-            Content::Live(credential) if self.rank == Some(rank) => {
-                let presented = &mut self.presented;
-                Some(presented.get_or_insert_with(|| Arc::new(credential.clone())).clone())
-            }
-            _ => None,
-        }
+    /// The generation of the session before it was given the newest content. `None` where it was
+    /// not.
+    pub(super) fn handed(&self) -> Option<Generation> {
+        self.handed
+    }
+
+    /// The session of this generation is given the content of this rank, which may be the newest
+    /// one or an older one.
+    pub(super) fn hand(&mut self, rank: Rank, generation: Generation) {
+        self.handed = (self.rank == Some(rank)).then_some(generation);
+    }
+
+    /// The session was given an older content instead.
+    pub(super) fn take_back(&mut self) {
+        self.handed = None;
     }
 
     /// The version that the store was last seen with.
@@ -153,7 +159,7 @@ impl<C: Clone> Knowledge<C> {
         }
         let is_pending = order == Ordering::Less;
         if (self.at, self.is_pending) != (Some(version), is_pending) {
-            self.changes += 1;
+            self.count_change();
             self.at = Some(version);
             self.is_pending = is_pending;
         }
@@ -168,7 +174,7 @@ impl<C: Clone> Knowledge<C> {
         if self.at.take().is_none() {
             return;
         }
-        self.changes += 1;
+        self.count_change();
         if let (Content::Live(_), Some(rank)) = (&self.content, self.rank) {
             self.become_content(Rank::logout(rank.login), Content::Ended);
             self.is_pending = false;
@@ -186,11 +192,12 @@ impl<C: Clone> Knowledge<C> {
         from: Option<Rank>,
         credential: C,
         began: u64,
+        author: u64,
     ) -> Option<Rank> {
         let rank = match from {
-            Some(rank) if !rank.is_end => rank.exchanged(self.author),
+            Some(rank) if !rank.is_end => rank.exchanged(author),
             // It follows from nothing, and begins a login.
-            _ if self.rank == from => Rank::login(self.next_login(began), self.author),
+            _ if self.rank == from => Rank::login(self.next_login(began), author),
             _ => return None,
         };
         self.bring(rank, Content::Live(credential))
@@ -245,7 +252,7 @@ impl<C: Clone> Knowledge<C> {
     /// A write was refused, because of a record that cannot be read. A logout is written over it.
     pub(super) fn lost_to_unreadable(&mut self, write: &Write<C>, version: Version) {
         if write.moment == self.moment() {
-            self.changes += 1;
+            self.count_change();
             self.at = Some(version);
         }
     }
@@ -260,11 +267,16 @@ impl<C: Clone> Knowledge<C> {
         Some(rank)
     }
 
+    fn count_change(&mut self) {
+        // A wrong "nothing has changed" would take 2^32 changes during one operation of the store.
+        self.changes = self.changes.wrapping_add(1);
+    }
+
     fn become_content(&mut self, rank: Rank, content: Content<C>) {
-        self.changes += 1;
+        self.count_change();
         self.rank = Some(rank);
         self.content = content;
-        self.presented = None;
+        self.handed = None;
     }
 }
 

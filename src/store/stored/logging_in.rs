@@ -11,20 +11,20 @@ use crate::{
     session::handle::Session,
     store::{
         clock::micros_since_1970,
-        contract::Store,
         error::StoreError,
         stored::{
-            desk::Desk,
+            desk::Operation,
             knowledge::{Content, Found},
             login::LoginWrite,
+            receipt::Receipt,
         },
         version::Version,
     },
 };
 
 /// Ends a login's turn at the desk, also when its task is aborted.
-pub(super) struct LoggingIn<S: Store, C: Credential + Clone> {
-    desk: Arc<Desk<S, C>>,
+pub(super) struct LoggingIn<C: Credential + Clone> {
+    desk: Operation<C>,
     /// The logouts by the handle before this login.
     logouts: u64,
 }
@@ -37,14 +37,16 @@ const MAX_SWAPS: u32 = 32;
 
 // === impl LoggingIn ===
 
-impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
-    pub(super) fn new(desk: &Arc<Desk<S, C>>) -> Self {
-        let mut state = desk.state();
-        state.logins += 1;
-        state.logging_in += 1;
-        let logouts = state.logouts;
-        drop(state);
-        Self { desk: desk.clone(), logouts }
+impl<C: Credential + Clone> LoggingIn<C> {
+    pub(super) fn new(desk: Operation<C>) -> Self {
+        let logouts = {
+            let mut state = desk.state();
+            let operations = state.operations();
+            operations.logins += 1;
+            operations.logging_in += 1;
+            operations.logouts
+        };
+        Self { desk, logouts }
     }
 
     pub(super) async fn run(
@@ -54,29 +56,31 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
     ) -> Result<Login, StoreError> {
         let desk = &self.desk;
         let seen = self.look().await?;
-        let copy = desk.with_end(&credential, session.wall());
+        let credential = Arc::new(credential);
+        let receipt = Receipt::received(credential.clone(), session.wall());
         let now = micros_since_1970(SystemTime::now());
-        let write = LoginWrite::new(seen, copy, fastrand::u64(..), &desk.state().knowledge, now);
+        let write = LoginWrite::new(seen, receipt, fastrand::u64(..), &desk.state().knowledge, now);
         let rank = write.rank;
         let found = self.write(write).await?;
         let credential = match &found.content {
             // Another process has refreshed this login, or begun another one, before an
             // acknowledgement came.
-            Content::Live(newest) if found.rank != rank => newest.clone(),
+            Content::Live(newest) if found.rank != rank => newest.with_end(&*desk.settings.codec),
             _ => credential,
         };
         let generation = session.state().generation();
         {
             let mut state = desk.state();
-            state.handed = Some((found.rank, generation));
             state.told = None;
+            let rank = found.rank;
             state.knowledge.written(found);
+            state.knowledge.hand(rank, generation);
         }
-        let login = session.login(credential);
+        let login = session.begin(credential);
         let has_ended = {
             let mut state = desk.state();
             let is_live = matches!(state.knowledge.content(), Content::Live(_));
-            if is_live && state.logouts != self.logouts {
+            if is_live && state.operations().logouts != self.logouts {
                 // The logout came before this login had its rank.
                 state.knowledge.logged_out(micros_since_1970(SystemTime::now()));
             }
@@ -111,7 +115,10 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
     }
 
     /// Writes over whatever is there.
-    async fn write(&self, mut write: LoginWrite<C>) -> Result<Found<C>, StoreError> {
+    async fn write(
+        &self,
+        mut write: LoginWrite<Receipt<C>>,
+    ) -> Result<Found<Receipt<C>>, StoreError> {
         let desk = &self.desk;
         let mut failures = 0;
         for _ in 0..MAX_SWAPS {
@@ -139,7 +146,7 @@ impl<S: Store, C: Credential + Clone> LoggingIn<S, C> {
     }
 }
 
-impl<S: Store, C: Credential + Clone> Drop for LoggingIn<S, C> {
+impl<C: Credential + Clone> Drop for LoggingIn<C> {
     fn drop(&mut self) {
         self.desk.has_logged_in();
     }

@@ -9,10 +9,14 @@ mod flight;
 mod health;
 mod knowledge;
 mod lease;
+mod leasing;
 mod logging_in;
 mod login;
+mod operations;
 mod rank;
+mod receipt;
 mod refresh;
+mod report;
 mod saver;
 mod settings;
 

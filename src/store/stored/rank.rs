@@ -17,8 +17,8 @@ pub(super) struct Rank {
     pub(super) login: u64,
     /// The number of exchanges since the login began.
     pub(super) depth: u64,
-    /// The driver that brought the content: tells contents apart that two drivers brought from one
-    /// credential.
+    /// A random number of the exchange or the login that brought the content: tells contents apart
+    /// that two drivers brought from one credential.
     pub(super) author: u64,
     /// The login ends here.
     pub(super) is_end: bool,

@@ -22,20 +22,21 @@ use crate::{
         error::StoreError,
         stored::{
             OnOutage,
-            desk::Desk,
+            desk::{Desk, Operation},
             driver::Stored,
             flight::{RefreshRun, RunStep},
             knowledge::{Content, Fate},
             lease::Lease,
+            operations::Operations,
             rank::Rank,
+            receipt::Receipt,
         },
     },
 };
 
 /// One refresh on its way through the steps of a [`RefreshRun`].
-struct Run<'a, R, S: Store, C: Credential + Clone> {
-    refresher: &'a R,
-    desk: &'a Arc<Desk<S, C>>,
+struct Run<C: Credential + Clone> {
+    desk: Operation<C>,
     context: RefreshContext<C>,
     flight: RefreshRun,
     lease: Option<Arc<Lease>>,
@@ -80,42 +81,41 @@ where
     C: Credential + Clone,
 {
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
-        Box::pin(Run::new(self.refresher(), self.desk(), context).run())
+        let run = Run::new(self.desk(), context);
+        Box::pin(async move {
+            let credential = run.run().await?;
+            Ok(Arc::try_unwrap(credential).unwrap_or_else(|shared| C::clone(&shared)))
+        })
     }
 
     fn is_read_only(&self) -> bool {
-        self.refresher().is_read_only()
+        self.desk().settings.refresher.is_read_only()
     }
 }
 
 // === impl Run ===
 
-impl<'a, R, S, C> Run<'a, R, S, C>
-where
-    R: Refresher<C>,
-    S: Store,
-    C: Credential + Clone,
-{
-    fn new(refresher: &'a R, desk: &'a Arc<Desk<S, C>>, context: RefreshContext<C>) -> Self {
-        desk.health.observe(context.reporter().cloned());
-        let state = desk.state();
-        let is_new_login = state.told.is_some_and(|told| told != context.login());
+impl<C: Credential + Clone> Run<C> {
+    fn new(desk: &Arc<Desk<C>>, context: RefreshContext<C>) -> Self {
+        let desk = Operation::start(desk, context.reporter().cloned());
+        let (is_new_login, logins) = {
+            let mut state = desk.state();
+            let is_new_login = state.told.is_some_and(|told| told != context.login());
+            (is_new_login, state.operations().logins)
+        };
         let fresh = is_new_login && context.current().is_none();
-        let logins = state.logins;
-        drop(state);
         Self {
-            refresher,
+            give_up_at: Instant::now() + desk.settings.patience,
             desk,
             flight: RefreshRun::new(context.cause() == Cause::Forced, fresh),
             context,
             lease: None,
             logins,
-            give_up_at: Instant::now() + desk.settings.patience,
             nap: Duration::ZERO,
         }
     }
 
-    async fn run(mut self) -> Result<C, RefreshError> {
+    async fn run(mut self) -> Result<Arc<C>, RefreshError> {
         let mut steps = 0;
         while steps < MAX_STEPS {
             steps += 1;
@@ -137,9 +137,10 @@ where
                     }
                 }
                 RunStep::Adopt { rank, credential } => {
+                    let credential = credential.with_end(&*self.desk.settings.codec);
                     let answer = self.answer(rank, credential);
                     if answer.is_ok() {
-                        self.desk.health.report(EventKind::StoreAdopted);
+                        self.desk.report(EventKind::StoreAdopted);
                     }
                     return answer;
                 }
@@ -154,16 +155,17 @@ where
         Err(RefreshError::transient(Contended).with_retry_after(RETRY_AFTER))
     }
 
-    fn next(&self) -> RunStep<C> {
+    fn next(&self) -> RunStep<Receipt<C>> {
         let mut known = None;
         loop {
             let (handed, step) = {
                 let state = self.desk.state();
-                (state.handed, self.flight.next(&state.knowledge, |rank, _| known != Some(rank)))
+                let knowledge = &state.knowledge;
+                (knowledge.handed(), self.flight.next(knowledge, |rank, _| known != Some(rank)))
             };
             match &step {
                 // Judged outside the lock, since it is the user's code that judges.
-                RunStep::Adopt { rank, credential } if !self.is_news(handed, *rank, credential) => {
+                RunStep::Adopt { rank, credential } if !self.is_news(handed, credential) => {
                     known = Some(*rank);
                 }
                 _ => return step,
@@ -176,13 +178,12 @@ where
     /// Two signs tell that the session has it: its generation has grown since it was handed over,
     /// or it looks the same. A wrong sign costs one exchange of the newest credential. What is
     /// newest is never judged by them.
-    fn is_news(&self, handed: Option<(Rank, Generation)>, rank: Rank, credential: &C) -> bool {
-        let was_taken = handed.is_some_and(|(handed, generation)| {
-            handed == rank && self.context.generation() > generation
-        });
+    fn is_news(&self, handed: Option<Generation>, receipt: &Receipt<C>) -> bool {
+        let was_taken = handed.is_some_and(|generation| self.context.generation() > generation);
         let current = self.context.current();
-        let has_it = current.is_some_and(|current| was_taken || (**current).is_same(credential));
-        !has_it && Desk::<S, C>::is_usable(credential, self.context.now())
+        let is_same = |current: &Arc<C>| current.is_same(receipt.credential());
+        let has_it = current.is_some_and(|current| was_taken || is_same(current));
+        !has_it && receipt.is_usable(self.context.now())
     }
 
     /// `false` after a wait for another replica's lease.
@@ -219,10 +220,10 @@ where
     async fn exchange(
         &mut self,
         from: Option<Rank>,
-        credential: Option<C>,
-    ) -> Option<Result<C, RefreshError>> {
+        receipt: Option<Receipt<C>>,
+    ) -> Option<Result<Arc<C>, RefreshError>> {
         if let Some(lease) = self.lease.as_ref().filter(|lease| !lease.is_held()) {
-            lease.report_lost();
+            self.desk.report_lost(lease.term());
             // A process that was stopped may find its lease over, and another's in its place.
             self.lease = None;
             if !self.flight.is_alone() {
@@ -231,17 +232,19 @@ where
             }
         }
         let mut context = self.context.clone();
-        if let Some(credential) = credential {
-            let presented = from.and_then(|rank| self.desk.state().knowledge.present(rank));
-            context = context.with_current(presented.unwrap_or_else(|| Arc::new(credential)));
+        if let Some(receipt) = receipt {
+            context = context.with_current(receipt.credential().clone());
         }
         let began = micros_since_1970(SystemTime::now());
         // From the answer to the start of the save there is no await, so that neither the session's
         // time-out nor anything else comes between.
-        match self.refresher.refresh(context).await {
+        match self.desk.settings.refresher.refresh(context).await {
             Ok(credential) => {
-                let copy = self.desk.with_end(&credential, self.context.now());
-                let rank = self.desk.state().knowledge.exchanged(from, copy, began);
+                let credential = Arc::new(credential);
+                let receipt = Receipt::received(credential.clone(), self.context.now());
+                // Another author each time: two exchanges never bring one rank.
+                let author = fastrand::u64(..);
+                let rank = self.desk.state().knowledge.exchanged(from, receipt, began, author);
                 self.desk.start_saving(self.lease.as_ref(), Some(self.context.login()));
                 self.exchanged(rank, credential).await
             }
@@ -257,8 +260,8 @@ where
     async fn exchanged(
         &mut self,
         rank: Option<Rank>,
-        credential: C,
-    ) -> Option<Result<C, RefreshError>> {
+        credential: Arc<C>,
+    ) -> Option<Result<Arc<C>, RefreshError>> {
         match (rank, self.fate(rank).await) {
             // A save that failed was reported. It goes on, and comes before the next exchange.
             (Some(rank), Ok(Fate::Saved | Fate::Pending) | Err(_)) => {
@@ -269,7 +272,7 @@ where
     }
 
     /// Something else is in the place of what this refresh brought.
-    fn overtaken(&mut self, credential: C) -> Option<Result<C, RefreshError>> {
+    fn overtaken(&mut self, credential: Arc<C>) -> Option<Result<Arc<C>, RefreshError>> {
         if self.context.is_fenced() {
             // The session knows better whom it is for: its hook, after a logout.
             return Some(Ok(credential));
@@ -293,7 +296,7 @@ where
         &mut self,
         rank: Option<Rank>,
         error: RefreshError,
-    ) -> Option<Result<C, RefreshError>> {
+    ) -> Option<Result<Arc<C>, RefreshError>> {
         match self.fate(rank).await {
             Ok(Fate::Overtaken) => match self.desk.state().knowledge.content() {
                 // A newer credential beats the refusal of an older one.
@@ -318,13 +321,14 @@ where
         }
     }
 
-    fn answer(&self, rank: Rank, credential: C) -> Result<C, RefreshError> {
+    fn answer(&self, rank: Rank, credential: Arc<C>) -> Result<Arc<C>, RefreshError> {
         let mut state = self.desk.state();
-        if state.logins != self.logins || state.logging_in > 0 {
+        let Operations { logins, logging_in, .. } = state.operations();
+        if *logins != self.logins || *logging_in > 0 {
             // What was found may belong to the login that the session is about to begin.
             return Err(RefreshError::transient(Overtaken));
         }
-        state.handed = Some((rank, self.context.generation()));
+        state.knowledge.hand(rank, self.context.generation());
         Ok(credential)
     }
 

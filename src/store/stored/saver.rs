@@ -7,27 +7,27 @@ use crate::{
     identity::Login,
     observe::{event::EventKind, observers::catch},
     store::{
-        contract::Store,
         error::StoreError,
         stored::{
-            desk::{ATTEMPTS, Desk, DeskState, Signal},
-            knowledge::{Content, Found, Write},
+            desk::{ATTEMPTS, Desk, Operation, Written},
+            knowledge::{Content, Write},
             lease::Lease,
+            operations::{Operations, Signal},
+            receipt::Receipt,
         },
-        version::Version,
     },
 };
 
 /// The saver's next step.
 enum Due<C> {
-    Now(Write<C>),
+    Now(Write<Receipt<C>>),
     Later,
     Never,
 }
 
 /// Lets another saver start, when this one ends with its runtime.
-struct Saving<S: Store, C: Credential + Clone> {
-    desk: Arc<Desk<S, C>>,
+struct Saving<C: Credential + Clone> {
+    desk: Operation<C>,
     signal: Arc<Signal>,
     has_ended: bool,
 }
@@ -37,7 +37,7 @@ const MAX_PAUSE: Duration = Duration::from_secs(5);
 
 // === impl Desk ===
 
-impl<S: Store, C: Credential + Clone> Desk<S, C> {
+impl<C: Credential + Clone> Desk<C> {
     /// Starts to write what is pending, in a task of its own: a refresh that ends does not end it.
     /// Not async, so that nothing comes between the answer of a refresher and this.
     pub(super) fn start_saving(self: &Arc<Self>, lease: Option<&Arc<Lease>>, login: Option<Login>) {
@@ -45,22 +45,22 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         if !state.knowledge.is_pending() {
             return;
         }
-        if let Some(lease) = lease {
-            state.kept_lease = Some(lease.clone());
-        }
+        let operations = state.operations();
+        // Lives longer than the lock, which the end of a lease takes.
+        let _displaced = lease.and_then(|lease| operations.kept_lease.replace(lease.clone()));
         if login.is_some() {
-            state.rotated = login;
+            operations.rotated = login;
         }
-        // Under the lock, so that the saver has the signal of those that wait already.
-        let signal = state.signal();
-        if mem::replace(&mut state.is_saving, true) {
+        let signal = operations.signal.clone();
+        if mem::replace(&mut operations.is_saving, true) {
             drop(state);
             signal.poke.notify_one();
             return;
         }
-        state.failures = 0;
+        operations.failures = 0;
         drop(state);
-        let mut saving = Saving { desk: self.clone(), signal, has_ended: false };
+        let desk = Operation::start(self, None);
+        let mut saving = Saving { desk, signal, has_ended: false };
         drop(tokio::spawn(async move {
             saving.desk.save(&saving.signal).await;
             saving.end();
@@ -71,13 +71,12 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
     pub(super) fn has_logged_in(&self) {
         let signal = {
             let mut state = self.state();
-            state.logging_in -= 1;
-            state.signal.upgrade()
+            let operations = state.operations();
+            operations.logging_in -= 1;
+            operations.signal.clone()
         };
-        if let Some(signal) = signal {
-            signal.poke.notify_one();
-            signal.progress.send_replace(());
-        }
+        signal.poke.notify_one();
+        signal.progress.send_replace(());
     }
 
     async fn save(self: &Arc<Self>, signal: &Signal) {
@@ -99,10 +98,11 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
             if let Err(error) = &result {
                 let failures = {
                     let mut state = self.state();
-                    state.failures = state.failures.saturating_add(1);
-                    state.failed += 1;
-                    state.save_error = Some(error.clone());
-                    state.failures
+                    let operations = state.operations();
+                    operations.failures = operations.failures.saturating_add(1);
+                    operations.failed += 1;
+                    operations.save_error = Some(error.clone());
+                    operations.failures
                 };
                 if failures == ATTEMPTS {
                     self.report_save_failed(error);
@@ -124,12 +124,12 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     pub(super) fn report_save_failed(&self, error: &StoreError) {
         let (error, error_type) = (error.as_dyn(), error.kind().as_str());
-        self.health.report(EventKind::StoreSaveFailed { error, error_type });
+        self.report(EventKind::StoreSaveFailed { error, error_type });
     }
 
     fn due(&self) -> Due<C> {
         let mut state = self.state();
-        if state.logging_in > 0 {
+        if state.operations().logging_in > 0 {
             // The login writes over what is pending. To write it now could end the login.
             return Due::Later;
         }
@@ -138,8 +138,9 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         }
         // Under the same lock as the look, or a write that becomes due now would be left to a saver
         // that has ended.
-        state.is_saving = false;
-        let lease = state.rest();
+        let operations = state.operations();
+        operations.is_saving = false;
+        let lease = operations.rest();
         drop(state);
         drop(lease);
         Due::Never
@@ -147,8 +148,8 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     fn settle(
         &self,
-        write: &Write<C>,
-        result: Result<Result<Version, Option<Found<C>>>, StoreError>,
+        write: &Write<Receipt<C>>,
+        result: Result<Written<C>, StoreError>,
     ) -> Result<(), StoreError> {
         let found = match result {
             Ok(Ok(version)) => {
@@ -169,9 +170,10 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
         let orphan = {
             let mut state = self.state();
             state.knowledge.lost(write, found);
-            match (&write.content, state.knowledge.content(), state.rotated, state.attended) {
-                (Content::Live(credential), Content::Ended, Some(login), 0) => {
-                    Some((credential.clone(), login))
+            let &mut Operations { rotated, attended, .. } = state.operations();
+            match (&write.content, state.knowledge.content(), rotated, attended) {
+                (Content::Live(receipt), Content::Ended, Some(login), 0) => {
+                    Some((receipt.credential().clone(), login))
                 }
                 _ => None,
             }
@@ -184,34 +186,23 @@ impl<S: Store, C: Credential + Clone> Desk<S, C> {
 
     /// A login that ended elsewhere while its refresh was under way, and the refresh has timed out
     /// since. Its credential goes to the session's hook, to be revoked.
-    fn hand_over(&self, credential: C, login: Login) {
+    fn hand_over(&self, credential: Arc<C>, login: Login) {
         let Some(session) = self.session() else { return };
-        if session.replace(login, credential).is_ok() {
+        if session.install(login, credential).is_some() {
             self.end(&session, login);
         }
     }
 }
 
-// === impl DeskState ===
-
-impl<C> DeskState<C> {
-    fn rest(&mut self) -> Option<Arc<Lease>> {
-        self.failures = 0;
-        self.save_error = None;
-        self.rotated = None;
-        self.kept_lease.take()
-    }
-}
-
 // === impl Saving ===
 
-impl<S: Store, C: Credential + Clone> Saving<S, C> {
+impl<C: Credential + Clone> Saving<C> {
     fn end(&mut self) {
         self.has_ended = true;
     }
 }
 
-impl<S: Store, C: Credential + Clone> Drop for Saving<S, C> {
+impl<C: Credential + Clone> Drop for Saving<C> {
     fn drop(&mut self) {
         // After a regular end another saver may run already.
         if self.has_ended {
@@ -219,10 +210,11 @@ impl<S: Store, C: Credential + Clone> Drop for Saving<S, C> {
         }
         let lease = {
             let mut state = self.desk.state();
-            state.is_saving = false;
-            state.failed += u64::from(ATTEMPTS);
-            state.save_error = Some(StoreError::unavailable("the task that saves has ended"));
-            state.kept_lease.take()
+            let operations = state.operations();
+            operations.is_saving = false;
+            operations.failed += u64::from(ATTEMPTS);
+            operations.save_error = Some(StoreError::unavailable("the task that saves has ended"));
+            operations.kept_lease.take()
         };
         drop(lease);
         self.signal.progress.send_replace(());

@@ -1,15 +1,20 @@
-use std::{sync::Arc, time::Duration};
+use std::time::Duration;
 
-use crate::store::{codec::Codec, error::StoreError, stored::OnOutage};
+use crate::{
+    refresher::contract::Refresher,
+    store::{codec::Codec, contract::Store, error::StoreError, stored::OnOutage},
+};
 
-/// The settings of a driver.
+/// The parts that a driver shares with all drivers that are made from it by name.
 pub(super) struct DriverSettings<C> {
-    pub(super) codec: Arc<dyn Codec<C>>,
+    pub(super) refresher: Box<dyn Refresher<C>>,
+    pub(super) store: Box<dyn Store>,
+    pub(super) codec: Box<dyn Codec<C>>,
     pub(super) on_outage: OnOutage,
     pub(super) operation_timeout: Duration,
     pub(super) lease_ttl: Duration,
     pub(super) patience: Duration,
-    pub(super) on_save_error: Option<Arc<Report>>,
+    pub(super) on_save_error: Option<Box<Report>>,
 }
 
 /// The user's function that learns of a failed save.
@@ -18,9 +23,15 @@ type Report = dyn Fn(&StoreError) + Send + Sync;
 // === impl DriverSettings ===
 
 impl<C> DriverSettings<C> {
-    pub(super) fn new(codec: Arc<dyn Codec<C>>) -> Self {
+    pub(super) fn new(
+        refresher: impl Refresher<C>,
+        store: impl Store,
+        codec: impl Codec<C>,
+    ) -> Self {
         Self {
-            codec,
+            refresher: Box::new(refresher),
+            store: Box::new(store),
+            codec: Box::new(codec),
             on_outage: OnOutage::Wait,
             operation_timeout: Duration::from_secs(3),
             lease_ttl: Duration::from_secs(10),

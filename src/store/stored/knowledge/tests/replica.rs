@@ -97,7 +97,7 @@ impl Replica {
     pub(super) fn new(author: u64) -> Self {
         Self {
             author,
-            knowledge: Knowledge::new(author),
+            knowledge: Knowledge::new(),
             known: Tokens::default(),
             presented: None,
             session: None,

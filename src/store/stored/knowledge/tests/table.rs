@@ -34,7 +34,7 @@ fn look(knowledge: &mut Knowledge<u64>, found: Option<Found<u64>>) {
 
 /// Knows of the fifth credential of its login, stored as version 5 by author 9.
 fn knowing() -> Knowledge<u64> {
-    let mut knowledge = Knowledge::new(1);
+    let mut knowledge = Knowledge::new();
     look(&mut knowledge, Some(found(5, live(LOGIN, 5, 9))));
     knowledge
 }
@@ -85,7 +85,7 @@ fn the_known_content_under_another_version_is_known() {
 #[test]
 fn a_late_acknowledgement_of_an_older_content_is_no_news() {
     let mut knowledge = knowing();
-    knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     let write = knowledge.write().unwrap();
     knowledge.logged_out(0);
     knowledge.written(write.found(version(6)));
@@ -94,7 +94,7 @@ fn a_late_acknowledgement_of_an_older_content_is_no_news() {
     assert_eq!((next.seen, next.rank), (Some(version(6)), Rank::logout(LOGIN)));
 
     let mut knowledge = knowing();
-    knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     let write = knowledge.write().unwrap();
     look(&mut knowledge, Some(found(8, live(LOGIN, 8, 8))));
     knowledge.written(write.found(version(6)));
@@ -105,7 +105,7 @@ fn a_late_acknowledgement_of_an_older_content_is_no_news() {
 #[test]
 fn an_older_write_that_was_executed_over_a_newer_record_is_written_over() {
     let mut knowledge = knowing();
-    knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     let write = knowledge.write().unwrap();
     look(&mut knowledge, Some(found(6, live(LOGIN, 9, 8))));
     knowledge.written(write.found(version(7)));
@@ -142,7 +142,7 @@ fn a_login_after_a_record_vanished_is_taken_over() {
 
 #[test]
 fn an_empty_store_is_no_logout() {
-    let mut knowledge = Knowledge::<u64>::new(1);
+    let mut knowledge = Knowledge::<u64>::new();
     look(&mut knowledge, None);
     assert_eq!(knowledge.content(), &Content::Nothing);
 }
@@ -150,7 +150,7 @@ fn an_empty_store_is_no_logout() {
 #[test]
 fn an_unsaved_credential_is_newer_than_the_record_that_it_follows() {
     let mut knowledge = knowing();
-    let rank = knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    let rank = knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     look(&mut knowledge, Some(found(5, live(LOGIN, 5, 9))));
     assert_eq!(knowledge.content(), &Content::Live(6));
     assert_eq!(knowledge.fate(rank), Fate::Pending);
@@ -160,7 +160,7 @@ fn an_unsaved_credential_is_newer_than_the_record_that_it_follows() {
 #[test]
 fn a_save_whose_acknowledgement_was_lost_is_recognised() {
     let mut knowledge = knowing();
-    let rank = knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    let rank = knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     look(&mut knowledge, Some(found(6, rank)));
     assert_eq!(knowledge.fate(rank), Fate::Saved);
 }
@@ -168,7 +168,7 @@ fn a_save_whose_acknowledgement_was_lost_is_recognised() {
 #[test]
 fn a_tombstone_refuses_a_save_and_a_newer_credential_beats_a_refusal() {
     let mut knowledge = knowing();
-    let saved = knowledge.exchanged(knowledge.rank(), 6, 0).unwrap();
+    let saved = knowledge.exchanged(knowledge.rank(), 6, 0, 1).unwrap();
     let write = knowledge.write().unwrap();
     knowledge.lost(&write, Some(found(6, Rank::logout(LOGIN))));
     assert_eq!(knowledge.fate(saved), Fate::Overtaken);
@@ -222,7 +222,7 @@ fn an_exchange_does_not_replace_what_was_learned_during_it() {
         let mut knowledge = knowing();
         let from = knowledge.rank();
         look(&mut knowledge, Some(found(6, rank)));
-        assert_eq!(knowledge.exchanged(from, 6, 0), None, "{rank:?}");
+        assert_eq!(knowledge.exchanged(from, 6, 0, 1), None, "{rank:?}");
         assert_eq!(knowledge.refused(from), None, "{rank:?}");
         assert_eq!(knowledge.rank(), Some(rank));
     }
@@ -230,23 +230,23 @@ fn an_exchange_does_not_replace_what_was_learned_during_it() {
 
 #[test]
 fn an_exchange_from_nothing_begins_a_login_unless_one_was_learned_during_it() {
-    let mut knowledge = Knowledge::<u64>::new(1);
-    assert_eq!(knowledge.exchanged(None, 0, 1_000), Some(live(1_000, 0, 1)));
+    let mut knowledge = Knowledge::<u64>::new();
+    assert_eq!(knowledge.exchanged(None, 0, 1_000, 1), Some(live(1_000, 0, 1)));
 
-    let mut knowledge = Knowledge::<u64>::new(1);
+    let mut knowledge = Knowledge::<u64>::new();
     look(&mut knowledge, Some(found(1, live(LOGIN, 0, 8))));
-    assert_eq!(knowledge.exchanged(None, 0, 1_000), None);
+    assert_eq!(knowledge.exchanged(None, 0, 1_000, 1), None);
     assert_eq!(knowledge.refused(None), None);
 
     let mut knowledge = knowing();
     knowledge.logged_out(0);
     let from = knowledge.rank();
-    assert_eq!(knowledge.exchanged(from, 0, 0), Some(live(LOGIN + 1, 0, 1)));
+    assert_eq!(knowledge.exchanged(from, 0, 0, 1), Some(live(LOGIN + 1, 0, 1)));
 }
 
 #[test]
 fn a_refusal_where_no_login_is_stored_gives_way_to_every_login() {
-    let mut knowledge = Knowledge::<u64>::new(1);
+    let mut knowledge = Knowledge::<u64>::new();
     assert_eq!(knowledge.refused(None), Some(Rank::LOWEST_END));
     let write = knowledge.write().unwrap();
     knowledge.lost(&write, Some(found(1, live(1, 0, 0))));
@@ -255,9 +255,9 @@ fn a_refusal_where_no_login_is_stored_gives_way_to_every_login() {
 
 #[test]
 fn an_older_answer_to_a_question_from_before_a_change_does_not_count_and_a_newer_one_does() {
-    let mut knowledge = Knowledge::<u64>::new(1);
+    let mut knowledge = Knowledge::<u64>::new();
     let asked = knowledge.moment();
-    let rank = knowledge.exchanged(None, 1, 0).unwrap();
+    let rank = knowledge.exchanged(None, 1, 0, 1).unwrap();
     let write = knowledge.write().unwrap();
     knowledge.written(write.found(version(1)));
     assert!(!knowledge.observe(asked, None), "the store was empty before the save");
@@ -317,7 +317,7 @@ proptest! {
         shuffled in any::<prop::sample::Index>(),
     ) {
         let learn = |ranks: &[Rank]| {
-            let mut knowledge = Knowledge::<u64>::new(1);
+            let mut knowledge = Knowledge::<u64>::new();
             for (at, rank) in (1..).zip(ranks) {
                 knowledge.found(found(at, *rank));
             }

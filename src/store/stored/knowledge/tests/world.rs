@@ -512,7 +512,7 @@ impl World {
                 let rank = match answer {
                     Some(token) => {
                         replica.known.insert(token);
-                        replica.knowledge.exchanged(from, token, now)
+                        replica.knowledge.exchanged(from, token, now, replica.author)
                     }
                     None => replica.knowledge.refused(from),
                 };
