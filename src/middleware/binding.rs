@@ -1,4 +1,4 @@
-use std::{fmt, sync::Arc};
+use std::fmt;
 
 use http::{Response, request::Parts};
 
@@ -16,18 +16,14 @@ use crate::{
 };
 
 /// The session and the settings with which a request is sent, the same for all of its attempts.
-pub(super) struct Binding<C> {
-    pub(super) session: Session<C>,
-    pub(super) policy: Arc<Policy>,
+pub(super) struct Binding<'a, C> {
+    pub(super) session: &'a Session<C>,
+    pub(super) policy: &'a Policy,
 }
 
 // === impl Binding ===
 
-impl<C: Credential> Binding<C> {
-    pub(super) fn new(session: Session<C>, policy: Arc<Policy>) -> Self {
-        Self { session, policy }
-    }
-
+impl<C: Credential> Binding<'_, C> {
     #[inline]
     pub(super) fn route(&self, request: &Parts) -> Route {
         if self.session.is_recursive() { Route::Pass } else { self.policy.route::<C>(request) }
@@ -98,17 +94,19 @@ impl<C: Credential> Binding<C> {
     }
 }
 
-impl<C> Clone for Binding<C> {
+impl<C> Clone for Binding<'_, C> {
     fn clone(&self) -> Self {
-        Self { session: self.session.clone(), policy: self.policy.clone() }
+        *self
     }
 }
 
-impl<C> fmt::Debug for Binding<C> {
+impl<C> Copy for Binding<'_, C> {}
+
+impl<C> fmt::Debug for Binding<'_, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Binding")
-            .field("session", &self.session)
-            .field("policy", &self.policy)
+            .field("session", self.session)
+            .field("policy", self.policy)
             .finish()
     }
 }

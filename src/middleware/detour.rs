@@ -66,7 +66,7 @@ pub(super) type StepResult<T, ResBody> = ControlFlow<Result<Response<ResBody>, B
 /// The state of one call across its attempts: its snapshot, and the budgets that it has spent.
 pub(super) struct CallContext<S, C> {
     /// The snapshot in which the request was called. It fixes the login of the request.
-    snapshot: Arc<Snapshot<S, C>>,
+    snapshot: Snapshot<S, C>,
     /// Whether the request has waited for a flight. It starts no other flight then (guarantee 7).
     waited: bool,
     /// Whether a [`Verdict::Retry`] has been honoured. The budget is one for each request.
@@ -105,7 +105,7 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let epoch = call.snapshot.state.epoch();
+        let epoch = call.snapshot.state().epoch();
         let state = DetourState::after(verdict, &mut call, epoch, SentCopy::First(copy), response)?;
         ControlFlow::Continue(Self { call, state })
     }
@@ -213,7 +213,7 @@ where
                 };
                 let epoch = *epoch;
                 let sent = sent.take().expect(SENT);
-                let binding = &call.snapshot.binding;
+                let binding = call.snapshot.binding();
                 let verdict = binding.inspect(entry, || epoch, sent.request(), &mut response);
                 Self::after(verdict, call, epoch, sent, response)
             }
@@ -234,7 +234,7 @@ where
         // logout may complete meanwhile (guarantee 4).
         match call.admit() {
             Admission::Send(entry, epoch) => {
-                let binding = &call.snapshot.binding;
+                let binding = call.snapshot.binding();
                 binding.apply(entry.credential(), || epoch, &mut head);
                 let future = service.call(Request::from_parts(head, body));
                 // Not before the call: an observer is the user's code and may take time, and a
@@ -314,7 +314,7 @@ where
                     let Epoch { login, generation, .. } = epoch;
                     let (late, replay) = (false, true);
                     let kind = EventKind::RequestRejected { login, generation, late, replay };
-                    call.snapshot.binding.session.report(kind);
+                    call.snapshot.binding().session.report(kind);
                 }
                 ControlFlow::Break(Ok(response))
             }
@@ -330,19 +330,19 @@ where
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
         let rejection = || Some(Rejection::new(response.status(), response.headers().clone()));
-        let session = &call.snapshot.binding.session;
+        let session = call.snapshot.binding().session;
         let reaction = session.rejected(epoch, !call.waited, rejection);
         if let Reaction::Respond = reaction {
             return ControlFlow::Break(Ok(response));
         }
         // An upload is interrupted only for a replay: a response that goes to the caller arrives on
         // the connection of that upload.
-        let may_interrupt = call.snapshot.binding.may_interrupt();
+        let may_interrupt = call.snapshot.binding().may_interrupt();
         let outgoing = match copy.take_over(may_interrupt) {
             Ok(outgoing) => outgoing,
             Err(obstacle) => return call.not_replayed(epoch, obstacle, response),
         };
-        let mode = call.snapshot.binding.policy.failure_mode;
+        let mode = call.snapshot.binding().policy.failure_mode;
         let previous = PreviousResponse::new(response, mode);
         match reaction {
             Reaction::Respond | Reaction::Replay => {
@@ -362,7 +362,7 @@ where
         copy: ReplayCopy<B>,
         response: Response<ResBody>,
     ) -> StepResult<Self, ResBody> {
-        let may_interrupt = call.snapshot.binding.may_interrupt();
+        let may_interrupt = call.snapshot.binding().may_interrupt();
         let attempt = match copy.repeat(may_interrupt) {
             Ok(attempt) => attempt,
             Err(obstacle) => return call.not_replayed(epoch, obstacle, response),
@@ -377,7 +377,7 @@ where
 // === impl CallContext ===
 
 impl<S, C> CallContext<S, C> {
-    pub(super) fn new(snapshot: Arc<Snapshot<S, C>>) -> Self {
+    pub(super) fn new(snapshot: Snapshot<S, C>) -> Self {
         Self { snapshot, waited: false, repeated: false }
     }
 }
@@ -385,15 +385,15 @@ impl<S, C> CallContext<S, C> {
 impl<S, C: Credential> CallContext<S, C> {
     /// Asks the session with which credential the request may be sent now.
     fn admit(&self) -> Admission<C> {
-        let Snapshot { binding, state, .. } = &*self.snapshot;
-        binding.session.admit(state.login(), !self.waited)
+        let login = self.snapshot.state().login();
+        self.snapshot.binding().session.admit(login, !self.waited)
     }
 
     /// Waits for a flight, as one of the session's waiters.
     fn wait(&mut self, flight: Flight) -> BoxFuture<'static, Result<(), Error>> {
         self.waited = true;
-        let Snapshot { binding, state, .. } = &*self.snapshot;
-        Box::pin(binding.session.wait(state.login(), flight))
+        let login = self.snapshot.state().login();
+        Box::pin(self.snapshot.binding().session.wait(login, flight))
     }
 
     /// Hands the response to the caller, because the body cannot be sent again.
@@ -404,7 +404,7 @@ impl<S, C: Credential> CallContext<S, C> {
         response: Response<ResBody>,
     ) -> StepResult<T, ResBody> {
         let kind = EventKind::RequestNotReplayed { login, generation, obstacle };
-        self.snapshot.binding.session.report(kind);
+        self.snapshot.binding().session.report(kind);
         ControlFlow::Break(Ok(response))
     }
 
@@ -415,8 +415,8 @@ impl<S, C: Credential> CallContext<S, C> {
         previous: PreviousResponse<ResBody>,
         error: Error,
     ) -> Result<Response<ResBody>, BoxError> {
-        let Snapshot { binding, state, .. } = &*self.snapshot;
-        binding.report_refused(state.login(), &error);
+        let login = self.snapshot.state().login();
+        self.snapshot.binding().report_refused(login, &error);
         previous.or(error)
     }
 }

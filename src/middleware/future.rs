@@ -4,7 +4,6 @@ use std::{
     fmt,
     ops::ControlFlow,
     pin::Pin,
-    sync::Arc,
     task::{Context, Poll, ready},
 };
 
@@ -76,7 +75,7 @@ struct Untouched<S, B> {
 
 /// The data of a request that `call` has sent.
 pub(super) struct FirstAttempt<S, C, B> {
-    pub(super) snapshot: Arc<Snapshot<S, C>>,
+    pub(super) snapshot: Snapshot<S, C>,
     pub(super) copy: ReplayCopy<B>,
 }
 

@@ -1,6 +1,5 @@
 use std::{
     mem,
-    sync::Arc,
     task::{Context, Poll, ready},
     time::SystemTime,
 };
@@ -99,7 +98,7 @@ impl<S: Clone> Instance<S> {
     #[inline]
     pub(super) fn send<C, B, ResBody>(
         &mut self,
-        snapshot: Arc<Snapshot<S, C>>,
+        snapshot: Snapshot<S, C>,
         mut head: Parts,
         body: B,
     ) -> ResponseFuture<S, C, B, ResBody>
@@ -110,7 +109,7 @@ impl<S: Clone> Instance<S> {
         B::Error: Into<BoxError>,
         ResBody: Body,
     {
-        let Snapshot { binding, state, .. } = &*snapshot;
+        let (binding, state) = (snapshot.binding(), snapshot.state());
         let (body, replay) = recorded(&head, body, binding.policy.replay_limit);
         let is_ready = matches!(self.readiness, Readiness::Ready(_));
         let polled_at = self.polled_at();
@@ -169,7 +168,7 @@ impl<S: Clone> Instance<S> {
     /// Fails a request of this login without sending it.
     pub(super) fn refuse<C, B, ResBody>(
         &mut self,
-        binding: &Binding<C>,
+        binding: Binding<'_, C>,
         login: Login,
         error: Error,
     ) -> ResponseFuture<S, C, B, ResBody>
@@ -192,7 +191,7 @@ impl<S: Clone> Instance<S> {
 
     fn detour<C, B, ResBody>(
         &mut self,
-        snapshot: Arc<Snapshot<S, C>>,
+        snapshot: Snapshot<S, C>,
         head: Parts,
         body: ReplayBody<B>,
         replay: Replay<B>,

@@ -1,7 +1,7 @@
 use std::{
     fmt,
     marker::PhantomData,
-    sync::{Arc, Mutex},
+    sync::Arc,
     task::{Context, Poll},
 };
 
@@ -18,7 +18,7 @@ use crate::{
         future::ResponseFuture,
         instance::Instance,
         policy::{Policy, Route},
-        snapshot::{SharedPristine, Snapshot},
+        snapshot::{Common, OwnSnapshot, Snapshot},
         source::PerRequest,
     },
     replay::ReplayBody,
@@ -51,9 +51,8 @@ use crate::{
 /// A [`ResponseFuture`] may be dropped at any time.
 pub struct RefreshPerRequest<S, C = Token> {
     instance: Instance<S>,
-    pristine: Arc<SharedPristine<S>>,
+    common: Arc<Common<S>>,
     sessions: PerRequest,
-    policy: Arc<Policy>,
     credential: PhantomData<fn() -> C>,
 }
 
@@ -63,9 +62,8 @@ impl<S, C> RefreshPerRequest<S, C> {
     pub(super) fn new(inner: S, sessions: PerRequest, policy: Policy) -> Self {
         Self {
             instance: Instance::new(inner),
-            pristine: Arc::default(),
+            common: Arc::new(Common::new(policy)),
             sessions,
-            policy: Arc::new(policy),
             credential: PhantomData,
         }
     }
@@ -81,26 +79,13 @@ impl<S, C> RefreshPerRequest<S, C> {
     /// longer counts: without another `poll_ready`, the next call goes to a clone. Replays of later
     /// calls go to clones of the service that the caller leaves here.
     pub fn get_mut(&mut self) -> &mut S {
-        self.pristine = Arc::default();
+        self.common = Arc::new(Common::new(self.common.policy.clone()));
         self.instance.get_mut()
     }
 
     /// Returns the inner service.
     pub fn into_inner(self) -> S {
         self.instance.inner
-    }
-}
-
-impl<S: Clone, C: Credential> RefreshPerRequest<S, C> {
-    /// The snapshot of a session for one request. Starts a renewal that is due.
-    #[inline]
-    fn snapshot(&self, binding: Binding<C>) -> Arc<Snapshot<S, C>> {
-        self.pristine.get_or_init(|| Mutex::new(self.instance.inner.clone()));
-        let mut state = binding.session.snapshot();
-        if binding.session.renew_if_wanted(&state, || binding.session.wall()) {
-            state = binding.session.snapshot();
-        }
-        Snapshot::of_request(binding, state, self.pristine.clone())
     }
 }
 
@@ -122,45 +107,45 @@ where
     }
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
+        let Self { instance, common, .. } = self;
         let (mut head, body) = request.into_parts();
         // Removed in any case: an inner service could send requests of its own with it.
         let Some(session) = head.extensions.remove::<Session<C>>() else {
             let unclaimed = head.extensions.remove::<Unclaimed>();
             let passes =
-                self.sessions.pass_without_session || self.policy.route::<C>(&head).passes();
+                self.sessions.pass_without_session || common.policy.route::<C>(&head).passes();
             if passes {
-                return self.instance.pass(head, body);
+                return instance.pass(head, body);
             }
             let error = Error::no_session();
             if let Some(Unclaimed(observers)) = unclaimed {
                 observers.report_refused(&error);
             }
-            return self.instance.fail(error);
+            return instance.fail(error);
         };
         if head.extensions.is_empty() {
             // The copy for a replay would clone the empty map.
             head.extensions = Extensions::new();
         }
-        let binding = Binding::new(session, self.policy.clone());
+        let binding = Binding { session: &session, policy: &common.policy };
         match binding.route(&head) {
             Route::Carry => {}
-            Route::Pass => return self.instance.pass(head, body),
-            Route::PassWithOwnCredential => {
-                return self.instance.pass_with_own_credential(head, body);
-            }
+            Route::Pass => return instance.pass(head, body),
+            Route::PassWithOwnCredential => return instance.pass_with_own_credential(head, body),
             Route::Refuse(error) => {
-                let login = binding.session.snapshot().login();
-                return self.instance.refuse(&binding, login, error);
+                let login = session.snapshot().login();
+                return instance.refuse(binding, login, error);
             }
         }
         // The login of this snapshot is the login of the request, for all of its attempts.
-        let snapshot = self.snapshot(binding);
-        if let Phase::LoggedOut(reason) = snapshot.state.phase() {
+        let snapshot = OwnSnapshot::for_call(session, common.clone(), &instance.inner);
+        let snapshot = Snapshot::Own(snapshot);
+        if let Phase::LoggedOut(reason) = snapshot.state().phase() {
             // The body is not polled if nothing is sent.
-            let login = snapshot.state.login();
-            return self.instance.refuse(&snapshot.binding, login, reason.to_error());
+            let login = snapshot.state().login();
+            return instance.refuse(snapshot.binding(), login, reason.to_error());
         }
-        self.instance.send(snapshot, head, body)
+        instance.send(snapshot, head, body)
     }
 }
 
@@ -169,9 +154,8 @@ impl<S: Clone, C> Clone for RefreshPerRequest<S, C> {
     fn clone(&self) -> Self {
         Self {
             instance: Instance::new(self.instance.inner.clone()),
-            pristine: self.pristine.clone(),
+            common: self.common.clone(),
             sessions: self.sessions.clone(),
-            policy: self.policy.clone(),
             credential: PhantomData,
         }
     }
@@ -182,7 +166,7 @@ impl<S: fmt::Debug, C> fmt::Debug for RefreshPerRequest<S, C> {
         f.debug_struct("RefreshPerRequest")
             .field("inner", &self.instance.inner)
             .field("sessions", &self.sessions)
-            .field("policy", &self.policy)
+            .field("policy", &self.common.policy)
             .finish_non_exhaustive()
     }
 }

@@ -16,7 +16,7 @@ use crate::{
         future::ResponseFuture,
         instance::Instance,
         policy::{Policy, Route},
-        snapshot::{LatestSnapshot, Snapshot},
+        snapshot::LatestSnapshot,
     },
     replay::ReplayBody,
     session::{Phase, handle::Session},
@@ -209,8 +209,9 @@ where
 
     fn poll_ready(&mut self, cx: &mut Context<'_>) -> Poll<Result<(), BoxError>> {
         let wall = OnceCell::new();
-        let Snapshot { binding, state, .. } = &**self.latest.update(&self.instance.inner);
-        if state.sendable(|| *wall.get_or_init(|| binding.session.wall())).is_none() {
+        let snapshot = self.latest.update(&self.instance.inner);
+        let session = snapshot.binding().session;
+        if snapshot.state().sendable(|| *wall.get_or_init(|| session.wall())).is_none() {
             self.instance.release_readiness();
             return Poll::Ready(Ok(()));
         }
@@ -220,7 +221,8 @@ where
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let Self { instance, latest } = self;
         let (head, body) = request.into_parts();
-        let Snapshot { binding, state, .. } = &**latest.update(&instance.inner);
+        let snapshot = latest.update(&instance.inner);
+        let (binding, state) = (snapshot.binding(), snapshot.state());
         match binding.route(&head) {
             Route::Carry => {}
             Route::Pass => return instance.pass(head, body),
@@ -250,7 +252,7 @@ impl<S: fmt::Debug, C> fmt::Debug for Refresh<S, C> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         f.debug_struct("Refresh")
             .field("inner", &self.instance.inner)
-            .field("binding", &self.latest.binding())
+            .field("binding", &self.latest.peek().binding())
             .finish_non_exhaustive()
     }
 }
