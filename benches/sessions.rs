@@ -1,7 +1,7 @@
 //! What does a session for each user cost?
 //!
 //! - A request that brings its session, against one of a fixed session.
-//! - The memory of a signed-in user, with a million of them.
+//! - The memory of a signed-in user, with a million of them, without a store and with one.
 //! - A slice of a sweep over a million idle users: no lock is held for longer.
 //! - The latency of quiet users next to a hot one, against a hot one of another registry.
 
@@ -27,14 +27,15 @@ use support::{
     poll::{finish, run},
     race::{Effort, Race},
     request::{Head, full, token},
+    sink::Sink,
     stack::{per_request, refresh, session},
     upstream::{Noop, Reply},
 };
 use tower::Service;
 use tower_refresh::{
-    RefreshContext, RefreshError, Session, refresher_fn,
-    session::SessionTemplate,
+    RefreshContext, RefreshError, Refresher, Session, refresher_fn,
     sessions::{Sessions, SessionsBuilder},
+    store::Stored,
 };
 
 /// The page with the tables of all benches of this package.
@@ -58,9 +59,19 @@ fn main() {
     println!("The costs of a session for each user ({})", effort.caption());
     println!();
     let users = effort.choose(USERS, 1000);
+    let mut table = Table::new("sessions, memory", &["logins", "users", "bytes", "allocations"]);
+    let mut row = |logins: &str, (bytes, allocations): (f64, f64)| {
+        table.row([
+            logins.to_owned(),
+            users.to_string(),
+            format!("{bytes:.0}"),
+            format!("{allocations:.1}"),
+        ]);
+    };
+    let in_store = memory_in_store(users);
     let (sessions, bytes, allocations) = fill(users);
-    let mut table = Table::new("sessions, memory", &["users", "bytes", "allocations"]);
-    table.row([users.to_string(), format!("{bytes:.0}"), format!("{allocations:.1}")]);
+    row("in the registry only", (bytes, allocations));
+    row("in a store", in_store);
     table.publish(PAGE, effort.is_measured());
 
     let mut table = Table::new("sessions, time", &["subject", "figure"]);
@@ -92,14 +103,13 @@ fn main() {
     table.publish(PAGE, effort.is_measured());
 }
 
-fn template() -> SessionTemplate {
-    let refresher =
-        refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) });
-    Session::builder(refresher).template()
+fn refresher() -> impl Refresher {
+    refresher_fn(|_: RefreshContext| async { Err(RefreshError::terminal("not needed")) })
 }
 
 fn builder() -> SessionsBuilder<u64> {
-    Sessions::builder(template()).capacity(usize::MAX)
+    let template = Session::builder(refresher()).template();
+    Sessions::builder(template).capacity(usize::MAX)
 }
 
 // === A request ===
@@ -140,21 +150,40 @@ where
 /// A registry with this many users, and the bytes and allocations that each takes.
 fn fill(users: u64) -> (Sessions<u64>, f64, f64) {
     let sessions = builder().idle_timeout(Duration::from_secs(3600)).build();
-    let allocated = allocation_counter::measure(|| {
-        for user in 0..users {
-            drop(finish(sessions.login(&user, token())).expect("there is room"));
-        }
+    let (bytes, allocations) = each(users, |user| {
+        drop(finish(sessions.login(&user, token())).expect("there is room"));
     });
-    let mut own = None;
-    let token = allocation_counter::measure(|| own = Some(token()));
-    let each = |total: i64, of_token: i64| total as f64 / users as f64 - of_token as f64;
-    let bytes = each(allocated.bytes_current, token.bytes_current);
-    let allocations = each(allocated.count_current, token.count_current);
     // Used at random: a step that has no factor in common with the number visits all.
     for step in 0..users {
         assert!(sessions.peek(&(step * 7919 % users)).is_some());
     }
     (sessions, bytes, allocations)
+}
+
+/// The bytes and allocations that each user takes whose login is in a store, beside the store. The
+/// name of its record has 16 bytes.
+fn memory_in_store(users: u64) -> (f64, f64) {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build();
+    let runtime = runtime.expect("a runtime can be built");
+    let driver = Stored::new(refresher(), Sink::default(), "");
+    let sessions = builder()
+        .idle_timeout(Duration::from_secs(3600))
+        .stored(move |user| driver.with_name(format!("{user:016x}")))
+        .build();
+    each(users, |user| {
+        let session = runtime.block_on(async { sessions.login(&user, token()).await });
+        drop(session.expect("the store saves"));
+    })
+}
+
+/// The bytes and allocations of each user after this login, beside its token.
+fn each(users: u64, log_in: impl Fn(u64)) -> (f64, f64) {
+    let allocated = allocation_counter::measure(|| (0..users).for_each(log_in));
+    let mut own = None;
+    let token = allocation_counter::measure(|| own = Some(token()));
+    let each = |total: i64, of_token: i64| total as f64 / users as f64 - of_token as f64;
+    let bytes = each(allocated.bytes_current, token.bytes_current);
+    (bytes, each(allocated.count_current, token.count_current))
 }
 
 /// The times of the slices in which a sweep visits all users, ends their logins and forgets their

@@ -9,5 +9,7 @@ pub(crate) mod poll;
 pub(crate) mod race;
 pub(crate) mod request;
 pub(crate) mod retry;
+#[cfg(feature = "store")]
+pub(crate) mod sink;
 pub(crate) mod stack;
 pub(crate) mod upstream;

@@ -66,6 +66,7 @@ pub(crate) mod contract;
 pub(crate) mod fence;
 pub(crate) mod refresher_fn;
 pub(crate) mod rejection;
+pub(crate) mod shared;
 
 pub use chain::Chain;
 pub use contract::BoxFuture;

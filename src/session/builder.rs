@@ -7,7 +7,7 @@ use std::{
 use crate::{
     credential::{contract::Credential, token::Token},
     observe::contract::Observer,
-    refresher::contract::Refresher,
+    refresher::{contract::Refresher, shared::SharedRefresher},
     session::{
         handle::Session,
         hook::EndedLogin,
@@ -437,7 +437,7 @@ impl<C: Credential> SessionTemplate<C> {
     pub(super) fn make(
         &self,
         name: Option<Arc<str>>,
-        refresher: Option<Arc<dyn Refresher<C>>>,
+        refresher: Option<Arc<dyn SharedRefresher<C>>>,
         on_demand: bool,
     ) -> Session<C> {
         let rules = self.settings().rules;

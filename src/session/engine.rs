@@ -10,10 +10,10 @@ use tokio::{runtime::Handle, sync::watch, time::Instant};
 
 use crate::{
     credential::contract::Credential,
-    error::Error,
+    error::{Error, RefreshError},
     identity::{Login, SessionId},
     observe::{event::EventKind, observers::Reporter, outcome::WaitOutcome},
-    refresher::contract::Refresher,
+    refresher::{context::RefreshContext, shared::SharedRefresher},
     session::{
         hook,
         hook::Logout,
@@ -41,7 +41,7 @@ pub(super) struct Engine<C> {
     waiters: AtomicUsize,
     name: Option<Arc<str>>,
     /// The refresher of this session alone. `None`: that of the template.
-    refresher: Option<Arc<dyn Refresher<C>>>,
+    refresher: Option<Arc<dyn SharedRefresher<C>>>,
     template: SessionTemplate<C>,
 }
 
@@ -64,14 +64,6 @@ impl<C> Engine<C> {
 
     pub(super) fn settings(&self) -> &Settings<C> {
         self.template.settings()
-    }
-
-    /// The refresher of this session, or else that of its template.
-    pub(super) fn refresher(&self) -> &dyn Refresher<C> {
-        match &self.refresher {
-            Some(refresher) => &**refresher,
-            None => &*self.settings().refresher,
-        }
     }
 
     /// The name of this session, or else that of its template.
@@ -122,7 +114,7 @@ impl<C: Credential> Engine<C> {
     pub(super) fn new(
         state: State<C>,
         name: Option<Arc<str>>,
-        refresher: Option<Arc<dyn Refresher<C>>>,
+        refresher: Option<Arc<dyn SharedRefresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
         let login = state.current_login();
@@ -140,6 +132,25 @@ impl<C: Credential> Engine<C> {
             engine.report(EventKind::LoggedIn { login, generation: None });
         }
         engine
+    }
+
+    /// Calls the refresher of this session, or else that of its template.
+    pub(super) async fn call_refresher(
+        &self,
+        context: RefreshContext<C>,
+    ) -> Result<Arc<C>, RefreshError> {
+        match &self.refresher {
+            Some(refresher) => refresher.clone().refresh(context).await,
+            None => self.settings().refresher.refresh(context).await.map(Arc::new),
+        }
+    }
+
+    /// Whether the refresher reads what others obtain.
+    pub(super) fn is_read_only(&self) -> bool {
+        match &self.refresher {
+            Some(refresher) => refresher.is_read_only(),
+            None => self.settings().refresher.is_read_only(),
+        }
     }
 
     /// Remembers the runtime of the caller, for later calls from threads without one.

@@ -148,12 +148,12 @@ async fn attempt<C: Credential>(
     flight: &Flight,
     mut context: RefreshContext<C>,
     called: &mut bool,
-) -> Result<C, RefreshError> {
+) -> Result<Arc<C>, RefreshError> {
     let settings = engine.settings();
     let deadline = Instant::now() + settings.refresh_timeout;
     loop {
         *called = true;
-        let error = match engine.refresher().refresh(context.clone()).await {
+        let error = match engine.call_refresher(context.clone()).await {
             Ok(credential) => return Ok(credential),
             Err(error) => error,
         };
@@ -188,7 +188,7 @@ async fn attempt<C: Credential>(
 impl<C: Credential> FlightGuard<C> {
     /// Runs the user's code (`is_same`, `is_read_only`, `expires_at`, the clock) before the step.
     /// If that panics, `drop` settles the flight.
-    fn settle(mut self, result: Result<C, RefreshError>) {
+    fn settle(mut self, result: Result<Arc<C>, RefreshError>) {
         let mut unchanged = None;
         let result = result.map(|credential| {
             let same = self.entry.as_ref().filter(|it| credential.is_same(it.credential()));
@@ -198,9 +198,9 @@ impl<C: Credential> FlightGuard<C> {
                 // other. An acceptance that comes later and is for the old entry counts for none:
                 // a rejection before the next acceptance may go to the caller.
                 Some(entry) => entry.unproven_since(),
-                None => (!self.engine.refresher().is_read_only()).then(Instant::now),
+                None => (!self.engine.is_read_only()).then(Instant::now),
             };
-            self.engine.new_entry(Arc::new(credential), unproven_since)
+            self.engine.new_entry(credential, unproven_since)
         });
         let now = self.engine.settings().clock.now();
         self.finish(result, unchanged, now);

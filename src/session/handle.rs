@@ -11,7 +11,7 @@ use crate::{
     error::Error,
     identity::{Generation, Login},
     observe::{event::EventKind, observers::Reporter},
-    refresher::contract::Refresher,
+    refresher::shared::SharedRefresher,
     session::{
         engine::Engine,
         flight,
@@ -456,7 +456,7 @@ impl<C: Credential> Session<C> {
     pub(super) fn with_state(
         state: State<C>,
         name: Option<Arc<str>>,
-        refresher: Option<Arc<dyn Refresher<C>>>,
+        refresher: Option<Arc<dyn SharedRefresher<C>>>,
         template: SessionTemplate<C>,
     ) -> Self {
         Self(Arc::new(Engine::new(state, name, refresher, template)))

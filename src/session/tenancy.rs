@@ -6,7 +6,7 @@ use crate::{
     credential::contract::Credential,
     identity::Login,
     observe::{event::EventKind, observers::Observers},
-    refresher::contract::Refresher,
+    refresher::shared::SharedRefresher,
     session::{engine::Engine, handle::Session, template::SessionTemplate},
 };
 
@@ -56,7 +56,7 @@ impl<C: Credential> SessionTemplate<C> {
     pub(crate) fn tenant(
         &self,
         name: Option<Arc<str>>,
-        refresher: Option<Arc<dyn Refresher<C>>>,
+        refresher: Option<Arc<dyn SharedRefresher<C>>>,
     ) -> Session<C> {
         self.make(name, refresher, self.settings().acquire_on_demand)
     }

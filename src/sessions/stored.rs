@@ -13,7 +13,7 @@ use crate::{
         builder::SessionsBuilder,
         source::{LoginRecord, Opened, Source},
     },
-    store::{Store, Stored},
+    store::{Desk, Store, Stored},
 };
 
 /// A source whose logins are in a store.
@@ -79,20 +79,15 @@ where
     C: Credential + Clone,
 {
     fn make(&self, key: &K, template: &SessionTemplate<C>, name: Option<Arc<str>>) -> Opened<C> {
-        let driver = Arc::new((self.drive)(key));
-        let session = template.tenant(name, Some(driver.clone()));
-        Opened { session, record: Some(driver) }
+        let desk = (self.drive)(key).into_desk();
+        let session = template.tenant(name, Some(desk.clone()));
+        Opened { session, record: Some(desk) }
     }
 }
 
 // === impl LoginRecord ===
 
-impl<R, S, C> LoginRecord<C> for Stored<R, S, C>
-where
-    R: Refresher<C>,
-    S: Store,
-    C: Credential + Clone,
-{
+impl<C: Credential + Clone> LoginRecord<C> for Desk<C> {
     fn is_saved(&self) -> bool {
         Self::is_saved(self)
     }
@@ -106,10 +101,7 @@ where
         session: Session<C>,
         credential: C,
     ) -> BoxFuture<'static, Result<(), BoxError>> {
-        Box::pin(async move {
-            let saved = Self::login(&self, &session, credential).await;
-            saved.map(drop).map_err(|not_saved| not_saved.error().clone().into())
-        })
+        Box::pin(async move { Ok(Self::login(&self, &session, credential).await.map(drop)?) })
     }
 
     fn logout(self: Arc<Self>, session: &Session<C>) -> BoxFuture<'static, Result<(), BoxError>> {

@@ -158,6 +158,8 @@ pub use memory::Memory;
 #[cfg(feature = "sealed")]
 #[cfg_attr(docsrs, doc(cfg(feature = "sealed")))]
 pub use sealed::{SealError, SealKey, Sealed};
+#[allow(unused_imports, reason = "a leaf uses it")]
+pub(crate) use stored::Desk;
 pub use stored::{NotSaved, OnOutage, Stored, StoredBuilder};
 pub use version::Version;
 

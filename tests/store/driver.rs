@@ -717,6 +717,15 @@ async fn g18_a_login_writes_over_a_tombstone() {
 }
 
 #[tokio::test(start_paused = true)]
+async fn g18_a_logout_before_the_first_login_does_not_end_it() {
+    let refresher = refresher_fn(|_: RefreshContext| async { Ok(token(1, true)) });
+    let driver = Stored::new(refresher, Memory::new(), "ann");
+    let session = Session::builder(driver.clone()).build();
+    driver.logout(&session).await.unwrap();
+    assert_eq!(session.acquire().await.unwrap().access_token(), "at-1");
+}
+
+#[tokio::test(start_paused = true)]
 async fn g18_a_record_that_vanished_is_a_logout_elsewhere() {
     let store = Faulty::default();
     let (endpoint, session, _) = logged_in(&store, false).await;

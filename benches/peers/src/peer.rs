@@ -1,5 +1,6 @@
 use std::sync::Mutex;
 
+use bytes::Bytes;
 use futures_util::future::BoxFuture;
 use http::StatusCode;
 use tower::BoxError;
@@ -19,6 +20,8 @@ pub(crate) trait Peer: 'static {
 
     /// The request type of its clients, which is not `http::Request` for every peer.
     type Request: Send + 'static;
+    /// The request type of uploads.
+    type Upload: Send + 'static;
 
     /// Whether the peer gets newer tokens at all.
     const REFRESHES: bool = true;
@@ -26,13 +29,20 @@ pub(crate) trait Peer: 'static {
     const REFRESHES_AFTER: FirstToken = FirstToken::Valid;
     /// Whether the peer's own code asks the issuer, in this process.
     const ASKS_IN_PROCESS: bool = true;
+    /// The kind of body that its docs advise for an upload.
+    const UPLOAD: &'static str = "in memory";
 
     /// A request before the peer adds its headers.
     fn request() -> Self::Request;
 
+    /// A POST with this content.
+    fn upload(content: Bytes) -> Self::Upload;
+
     /// A client whose clones share their token. It gets the first token here or with the first
     /// request.
-    async fn client(environment: &Environment) -> Result<impl Client<Self::Request>, BoxError>;
+    async fn client(
+        environment: &Environment,
+    ) -> Result<impl Client<Self::Request> + Client<Self::Upload>, BoxError>;
 
     /// A client of the same upstream without the peer.
     fn bare(upstream: Upstream) -> impl Client<Self::Request>;

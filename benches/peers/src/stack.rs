@@ -7,8 +7,9 @@ use std::{
 
 use bytes::Bytes;
 use futures_util::future::BoxFuture;
-use http::{HeaderValue, Request, Response, StatusCode, header};
+use http::{HeaderValue, Method, Request, Response, StatusCode, header};
 use http_body_util::{Empty, Full};
+use hyper::body::Body;
 use tower::{BoxError, Service, ServiceExt};
 
 use crate::{
@@ -37,16 +38,40 @@ pub(crate) fn request() -> UpstreamRequest {
     request
 }
 
+/// An upload from memory.
+pub(crate) fn upload(content: Bytes) -> UpstreamRequest {
+    upload_of(Full::new(content))
+}
+
+/// An upload of this body.
+pub(crate) fn upload_of<B>(body: B) -> Request<B> {
+    let (mut head, _) = request().into_parts();
+    head.method = Method::POST;
+    Request::from_parts(head, body)
+}
+
+fn reply(status: StatusCode) -> Reply {
+    let mut response = Response::new(Empty::new());
+    *response.status_mut() = status;
+    if status == StatusCode::UNAUTHORIZED {
+        response
+            .headers_mut()
+            .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
+    }
+    response
+}
+
 // === impl ServiceClient ===
 
-impl<S> Client<UpstreamRequest> for ServiceClient<S>
+impl<S, B> Client<Request<B>> for ServiceClient<S>
 where
-    S: Service<UpstreamRequest, Response = Reply, Error: Into<BoxError>, Future: Send>
+    B: Send + 'static,
+    S: Service<Request<B>, Response = Reply, Error: Into<BoxError>, Future: Send>
         + Clone
         + Send
         + 'static,
 {
-    async fn send(&mut self, request: UpstreamRequest) -> Result<StatusCode, BoxError> {
+    async fn send(&mut self, request: Request<B>) -> Result<StatusCode, BoxError> {
         let service = self.0.ready().await.map_err(Into::into)?;
         Ok(service.call(request).await.map_err(Into::into)?.status())
     }
@@ -72,7 +97,11 @@ impl<E> Clone for UpstreamService<E> {
     }
 }
 
-impl<B, E: 'static> Service<Request<B>> for UpstreamService<E> {
+impl<B, E> Service<Request<B>> for UpstreamService<E>
+where
+    B: Body<Data = Bytes> + Send + 'static,
+    E: 'static,
+{
     type Response = Reply;
     type Error = E;
     type Future = BoxFuture<'static, Result<Reply, E>>;
@@ -83,19 +112,22 @@ impl<B, E: 'static> Service<Request<B>> for UpstreamService<E> {
 
     fn call(&mut self, request: Request<B>) -> Self::Future {
         let upstream = self.upstream.clone();
-        let (mut head, _) = request.into_parts();
+        let (mut head, body) = request.into_parts();
+        if head.method == Method::POST {
+            return Box::pin(async move {
+                let authorization = head.headers.remove(header::AUTHORIZATION);
+                let authorization =
+                    authorization.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
+                Ok(reply(upstream.respond_to_upload(authorization, body).await))
+            });
+        }
+        // Only an upload has a body to keep.
+        drop(body);
         Box::pin(async move {
             let authorization = head.headers.remove(header::AUTHORIZATION);
-            let status =
-                upstream.respond(authorization.as_ref().map_or(b"", HeaderValue::as_bytes)).await;
-            let mut response = Response::new(Empty::new());
-            *response.status_mut() = status;
-            if status == StatusCode::UNAUTHORIZED {
-                response
-                    .headers_mut()
-                    .insert(header::WWW_AUTHENTICATE, HeaderValue::from_static(CHALLENGE));
-            }
-            Ok(response)
+            let authorization =
+                authorization.as_ref().map_or(b"".as_slice(), HeaderValue::as_bytes);
+            Ok(reply(upstream.respond(authorization).await))
         })
     }
 }

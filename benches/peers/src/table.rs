@@ -18,10 +18,11 @@ const HERD: [&str; 6] =
     ["peer", "refreshes", "got 200", "the others", "all done after", "the next one"];
 const FRESH: [&str; 2] = ["added to a fresh request", "without the peer"];
 /// The tables of troubles: name, title, and [troubles](Trouble::ALL).
-const TROUBLE: [(&str, &str, Range<usize>); 3] = [
+const TROUBLE: [(&str, &str, Range<usize>); 4] = [
     ("peers, callers", "Callers and users while the refresh runs", 0..4),
     ("peers, failures", "A refresh that fails", 4..8),
     ("peers, answers", "Rejections and tokens that a herd does not expect", 8..11),
+    ("peers, uploads", "Uploads that are rejected half-way", 11..13),
 ];
 
 pub(crate) struct Row {

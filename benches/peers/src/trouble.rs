@@ -2,6 +2,7 @@
 
 use std::{sync::Once, time::Duration};
 
+use bytes::Bytes;
 use futures_util::future::try_join_all;
 use http::StatusCode;
 use tokio::{
@@ -14,6 +15,7 @@ use crate::{
     effort::Effort,
     issuer::{Answer, FirstToken, Issuer},
     peer::{Client, Environment, Peer},
+    request,
     upstream::Upstream,
 };
 
@@ -30,6 +32,8 @@ pub(crate) enum Trouble {
     LateRejection,
     RejectedAgain,
     ClockOff,
+    SmallUpload,
+    LargeUpload,
 }
 
 /// The counts of one herd.
@@ -44,6 +48,17 @@ struct Facts {
     strays: usize,
     /// The words for the strays.
     stray: &'static str,
+    uploads: Uploads,
+}
+
+/// The counts of the accepted uploads.
+#[derive(Default)]
+struct Uploads {
+    whole: usize,
+    empty: usize,
+    /// Uploads that end early.
+    truncated: usize,
+    altered: usize,
 }
 
 /// The requests that are sent together.
@@ -60,7 +75,7 @@ const LIMIT: Duration = Duration::from_secs(150);
 
 impl Trouble {
     /// All troubles, in the order of their columns.
-    pub(crate) const ALL: [Self; 11] = [
+    pub(crate) const ALL: [Self; 13] = [
         Self::StarterCancelled,
         Self::AllCancelled,
         Self::Logout,
@@ -72,6 +87,8 @@ impl Trouble {
         Self::LateRejection,
         Self::RejectedAgain,
         Self::ClockOff,
+        Self::SmallUpload,
+        Self::LargeUpload,
     ];
 
     pub(crate) fn name(self) -> &'static str {
@@ -87,6 +104,8 @@ impl Trouble {
             Self::LateRejection => "one 401 comes after the refresh",
             Self::RejectedAgain => "the new token is rejected too",
             Self::ClockOff => "each new token has expired already",
+            Self::SmallUpload => "an upload of 32 KiB",
+            Self::LargeUpload => "an upload of 1 MiB",
         }
     }
 
@@ -106,6 +125,23 @@ impl Trouble {
             Self::Logout => "sent with a token after the logout",
             _ => "sent as the other user",
         }
+    }
+
+    /// The content of the herd's uploads.
+    fn upload(self) -> Option<Bytes> {
+        match self {
+            Self::SmallUpload => Some(request::content(32 * 1024)),
+            Self::LargeUpload => Some(request::content(1024 * 1024)),
+            _ => None,
+        }
+    }
+
+    /// Whether the upstream rejects requests whose token is valid by the clock.
+    fn is_about_rejections(self) -> bool {
+        matches!(
+            self,
+            Self::LateRejection | Self::RejectedAgain | Self::SmallUpload | Self::LargeUpload
+        )
     }
 
     /// Whether one more request is sent after the herd.
@@ -139,8 +175,7 @@ async fn run<P: Peer>(trouble: Trouble, effort: Effort) -> Result<String, BoxErr
     if trouble == Trouble::Panic && !P::ASKS_IN_PROCESS {
         return Ok("refreshes with code of its own".into());
     }
-    let is_about_rejections = matches!(trouble, Trouble::LateRejection | Trouble::RejectedAgain);
-    if is_about_rejections && P::REFRESHES_AFTER != FirstToken::Valid {
+    if trouble.is_about_rejections() && P::REFRESHES_AFTER != FirstToken::Valid {
         return Ok("returns each 401".into());
     }
     let upstream = match trouble {
@@ -167,11 +202,18 @@ async fn run<P: Peer>(trouble: Trouble, effort: Effort) -> Result<String, BoxErr
     environment.upstream.revoke();
     environment.issuer.begin_herd();
 
+    let upload = trouble.upload();
     let mut requests = JoinSet::new();
     let mut handles = Vec::new();
     for _ in 0..HERD {
         let mut client = client.clone();
-        handles.push(requests.spawn(async move { client.send(P::request()).await }));
+        let upload = upload.clone();
+        handles.push(requests.spawn(async move {
+            match upload {
+                Some(content) => client.send(P::upload(content)).await,
+                None => client.send(P::request()).await,
+            }
+        }));
     }
     sleep(MIDDLE).await;
     match trouble {
@@ -198,6 +240,12 @@ async fn run<P: Peer>(trouble: Trouble, effort: Effort) -> Result<String, BoxErr
     facts.stuck = requests.len();
     facts.refreshes = environment.issuer.refreshes();
     facts.strays = environment.upstream.strays();
+    if let Some(content) = upload {
+        for accepted in environment.upstream.take_uploads() {
+            facts.uploads.count(&accepted, &content);
+        }
+        return Ok(format!("{}: {facts}", P::UPLOAD));
+    }
     if !trouble.has_one_more() {
         return Ok(facts.to_string());
     }
@@ -255,11 +303,31 @@ impl std::fmt::Display for Facts {
             (self.panicked, "panicked"),
             (self.stuck, "stuck"),
             (self.strays, self.stray),
+            (self.uploads.whole, "with the whole body"),
+            (self.uploads.empty, "with an empty body"),
+            (self.uploads.truncated, "with a part of the body"),
+            (self.uploads.altered, "with another body"),
         ] {
             if count > 0 {
                 write!(f, ", {count} {what}")?;
             }
         }
         Ok(())
+    }
+}
+
+// === impl Uploads ===
+
+impl Uploads {
+    fn count(&mut self, accepted: &Bytes, content: &Bytes) {
+        if accepted == content {
+            self.whole += 1;
+        } else if accepted.is_empty() {
+            self.empty += 1;
+        } else if content.starts_with(accepted) {
+            self.truncated += 1;
+        } else {
+            self.altered += 1;
+        }
     }
 }

@@ -1,9 +1,15 @@
-use std::sync::{
-    Arc,
-    atomic::{AtomicBool, AtomicUsize, Ordering},
+use std::{
+    any::Any,
+    sync::{
+        Arc, Mutex, PoisonError,
+        atomic::{AtomicBool, AtomicUsize, Ordering},
+    },
 };
 
+use bytes::Bytes;
 use http::StatusCode;
+use http_body_util::BodyExt;
+use hyper::body::Body;
 use tokio::sync::Semaphore;
 
 use crate::issuer::FIRST_TOKEN;
@@ -37,6 +43,10 @@ struct Inner {
     /// Requests with a token of another user, or with any token after a logout.
     strays: AtomicUsize,
     is_logged_out: AtomicBool,
+    /// The content of each accepted upload.
+    uploads: Mutex<Vec<Bytes>>,
+    /// The bodies of rejected uploads. They stay open and unread, as on a connection.
+    unread: Mutex<Vec<Box<dyn Any + Send>>>,
 }
 
 // === impl Upstream ===
@@ -68,6 +78,8 @@ impl Upstream {
             late: has_late.then(|| Semaphore::new(0)),
             strays: AtomicUsize::new(0),
             is_logged_out: AtomicBool::new(false),
+            uploads: Mutex::default(),
+            unread: Mutex::default(),
         }))
     }
 
@@ -97,6 +109,34 @@ impl Upstream {
     /// logout.
     pub(crate) fn strays(&self) -> usize {
         self.0.strays.load(Ordering::Relaxed)
+    }
+
+    /// The content of the accepted uploads since the last call.
+    pub(crate) fn take_uploads(&self) -> Vec<Bytes> {
+        std::mem::take(&mut self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+
+    /// The status for an upload with this `Authorization`. A rejection comes after the first frame,
+    /// and the rest of the body is never read.
+    pub(crate) async fn respond_to_upload<B>(&self, authorization: &[u8], body: B) -> StatusCode
+    where
+        B: Body<Data = Bytes> + Send + 'static,
+    {
+        let mut body = Box::pin(body);
+        let first = match body.frame().await {
+            Some(Ok(frame)) => frame.into_data().unwrap_or_default(),
+            Some(Err(_)) => return StatusCode::BAD_REQUEST,
+            None => Bytes::new(),
+        };
+        let status = self.respond(authorization).await;
+        if status != StatusCode::OK {
+            self.0.unread.lock().unwrap_or_else(PoisonError::into_inner).push(Box::new(body));
+            return status;
+        }
+        let Ok(rest) = body.collect().await else { return StatusCode::BAD_REQUEST };
+        let content = [first, rest.to_bytes()].concat().into();
+        self.0.uploads.lock().unwrap_or_else(PoisonError::into_inner).push(content);
+        status
     }
 
     /// The status for a request with this `Authorization`.

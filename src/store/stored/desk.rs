@@ -25,7 +25,7 @@ use crate::{
 };
 
 /// The state that the refreshes, the saver and the handle of one driver share.
-pub(super) struct Desk<C> {
+pub(crate) struct Desk<C> {
     pub(super) settings: Arc<DriverSettings<C>>,
     pub(super) name: Arc<str>,
     state: Mutex<DeskState<C>>,
@@ -36,8 +36,9 @@ pub(super) struct Desk<C> {
 /// The size of a driver at rest counts: a process may have one for each of many sessions.
 pub(super) struct DeskState<C> {
     pub(super) knowledge: Knowledge<Receipt<C>>,
-    /// The login whose end the session was told of.
-    pub(super) told: Option<Login>,
+    /// The login after the one whose end the session was told of. [`Login::NONE`]: the session was
+    /// told of no end.
+    after_end: Login,
     session: Option<WeakSession<C>>,
     /// `None` while the driver is at rest.
     operations: Option<Box<Operations>>,
@@ -71,7 +72,8 @@ impl<C> Desk<C> {
 impl<C: Credential + Clone> Desk<C> {
     pub(super) fn new(settings: Arc<DriverSettings<C>>, name: Arc<str>) -> Self {
         let knowledge = Knowledge::new();
-        let state = DeskState { knowledge, told: None, session: None, operations: None };
+        let state =
+            DeskState { knowledge, after_end: Login::NONE, session: None, operations: None };
         Self { settings, name, state: Mutex::new(state) }
     }
 
@@ -83,7 +85,7 @@ impl<C: Credential + Clone> Desk<C> {
 
     /// Tells a session that this login has ended. A later login of the session goes on.
     pub(super) fn end(&self, session: &Session<C>, login: Login) {
-        self.state().told = Some(login);
+        self.state().has_told(login);
         session.end_login(login, &EndReason::Logout);
     }
 
@@ -107,7 +109,7 @@ impl<C: Credential + Clone> Desk<C> {
     pub(super) async fn load(&self) -> Result<Option<Found<Receipt<C>>>, StoreError> {
         let load = self.settings.store.load(&self.name);
         let record = self.within(StoreOperation::Load, load).await?;
-        self.open(record)
+        self.read(record)
     }
 
     /// Waits for a hint that the record has another version.
@@ -127,11 +129,11 @@ impl<C: Credential + Clone> Desk<C> {
         let swap = self.settings.store.swap(&self.name, seen, Some(bytes));
         match self.within(StoreOperation::Swap, swap).await? {
             Swapped::Done(version) => Ok(Ok(version)),
-            Swapped::Lost(record) => self.open(record).map(Err),
+            Swapped::Lost(record) => self.read(record).map(Err),
         }
     }
 
-    fn open(&self, record: Option<Record>) -> Result<Option<Found<Receipt<C>>>, StoreError> {
+    fn read(&self, record: Option<Record>) -> Result<Option<Found<Receipt<C>>>, StoreError> {
         record.map(|record| envelope::open(&record, &*self.settings.codec)).transpose()
     }
 
@@ -195,6 +197,22 @@ impl<C: Credential + Clone> Desk<C> {
 // === impl DeskState ===
 
 impl<C> DeskState<C> {
+    /// The session was told of the end of this login.
+    pub(super) fn has_told(&mut self, login: Login) {
+        self.after_end = login.next();
+    }
+
+    /// A login was saved, in the place of a stored end.
+    pub(super) fn forget_end(&mut self) {
+        self.after_end = Login::NONE;
+    }
+
+    /// Whether the session was told of the end of another login. A stored end does not end this
+    /// one.
+    pub(super) fn is_after_end(&self, login: Login) -> bool {
+        self.after_end != Login::NONE && self.after_end != login.next()
+    }
+
     /// The state of the running operations. Its caller is one of them, or runs within one.
     pub(super) fn operations(&mut self) -> &mut Operations {
         self.operations.get_or_insert_default()

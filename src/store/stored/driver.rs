@@ -1,9 +1,4 @@
-use std::{
-    error, fmt,
-    marker::PhantomData,
-    sync::Arc,
-    time::{Duration, SystemTime},
-};
+use std::{error, fmt, marker::PhantomData, sync::Arc, time::Duration};
 
 use tokio::time;
 
@@ -13,15 +8,12 @@ use crate::{
     refresher::contract::Refresher,
     session::handle::Session,
     store::{
-        clock::micros_since_1970,
         codec::{Codec, TokenCodec},
         contract::Store,
         error::StoreError,
         stored::{
             builder::StoredBuilder,
             desk::{Desk, Operation},
-            knowledge::Content,
-            logging_in::LoggingIn,
             settings::DriverSettings,
         },
     },
@@ -108,6 +100,12 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         Self::assemble(self.desk().settings.clone(), name.into())
     }
 
+    /// The driver without the types of its parts.
+    #[allow(dead_code, reason = "a leaf uses it")]
+    pub(crate) fn into_desk(self) -> Arc<Desk<C>> {
+        self.0
+    }
+
     pub(super) fn desk(&self) -> &Arc<Desk<C>> {
         &self.0
     }
@@ -130,10 +128,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ///
     /// May be dropped at any time: the session then stays as it is.
     pub async fn open(&self, session: &Session<C>) -> Result<Option<Login>, StoreError> {
-        let desk = self.desk().bind(session);
-        desk.look().await?;
-        desk.start_saving(None, None);
-        Ok(desk.deliver(session))
+        self.0.open(session).await
     }
 
     /// Saves a credential, and begins a new login with it, in this order. It takes the place of
@@ -152,20 +147,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
     ///
     /// The login takes place even if the future is dropped after its first poll.
     pub async fn login(&self, session: &Session<C>, credential: C) -> Result<Login, NotSaved<C>> {
-        let (desk, session) = (self.desk().bind(session), session.clone());
-        let login = LoggingIn::new(self.desk().bind(&session));
-        let task = tokio::spawn({
-            let credential = credential.clone();
-            async move {
-                let result = login.run(&session, credential).await;
-                if let Err(error) = &result {
-                    desk.report_save_failed(error);
-                }
-                result
-            }
-        });
-        let aborted = || StoreError::unavailable("the runtime has shut down");
-        let result = task.await.unwrap_or_else(|_| Err(aborted()));
+        let result = self.0.login(session, credential.clone()).await;
         result.map_err(|error| NotSaved { credential, error })
     }
 
@@ -189,29 +171,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
         &self,
         session: &Session<C>,
     ) -> impl Future<Output = Result<(), StoreError>> + Send + use<R, S, C> {
-        let desk = self.desk().bind(session);
-        let now = micros_since_1970(SystemTime::now());
-        let login = session.state().login();
-        let undelivered = {
-            let mut state = desk.state();
-            let was_handed = state.knowledge.handed().is_some();
-            let content = state.knowledge.content().clone();
-            state.told = Some(login);
-            state.operations().logouts += 1;
-            state.knowledge.logged_out(now);
-            (!was_handed).then_some(content)
-        };
-        if let Some(Content::Live(receipt)) = undelivered {
-            // A refresh that timed out in its save. The hook is to revoke the newest credential.
-            session.install(login, receipt.credential().clone());
-        }
-        desk.start_saving(None, None);
-        let hook = session.logout();
-        async move {
-            let saved = desk.all_saved().await;
-            hook.await;
-            saved
-        }
+        self.0.logout(session)
     }
 
     /// Takes over what other processes write, and their logouts: a future for a program to spawn.
@@ -260,7 +220,7 @@ impl<R, S: Store, C: Credential + Clone> Stored<R, S, C> {
 
     /// Whether everything that this driver knows is in the store.
     pub fn is_saved(&self) -> bool {
-        !self.desk().state().knowledge.is_pending()
+        self.0.is_saved()
     }
 }
 

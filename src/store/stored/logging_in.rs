@@ -71,7 +71,7 @@ impl<C: Credential + Clone> LoggingIn<C> {
         let generation = session.state().generation();
         {
             let mut state = desk.state();
-            state.told = None;
+            state.forget_end();
             let rank = found.rank;
             state.knowledge.written(found);
             state.knowledge.hand(rank, generation);

@@ -6,6 +6,7 @@ mod desk;
 mod driver;
 mod envelope;
 mod flight;
+mod handle;
 mod health;
 mod knowledge;
 mod lease;
@@ -21,6 +22,8 @@ mod saver;
 mod settings;
 
 pub use builder::StoredBuilder;
+#[allow(unused_imports, reason = "a leaf uses it")]
+pub(crate) use desk::Desk;
 pub use driver::{NotSaved, Stored};
 
 /// The behaviour of a refresh while the store fails or hangs.

@@ -15,6 +15,7 @@ use crate::{
     refresher::{
         context::RefreshContext,
         contract::{BoxFuture, Refresher},
+        shared::SharedRefresher,
     },
     store::{
         clock::micros_since_1970,
@@ -81,15 +82,30 @@ where
     C: Credential + Clone,
 {
     fn refresh(&self, context: RefreshContext<C>) -> BoxFuture<'_, Result<C, RefreshError>> {
-        let run = Run::new(self.desk(), context);
+        let refresh = SharedRefresher::refresh(self.desk().clone(), context);
         Box::pin(async move {
-            let credential = run.run().await?;
+            let credential = refresh.await?;
             Ok(Arc::try_unwrap(credential).unwrap_or_else(|shared| C::clone(&shared)))
         })
     }
 
     fn is_read_only(&self) -> bool {
-        self.desk().settings.refresher.is_read_only()
+        self.desk().is_read_only()
+    }
+}
+
+// === impl Desk ===
+
+impl<C: Credential + Clone> SharedRefresher<C> for Desk<C> {
+    fn refresh(
+        self: Arc<Self>,
+        context: RefreshContext<C>,
+    ) -> BoxFuture<'static, Result<Arc<C>, RefreshError>> {
+        Box::pin(Run::new(&self, context).run())
+    }
+
+    fn is_read_only(&self) -> bool {
+        self.settings.refresher.is_read_only()
     }
 }
 
@@ -100,7 +116,7 @@ impl<C: Credential + Clone> Run<C> {
         let desk = Operation::start(desk, context.reporter().cloned());
         let (is_new_login, logins) = {
             let mut state = desk.state();
-            let is_new_login = state.told.is_some_and(|told| told != context.login());
+            let is_new_login = state.is_after_end(context.login());
             (is_new_login, state.operations().logins)
         };
         let fresh = is_new_login && context.current().is_none();
@@ -181,7 +197,9 @@ impl<C: Credential + Clone> Run<C> {
     fn is_news(&self, handed: Option<Generation>, receipt: &Receipt<C>) -> bool {
         let was_taken = handed.is_some_and(|generation| self.context.generation() > generation);
         let current = self.context.current();
-        let is_same = |current: &Arc<C>| current.is_same(receipt.credential());
+        let credential = receipt.credential();
+        // The user's `is_same` may take a lock of each, and is not called with one twice.
+        let is_same = |current| Arc::ptr_eq(current, credential) || current.is_same(credential);
         let has_it = current.is_some_and(|current| was_taken || is_same(current));
         !has_it && receipt.is_usable(self.context.now())
     }
@@ -307,7 +325,7 @@ impl<C: Credential + Clone> Run<C> {
             // Whether there is a newer one is not known. The refused one is not presented again.
             Err(store) => return Some(self.outage(store).and(Err(error))),
         }
-        self.desk.state().told = Some(self.context.login());
+        self.desk.state().has_told(self.context.login());
         Some(Err(error))
     }
 
@@ -333,7 +351,7 @@ impl<C: Credential + Clone> Run<C> {
     }
 
     fn end(&self) -> RefreshError {
-        self.desk.state().told = Some(self.context.login());
+        self.desk.state().has_told(self.context.login());
         RefreshError::terminal(EndedElsewhere)
     }
 

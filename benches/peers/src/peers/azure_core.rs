@@ -4,16 +4,20 @@ use async_trait::async_trait;
 use azure_core::{
     credentials::{AccessToken, TokenCredential, TokenRequestOptions},
     http::{
-        AsyncRawResponse, Context, HttpClient, Method, Request, StatusCode, Transport,
+        AsyncRawResponse, Body, Context, HttpClient, Method, Request, StatusCode, Transport,
         headers::{AUTHORIZATION, HeaderName, HeaderValue, Headers, WWW_AUTHENTICATE},
         policies::{
             Policy, TransportPolicy,
             auth::{Authorizer, BearerTokenAuthorizationPolicy, OnChallenge},
         },
     },
+    stream::{BytesStream, SeekableStream},
     time::OffsetDateTime,
 };
 use bytes::Bytes;
+use futures_util::TryStreamExt;
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
 use tower::BoxError;
 
 use crate::{
@@ -56,6 +60,19 @@ fn request() -> Request {
     request
 }
 
+/// An upload of a stream that the policy can reset.
+fn upload(content: Bytes) -> Request {
+    let mut request = request();
+    request.set_method(Method::Post);
+    request.set_body(BytesStream::new(content));
+    request
+}
+
+/// The stream as the body that a client sends.
+fn body_of(stream: Box<dyn SeekableStream>) -> UnsyncBoxBody<Bytes, azure_core::Error> {
+    StreamBody::new(stream.map_ok(Frame::data)).boxed_unsync()
+}
+
 fn policy(environment: &Environment) -> BearerTokenAuthorizationPolicy {
     BearerTokenAuthorizationPolicy::new(Arc::new(Credential(environment.issuer.clone())), [SCOPE])
 }
@@ -74,9 +91,14 @@ impl Peer for AzureCore {
     const REFRESHES_AFTER: FirstToken = FirstToken::Expired;
 
     type Request = Request;
+    type Upload = Request;
 
     fn request() -> Request {
         request()
+    }
+
+    fn upload(content: Bytes) -> Request {
+        upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
@@ -93,11 +115,17 @@ impl Peer for AzureCore {
 impl Peer for AzureCoreChallenged {
     const CRATE: &'static str = "azure_core";
     const PART: &'static str = "the same with an `OnChallenge` that authorizes again";
+    const UPLOAD: &'static str = "seekable";
 
     type Request = Request;
+    type Upload = Request;
 
     fn request() -> Request {
         request()
+    }
+
+    fn upload(content: Bytes) -> Request {
+        upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
@@ -172,7 +200,13 @@ impl HttpClient for UpstreamClient {
     async fn execute_request(&self, request: &Request) -> azure_core::Result<AsyncRawResponse> {
         let headers = request.headers();
         let authorization = headers.get_optional_with(&AUTHORIZATION, as_str)?.unwrap_or_default();
-        let status = self.0.respond(authorization.as_bytes()).await;
+        let status = match request.body() {
+            Body::SeekableStream(stream) if request.method() == Method::Post => {
+                let body = body_of(stream.clone());
+                Box::pin(self.0.respond_to_upload(authorization.as_bytes(), body)).await
+            }
+            _ => self.0.respond(authorization.as_bytes()).await,
+        };
         let mut headers = Headers::new();
         if status == http::StatusCode::UNAUTHORIZED {
             headers.insert(WWW_AUTHENTICATE, CHALLENGE);

@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use toolkit_auth::{BearerAuthAutoRefreshLayer, OAuthClientConfig, SecretString, TokenProvider};
 use toolkit_http::HttpError;
 use tower::{BoxError, Layer};
@@ -20,9 +21,14 @@ impl Peer for CfGears {
     const ASKS_IN_PROCESS: bool = false;
 
     type Request = UpstreamRequest;
+    type Upload = UpstreamRequest;
 
     fn request() -> UpstreamRequest {
         stack::request()
+    }
+
+    fn upload(content: Bytes) -> UpstreamRequest {
+        stack::upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {

@@ -55,9 +55,14 @@ impl Peer for Huskarl {
     const PART: &'static str = "`HttpAuthorizer`, with the loop of its example";
 
     type Request = UpstreamRequest;
+    type Upload = UpstreamRequest;
 
     fn request() -> UpstreamRequest {
         stack::request()
+    }
+
+    fn upload(content: Bytes) -> UpstreamRequest {
+        stack::upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
@@ -82,11 +87,11 @@ impl Peer for Huskarl {
 
 impl Authorized {
     /// The headers, asked for once more where the cache advises it, as in the crate's example.
-    async fn headers(&self, uri: &Uri) -> Result<HeaderMap, TokenError> {
-        match self.authorizer.get_headers(&Method::GET, uri).await {
+    async fn headers(&self, method: &Method, uri: &Uri) -> Result<HeaderMap, TokenError> {
+        match self.authorizer.get_headers(method, uri).await {
             Err(error) if let Recovery::Retry { after } = error.recovery() => {
                 tokio::time::sleep(after.unwrap_or(DEFAULT_RETRY)).await;
-                self.authorizer.get_headers(&Method::GET, uri).await
+                self.authorizer.get_headers(method, uri).await
             }
             result => result,
         }
@@ -96,8 +101,8 @@ impl Authorized {
         &mut self,
         mut request: Request<Full<Bytes>>,
     ) -> Result<Response<Empty<Bytes>>, BoxError> {
-        let uri = request.uri().clone();
-        request.headers_mut().extend(self.headers(&uri).await?);
+        let (method, uri) = (request.method().clone(), request.uri().clone());
+        request.headers_mut().extend(self.headers(&method, &uri).await?);
         let response = self.upstream.call(request).await?;
         self.authorizer.process_response(&uri, response.headers());
         Ok(response)

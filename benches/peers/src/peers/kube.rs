@@ -1,5 +1,6 @@
 use std::env;
 
+use bytes::Bytes;
 use kube_client::{
     Config,
     client::ConfigExt,
@@ -28,9 +29,14 @@ impl Peer for Kube {
     const ASKS_IN_PROCESS: bool = false;
 
     type Request = UpstreamRequest;
+    type Upload = UpstreamRequest;
 
     fn request() -> UpstreamRequest {
         stack::request()
+    }
+
+    fn upload(content: Bytes) -> UpstreamRequest {
+        stack::upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {

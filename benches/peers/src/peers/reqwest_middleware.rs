@@ -1,7 +1,8 @@
 use async_trait::async_trait;
+use bytes::Bytes;
 use http::Extensions;
 use reqwest::{
-    Method, Request, Response, StatusCode,
+    Body, Method, Request, Response, StatusCode,
     header::{AUTHORIZATION, HeaderValue, WWW_AUTHENTICATE},
 };
 use reqwest_middleware::{ClientBuilder, ClientWithMiddleware, Error, Middleware, Next};
@@ -37,6 +38,14 @@ fn request() -> Request {
     request
 }
 
+/// An upload from memory: `Request::try_clone` returns `None` for a stream.
+fn upload(content: Bytes) -> Request {
+    let mut request = request();
+    *request.method_mut() = Method::POST;
+    *request.body_mut() = Some(Body::from(content));
+    request
+}
+
 fn builder() -> ClientBuilder {
     ClientBuilder::new(reqwest::Client::new())
 }
@@ -55,9 +64,14 @@ impl Peer for ReqwestMutex {
     const PART: &'static str = "the usual recipe: refresh under a mutex";
 
     type Request = Request;
+    type Upload = Request;
 
     fn request() -> Request {
         request()
+    }
+
+    fn upload(content: Bytes) -> Request {
+        upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
@@ -76,9 +90,14 @@ impl Peer for ReqwestChecked {
     const PART: &'static str = "the same, if the token is still the rejected one";
 
     type Request = Request;
+    type Upload = Request;
 
     fn request() -> Request {
         request()
+    }
+
+    fn upload(content: Bytes) -> Request {
+        upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<Request>, BoxError> {
@@ -156,12 +175,17 @@ impl Middleware for Recipe {
 impl Middleware for UpstreamMiddleware {
     async fn handle(
         &self,
-        request: Request,
+        mut request: Request,
         _: &mut Extensions,
         _: Next<'_>,
     ) -> Result<Response, Error> {
+        let upload = request.body_mut().take().filter(|_| request.method() == Method::POST);
         let authorization = request.headers().get(AUTHORIZATION);
-        let status = self.0.respond(authorization.map_or(b"", HeaderValue::as_bytes)).await;
+        let authorization = authorization.map_or(b"".as_slice(), HeaderValue::as_bytes);
+        let status = match upload {
+            Some(body) => Box::pin(self.0.respond_to_upload(authorization, body)).await,
+            None => self.0.respond(authorization).await,
+        };
         let mut response = http::Response::new("");
         *response.status_mut() = status;
         if status == StatusCode::UNAUTHORIZED {

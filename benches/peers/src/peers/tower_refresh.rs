@@ -1,6 +1,10 @@
-use std::time::Duration;
+use std::{convert::Infallible, time::Duration};
 
-use http::StatusCode;
+use bytes::Bytes;
+use futures_util::{StreamExt, stream};
+use http::{Request, StatusCode};
+use http_body_util::{BodyExt, StreamBody, combinators::UnsyncBoxBody};
+use hyper::body::Frame;
 use tower::{BoxError, Layer};
 use tower_refresh::{
     Origins, RefreshContext, RefreshError, RefreshLayer, Session, Token, refresher_fn,
@@ -16,19 +20,41 @@ use crate::{
 /// The layer of tower-refresh.
 pub(crate) struct TowerRefresh;
 
+/// A body that arrives over time.
+type Stream = UnsyncBoxBody<Bytes, Infallible>;
+
+/// The number of parts of a streamed upload.
+const PARTS: usize = 4;
+/// The time between two parts.
+const PAUSE: Duration = Duration::from_millis(20);
+
 // === impl TowerRefresh ===
 
 impl Peer for TowerRefresh {
     const CRATE: &'static str = "tower-refresh";
     const PART: &'static str = "`RefreshLayer`";
+    const UPLOAD: &'static str = "streamed";
 
     type Request = UpstreamRequest;
+    type Upload = Request<Stream>;
 
     fn request() -> UpstreamRequest {
         stack::request()
     }
 
-    async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
+    fn upload(content: Bytes) -> Request<Stream> {
+        let size = content.len() / PARTS;
+        let parts = (0..PARTS).map(move |part| content.slice(part * size..(part + 1) * size));
+        let frames = stream::iter(parts).then(|part| async {
+            tokio::time::sleep(PAUSE).await;
+            Ok(Frame::data(part))
+        });
+        stack::upload_of(StreamBody::new(frames).boxed_unsync())
+    }
+
+    async fn client(
+        environment: &Environment,
+    ) -> Result<impl Client<UpstreamRequest> + Client<Request<Stream>>, BoxError> {
         let issuer = environment.issuer.clone();
         let refresher = refresher_fn(move |_: RefreshContext| {
             let issuer = issuer.clone();

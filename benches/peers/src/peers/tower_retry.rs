@@ -1,3 +1,4 @@
+use bytes::Bytes;
 use tower::{BoxError, ServiceBuilder, retry::RetryLayer};
 use tower_http::auth::AddAuthorizationLayer;
 
@@ -19,9 +20,14 @@ impl Peer for TowerRetry {
     const REFRESHES: bool = false;
 
     type Request = UpstreamRequest;
+    type Upload = UpstreamRequest;
 
     fn request() -> UpstreamRequest {
         stack::request()
+    }
+
+    fn upload(content: Bytes) -> UpstreamRequest {
+        stack::upload(content)
     }
 
     async fn client(environment: &Environment) -> Result<impl Client<UpstreamRequest>, BoxError> {
