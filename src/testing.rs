@@ -130,3 +130,29 @@ pub fn session_id() -> SessionId {
 pub fn closed() -> Closed {
     Closed::new()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::credential::token::Token;
+
+    #[test]
+    fn a_state_has_its_phase_and_the_counters_that_belong_to_it() {
+        let failed = || failure(RefreshError::transient("unreachable"), 1, Instant::now());
+        let phases = [
+            (Phase::Active, "Active", (0, 0)),
+            (Phase::Refreshing(flight(Cause::Forced, true)), "Refreshing", (1, 0)),
+            (Phase::Failed(failed()), "Failed", (1, 1)),
+            (Phase::LoggedOut(EndReason::Logout), "LoggedOut", (0, 0)),
+        ];
+        for (phase, name, counters) in phases {
+            let token = Token::bearer("at-1").expect("the token is valid");
+            let state = state(phase, Some(token));
+            assert!(format!("{:?}", state.phase()).starts_with(name), "{name}: {state:?}");
+            assert_eq!((state.flights_started(), state.flights_settled()), counters, "{name}");
+            assert_eq!((state.login(), state.generation()), (login(1), generation(1)), "{name}");
+            assert!(state.credential().is_some(), "{name}");
+        }
+        assert_eq!(state::<Token>(Phase::Active, None).generation(), generation(0));
+    }
+}

@@ -140,3 +140,26 @@ impl<C> Change<C> {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::cell::Cell;
+
+    use super::*;
+    use crate::{cause::Cause, credential::token::Token};
+
+    /// A step reports after the lock, when a later step may have settled the flight already.
+    #[test]
+    fn a_step_does_not_report_the_flight_that_a_later_step_has_settled() {
+        let flight = Flight::new(1, Cause::Forced, false, Instant::now().into_std());
+        let token = Token::bearer("at-1").expect("the token is valid");
+        let state =
+            |flight| Arc::new(State::of_phase(Phase::Refreshing(flight), Some(token.clone())));
+        let before = state(flight.clone());
+        let after = state(Flight { awaited: true, ..flight.clone() });
+        flight.outcome.set(Outcome::Renewed);
+        let told = Cell::new(0);
+        change(&Change { before, after }, 0, |_| told.set(told.get() + 1));
+        assert_eq!(told.get(), 0);
+    }
+}

@@ -199,7 +199,7 @@ where
     /// in a back-channel logout. Returns how many logins it has ended.
     ///
     /// The predicate sees the logins that are in memory, those included that are being loaded, and
-    /// runs without a lock. A login that begins during the call may be missed. The loads in progress
+    /// runs without a lock. A login that begins during the call may be missed. Loads in progress
     /// come last.
     ///
     /// ```

@@ -13,8 +13,8 @@
 //! # session }
 //! ```
 //!
-//! [`TracingObserver::instrument_refresher`] is optional. The refresher then runs inside the span of its
-//! flight, so that the spans of its HTTP client are children of it:
+//! [`TracingObserver::instrument_refresher`] is optional. The refresher then runs inside the span
+//! of its flight, so that the spans of its HTTP client are children of it:
 //!
 //! ```
 //! use tower_refresh::{RefreshContext, RefreshError, Token, observe::tracing::TracingObserver, refresher_fn};

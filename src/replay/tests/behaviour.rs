@@ -390,6 +390,25 @@ fn the_replay_may_take_over_from_within_the_poll_of_the_source() {
 }
 
 #[test]
+fn a_body_that_is_taken_over_during_the_poll_of_its_last_frame_knows_its_end_and_is_cloned() {
+    // With the small limit, the last frame goes past the buffer.
+    for limit in [LIMIT, 10] {
+        let script = Script::new([data("one"), data("two, which is too long")]).frank();
+        let (mut first, _other, second) = meddled(script, limit);
+        assert_eq!(poll(&mut first), got("one"));
+        assert_eq!(drain(&mut first), [taken_over()]);
+        let mut second = second.borrow_mut().take().expect("has taken over");
+        assert_eq!(poll(&mut second), got("one"));
+        assert!(!second.is_end_stream());
+        let mut clone = second.try_clone().expect("read whole");
+        for body in [&mut second, &mut clone] {
+            assert_eq!(poll(body), got("two, which is too long"));
+            assert!(body.is_end_stream());
+        }
+    }
+}
+
+#[test]
 fn the_replay_may_be_dropped_from_within_the_poll_of_the_source() {
     let acts = [data("one"), Act::Wait, data("three")];
     for at in 1..=4 {

@@ -130,6 +130,19 @@ mod tests {
     }
 
     #[test]
+    fn a_flight_pauses_briefly_between_attempts_and_waits_for_two_requested_seconds_at_most() {
+        for _ in 0..100 {
+            let pause = attempt_pause(None).unwrap();
+            assert!((MIN_PAUSE..MAX_PAUSE).contains(&pause), "{pause:?}");
+            assert!(attempt_pause(Some(Duration::ZERO)).unwrap() >= MIN_PAUSE);
+        }
+        let two_seconds = Duration::from_secs(2);
+        assert_eq!(attempt_pause(Some(two_seconds)), Some(two_seconds));
+        assert_eq!(attempt_pause(Some(two_seconds + Duration::from_nanos(1))), None);
+        assert_eq!(attempt_pause(Some(MINUTE)), None);
+    }
+
+    #[test]
     fn back_off_grows_from_min_to_max_with_jitter() {
         let backoff = Backoff::new(Duration::from_secs(1), MINUTE);
         for (failures, least, most) in
