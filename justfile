@@ -64,7 +64,7 @@ bench name *args:
 figures:
     BENCH_WRITE=1 cargo bench --bench overhead --bench herd --bench contention --bench end_to_end --bench instructions --bench load
     BENCH_WRITE=1 cargo bench --bench store --features sealed,redis
-    BENCH_WRITE=1 cargo bench --bench sessions --features sessions
+    BENCH_WRITE=1 cargo bench --bench sessions --features sessions,store
     BENCH_WRITE=1 cargo run --release --manifest-path benches/peers/Cargo.toml
 
 # Draws the picture of the README again.
