@@ -8,6 +8,7 @@ mod events;
 mod files;
 mod fleet;
 mod processes;
+mod reentrant;
 #[cfg(feature = "sealed")]
 mod sealed;
 mod support;

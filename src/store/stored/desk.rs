@@ -1,5 +1,5 @@
 use std::{
-    ops::Deref,
+    ops::{Deref, DerefMut},
     sync::{Arc, Mutex, MutexGuard, PoisonError},
 };
 
@@ -44,6 +44,17 @@ pub(super) struct DeskState<C> {
     operations: Option<Box<Operations>>,
 }
 
+/// The state of a driver under its lock.
+///
+/// Has a handle of the content that was newest when the lock was taken. A credential that is
+/// displaced is dropped after the lock is released: its `Drop` is code of the user, and may call
+/// the driver.
+pub(super) struct LockedState<'a, C> {
+    // Fields are dropped in this order.
+    state: MutexGuard<'a, DeskState<C>>,
+    _newest: Content<Receipt<C>>,
+}
+
 /// A running operation of a driver. [`Operations`] exists while there is one.
 pub(super) struct Operation<C>(Arc<Desk<C>>);
 
@@ -62,10 +73,12 @@ const LOOKS: u32 = 32;
 // === impl Desk ===
 
 impl<C> Desk<C> {
-    /// The lock is never held while code of the user or of the store runs, except for the drops of
-    /// credentials. A lease and an operation take the lock when they are dropped.
-    pub(super) fn state(&self) -> MutexGuard<'_, DeskState<C>> {
-        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    /// The lock is never held while code of the user or of the store runs, nor when a credential or
+    /// an error is dropped. A lease and an operation take the lock when they are dropped.
+    pub(super) fn state(&self) -> LockedState<'_, C> {
+        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = state.knowledge.content().clone();
+        LockedState { state, _newest: newest }
     }
 }
 
@@ -98,7 +111,7 @@ impl<C: Credential + Clone> Desk<C> {
         for _ in 0..LOOKS {
             let asked = self.state().knowledge.moment();
             let found = self.load().await?;
-            if self.state().knowledge.observe(asked, found) {
+            if self.state().knowledge.observe(asked, found.as_ref()) {
                 return Ok(());
             }
         }
@@ -216,6 +229,22 @@ impl<C> DeskState<C> {
     /// The state of the running operations. Its caller is one of them, or runs within one.
     pub(super) fn operations(&mut self) -> &mut Operations {
         self.operations.get_or_insert_default()
+    }
+}
+
+// === impl LockedState ===
+
+impl<C> Deref for LockedState<'_, C> {
+    type Target = DeskState<C>;
+
+    fn deref(&self) -> &Self::Target {
+        &self.state
+    }
+}
+
+impl<C> DerefMut for LockedState<'_, C> {
+    fn deref_mut(&mut self) -> &mut Self::Target {
+        &mut self.state
     }
 }
 

@@ -135,8 +135,10 @@ impl<C: Clone> Knowledge<C> {
     /// A newer content always counts. `false` where the answer is older than what is known, and
     /// something has changed since the question: an old "there is no record" would pass for a
     /// logout, and an old record for a store that went back.
-    pub(super) fn observe(&mut self, asked: Moment, found: Option<Found<C>>) -> bool {
-        let rank = found.as_ref().map(|found| found.rank);
+    ///
+    /// The caller keeps the record, and drops it after its lock is released.
+    pub(super) fn observe(&mut self, asked: Moment, found: Option<&Found<C>>) -> bool {
+        let rank = found.map(|found| found.rank);
         if asked != self.moment() && rank <= self.rank {
             return false;
         }
@@ -151,11 +153,11 @@ impl<C: Clone> Knowledge<C> {
     ///
     /// A greater rank is taken over. A lower one shows that the store went back, or that another
     /// driver, which knew less, has written: the newest content is written again.
-    pub(super) fn found(&mut self, found: Found<C>) {
-        let Found { version, rank, content } = found;
+    pub(super) fn found(&mut self, found: &Found<C>) {
+        let Found { version, rank, ref content } = *found;
         let order = Some(rank).cmp(&self.rank);
         if order == Ordering::Greater {
-            self.become_content(rank, content);
+            self.become_content(rank, content.clone());
         }
         let is_pending = order == Ordering::Less;
         if (self.at, self.is_pending) != (Some(version), is_pending) {
@@ -235,7 +237,7 @@ impl<C: Clone> Knowledge<C> {
     }
 
     /// The store has acknowledged the write of this record.
-    pub(super) fn written(&mut self, record: Found<C>) {
+    pub(super) fn written(&mut self, record: &Found<C>) {
         // The acknowledgement of an older content may come after a newer record was seen. Then that
         // record is the one to write over.
         if Some(record.rank) >= self.rank || self.at.is_none_or(|at| at < record.version) {
@@ -244,7 +246,7 @@ impl<C: Clone> Knowledge<C> {
     }
 
     /// A write was refused, because something else is in the store.
-    pub(super) fn lost(&mut self, write: &Write<C>, found: Option<Found<C>>) {
+    pub(super) fn lost(&mut self, write: &Write<C>, found: Option<&Found<C>>) {
         // Where it is too old to count, the next write finds out what is there now.
         self.observe(write.moment, found);
     }

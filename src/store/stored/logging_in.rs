@@ -72,9 +72,8 @@ impl<C: Credential + Clone> LoggingIn<C> {
         {
             let mut state = desk.state();
             state.forget_end();
-            let rank = found.rank;
-            state.knowledge.written(found);
-            state.knowledge.hand(rank, generation);
+            state.knowledge.written(&found);
+            state.knowledge.hand(found.rank, generation);
         }
         let login = session.begin(credential);
         let has_ended = {
@@ -109,9 +108,8 @@ impl<C: Credential + Clone> LoggingIn<C> {
             time::sleep(PAUSE).await;
         };
         let Some(found) = found else { return Ok(None) };
-        let seen = found.version;
-        desk.state().knowledge.observe(asked, Some(found));
-        Ok(Some(seen))
+        desk.state().knowledge.observe(asked, Some(&found));
+        Ok(Some(found.version))
     }
 
     /// Writes over whatever is there.
@@ -126,7 +124,8 @@ impl<C: Credential + Clone> LoggingIn<C> {
                 Ok(Ok(version)) => return Ok(write.found(version)),
                 Ok(Err(found)) => {
                     let now = micros_since_1970(SystemTime::now());
-                    if let Some(ours) = write.lost(found, &mut desk.state().knowledge, now) {
+                    let is_over = write.lost(found.as_ref(), &mut desk.state().knowledge, now);
+                    if let (true, Some(ours)) = (is_over, found) {
                         return Ok(ours);
                     }
                 }

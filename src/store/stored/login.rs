@@ -39,8 +39,8 @@ impl<C: Clone> LoginWrite<C> {
         self.is_uncertain = true;
     }
 
-    /// Takes in the record that an attempt lost against, or its absence. Returns the record where
-    /// it ends the write.
+    /// Takes in the record that an attempt lost against, or its absence. `true` where the record
+    /// ends the write.
     ///
     /// A login takes the place of everything that was stored before it. Where an earlier attempt
     /// got no answer, a newer record may have followed from it: another process may have refreshed
@@ -48,21 +48,21 @@ impl<C: Clone> LoginWrite<C> {
     /// up, is not written again.
     pub(super) fn lost(
         &mut self,
-        found: Option<Found<C>>,
+        found: Option<&Found<C>>,
         knowledge: &mut Knowledge<C>,
         now: u64,
-    ) -> Option<Found<C>> {
-        self.seen = found.as_ref().map(|found| found.version);
-        let found = found?;
+    ) -> bool {
+        self.seen = found.map(|found| found.version);
+        let Some(found) = found else { return false };
         let is_newer = found.rank >= self.rank;
         if is_newer && self.is_uncertain {
-            return Some(found);
+            return true;
         }
         knowledge.found(found);
         if is_newer {
             self.rank = Rank::login(knowledge.next_login(now), self.rank.author);
         }
-        None
+        false
     }
 
     /// The record that is there after an attempt that was acknowledged.

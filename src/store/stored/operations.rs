@@ -58,11 +58,11 @@ impl Operations {
         self.running == 0 && !self.health.is_failing()
     }
 
-    /// Forgets the save. Returns the lease that was kept for it, to be dropped outside of the lock.
-    pub(super) fn rest(&mut self) -> Option<Arc<Lease>> {
+    /// Forgets the save. Returns the lease that was kept for it and its last error, to be dropped
+    /// outside of the lock.
+    pub(super) fn rest(&mut self) -> (Option<Arc<Lease>>, Option<StoreError>) {
         self.failures = 0;
-        self.save_error = None;
         self.rotated = None;
-        self.kept_lease.take()
+        (self.kept_lease.take(), self.save_error.take())
     }
 }

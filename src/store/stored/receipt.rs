@@ -9,8 +9,9 @@ use crate::{
 
 /// A credential, and the time of its arrival where its expiry may count from there.
 ///
-/// The session has the same `Arc` where it was given the credential by the driver. A refresher may
-/// recognise a credential by its pointer, so that each attempt presents the same one.
+/// The session has the same `Arc` after a login or a delivery, and in a registry after a refresh. A
+/// [`Refresher`](crate::Refresher) returns a copy. An inner refresher may recognise a credential by
+/// its pointer, so that each attempt presents the same one.
 #[derive(Debug, PartialEq, Eq)]
 pub(super) struct Receipt<C> {
     credential: Arc<C>,

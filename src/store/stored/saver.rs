@@ -96,14 +96,15 @@ impl<C: Credential + Clone> Desk<C> {
             let result = self.swap(write.seen, write.rank, &write.content).await;
             let result = self.settle(&write, result);
             if let Err(error) = &result {
-                let failures = {
+                let (failures, displaced) = {
                     let mut state = self.state();
                     let operations = state.operations();
                     operations.failures = operations.failures.saturating_add(1);
                     operations.failed += 1;
-                    operations.save_error = Some(error.clone());
-                    operations.failures
+                    let displaced = operations.save_error.replace(error.clone());
+                    (operations.failures, displaced)
                 };
+                drop(displaced);
                 if failures == ATTEMPTS {
                     self.report_save_failed(error);
                     if let Some(hook) = &self.settings.on_save_error {
@@ -140,9 +141,9 @@ impl<C: Credential + Clone> Desk<C> {
         // that has ended.
         let operations = state.operations();
         operations.is_saving = false;
-        let lease = operations.rest();
+        let displaced = operations.rest();
         drop(state);
-        drop(lease);
+        drop(displaced);
         Due::Never
     }
 
@@ -153,7 +154,8 @@ impl<C: Credential + Clone> Desk<C> {
     ) -> Result<(), StoreError> {
         let found = match result {
             Ok(Ok(version)) => {
-                self.state().knowledge.written(write.clone().found(version));
+                let record = write.clone().found(version);
+                self.state().knowledge.written(&record);
                 return Ok(());
             }
             Ok(Err(found)) => found,
@@ -169,7 +171,7 @@ impl<C: Credential + Clone> Desk<C> {
         };
         let orphan = {
             let mut state = self.state();
-            state.knowledge.lost(write, found);
+            state.knowledge.lost(write, found.as_ref());
             let &mut Operations { rotated, attended, .. } = state.operations();
             match (&write.content, state.knowledge.content(), rotated, attended) {
                 (Content::Live(receipt), Content::Ended, Some(login), 0) => {
@@ -208,15 +210,15 @@ impl<C: Credential + Clone> Drop for Saving<C> {
         if self.has_ended {
             return;
         }
-        let lease = {
+        let error = StoreError::unavailable("the task that saves has ended");
+        let displaced = {
             let mut state = self.desk.state();
             let operations = state.operations();
             operations.is_saving = false;
             operations.failed += u64::from(ATTEMPTS);
-            operations.save_error = Some(StoreError::unavailable("the task that saves has ended"));
-            operations.kept_lease.take()
+            (operations.kept_lease.take(), operations.save_error.replace(error))
         };
-        drop(lease);
+        drop(displaced);
         self.signal.progress.send_replace(());
     }
 }

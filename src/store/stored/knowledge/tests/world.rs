@@ -341,7 +341,7 @@ impl World {
             knowledge.become_content(found.rank, found.content.clone());
         }
         let was_pending = knowledge.is_pending();
-        let is_answer = knowledge.observe(asked, found);
+        let is_answer = knowledge.observe(asked, found.as_ref());
         if mutant == Mutant::Reranked && knowledge.is_pending() && !was_pending {
             knowledge.rank =
                 knowledge.rank.map(|rank| Rank { depth: rank.depth.saturating_add(2), ..rank });
@@ -374,7 +374,7 @@ impl World {
         }
         match saving.answer {
             Some(Ok(version)) => {
-                self.replicas[at].knowledge.written(saving.write.found(version));
+                self.replicas[at].knowledge.written(&saving.write.found(version));
             }
             Some(Err(found)) => {
                 let moment = saving.write.moment;
@@ -427,9 +427,10 @@ impl World {
                         if let Some(Found { content: Content::Live(token), .. }) = found {
                             replica.known.insert(token);
                         }
-                        match write.lost(found, &mut replica.knowledge, now) {
-                            Some(ours) => ours,
-                            None => {
+                        let is_over = write.lost(found.as_ref(), &mut replica.knowledge, now);
+                        match found {
+                            Some(ours) if is_over => ours,
+                            _ => {
                                 let at = LoginPlace::Writing(write, None);
                                 replica.login = Some(Login { token, at });
                                 return Ok(());
@@ -438,7 +439,7 @@ impl World {
                     }
                 };
                 replica.session = Some(ours.rank);
-                replica.knowledge.written(ours);
+                replica.knowledge.written(&ours);
                 return Ok(());
             }
         };
