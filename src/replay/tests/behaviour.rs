@@ -580,6 +580,23 @@ fn an_empty_body_is_cloned_even_if_it_is_never_replayed() {
     }
 }
 
+fn bytes_of(act: &Act) -> &[u8] {
+    if let Act::Data(data) = act { data } else { &[] }
+}
+
+#[test]
+fn the_frames_that_are_still_to_be_sent_become_bytes_in_one_piece() {
+    let long = || Act::Data(Bytes::from(vec![b'x'; 500]));
+    for acts in [vec![data("one"), data("two")], vec![data("one"), long(), data("two")]] {
+        let rest: Vec<u8> = acts[1..].iter().flat_map(bytes_of).copied().collect();
+        let (mut first, replay) = early(&acts);
+        let whole = replay.take_over(false).expect("kept").try_into_bytes().expect("data alone");
+        assert_eq!(whole, [b"one", &rest[..]].concat());
+        assert_eq!(poll(&mut first), got("one"));
+        assert_eq!(first.try_into_bytes().expect("data alone"), rest);
+    }
+}
+
 #[test]
 fn a_body_is_not_cloned_while_frames_are_to_come_from_its_source() {
     let waiting = [data("one"), Act::Wait, data("two")];
