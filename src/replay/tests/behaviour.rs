@@ -580,6 +580,19 @@ fn an_empty_body_is_cloned_even_if_it_is_never_replayed() {
     }
 }
 
+#[test]
+fn a_single_frame_is_sent_by_both_attempts_whatever_its_hint() {
+    for (lower, upper) in [(3, Some(3)), (0, None), (1, None), (0, Some(7)), (5, Some(5))] {
+        let script = Script::new([data("one")]).frank().hint(lower, upper);
+        let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
+        let second = replay.take_over(false).expect("kept");
+        for mut body in [first, second] {
+            assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (lower, upper));
+            assert_eq!(drain(&mut body), [got("one"), Got::End]);
+        }
+    }
+}
+
 fn bytes_of(act: &Act) -> &[u8] {
     if let Act::Data(data) = act { data } else { &[] }
 }
