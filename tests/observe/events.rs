@@ -500,12 +500,18 @@ async fn a_credential_that_the_session_has_replaced_is_reported_as_rejected_late
 #[tokio::test(start_paused = true)]
 async fn a_request_that_cannot_be_replayed_says_why() {
     // Marked, or longer than the limit.
-    for (obstacle, limit) in [("marked", 1024), ("unrecorded", 3)] {
+    for (obstacle, limit, mode) in [
+        ("marked", 1024, FailureMode::Error),
+        ("unrecorded", 3, FailureMode::Error),
+        ("marked", 1024, FailureMode::Response),
+        ("unrecorded", 3, FailureMode::Response),
+    ] {
         let (refresher, mut flights) = manual_refresher();
         let lines = Lines::default();
         let session =
             Session::builder(refresher).credential(token("at-1")).observer(lines.clone()).build();
-        let layer = RefreshLayer::new(session, Origins::any()).replay_limit(limit);
+        let layer =
+            RefreshLayer::new(session, Origins::any()).replay_limit(limit).failure_mode(mode);
         let (client, mut upstream) = layer_over_mock(&layer);
         let mut request = post("/", "a body");
         if obstacle == "marked" {

@@ -581,6 +581,36 @@ fn an_empty_body_is_cloned_even_if_it_is_never_replayed() {
 }
 
 #[test]
+fn a_single_frame_is_sent_by_both_attempts_whatever_its_hint() {
+    for (lower, upper) in [(3, Some(3)), (0, None), (1, None), (0, Some(7)), (5, Some(5))] {
+        let script = Script::new([data("one")]).frank().hint(lower, upper);
+        let (first, replay) = ReplayBody::recording(script, LIMIT, || true);
+        let second = replay.take_over(false).expect("kept");
+        for mut body in [first, second] {
+            assert_eq!((body.size_hint().lower(), body.size_hint().upper()), (lower, upper));
+            assert_eq!(drain(&mut body), [got("one"), Got::End]);
+        }
+    }
+}
+
+fn bytes_of(act: &Act) -> &[u8] {
+    if let Act::Data(data) = act { data } else { &[] }
+}
+
+#[test]
+fn the_frames_that_are_still_to_be_sent_become_bytes_in_one_piece() {
+    let long = || Act::Data(Bytes::from(vec![b'x'; 500]));
+    for acts in [vec![data("one"), data("two")], vec![data("one"), long(), data("two")]] {
+        let rest: Vec<u8> = acts[1..].iter().flat_map(bytes_of).copied().collect();
+        let (mut first, replay) = early(&acts);
+        let whole = replay.take_over(false).expect("kept").try_into_bytes().expect("data alone");
+        assert_eq!(whole, [b"one", &rest[..]].concat());
+        assert_eq!(poll(&mut first), got("one"));
+        assert_eq!(first.try_into_bytes().expect("data alone"), rest);
+    }
+}
+
+#[test]
 fn a_body_is_not_cloned_while_frames_are_to_come_from_its_source() {
     let waiting = [data("one"), Act::Wait, data("two")];
     let failing = [data("one"), Act::Fail];
