@@ -76,9 +76,19 @@ impl<C> Desk<C> {
     /// The lock is never held while code of the user or of the store runs, nor when a credential or
     /// an error is dropped. A lease and an operation take the lock when they are dropped.
     pub(super) fn state(&self) -> LockedState<'_, C> {
-        let state = self.state.lock().unwrap_or_else(PoisonError::into_inner);
+        let state = self.lock();
         let newest = state.knowledge.content().clone();
         LockedState { state, _newest: newest }
+    }
+
+    /// [`Stored::is_saved`](crate::store::Stored::is_saved). Takes no handle of a credential, which
+    /// could become its last: a registry asks under a lock of its own.
+    pub(crate) fn is_saved(&self) -> bool {
+        !self.lock().knowledge.is_pending()
+    }
+
+    fn lock(&self) -> MutexGuard<'_, DeskState<C>> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
     }
 }
 

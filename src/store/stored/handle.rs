@@ -75,9 +75,4 @@ impl<C: Credential + Clone> Desk<C> {
             saved
         }
     }
-
-    /// [`Stored::is_saved`](crate::store::Stored::is_saved).
-    pub(crate) fn is_saved(&self) -> bool {
-        !self.state().knowledge.is_pending()
-    }
 }
