@@ -18,7 +18,7 @@ use crate::{
     SECOND,
     support::{
         audit::{Durations, Lines},
-        stack::{BoxedBody, answer_with, channel_body, manual_service},
+        stack::{BoxedBody, answer_with, channel_body, data, frame, frames, manual_service},
         *,
     },
     watched,
@@ -550,6 +550,30 @@ async fn an_upload_that_may_not_be_interrupted_says_so() {
     assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::UNAUTHORIZED);
     flights.next().await.succeed("at-2");
     assert_eq!(lines.take()[4..], ["request not replayed: uploading"]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_upload_that_exceeds_the_limit_says_so_in_either_failure_mode() {
+    for mode in [FailureMode::Error, FailureMode::Response] {
+        let (refresher, mut flights) = manual_refresher();
+        let lines = Lines::default();
+        let session =
+            Session::builder(refresher).credential(token("at-1")).observer(lines.clone()).build();
+        let layer = RefreshLayer::new(session, Origins::any()).replay_limit(3).failure_mode(mode);
+        let (upstream, mut calls) = manual_service();
+        let (sender, body) = channel_body();
+        let request = Request::post("/").body(body).unwrap();
+        let request = tokio::spawn(layer.layer(upstream).oneshot(request));
+        let call = calls.next().await;
+        sender.send(frame("more than the limit")).unwrap();
+        drop(sender);
+        assert_eq!(frames(call.request.into_body()).await, [data("more than the limit")]);
+        let rejection = answer_with(StatusCode::UNAUTHORIZED, Full::<bytes::Bytes>::default());
+        assert!(call.answer.send(Ok::<http::Response<BoxedBody>, _>(rejection)).is_ok());
+        assert_eq!(request.await.unwrap().unwrap().status(), StatusCode::UNAUTHORIZED);
+        flights.next().await.succeed("at-2");
+        assert_eq!(lines.take()[4..], ["request not replayed: unrecorded"]);
+    }
 }
 
 #[tokio::test(start_paused = true)]
