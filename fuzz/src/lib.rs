@@ -9,11 +9,13 @@ pub mod date;
 pub use body::{Frames, Part};
 use tokio::runtime::{Builder, Runtime};
 
-/// Runs a future on a runtime of its thread.
+/// Runs a future on a runtime of its thread. Its clock is paused, so that no time limit ends on a
+/// busy machine: a future that can go on does.
 pub fn block_on<F: Future>(future: F) -> F::Output {
     thread_local! {
         static RUNTIME: Runtime = Builder::new_current_thread()
             .enable_time()
+            .start_paused(true)
             .build()
             .expect("a runtime needs only memory");
     }
