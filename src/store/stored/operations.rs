@@ -42,7 +42,6 @@ pub(super) struct Operations {
 }
 
 /// The signals between a saver and those that wait for it.
-#[derive(Default)]
 pub(super) struct Signal {
     /// Changes after each attempt to save.
     pub(super) progress: watch::Sender<()>,
@@ -64,5 +63,13 @@ impl Operations {
         self.failures = 0;
         self.rotated = None;
         (self.kept_lease.take(), self.save_error.take())
+    }
+}
+
+// === impl Signal ===
+
+impl Default for Signal {
+    fn default() -> Self {
+        Self { progress: watch::Sender::new(()), poke: Notify::new() }
     }
 }
