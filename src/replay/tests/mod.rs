@@ -1,4 +1,5 @@
 mod behaviour;
+mod drain;
 mod hammer;
 mod memory;
 mod random;

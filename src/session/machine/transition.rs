@@ -328,7 +328,7 @@ impl<C> State<C> {
         let usable = self.usable(|| now.wall).is_some();
         match (&self.phase, self.backing_off(now.instant)) {
             (Phase::LoggedOut(_), _) => {
-                let next = Self { entry: None, ..self.in_new_login() };
+                let next = self.in_new_login();
                 next.elect(Cause::Missing, true, None, now)
                     .map(|flight| Ok(next.acquisition(flight)))
             }
