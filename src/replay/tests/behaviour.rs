@@ -611,6 +611,25 @@ fn the_frames_that_are_still_to_be_sent_become_bytes_in_one_piece() {
 }
 
 #[test]
+fn data_that_is_in_one_piece_becomes_bytes_without_a_copy() {
+    let beyond_the_limit = Bytes::from(vec![b'x'; LIMIT + 1]);
+    let script = Script::new([Act::Data(beyond_the_limit.clone())]).frank();
+    let (body, _replay) = ReplayBody::recording(script, LIMIT, || true);
+    assert_eq!(body.try_into_bytes().expect("data alone").as_ptr(), beyond_the_limit.as_ptr());
+
+    let copied = [data("two"), data("three")];
+    let kept = [Act::Data(Bytes::from(vec![b'x'; 5000]))];
+    for rest in [&copied[..], &kept] {
+        let script = Script::new([&[data("one")], rest].concat());
+        let (mut body, _replay) = ReplayBody::recording(script, 3 + 5000, || true);
+        assert_eq!(poll(&mut body), got("one"));
+        let clone = body.try_clone().expect("read whole");
+        let [body, clone] = [body, clone].map(|body| body.try_into_bytes().expect("data alone"));
+        assert_eq!(body.as_ptr(), clone.as_ptr());
+    }
+}
+
+#[test]
 fn a_body_is_not_cloned_while_frames_are_to_come_from_its_source() {
     let waiting = [data("one"), Act::Wait, data("two")];
     let failing = [data("one"), Act::Fail];
