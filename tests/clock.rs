@@ -3,14 +3,22 @@
 mod support;
 
 use std::{
-    sync::{Arc, Mutex},
+    future::poll_fn,
+    sync::{
+        Arc, Mutex,
+        atomic::{AtomicUsize, Ordering::SeqCst},
+    },
     time::{Duration, SystemTime},
 };
 
+use bytes::Bytes;
+use http::Request;
+use http_body_util::Full;
 use support::*;
+use tower::{Layer, Service};
 use tower_refresh::{
-    Credential, RefreshContext, RefreshError, Session, Token, refresher::Cause, refresher_fn,
-    session::EndedLogin,
+    Credential, Origins, RefreshContext, RefreshError, RefreshLayer, Session, Token,
+    refresher::Cause, refresher_fn, session::EndedLogin,
 };
 
 const HOUR: Duration = Duration::from_secs(3600);
@@ -122,5 +130,29 @@ async fn the_name_of_a_session_reaches_its_refresher_and_its_hook() {
         session.logout().await;
         record(end.recv().await.unwrap().session_name());
         assert_eq!(*seen.lock().unwrap(), vec![name.map(str::to_owned); 2]);
+    }
+}
+
+#[tokio::test]
+async fn a_request_that_is_sent_at_once_reads_the_clock_once() {
+    let reads = Arc::new(AtomicUsize::new(0));
+    let clock = {
+        let reads = reads.clone();
+        move || {
+            reads.fetch_add(1, SeqCst);
+            SystemTime::now()
+        }
+    };
+    let (refresher, _flights) = manual_refresher();
+    let credential = token("at-1").with_expires_in(HOUR);
+    let session = Session::builder(refresher).clock(clock).credential(credential).build();
+    let upstream = Upstream::accepting(&["at-1"]);
+    let mut service = RefreshLayer::new(session, Origins::any()).layer(upstream);
+    for _ in 0..3 {
+        let before = reads.load(SeqCst);
+        poll_fn(|cx| Service::<Request<Full<Bytes>>>::poll_ready(&mut service, cx)).await.unwrap();
+        let response = service.call(get("/")).await.unwrap();
+        assert_eq!(response.status(), 200);
+        assert_eq!(reads.load(SeqCst) - before, 1);
     }
 }

@@ -166,12 +166,11 @@ where
                 let refreshed = ready!(flight.as_mut().poll(cx));
                 let pending = pending.take().expect(PENDING);
                 match refreshed {
-                    Ok(()) if pending.previous.is_held() => {
-                        // Another flight may have started since. The response is kept for it.
+                    Ok(()) => {
+                        // Another flight may have started since.
                         let admission = call.admit();
                         Self::admitted(call, admission, pending)
                     }
-                    Ok(()) => Self::readying(call, pending),
                     Err(error) => ControlFlow::Break(call.refuse(pending.previous, error)),
                 }
             }

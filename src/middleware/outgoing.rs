@@ -174,10 +174,6 @@ impl<ResBody: Body> PreviousResponse<ResBody> {
         }
     }
 
-    pub(super) fn is_held(&self) -> bool {
-        matches!(self, Self::Held(_))
-    }
-
     /// Gives a held response up, since a newer credential is there.
     pub(super) fn start_drain(&mut self) {
         if let Self::Held(_) = self
