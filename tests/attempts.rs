@@ -172,14 +172,19 @@ async fn a_logout_during_a_pause_waits_for_the_flight_and_no_longer() {
 #[tokio::test(start_paused = true)]
 async fn all_attempts_share_the_time_out() {
     // No time is left for another attempt: the flight ends with its failure, which is transient.
-    let (_session, mut flights, client, mut upstream) =
-        start(|b| b.refresh_timeout(90 * MILLISECOND));
-    let request = ask(&client, get("/"));
-    upstream.next().await.reject();
-    flights.next().await.answer(Err(RefreshError::unprocessed("connection refused")));
-    let error = request.await.unwrap().unwrap_err();
-    assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Transient);
-    flights.none_started().await;
+    let refused = || RefreshError::unprocessed("connection refused");
+    for (refresh_timeout, failure) in
+        [(90 * MILLISECOND, refused()), (SECOND, refused().with_retry_after(SECOND))]
+    {
+        let (_session, mut flights, client, mut upstream) =
+            start(|b| b.refresh_timeout(refresh_timeout));
+        let request = ask(&client, get("/"));
+        upstream.next().await.reject();
+        flights.next().await.answer(Err(failure));
+        let error = request.await.unwrap().unwrap_err();
+        assert_eq!(refresh_kind(session_error(&error)), RefreshErrorKind::Transient);
+        flights.none_started().await;
+    }
 
     // The second attempt hangs: the flight ends at its time-out, which is ambiguous.
     let (_session, mut flights, client, mut upstream) = start(|b| b.refresh_timeout(SECOND));

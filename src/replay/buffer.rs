@@ -98,8 +98,7 @@ impl FrameBuffer {
     pub(super) fn push_last(&mut self, frame: &mut Frame<Bytes>) -> bool {
         match frame.data_ref() {
             Some(data) if self.is_empty() && self.has_room_for(frame) => {
-                self.room -= data.len();
-                self.len += 1;
+                // Not counted, since no frame comes after the last one.
                 self.first = Some(FrameCopy::Data(data.clone()));
                 true
             }
@@ -115,7 +114,7 @@ impl FrameBuffer {
     }
 
     pub(super) fn is_empty(&self) -> bool {
-        self.len == 0
+        self.first.is_none()
     }
 
     /// A clone that shares the memory of the frames.
