@@ -98,3 +98,14 @@ async fn a_refresher_that_asks_its_own_session_gets_an_error() {
     session.refresh().await.unwrap();
     assert_eq!(asked.recv().unwrap(), ErrorKind::Recursive);
 }
+
+#[tokio::test(start_paused = true)]
+async fn a_logout_after_the_refresh_is_the_answer_to_a_caller_that_is_late() {
+    let (refresher, mut flights) = manual_refresher();
+    let session = Session::new(token("at-1"), refresher);
+    let refreshing = session.refresh();
+    flights.next().await.succeed("at-2");
+    settle_tasks().await;
+    session.logout().await;
+    assert_eq!(refreshing.await.unwrap_err().kind(), ErrorKind::LoggedOut);
+}

@@ -24,9 +24,10 @@ async fn ten_thousand_rejected_calls_leak_neither_streams_nor_window() {
         let endpoint = server.endpoint().initial_connection_window_size(64 * 1024);
         let session = issuer.unlimited_session();
         let trailers = TrailersLayer::new().grace(LONG);
-        let client = EchoClient::new(layered_with(endpoint.connect_lazy(), &session, trailers));
+        let connect =
+            || EchoClient::new(layered_with(endpoint.connect_lazy(), &session, trailers.clone()));
+        let client = connect();
 
-        let before = fastest_transfer(&client).await;
         let start = Instant::now();
         for _ in 0..REJECTIONS / TOGETHER {
             issuer.expire();
@@ -36,14 +37,11 @@ async fn ten_thousand_rejected_calls_leak_neither_streams_nor_window() {
         }
         let rejecting = start.elapsed();
 
-        let after = fastest_transfer(&client).await;
-        let rejections = server.seen().len() - 2 * TRANSFERS - REJECTIONS;
-        println!(
-            "{rejections} rejections in {rejecting:?}; a transfer took {before:?} before, {after:?} after"
-        );
+        let rejections = server.seen().len() - REJECTIONS;
+        println!("{rejections} rejections in {rejecting:?}");
         assert_eq!((rejections, issuer.refreshes()), (REJECTIONS, REJECTIONS / TOGETHER));
         assert_eq!(server.connections(), 1);
-        assert!(after < before * 3, "{before:?} before, {after:?} after");
+        assert_as_fast(&client, &connect()).await;
     };
     tokio::time::timeout(Duration::from_secs(120), test).await.expect("it hangs");
 }
@@ -57,23 +55,30 @@ async fn ask(mut client: EchoClient<Layered>, number: usize) -> Result<(), Statu
     client.unary(request).await.map(drop)
 }
 
-const TRANSFERS: usize = 5;
-
-/// The fastest of several transfers, since the machine runs other programs too.
-async fn fastest_transfer(client: &EchoClient<Layered>) -> Duration {
-    let mut fastest = Duration::MAX;
-    for _ in 0..TRANSFERS {
-        let mut client = client.clone();
-        let start = Instant::now();
-        let chunks = Note { text: "x".repeat(64 * 1024), count: 128 };
-        let mut stream = client.repeat(Request::new(chunks)).await.unwrap().into_inner();
-        let mut count = 0;
-        while let Some(chunk) = stream.next().await {
-            chunk.unwrap();
-            count += 1;
+/// Asserts that transfers on a used connection take about as long as on a new one. A lost part of
+/// the window slows each transfer down, and other programs on the machine only some of them, so the
+/// fastest ones are compared.
+async fn assert_as_fast(used: &EchoClient<Layered>, new: &EchoClient<Layered>) {
+    let mut fastest = [Duration::MAX; 2];
+    for _ in 0..50 {
+        fastest[0] = fastest[0].min(transfer(used.clone()).await);
+        fastest[1] = fastest[1].min(transfer(new.clone()).await);
+        if fastest[0] < fastest[1] * 2 {
+            return;
         }
-        assert_eq!(count, 128);
-        fastest = fastest.min(start.elapsed());
     }
-    fastest
+    panic!("{:?} on the used connection, {:?} on a new one", fastest[0], fastest[1]);
+}
+
+async fn transfer(mut client: EchoClient<Layered>) -> Duration {
+    let start = Instant::now();
+    let chunks = Note { text: "x".repeat(64 * 1024), count: 128 };
+    let mut stream = client.repeat(Request::new(chunks)).await.unwrap().into_inner();
+    let mut count = 0;
+    while let Some(chunk) = stream.next().await {
+        chunk.unwrap();
+        count += 1;
+    }
+    assert_eq!(count, 128);
+    start.elapsed()
 }
