@@ -396,27 +396,51 @@ mod tests {
         assert_same(&restored_uri(&uri), &uri);
     }
 
-    #[test]
-    fn one_header_takes_one_block_and_many_headers_take_small_blocks() {
-        let copied = |count: usize| {
-            let header = |n| {
-                (HeaderName::try_from(format!("x-{n}")).unwrap(), HeaderValue::from_static("value"))
-            };
-            HeadCopy::of(&head(
-                Uri::from_static("https://example.com/"),
-                (0..count).map(header).collect(),
-            ))
-            .text
+    /// The blocks for headers with these lengths, from the prefix to the end of the value.
+    fn blocks(lengths: impl IntoIterator<Item = usize>) -> HeadText {
+        let header = |(n, length): (usize, usize)| {
+            let value = vec![b'v'; length - size_of::<HeaderPrefix>() - "x-000".len()];
+            let name = HeaderName::try_from(format!("x-{n:03}")).unwrap();
+            (name, HeaderValue::try_from(value).unwrap())
         };
-        assert!(copied(1).full.is_empty());
-        let many = copied(200);
-        assert!(many.full.len() > 1);
-        assert!(
-            many.full
-                .iter()
-                .chain([&many.last])
-                .all(|block| block.capacity() <= BLOCK && !block.is_empty())
-        );
+        let headers = lengths.into_iter().enumerate().map(header).collect();
+        HeadCopy::of(&head(Uri::from_static("https://example.com/"), headers)).text
+    }
+
+    #[test]
+    fn a_block_has_room_for_the_headers_that_are_to_come() {
+        let start = blocks([]).last;
+        assert_eq!(start.capacity(), start.len());
+        for few in [vec![20], vec![TYPICAL], vec![TYPICAL, 20], vec![TYPICAL; 5]] {
+            let room = start.len() + few.len() * TYPICAL;
+            let text = blocks(few);
+            assert_eq!((text.full.len(), text.last.capacity()), (0, room));
+        }
+    }
+
+    #[test]
+    fn many_headers_take_small_blocks_that_are_full() {
+        let len = 20;
+        for count in 1..500 {
+            let text = blocks(vec![len; count]);
+            for block in &text.full {
+                assert!(block.capacity() <= BLOCK && block.len() > BLOCK - len, "{count} headers");
+            }
+            // The first header of a block has its own length, and the others have a typical one.
+            if !text.full.is_empty() {
+                let others = text.last.len() / len - 1;
+                let room = (len + others * TYPICAL).min(BLOCK);
+                assert_eq!(text.last.capacity(), room, "{count} headers");
+            }
+        }
+    }
+
+    #[test]
+    fn a_restored_map_has_room_for_the_credential() {
+        for count in 0..100 {
+            let (_, _, _, headers) = blocks(vec![20; count]).restore();
+            assert!(headers.capacity() > headers.len(), "{count} headers");
+        }
     }
 
     #[test]

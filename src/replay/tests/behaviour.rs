@@ -617,10 +617,10 @@ fn data_that_is_in_one_piece_becomes_bytes_without_a_copy() {
     let (body, _replay) = ReplayBody::recording(script, LIMIT, || true);
     assert_eq!(body.try_into_bytes().expect("data alone").as_ptr(), beyond_the_limit.as_ptr());
 
-    let copied = [data("two"), data("three")];
-    let kept = [Act::Data(Bytes::from(vec![b'x'; 5000]))];
-    for rest in [&copied[..], &kept] {
-        let script = Script::new([&[data("one")], rest].concat());
+    let copied = vec![data("two"), data("three")];
+    let kept = vec![Act::Data(Bytes::from(vec![b'x'; 5000]))];
+    for rest in [copied, kept] {
+        let script = Script::new([vec![data("one")], rest].concat());
         let (mut body, _replay) = ReplayBody::recording(script, 3 + 5000, || true);
         assert_eq!(poll(&mut body), got("one"));
         let clone = body.try_clone().expect("read whole");

@@ -16,7 +16,7 @@ use proptest::prelude::*;
 
 use crate::replay::{
     ReplayBody,
-    tests::script::{Got, poll},
+    tests::script::{Act, Got, Script, data, poll},
 };
 
 /// A frame, and the memory that it is a part of.
@@ -143,6 +143,27 @@ fn a_frame_that_fills_its_own_memory_is_not_copied() {
             }
         }
     }
+}
+
+#[test]
+fn frames_that_are_being_recorded_hold_no_more_than_the_limit() {
+    let limit = 600 * 60;
+    let script = Script::new(vec![Act::Data(Bytes::from_static(&[b'x'; 60])); 600]);
+    let (mut first, _replay) = ReplayBody::recording(script, limit, || false);
+    let mut held = 0;
+    for _ in 0..600 {
+        held += allocation_counter::measure(|| drop(poll(&mut first))).bytes_current;
+        assert!(held <= (limit + 16 * 600 + FIXED) as i64, "{held} bytes");
+    }
+}
+
+#[test]
+fn many_short_frames_are_copied_with_few_allocations() {
+    let frames = vec![data("0123456789"); 1000];
+    let script = Script::new(frames);
+    let allocated =
+        allocation_counter::measure(|| drop(ReplayBody::recording(script, 64 * KIB, || true)));
+    assert!(allocated.count_total < 50, "{} allocations", allocated.count_total);
 }
 
 #[test]
