@@ -160,12 +160,13 @@ fn frames_that_are_being_recorded_hold_no_more_than_the_limit() {
 }
 
 #[test]
-fn many_short_frames_are_copied_with_few_allocations() {
+fn many_short_frames_are_copied_with_few_allocations_far_below_the_limit() {
     let frames = vec![data("0123456789"); 1000];
     let script = Script::new(frames);
     let allocated =
-        allocation_counter::measure(|| drop(ReplayBody::recording(script, 64 * KIB, || true)));
+        allocation_counter::measure(|| drop(ReplayBody::recording(script, 1024 * KIB, || true)));
     assert!(allocated.count_total < 50, "{} allocations", allocated.count_total);
+    assert!(allocated.bytes_max < 64 * KIB as u64, "{} bytes", allocated.bytes_max);
 }
 
 #[test]
