@@ -157,7 +157,7 @@ where
                 let admission = call.admit();
                 Self::admitted(call, admission, pending)
             }
-            // ## Waiting => (Readying | done)
+            // ## Waiting => (Admitting | done)
             //
             // The request counts as a waiter from the step that entered this state. It reads the
             // rejected response meanwhile, which frees the connection for the refresher.
@@ -166,11 +166,8 @@ where
                 let refreshed = ready!(flight.as_mut().poll(cx));
                 let pending = pending.take().expect(PENDING);
                 match refreshed {
-                    Ok(()) => {
-                        // Another flight may have started since.
-                        let admission = call.admit();
-                        Self::admitted(call, admission, pending)
-                    }
+                    // Another flight may have started since.
+                    Ok(()) => ControlFlow::Continue(Self::Admitting { pending: Some(pending) }),
                     Err(error) => ControlFlow::Break(call.refuse(pending.previous, error)),
                 }
             }
