@@ -423,8 +423,9 @@ mod tests {
         let len = 20;
         for count in 1..500 {
             let text = blocks(vec![len; count]);
-            for block in &text.full {
-                assert!(block.capacity() <= BLOCK && block.len() > BLOCK - len, "{count} headers");
+            assert!(text.full.iter().all(|block| block.len() > BLOCK - len), "{count} headers");
+            for block in text.full.iter().chain([&text.last]) {
+                assert!(block.capacity() <= BLOCK && !block.is_empty(), "{count} headers");
             }
             // The first header of a block has its own length, and the others have a typical one.
             if !text.full.is_empty() {
